@@ -1,0 +1,197 @@
+"""One file for each quantization library: a recipe in, a quantized model out.
+
+A backend module has
+
+    quantize(model, recipe, calibrate)  quantizes every Linear of the model in place and returns it
+    weight_of(layer)                    the dequantized weight of a layer that the library
+                                        quantized, shape (out, in) in fp32; None for other layers
+
+and a line in `BACKENDS`. Its library is imported inside those functions only.
+"""
+
+import copy
+import importlib
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from whisperq_core.errors import LibraryMissing, RecipeUnsupported
+from whisperq_core.recipes import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# backend → (its module here, the pip package it needs)
+BACKENDS = {
+    "none": ("baseline", "torch"),
+    "torch": ("torch_dynamic", "torch"),
+    "torchao": ("torchao_int8", "torchao"),
+    "quanto": ("quanto", "optimum-quanto"),
+    "hqq": ("hqq_groups", "hqq"),
+    "bitsandbytes": ("bnb", "bitsandbytes"),
+}
+
+Calibrate = Callable[["nn.Module"], None]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A model after a recipe: what runs, and what it cost to make.
+
+    kernels is "library" where the library's own quantized layers run, "dequantized" where their
+    weights were put back into fp32 layers (the same mathematics for weight-only recipes).
+    """
+
+    torch_model: "nn.Module"
+    recipe: Recipe
+    kernels: str
+    modules: tuple[str, ...]
+    quantize_s: float
+    weights_bytes: int
+
+
+def library_version(recipe: Recipe) -> str:
+    """Name and version of the recipe's library, such as hqq 0.2.8; raises LibraryMissing."""
+    package = BACKENDS[recipe.backend][1]
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        raise LibraryMissing(
+            f"{recipe.name} needs the package {package}. Install it: pip install {package}"
+        ) from None
+
+
+def reason_against(recipe: Recipe, device: str) -> str | None:
+    """Why the recipe cannot run on the device, in a sentence; None where it can.
+
+    Cheap: imports no library, so that a page can ask it of every recipe.
+    """
+    if device not in recipe.devices:
+        places = ", ".join(recipe.devices)
+        return f"{recipe.name} runs on {places}; {recipe.backend} has no kernels for {device}."
+    try:
+        library_version(recipe)
+    except LibraryMissing as missing:
+        return str(missing)
+    return _half_precision_reason(recipe, device)
+
+
+def _half_precision_reason(recipe: Recipe, device: str) -> str | None:
+    """Half precision on a CPU is only worth the name where the CPU computes in it."""
+    if device != "cpu" or recipe.weights not in ("bf16", "fp16"):
+        return None
+    from whisperq_core.machine import cpu_flags
+
+    needed = {"bf16": ("avx512_bf16", "amx_bf16", "bf16"), "fp16": ("avx512_fp16", "asimdhp")}
+    if cpu_flags().isdisjoint(needed[recipe.weights]):
+        return f"This CPU has no {recipe.weights} instructions; PyTorch would emulate them."
+    return None
+
+
+def require(recipe: Recipe, device: str) -> None:
+    """Raises RecipeUnsupported or LibraryMissing with the reason where the recipe cannot run."""
+    library_version(recipe)
+    if reason := reason_against(recipe, device):
+        raise RecipeUnsupported(reason)
+
+
+def quantize(
+    model: "nn.Module",
+    recipe: Recipe,
+    device: str = "cpu",
+    calibrate: Calibrate | None = None,
+    kernels: str = "library",
+) -> Quantized:
+    """Quantizes a copy of an fp32 model; the given one stays as it is.
+
+    calibrate runs the model on calibration speech; static recipes need it. kernels="dequantized" is
+    refused with RecipeUnsupported where the recipe also quantizes activations.
+    """
+    import torch
+
+    require(recipe, device)
+    if kernels == "dequantized" and recipe.scheme != "weight-only":
+        raise RecipeUnsupported(
+            f"{recipe.name} quantizes activations too: only its library's kernels compute it."
+        )
+    module = importlib.import_module(f"{__name__}.{BACKENDS[recipe.backend][0]}")
+    work = copy.deepcopy(model).to(device)
+    if recipe.modules == "all-linear":
+        _untie(work)
+    start = time.perf_counter()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        work = module.quantize(work, recipe, calibrate).requires_grad_(False).eval()
+        quantize_s = time.perf_counter() - start
+        modules = tuple(
+            n for n, layer in work.named_modules() if module.weight_of(layer) is not None
+        )
+        size = serialized_bytes(work)
+        if kernels == "dequantized":
+            _restore_fp32(work, modules, module.weight_of)
+    return Quantized(work, recipe, kernels, modules, quantize_s, size)
+
+
+def _untie(model: "nn.Module") -> None:
+    """Gives proj_out a weight of its own, as quantizing every Linear does (the study's sizes)."""
+    from torch import nn
+
+    model.config.tie_word_embeddings = False
+    model.proj_out.weight = nn.Parameter(model.proj_out.weight.clone(), requires_grad=False)
+
+
+def linears(model: "nn.Module", recipe: Recipe) -> list[tuple["nn.Module", str, "nn.Module"]]:
+    """The nn.Linear layers the recipe quantizes, as (parent, attribute, layer) to be replaced."""
+    from torch import nn
+
+    skipped = None if recipe.modules == "all-linear" else model.proj_out
+    return [
+        (parent, attribute, layer)
+        for parent in model.modules()
+        for attribute, layer in parent.named_children()
+        if type(layer) is nn.Linear and layer is not skipped
+    ]
+
+
+def _restore_fp32(
+    model: "nn.Module", names: tuple[str, ...], weight_of: Callable[["nn.Module"], "Tensor | None"]
+) -> None:
+    from torch import nn
+
+    for name in names:
+        layer = model.get_submodule(name)
+        weight = weight_of(layer).float()
+        bias = getattr(layer, "bias", None)
+        plain = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+        plain.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+        if bias is not None:
+            plain.bias = nn.Parameter(bias.detach().float(), requires_grad=False)
+        parent, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(parent), attribute, plain)
+
+
+class _ByteCounter:
+    """A file that only counts what is written to it."""
+
+    def __init__(self):
+        self.size = 0
+
+    def write(self, data) -> int:
+        count = memoryview(data).nbytes
+        self.size += count
+        return count
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+
+def serialized_bytes(model: "nn.Module") -> int:
+    """Bytes of the model's state as torch.save writes it; tied tensors count once."""
+    import torch
+
+    sink = _ByteCounter()
+    torch.save(model.state_dict(), sink)
+    return sink.size

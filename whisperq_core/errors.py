@@ -1,0 +1,63 @@
+"""Every error that WhisperQ raises on purpose.
+
+WhisperQError                what was wrong and what to do, in a sentence a user can read
+├── InputError               something the user gave
+│   ├── AudioError           unreadable, empty, too long, too large
+│   └── EvalSetError         a manifest, a folder or a download that is not an evaluation set
+├── ModelError               a model's name, its weights or its folder
+│   └── ModelUnavailable     not here, and the hub cannot be reached
+├── RecipeError              a recipe that does not exist
+│   ├── RecipeUnsupported    not on this device
+│   └── LibraryMissing       its package is not installed
+├── StoreError               a record that cannot be read or written
+│   └── SchemaTooNew         written by a newer WhisperQ
+└── Cancelled                the user stopped the work; what was finished is kept
+"""
+
+
+class WhisperQError(Exception):
+    """Base class; `str(error)` is a sentence for the user."""
+
+
+class InputError(WhisperQError):
+    """Something that the user gave cannot be used."""
+
+
+class AudioError(InputError):
+    """The audio is unreadable, empty, too long or too large."""
+
+
+class EvalSetError(InputError):
+    """A manifest, a folder or a download is not a usable evaluation set."""
+
+
+class ModelError(WhisperQError):
+    """A model's name, weights or folder cannot be used."""
+
+
+class ModelUnavailable(ModelError):
+    """The model is not on this machine and the hub cannot be reached."""
+
+
+class RecipeError(WhisperQError):
+    """There is no such recipe."""
+
+
+class RecipeUnsupported(RecipeError):
+    """The recipe cannot run on this device."""
+
+
+class LibraryMissing(RecipeError):
+    """The recipe's library is not installed."""
+
+
+class StoreError(WhisperQError):
+    """A result cannot be read or written."""
+
+
+class SchemaTooNew(StoreError):
+    """The record was written by a newer version of WhisperQ."""
+
+
+class Cancelled(WhisperQError):
+    """The user stopped the work; finished pieces are kept."""

@@ -1,0 +1,254 @@
+"""Recipes: what is quantized, and how. Pure data; no library is imported here.
+
+The axes of the study are fields (method, granularity, weights, scheme) or follow from them (bits).
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from whisperq_core.errors import RecipeError
+
+# Bits of a stored weight in each number format.
+BITS = {
+    "fp32": 32,
+    "bf16": 16,
+    "fp16": 16,
+    "int8": 8,
+    "float8": 8,
+    "int4": 4,
+    "nf4": 4,
+    "fp4": 4,
+    "int3": 3,
+    "int2": 2,
+}
+
+Scheme = Literal["none", "weight-only", "dynamic", "static"]
+Method = Literal["none", "symmetric", "asymmetric"]
+Granularity = Literal["none", "tensor", "channel", "group"]
+ActivationGranularity = Literal["none", "tensor", "row"]
+Device = Literal["cpu", "cuda", "mps"]
+
+_NOT_PROJ_OUT = "linear-but-proj_out"
+HQQ_GROUP_SIZES = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way of quantizing a Whisper model.
+
+    scheme: how activations are treated. weight-only leaves them in floating point (what the study
+        calls dynamic for Quanto, HQQ and bitsandbytes); dynamic scales them at run time; static
+        uses scales from calibration.
+    method, granularity, group_size: of the weights.
+    activations, activation_granularity: number format of the Linear layers' inputs, and what shares
+        one scale (the whole tensor, that is the batch; or each row, that is each token).
+    calibration: where static scales come from: held-out (dev-clean excerpt) or evaluation-10%
+        (a random tenth of the evaluated data, as in the study).
+    modules: which modules are quantized. all-linear is every nn.Linear, proj_out untied from the
+        token table: what PyTorch and Quanto do when called directly. linear-but-proj_out leaves the
+        tied output projection alone, as HQQ and bitsandbytes do through Transformers. Both are what
+        the study's published sizes imply, library by library (see paper.py).
+    embeddings: number format of the token table.
+    """
+
+    name: str
+    backend: str
+    description: str
+    weights: str
+    scheme: Scheme
+    method: Method = "symmetric"
+    granularity: Granularity = "channel"
+    group_size: int | None = None
+    activations: str = "float"
+    activation_granularity: ActivationGranularity = "none"
+    double_quant: bool = False
+    calibration: Literal["none", "held-out", "evaluation-10%"] = "none"
+    modules: str = "all-linear"
+    embeddings: str = "fp32"
+    devices: tuple[Device, ...] = ("cpu", "cuda", "mps")
+
+    @property
+    def bits(self) -> int:
+        """Bits of a stored weight."""
+        return BITS[self.weights]
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether nothing is quantized."""
+        return self.scheme == "none"
+
+    def axes(self) -> dict:
+        """Everything that changes what the recipe computes: its part of a result's identity."""
+        fields = asdict(self)
+        for label in ("name", "description", "devices"):
+            del fields[label]
+        return fields
+
+
+def _baseline(weights: str, description: str) -> Recipe:
+    return Recipe(
+        weights,
+        "none",
+        description,
+        weights,
+        "none",
+        method="none",
+        granularity="none",
+        modules="none",
+        embeddings=weights,
+    )
+
+
+def _static(activations: str, calibration: str) -> Recipe:
+    suffix = "" if calibration == "held-out" else "-eval10"
+    source = (
+        "the dev-clean excerpt"
+        if calibration == "held-out"
+        else "a random 10% of the evaluated data, as in the study"
+    )
+    return Recipe(
+        f"quanto-int8-{activations}{suffix}",
+        "quanto",
+        f"Quanto, int8 weights and static {activations} activations calibrated on {source}.",
+        "int8",
+        "static",
+        activations=activations,
+        activation_granularity="tensor",
+        calibration=calibration,
+    )
+
+
+def _hqq(weights: str, group_size: int) -> Recipe:
+    return Recipe(
+        f"hqq-{weights}-g{group_size}",
+        "hqq",
+        f"HQQ, {weights} weights in groups of {group_size}, fitted by half-quadratic optimization.",
+        weights,
+        "weight-only",
+        method="asymmetric",
+        granularity="group",
+        group_size=group_size,
+        modules=_NOT_PROJ_OUT,
+        devices=("cpu", "cuda"),
+    )
+
+
+def _bnb4(weights: str, double_quant: bool) -> Recipe:
+    suffix = "-dq" if double_quant else ""
+    scales = ", the scales quantized in turn" if double_quant else ""
+    return Recipe(
+        f"bnb-{weights}{suffix}",
+        "bitsandbytes",
+        f"bitsandbytes, {weights} weights in blocks of 64{scales}.",
+        weights,
+        "weight-only",
+        granularity="group",
+        group_size=64,
+        double_quant=double_quant,
+        modules=_NOT_PROJ_OUT,
+        devices=("cpu", "cuda"),
+    )
+
+
+def _quanto(weights: str, description: str, **axes) -> Recipe:
+    return Recipe(f"quanto-{weights}", "quanto", description, weights, "weight-only", **axes)
+
+
+_GROUPED = {"method": "asymmetric", "granularity": "group", "group_size": 128}
+
+_RECIPES = (
+    _baseline("fp32", "The model as published, in 32-bit floating point."),
+    _baseline("bf16", "Weights and arithmetic in bfloat16, where the device has it."),
+    _baseline("fp16", "Weights and arithmetic in 16-bit floating point, where the device has it."),
+    Recipe(
+        "torch-int8",
+        "torch",
+        "PyTorch dynamic int8, one weight scale a tensor: the study's CPU recipe.",
+        "int8",
+        "dynamic",
+        granularity="tensor",
+        activations="int8",
+        activation_granularity="tensor",
+        devices=("cpu",),
+    ),
+    Recipe(
+        "torch-int8-channel",
+        "torch",
+        "PyTorch dynamic int8, one weight scale an output channel.",
+        "int8",
+        "dynamic",
+        activations="int8",
+        activation_granularity="tensor",
+        devices=("cpu",),
+    ),
+    Recipe(
+        "torchao-int8-dynamic",
+        "torchao",
+        "torchao dynamic int8: weights scaled by channel, activations by token.",
+        "int8",
+        "dynamic",
+        activations="int8",
+        activation_granularity="row",
+        devices=("cpu", "cuda"),
+    ),
+    Recipe(
+        "torchao-int8",
+        "torchao",
+        "torchao int8 weights, activations in floating point.",
+        "int8",
+        "weight-only",
+        devices=("cpu", "cuda"),
+    ),
+    _quanto("int8", "Quanto, int8 weights scaled by channel: the study's best on GPU."),
+    _quanto("int4", "Quanto, int4 weights in groups of 128.", **_GROUPED),
+    _quanto("int2", "Quanto, int2 weights in groups of 128.", **_GROUPED),
+    _quanto("float8", "Quanto, 8-bit floating point (e4m3) weights scaled by channel."),
+    _static("int8", "held-out"),
+    _static("float8", "held-out"),
+    _static("int8", "evaluation-10%"),
+    _static("float8", "evaluation-10%"),
+    _hqq("int8", 64),
+    _hqq("int4", 64),
+    _hqq("int3", 64),
+    _hqq("int2", 64),
+    Recipe(
+        "bnb-int8",
+        "bitsandbytes",
+        "bitsandbytes LLM.int8(): int8 by row, outlier columns kept in floating point.",
+        "int8",
+        "dynamic",
+        activations="int8",
+        activation_granularity="row",
+        modules=_NOT_PROJ_OUT,
+        devices=("cpu", "cuda"),
+    ),
+    _bnb4("nf4", False),
+    _bnb4("nf4", True),
+    _bnb4("fp4", False),
+    _bnb4("fp4", True),
+)
+
+CATALOGUE: dict[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of that name; HQQ's may name any group size, such as hqq-int4-g32.
+
+    Raises RecipeError with the names there are.
+    """
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    base, _, size = name.rpartition("-g")
+    if size.isdigit() and int(size) in HQQ_GROUP_SIZES and f"{base}-g64" in CATALOGUE:
+        return with_group_size(CATALOGUE[f"{base}-g64"], int(size))
+    raise RecipeError(f"There is no recipe named “{name}”. Known: {', '.join(CATALOGUE)}.")
+
+
+def with_group_size(recipe: Recipe, group_size: int) -> Recipe:
+    """The same HQQ recipe with another group size (16, 32, 64 or 128)."""
+    if recipe.backend != "hqq" or group_size not in HQQ_GROUP_SIZES:
+        raise RecipeError(
+            f"Group size {group_size} is not offered for {recipe.name}: only HQQ's recipes take one"
+            f" of {', '.join(map(str, HQQ_GROUP_SIZES))}."
+        )
+    return _hqq(recipe.weights, group_size)
