@@ -98,6 +98,14 @@ class Model:
         """Whether it knows other languages than English."""
         return self.torch_model.generation_config.is_multilingual
 
+    def tokens(self, text: str, language: str, task: str) -> list[int]:
+        """A whole decoder sequence for the text: start, language, task, words, end."""
+        tables, ids = self.torch_model.generation_config, self.tokenizer.convert_tokens_to_ids
+        chosen = [ids(f"<|{language}|>"), tables.task_to_id[task]] if self.multilingual else []
+        words = self.tokenizer(" " + text, add_special_tokens=False).input_ids
+        start, end = tables.decoder_start_token_id, tables.eos_token_id
+        return [start, *chosen, tables.no_timestamps_token_id, *words, end]
+
 
 def find(name: str) -> Source:
     """The source of a model by name, hub id (`owner/model` or `owner/model@revision`) or folder.
@@ -275,12 +283,14 @@ def _folder_digest(source: Source, stamp: tuple) -> str:
 def load(name: str) -> Model:
     """The model of that name, downloaded if need be, in fp32 on the CPU."""
     import torch
+    import transformers
     from transformers import (
         WhisperConfig,
         WhisperFeatureExtractor,
         WhisperForConditionalGeneration,
     )
 
+    transformers.logging.set_verbosity_error()
     source = download(find(name))
     tensors = read_weights(source)
     settings = _settings_folder(source)

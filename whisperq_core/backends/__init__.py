@@ -34,6 +34,11 @@ BACKENDS = {
     "bitsandbytes": ("bnb", "bitsandbytes"),
 }
 
+# On a CPU these dequantize to fp32 and multiply there, slowly: fp32 layers with their dequantized
+# weights give the same transcripts (tests/test_backends.py compares them on real speech).
+# bitsandbytes is not among them: its 4-bit CPU kernels compute in lower precision.
+SAME_DEQUANTIZED = ("torchao", "quanto", "hqq")
+
 Calibrate = Callable[["nn.Module"], None]
 
 

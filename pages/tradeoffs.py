@@ -1,0 +1,326 @@
+"""Every measured result: as a plot, as a table, and utterance by utterance."""
+
+import pandas as pd
+import streamlit as st
+
+from whisperq_core import charts, eval_sets, markup, scores, table
+from whisperq_core.errors import EvalSetError
+from whisperq_core.records import AccuracyRun, UtteranceResult
+from whisperq_core.store import Store
+
+UTTERANCES_A_PAGE = 6
+TABLE_COLUMNS = (
+    *("front", "model", "recipe", "wer_pct", "cer_pct", "rtf", "rtf_ratio", "weights_bytes"),
+    *("size_reduction_pct", "peak_memory_bytes", "quantize_s", "loops", "substitutions"),
+    *("deletions", "insertions", "reference_words", *table.AXES, "modules", "set", "utterances"),
+    *("device", "threads", "protocol", "rtf_low", "rtf_high", "rtf_source", "kernels", "cpu"),
+    *("created_at", "key"),
+)
+
+
+@st.cache_resource
+def store_at(root) -> Store:
+    return Store(root)
+
+
+@st.cache_data(show_spinner=False, max_entries=4)
+def frame_of(keys: tuple[str, ...], _runs: list) -> pd.DataFrame:
+    return table.rows(_runs)
+
+
+@st.cache_resource
+def shipped_sets() -> dict[str, eval_sets.EvalSet]:
+    try:
+        return eval_sets.shipped()
+    except EvalSetError:
+        return {}
+
+
+def title_of(name: str) -> str:
+    return shipped_sets()[name].title if name in shipped_sets() else name
+
+
+def choose(results: pd.DataFrame) -> pd.DataFrame:
+    """The sidebar: which results to look at."""
+    with st.sidebar:
+        models = sorted(results["model"].unique())
+        default = "base" if "base" in models else models[0]
+        chosen = st.multiselect(
+            "Model", models, [default], key="model", bind="query-params", placeholder="any"
+        )
+        found = results[results["model"].isin(chosen)] if chosen else results
+        sets = sorted(results["set"].unique())
+        default = "test-other-excerpt" if "test-other-excerpt" in sets else sets[0]
+        name = st.selectbox(
+            "Evaluation set",
+            sets,
+            sets.index(default),
+            format_func=title_of,
+            key="set",
+            bind="query-params",
+        )
+        found = found[found["set"] == name]
+        found = filtered(found, results, {"device": "Device"}, always=True)
+        found = filtered(found, results, {"threads": "Threads", "protocol": "Protocol"})
+        with st.expander("Design of the quantization"):
+            return filtered(found, results, table.AXES, always=True)
+
+
+def filtered(found, results, columns: dict[str, str], always: bool = False) -> pd.DataFrame:
+    for column, label in columns.items():
+        options = sorted(results[column].dropna().unique().tolist())
+        if not always and len(options) < 2:
+            continue
+        names = table.BACKEND_NAMES if column == "backend" else {}
+        wanted = st.multiselect(
+            label,
+            options,
+            key=f"filter_{column}",
+            placeholder="any",
+            format_func=lambda option, names=names: names.get(option, str(option)),
+        )
+        if wanted:
+            found = found[found[column].isin(wanted)]
+    return found
+
+
+def summary(found: pd.DataFrame) -> None:
+    first = found.iloc[0]
+    facts = [
+        f"**{len(found)} results**",
+        markup.plain_markdown(
+            f"{title_of(first['set'])}: {first['utterances']} utterances,"
+            f" {first['audio_s'] / 60:.1f} minutes"
+        ),
+    ]
+    facts += [
+        markup.plain_markdown(", ".join(str(v) for v in found[column].dropna().unique()) + unit)
+        for column, unit in (("device", ""), ("threads", " threads"), ("protocol", ""), ("cpu", ""))
+    ]
+    st.caption(" · ".join(facts))
+
+
+def leaders(found: pd.DataFrame) -> None:
+    """What is first in accuracy, speed and size."""
+    firsts = table.highlights(found)
+    for column, first in zip(st.columns(len(firsts) or 1), firsts, strict=False):
+        row = first.row
+        parts = [f"WER {row['wer_pct']:.2f} %"]
+        if pd.notna(row["rtf_ratio"]):
+            parts.append(f"{row['rtf_ratio']:.2f} × fp32's time")
+        parts.append(f"{row['weights_bytes'] / 1e6:.0f} MB")
+        name = row["recipe"] if found["model"].nunique() == 1 else f"{row['model']} {row['recipe']}"
+        with column.container(border=True, height="stretch"):
+            st.caption(first.title)
+            st.markdown(f"#### {markup.plain_markdown(name)}")
+            st.markdown(" · ".join(parts))
+    baseline = next((f.baseline for f in firsts if f.baseline is not None), None)
+    if baseline is not None and found["model"].nunique() == 1:
+        st.caption(
+            f"fp32 for comparison: WER {baseline['wer_pct']:.2f} %,"
+            f" {baseline['weights_bytes'] / 1e6:.0f} MB. As measured; on an excerpt, a small"
+            " difference in WER may be chance."
+        )
+
+
+def plot(found: pd.DataFrame) -> tuple[str, str]:
+    """The plot below its axes; returns the axes."""
+    metrics = list(table.METRICS)
+
+    def named(column: str) -> str:
+        return table.METRICS[column].title
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        options = {"format_func": named, "bind": "query-params", "width": 190}
+        x = st.selectbox("Across", metrics, metrics.index("rtf"), key="x", **options)
+        y = st.selectbox("Up", metrics, 0, key="y", **options)
+        size = st.selectbox(
+            "Marker area", metrics, metrics.index("weights_bytes"), key="area", **options
+        )
+        log_x = st.toggle("Logarithmic", x.startswith("rtf"), key=f"log_{x}")
+        off = charts.off_chart(found, x) | charts.off_chart(found, y)
+        show_all = off.any() and st.toggle("Whole range", key="whole_range")
+    figure = charts.tradeoff_figure(
+        found, x, y, size, log_x=log_x, show_all=show_all, chosen=st.session_state.get("run")
+    )
+    st.plotly_chart(
+        figure,
+        key="chart",
+        on_select=take_point,
+        selection_mode="points",
+        config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+        alt=f"{named(y)} against {named(x)}; the table below has the same results.",
+    )
+    notes = []
+    if off.any() and not show_all:
+        notes.append(f"{off.sum()} off the chart, drawn as arrows with their values.")
+    missing = int(found[[x, y]].isna().any(axis=1).sum())
+    if missing:
+        notes.append(f"{missing} not drawn, for want of a measured {named(x)} or {named(y)}.")
+    bars = "Bars: lowest to highest RTF of repeated passes. " if "rtf" in (x, y) else ""
+    st.caption(
+        f"{bars}Named: the Pareto front, which no other result beats on both axes. "
+        + " ".join(notes)
+    )
+    return x, y
+
+
+def take_point() -> None:
+    points = st.session_state["chart"].selection.points
+    if points and points[0].get("customdata"):
+        st.session_state["run"] = points[0]["customdata"][0]
+
+
+def show_table(found: pd.DataFrame, x: str, y: str) -> None:
+    found = found.sort_values(y, kind="stable")
+    numbers = {
+        metric.column: st.column_config.NumberColumn(metric.title, format=f"%.{metric.decimals}f")
+        for metric in table.METRICS.values()
+    }
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.subheader("All results", width="stretch")
+        st.download_button(
+            "CSV", table.csv(found), "whisperq-results.csv", "text/csv", icon=":material/download:"
+        )
+    st.dataframe(
+        table.display(found, x, y),
+        hide_index=True,
+        column_order=TABLE_COLUMNS,
+        column_config=table.LABELS | numbers,
+        key="results",
+        on_select=take_row,
+        selection_mode="single-row",
+    )
+    st.session_state["table_keys"] = found["key"].tolist()
+
+
+def take_row() -> None:
+    chosen = st.session_state["results"].selection.rows
+    if chosen:
+        st.session_state["run"] = st.session_state["table_keys"][chosen[0]]
+
+
+def details(store: Store, found: pd.DataFrame) -> None:
+    """The chosen run's utterances and everything that its numbers depend on."""
+    names = {
+        row["key"]: f"{row['model']} · {row['recipe']} · WER {row['wer_pct']:.2f} %"
+        for _, row in found.sort_values("wer_pct").iterrows()
+    }
+    st.subheader("Utterances", anchor="utterances")
+    key = st.selectbox(
+        "Result",
+        list(names),
+        index=None,
+        format_func=lambda key: names.get(key, key),
+        key="run",
+        bind="query-params",
+        placeholder="Choose a point, a row of the table, or a result here",
+    )
+    run = store.get(key) if key else None
+    if not isinstance(run, AccuracyRun):
+        return
+    row = found[found["key"] == key].iloc[0]
+    facts(run, row)
+    ordered = sorted(run.utterances, key=lambda u: (-u.score.words.errors, u.id))
+    wrong = sum(not u.score.exact for u in ordered)
+    st.markdown(f"**{wrong} of {len(ordered)} utterances have errors**, worst first.")
+    st.html(markup.legend_html())
+    pages = -(-len(ordered) // UTTERANCES_A_PAGE)
+    page = st.session_state.get(f"page_{key}", 1)
+    eval_set = next(
+        (s for s in shipped_sets().values() if s.digest == run.spec.eval_set_digest), None
+    )
+    audio = {u.id: u.audio for u in eval_set.utterances} if eval_set else {}
+    for utterance in ordered[(page - 1) * UTTERANCES_A_PAGE : page * UTTERANCES_A_PAGE]:
+        show_utterance(run, utterance, audio.get(utterance.id))
+    st.pagination(pages, key=f"page_{key}")
+
+
+def facts(run: AccuracyRun, row: pd.Series) -> None:
+    words, spec = run.words, run.spec
+    st.markdown(
+        f"{markup.plain_markdown(spec.recipe.description)}  \n"
+        f"**WER {row['wer_pct']:.2f} %**: {words.substitutions} substitutions,"
+        f" {words.deletions} deletions, {words.insertions} insertions in {words.reference_length}"
+        f" words · **CER {row['cer_pct']:.2f} %** · {run.loops} looping transcripts ·"
+        f" RTF {'–' if pd.isna(row['rtf']) else format(row['rtf'], '.3f')} ({row['rtf_source']})"
+    )
+    if spec.kernels == "dequantized":
+        st.caption(
+            "The transcripts come from fp32 layers with the dequantized weights: the same"
+            " mathematics, faster on this device. Batch times below are theirs, not the recipe's."
+        )
+    with st.expander("What these numbers depend on"):
+        lines = {
+            "Key": run.key,
+            "Weights digest": spec.weights_digest,
+            "Evaluation set digest": spec.eval_set_digest,
+            "Versions": ", ".join(f"{name} {v}" for name, v in spec.versions.items()),
+            "Protocol": spec.protocol.summary,
+            "Device": f"{spec.device}, {spec.threads} threads, {run.machine.cpu}",
+            "Kernels": spec.kernels,
+            "Measured": f"{run.created_at:%Y-%m-%d %H:%M} UTC",
+            "Speed run's key": row["speed_key"] if pd.notna(row["speed_key"]) else "none",
+            f"{len(run.modules)} modules quantized": ", ".join(run.modules),
+        }
+        st.html(markup.labelled_html((f"{label}:", text) for label, text in lines.items()))
+
+
+def show_utterance(run: AccuracyRun, utterance: UtteranceResult, audio) -> None:
+    words = utterance.score.words
+    batch = next((b for b in run.batches if b.batch == utterance.batch), None)
+    parts = [f"**{markup.plain_markdown(utterance.id)}**", f"{utterance.duration_s:.1f} s"]
+    if words.rate is not None:
+        parts.append(f"WER {words.rate:.0f} %")
+    parts.append(
+        f"{words.substitutions} substituted, {words.deletions} deleted,"
+        f" {words.insertions} inserted of {words.reference_length}"
+    )
+    if batch is not None:
+        parts.append(f"batch of {batch.utterances} in {batch.wall_s:.1f} s")
+    if utterance.score.looped:
+        parts.append(":orange-badge[loop]")
+    with st.container(border=True):
+        st.markdown(" · ".join(parts))
+        edits = scores.align(utterance.reference, utterance.hypothesis, utterance.language)
+        st.html(markup.aligned_html(edits))
+        st.html(
+            markup.labelled_html(
+                [("Reference", utterance.reference), ("Hypothesis", utterance.hypothesis)]
+            )
+        )
+        if audio is not None and audio.is_file():
+            st.audio(str(audio))
+
+
+def main() -> None:
+    st.title("Trade-offs")
+    st.markdown("Which way of quantizing Whisper should I use, and what will it cost me?")
+    store = store_at(Store().root)
+    runs = store.runs()
+    if store.unreadable:
+        names = ", ".join(path.name for path in store.unreadable)
+        st.warning(f"Left out, for they cannot be read: {markup.plain_markdown(names)}.")
+    results = frame_of(tuple(run.key for run in runs), runs)
+    if results.empty:
+        st.info(
+            "There are no results yet. Open **Run evaluations** and measure a few recipes, or run"
+            " `python -m whisperq_core run --models base --recipes fp32,quanto-int8 --sets"
+            " quick-look`."
+        )
+        return
+    found = choose(results)
+    if found.empty:
+        st.info("No result matches these filters. Clear one of them in the sidebar.")
+        return
+    leaders(found)
+    summary(found)
+    x, y = plot(found)
+    if st.session_state.get("run") in set(found["key"]):
+        name = found.set_index("key")["recipe"][st.session_state["run"]]
+        st.markdown(f"Chosen: **{markup.plain_markdown(name)}**. [Its utterances](#utterances)")
+    show_table(found, x, y)
+    details(store, found)
+
+
+main()

@@ -1,0 +1,282 @@
+"""Plotly figures from data frames. They leave background and text colour to the page's theme."""
+
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from whisperq_core.labels import INNER_PX, box_around, free_place
+from whisperq_core.table import BACKEND_NAMES, METRICS, pareto, values
+
+# Okabe and Ito's colours, told apart by colour-blind readers, and a symbol each for everyone else.
+_LOOKS = (
+    ("#0072B2", "circle"),
+    ("#E69F00", "diamond"),
+    ("#009E73", "square"),
+    ("#CC79A7", "triangle-up"),
+    ("#56B4E9", "pentagon"),
+    ("#D55E00", "x"),
+    ("#8A8A8A", "star"),
+    ("#B8A800", "hexagram"),
+)
+_BACKENDS = ("torch", "hqq", "quanto", "bitsandbytes", "torchao", "ctranslate2", "none")
+_GREY = "rgba(128,128,128,0.75)"
+_HEIGHT_PX = 520
+_CHAR_PX, _LINE_PX = 7.2, 17
+# An error rate is off the chart above 100 %, or above this many times the median.
+_OFF_CHART_MEDIANS = 4.0
+
+
+def off_chart(frame: pd.DataFrame, column: str) -> np.ndarray:
+    """Rows whose error rate would squash the plot of the others, as booleans, shape (rows,).
+
+    Only WER and CER (in percent) are capped; other columns never are.
+    """
+    shown = values(frame, column)
+    if column not in ("wer_pct", "cer_pct") or np.isnan(shown).all():
+        return np.zeros(len(frame), dtype=bool)
+    limit = min(100.0, _OFF_CHART_MEDIANS * float(np.nanmedian(shown)))
+    return shown > max(limit, float(np.nanmin(shown)))
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis: where each row is drawn, in the axis's own units, and its range."""
+
+    column: str
+    at: np.ndarray
+    off: np.ndarray
+    low: float
+    high: float
+    log: bool
+
+    @property
+    def fractions(self) -> np.ndarray:
+        """Where each row is along the axis, from 0 to 1."""
+        at = np.log10(self.at) if self.log else self.at
+        return (at - self.low) / (self.high - self.low)
+
+    def layout(self) -> dict:
+        return {
+            "title": {"text": METRICS[self.column].title},
+            "type": "log" if self.log else "linear",
+            "range": [self.low, self.high],
+            "zeroline": False,
+            "automargin": True,
+        }
+
+
+def _axis(frame: pd.DataFrame, column: str, log: bool, show_all: bool) -> _Axis:
+    at = values(frame, column)
+    off = np.zeros(len(frame), dtype=bool) if show_all else off_chart(frame, column)
+    inside = at[~off]
+    if column == "rtf":
+        inside = np.concatenate([inside, *(values(frame, c) for c in ("rtf_low", "rtf_high"))])
+        inside = inside[~np.isnan(inside)]
+    log = log and bool((inside > 0).all())
+    ends = np.log10(inside) if log else inside
+    pad = 0.09 * (np.ptp(ends) or abs(ends[0]) or 1.0)
+    low, high = float(ends.min() - pad), float(ends.max() + pad)
+    if off.any():
+        high += pad / 2
+    if not log and inside.min() >= 0:
+        low = max(low, -pad / 2)
+    edge = high - pad / 3
+    return _Axis(column, np.where(off, 10**edge if log else edge, at), off, low, high, log)
+
+
+def tradeoff_figure(
+    frame: pd.DataFrame,
+    x: str = "rtf",
+    y: str = "wer_pct",
+    size: str | None = "weights_bytes",
+    color: str = "backend",
+    *,
+    log_x: bool = False,
+    show_all: bool = False,
+    chosen: str | None = None,
+) -> go.Figure:
+    """Two metrics of every row against each other, with the Pareto front drawn and named.
+
+    frame has the columns of `table.rows`; x, y and size are columns of METRICS, color is any text
+    column. Rows without x or y are left out. Marker areas are proportional to `size`. Error rates
+    off the chart are drawn at its edge as arrows with their value, unless show_all. Each point's
+    customdata is [key]; the row of the key `chosen` gets a ring.
+    """
+    has_both = ~np.isnan(values(frame, x)) & ~np.isnan(values(frame, y))
+    frame = frame[has_both].reset_index(drop=True)
+    figure = go.Figure()
+    if frame.empty:
+        return figure
+    across, up = _axis(frame, x, log_x, show_all), _axis(frame, y, False, show_all)
+    front = pareto(frame, x, y)
+    areas = _diameters(frame, size)
+    _draw_front(figure, across, up, front & ~across.off & ~up.off)
+    groups = frame[color].fillna("–").astype(str)
+    for group in sorted(groups.unique(), key=lambda g: (g == "none", g)):
+        mine = np.flatnonzero(groups == group)
+        _draw_group(figure, frame, mine, across, up, areas, _look(color, group, groups))
+    if chosen is not None:
+        _draw_ring(figure, np.flatnonzero(frame["key"] == chosen), across, up, areas)
+    figure.update_layout(
+        height=_HEIGHT_PX,
+        xaxis=across.layout(),
+        yaxis=up.layout(),
+        annotations=_labels(frame, across, up, front, areas),
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hoverlabel={"align": "left"},
+        clickmode="event+select",
+        dragmode=False,
+    )
+    return figure
+
+
+def _look(color: str, group: str, groups: pd.Series) -> tuple[str, str, str]:
+    """Colour, symbol and name of a group; a library keeps its look whatever else is shown."""
+    known = _BACKENDS if color == "backend" else tuple(sorted(groups.unique()))
+    place = known.index(group) if group in known else len(known)
+    name = BACKEND_NAMES.get(group, group) if color == "backend" else group
+    return (*_LOOKS[place % len(_LOOKS)], escape(name))
+
+
+def _diameters(frame: pd.DataFrame, size: str | None) -> np.ndarray:
+    """Marker diameters in pixels, areas proportional to the column; 12 where there is no value."""
+    if size is None:
+        return np.full(len(frame), 12.0)
+    shown = values(frame, size)
+    largest = np.nanmax(shown, initial=0.0)
+    if largest <= 0:
+        return np.full(len(frame), 12.0)
+    return np.where(np.isnan(shown), 12.0, np.maximum(7.0, 28.0 * np.sqrt(shown / largest)))
+
+
+def _draw_front(figure: go.Figure, across: _Axis, up: _Axis, on_front: np.ndarray) -> None:
+    order = np.flatnonzero(on_front)
+    order = order[np.lexsort((up.at[order], across.at[order]))]
+    figure.add_scatter(
+        x=across.at[order],
+        y=up.at[order],
+        mode="lines",
+        name="Pareto front",
+        line={"color": _GREY, "width": 1.5, "dash": "dash"},
+        hoverinfo="skip",
+    )
+
+
+def _draw_group(figure, frame, mine, across: _Axis, up: _Axis, areas, look) -> None:
+    colour, symbol, name = look
+    off_up, off_across = up.off[mine], across.off[mine]
+    symbols = np.where(off_up, "arrow-up", np.where(off_across, "arrow-right", symbol))
+    spreads = {
+        f"error_{letter}": _spread(frame.iloc[mine], colour)
+        for letter, axis in (("x", across), ("y", up))
+        if axis.column == "rtf"
+    }
+    figure.add_scatter(
+        x=across.at[mine],
+        y=up.at[mine],
+        mode="markers",
+        name=name,
+        marker={
+            "color": colour,
+            "symbol": symbols,
+            "size": np.where(off_up | off_across, 16.0, areas[mine]),
+            "opacity": 0.88,
+            "line": {"width": 1, "color": _GREY},
+        },
+        customdata=frame["key"].to_numpy()[mine, None].astype(object),
+        hovertext=[_hover(frame.iloc[i]) for i in mine],
+        hovertemplate="%{hovertext}<extra></extra>",
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 0.6}},
+        **spreads,
+    )
+
+
+def _spread(frame: pd.DataFrame, colour: str) -> dict:
+    rtf, low, high = (values(frame, c) for c in ("rtf", "rtf_low", "rtf_high"))
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": np.nan_to_num(high - rtf),
+        "arrayminus": np.nan_to_num(rtf - low),
+        "color": colour,
+        "thickness": 1.2,
+        "width": 3,
+    }
+
+
+def _hover(row: pd.Series) -> str:
+    lines = [f"<b>{escape(row['recipe'])}</b> · {escape(row['model'])}"]
+    for metric in METRICS.values():
+        if pd.isna(row[metric.column]):
+            continue
+        value = metric.show(row[metric.column])
+        if metric.column == "rtf" and pd.notna(row["rtf_low"]):
+            value += f" ({row['rtf_low']:.3f}–{row['rtf_high']:.3f})"
+        lines.append(f"{metric.label} {value}")
+    lines.append(f"RTF from: {escape(row['rtf_source'])}")
+    return "<br>".join(lines)
+
+
+def _draw_ring(figure: go.Figure, where: np.ndarray, across: _Axis, up: _Axis, areas) -> None:
+    figure.add_scatter(
+        x=across.at[where],
+        y=up.at[where],
+        mode="markers",
+        name="chosen",
+        marker={
+            "symbol": "circle-open",
+            "size": areas[where] + 12,
+            "color": "#D55E00",
+            "line": {"width": 3},
+        },
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _labels(frame: pd.DataFrame, across: _Axis, up: _Axis, front, areas) -> list[dict]:
+    """Names of the rows on the front or off the chart, where they cover no marker or name."""
+    width, height = INNER_PX
+    points = np.column_stack((across.fractions * width, (1 - up.fractions) * height))
+    taken = [box_around(*point, d, d) for point, d in zip(points, areas, strict=True)]
+    labels = []
+    for i in np.flatnonzero(front | across.off | up.off):
+        text = _label(frame, i, across, up)
+        size = _CHAR_PX * len(text), _LINE_PX
+        box, shift = free_place(points[i], areas[i], size, taken)
+        taken.append(box)
+        labels.append(
+            {
+                "x": np.log10(across.at[i]) if across.log else across.at[i],
+                "y": up.at[i],
+                "text": escape(text),
+                "ax": shift[0],
+                "ay": shift[1],
+                "showarrow": True,
+                "arrowhead": 0,
+                "arrowwidth": 0.8,
+                "arrowcolor": _GREY,
+                "standoff": areas[i] / 2,
+                "font": {"size": 12},
+            }
+        )
+    return labels
+
+
+def _label(frame: pd.DataFrame, i: int, across: _Axis, up: _Axis) -> str:
+    row = frame.iloc[i]
+    parts = [row["recipe"]]
+    parts += [row[c] for c in ("model", "device", "set") if frame[c].nunique() > 1]
+    text = " · ".join(str(part) for part in parts)
+    for axis in (across, up):
+        if axis.off[i]:
+            metric = METRICS[axis.column]
+            text += f" ({metric.label} {metric.show(row[axis.column])})"
+    return text

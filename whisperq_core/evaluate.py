@@ -1,0 +1,419 @@
+"""The only file that wires the stages together: a request in, a stored run out.
+
+A request is what a user asks for, by name; its spec is what decides the result. Work is stored in
+pieces (a batch of transcripts, a timed pass), so that a run that was killed goes on where it was.
+"""
+
+import math
+import os
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+
+from whisperq_core import backends, eval_sets, models, scores
+from whisperq_core.errors import Cancelled, ModelUnavailable, WhisperQError
+from whisperq_core.eval_sets import EvalSet
+from whisperq_core.machine import this_machine
+from whisperq_core.memory import MemoryGrowth
+from whisperq_core.protocols import STUDY, Protocol
+from whisperq_core.recipes import CATALOGUE, Recipe
+from whisperq_core.records import (
+    AccuracyRun,
+    BatchTime,
+    Pass,
+    RunSpec,
+    SpeedRun,
+    UtteranceResult,
+    now,
+)
+from whisperq_core.store import Store
+from whisperq_core.transcribe import forward, plan_batches, transcribe, warm_up
+
+SPEED_SET = "quick-look"
+SPEED_REPEATS = 3
+# Sets up to this many utterances run on the library's own kernels even where these are slow.
+FEW_UTTERANCES = 16
+
+# Called with pieces done and pieces in all.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run that a user asks for, by name. threads 0 is all cores; see `resolve` for kernels."""
+
+    model: str
+    recipe: Recipe
+    eval_set: str
+    measures: str = "accuracy"
+    protocol: Protocol = STUDY
+    device: str = "cpu"
+    threads: int = 0
+    kernels: str | None = None
+
+    @property
+    def label(self) -> str:
+        """A short name for progress and messages."""
+        what = "" if self.measures == "accuracy" else ", speed"
+        return f"{self.model} · {self.recipe.name} · {self.eval_set}{what}"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A request and what would become of it: cached, to run, or refused with the reason.
+
+    key is None where the weights have to be downloaded before they can be identified.
+    """
+
+    request: Request
+    status: str
+    key: str | None = None
+    reason: str | None = None
+    pieces: int = 0
+    estimate_s: float = 0.0
+
+
+def default_threads() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def requests_for(
+    model_names: Sequence[str],
+    recipes: Sequence[Recipe],
+    sets: Sequence[str],
+    *,
+    speed: bool = True,
+    **common,
+) -> list[Request]:
+    """Every combination, fp32 first: the baseline is what everything is compared with."""
+    ordered = sorted(recipes, key=lambda recipe: recipe.name != "fp32")
+    accuracy = [
+        Request(model, recipe, name, **common)
+        for model in model_names
+        for recipe in ordered
+        for name in sets
+    ]
+    if not speed:
+        return accuracy
+    timed = [
+        Request(model, recipe, SPEED_SET, "speed", **common)
+        for model in model_names
+        for recipe in ordered
+    ]
+    return accuracy + timed
+
+
+def resolve(request: Request) -> RunSpec:
+    """The identity of what a request asks for.
+
+    Without a wish, accuracy on a large set comes from dequantized weights where these are shown to
+    give the transcripts of the library's kernels (see backends.SAME_DEQUANTIZED), since they run at
+    fp32's speed. Speed always takes the library's kernels.
+    Raises ModelUnavailable while a hub model is not downloaded, and the errors of a bad name.
+    """
+    eval_set = eval_sets.by_name(request.eval_set)
+    recipe, speed = request.recipe, request.measures == "speed"
+    large = len(eval_set.utterances) > FEW_UTTERANCES
+    same = (
+        recipe.scheme == "weight-only"
+        and request.device == "cpu"
+        and recipe.backend in backends.SAME_DEQUANTIZED
+    )
+    kernels = request.kernels or ("dequantized" if same and large and not speed else "library")
+    packages = {"torch", "transformers", backends.BACKENDS[recipe.backend][1]}
+    calibration = _calibration_utterances(recipe, eval_set)
+    return RunSpec(
+        measures=request.measures,
+        weights_digest=models.digest(models.find(request.model)),
+        recipe=recipe,
+        eval_set_digest=eval_set.digest,
+        calibration_digest=_digest_of(calibration) if calibration else None,
+        protocol=request.protocol,
+        kernels=kernels,
+        device=request.device,
+        threads=request.threads or default_threads(),
+        versions={package: version(package) for package in sorted(packages)},
+        cpu=this_machine().cpu if speed else None,
+        repeats=SPEED_REPEATS if speed else None,
+    )
+
+
+def _digest_of(utterances: Sequence) -> str:
+    return EvalSet("calibration", "", tuple(utterances), "").digest
+
+
+def _calibration_utterances(recipe: Recipe, eval_set: EvalSet) -> list:
+    if recipe.calibration == "held-out":
+        return list(eval_sets.by_name(eval_sets.CALIBRATION).utterances)
+    if recipe.calibration == "evaluation-10%":
+        ordered = sorted(eval_set.utterances, key=lambda u: u.id)
+        return random.Random(0).sample(ordered, math.ceil(len(ordered) / 10))
+    return []
+
+
+def plan(requests: Iterable[Request], store: Store) -> list[Planned]:
+    """What each request would do, without doing any of it."""
+    finished, runs = store.keys(), store.runs()
+    planned = []
+    for request in requests:
+        if reason := backends.reason_against(request.recipe, request.device):
+            planned.append(Planned(request, "refused", reason=reason))
+            continue
+        eval_set = eval_sets.by_name(request.eval_set)
+        pieces = _piece_count(request, eval_set)
+        try:
+            key = resolve(request).key
+        except ModelUnavailable:
+            key = None
+        except WhisperQError as error:
+            planned.append(Planned(request, "refused", reason=str(error)))
+            continue
+        if key in finished:
+            planned.append(Planned(request, "cached", key, pieces=pieces))
+        else:
+            estimate = _estimate_s(request, eval_set, runs)
+            planned.append(Planned(request, "to run", key, pieces=pieces, estimate_s=estimate))
+    return planned
+
+
+def _piece_count(request: Request, eval_set: EvalSet) -> int:
+    if request.measures == "speed":
+        return SPEED_REPEATS * len(_subjects(request.recipe))
+    return len(plan_batches(eval_set.utterances, request.protocol.batch_size))
+
+
+def _subjects(recipe: Recipe) -> tuple[str, ...]:
+    return ("recipe",) if recipe.name == "fp32" else ("fp32", "recipe")
+
+
+# Seconds of work per second of audio where nothing is known yet (base, fp32, two cores), and
+# seconds to load and quantize.
+_UNKNOWN_RTF, _OVERHEAD_S = 0.25, 12.0
+
+
+def _estimate_s(request: Request, eval_set: EvalSet, runs: Sequence) -> float:
+    """Rough seconds from the latest like run here, or from a typical one."""
+    rtf = _UNKNOWN_RTF
+    for run in runs:
+        alike = run.model == request.model and run.spec.recipe.name == request.recipe.name
+        if alike and run.spec.measures == request.measures:
+            timed = run.batches if run.measures == "accuracy" else run.passes
+            rtf = sum(t.wall_s for t in timed) / sum(t.audio_s for t in timed)
+    passes = _piece_count(request, eval_set) if request.measures == "speed" else 1
+    return _OVERHEAD_S + rtf * eval_set.audio_s * passes
+
+
+def progress_of(planned: Planned, store: Store) -> tuple[int, int]:
+    """Pieces finished and in all of a run, from what is stored."""
+    if planned.key is None:
+        return 0, planned.pieces
+    if store.get(planned.key) is not None:
+        return planned.pieces, planned.pieces
+    prefix = "pass-" if planned.request.measures == "speed" else "batch-"
+    return store.count_pieces(planned.key, prefix), planned.pieces
+
+
+def run(
+    request: Request,
+    store: Store,
+    progress: Progress = lambda done, total: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> AccuracyRun | SpeedRun:
+    """Carries out a request, or returns its stored result; what is finished is never done twice.
+
+    Raises RecipeUnsupported or LibraryMissing before anything is downloaded, and Cancelled between
+    two pieces when stop() says so; a later call goes on from there.
+    """
+    backends.require(request.recipe, request.device)
+    models.download(models.find(request.model))
+    spec = resolve(request)
+    finished = store.get(spec.key)
+    if finished is not None:
+        return finished
+    eval_set = eval_sets.by_name(request.eval_set)
+    work = _Work(request, spec, eval_set, store, progress, stop)
+    result = work.speed() if request.measures == "speed" else work.accuracy()
+    store.put(result)
+    return result
+
+
+@lru_cache(maxsize=1)
+def _load(name: str) -> models.Model:
+    """The last model stays in memory: a grid asks for it again and again."""
+    return models.load(name)
+
+
+class _Work:
+    """One run under way; every method does one kind of piece and stores it."""
+
+    def __init__(self, request, spec, eval_set, store, progress, stop):
+        self.request, self.spec, self.eval_set = request, spec, eval_set
+        self.store, self.progress, self.stop = store, progress, stop
+        self.quantized = None
+        self.batches = plan_batches(eval_set.utterances, spec.protocol.batch_size)
+
+    def accuracy(self) -> AccuracyRun:
+        done = [
+            self._piece(f"batch-{i:04d}", self._transcribe, i) for i in range(len(self.batches))
+        ]
+        made = self._made()
+        hypotheses = [text for piece in done for text in piece["hypotheses"]]
+        ordered = [(u, i) for i, batch in enumerate(self.batches) for u in batch]
+        return AccuracyRun(
+            **self._common(made),
+            peak_memory_bytes=_peak(made, [piece["growth_bytes"] for piece in done]),
+            utterances=[
+                UtteranceResult(
+                    id=u.id,
+                    speaker=u.speaker,
+                    language=u.language,
+                    duration_s=u.duration_s,
+                    reference=u.reference,
+                    hypothesis=text,
+                    batch=batch,
+                    score=scores.score(u.reference, text, u.language),
+                )
+                for (u, batch), text in zip(ordered, hypotheses, strict=True)
+            ],
+            batches=[BatchTime.model_validate(piece["time"]) for piece in done],
+        )
+
+    def speed(self) -> SpeedRun:
+        order = [
+            (subject, repeat)
+            for repeat in range(self.spec.repeats)
+            for subject in _subjects(self.request.recipe)
+        ]
+        done = [self._piece(f"pass-{r}-{s}", self._time_pass, s, r) for s, r in order]
+        made = self._made()
+        growth = [piece["growth_bytes"] for piece in done if piece["pass"]["subject"] == "recipe"]
+        return SpeedRun(
+            **self._common(made),
+            peak_memory_bytes=_peak(made, growth),
+            passes=[Pass.model_validate(piece["pass"]) for piece in done],
+        )
+
+    def _piece(self, name: str, make: Callable, *arguments) -> dict:
+        piece = self.store.piece(self.spec.key, name)
+        if piece is None:
+            if self.stop():
+                raise Cancelled(f"{self.request.label} was stopped; finished pieces are kept.")
+            piece = make(*arguments)
+            self.store.put_piece(self.spec.key, name, piece)
+        kind = name.split("-")[0]
+        total = len(self.batches) if kind == "batch" else _piece_count(self.request, self.eval_set)
+        self.progress(self.store.count_pieces(self.spec.key, f"{kind}-"), total)
+        return piece
+
+    def _made(self) -> dict:
+        """What is known of the quantized model, from the pieces or by making it."""
+        made = self.store.piece(self.spec.key, "model")
+        if made is None:
+            self._quantize()
+            made = self.store.piece(self.spec.key, "model")
+        return made
+
+    def _quantize(self) -> None:
+        import torch
+
+        torch.set_num_threads(self.spec.threads)
+        self.load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        model = self.model = _load(self.request.model)
+        calibration = _calibration_utterances(self.spec.recipe, self.eval_set)
+        self.quantized = backends.quantize(
+            model.torch_model,
+            self.spec.recipe,
+            self.spec.device,
+            _calibration_pass(model, calibration, self.spec.protocol),
+            self.spec.kernels,
+        )
+        warm_up(model, self.quantized.torch_model, self._audio(0)[:1])
+        content = {
+            "modules": self.quantized.modules,
+            "weights_bytes": self.quantized.weights_bytes,
+            "fp32_bytes": backends.serialized_bytes(model.torch_model),
+            "quantize_s": self.quantized.quantize_s,
+            "load_average": self.load_average,
+        }
+        self.store.put_piece(self.spec.key, "model", content)
+
+    def _audio(self, index: int) -> list:
+        return [eval_sets.read_audio(u) for u in self.batches[index]]
+
+    def _generate(self, torch_model, index: int):
+        languages = [self.spec.protocol.language or u.language for u in self.batches[index]]
+        audio = self._audio(index)
+        return transcribe(self.model, torch_model, audio, languages, self.spec.protocol)
+
+    def _transcribe(self, index: int) -> dict:
+        if self.quantized is None:
+            self._quantize()
+        with MemoryGrowth(self.spec.device) as growth:
+            found = self._generate(self.quantized.torch_model, index)
+        batch = self.batches[index]
+        time = BatchTime(
+            batch=index,
+            utterances=len(batch),
+            audio_s=sum(u.duration_s for u in batch),
+            wall_s=found.wall_s,
+        )
+        # Dequantized weights need fp32's memory, which is not the recipe's.
+        measured = self.spec.kernels == "library"
+        return {
+            "hypotheses": found.texts,
+            "time": time.model_dump(),
+            "growth_bytes": growth.bytes if measured else None,
+        }
+
+    def _time_pass(self, subject: str, repeat: int) -> dict:
+        if self.quantized is None:
+            self._quantize()
+            self.baseline = backends.quantize(
+                self.model.torch_model, CATALOGUE["fp32"], self.spec.device
+            )
+            warm_up(self.model, self.baseline.torch_model, self._audio(0)[:1])
+        torch_model = (self.baseline if subject == "fp32" else self.quantized).torch_model
+        with MemoryGrowth(self.spec.device) as growth:
+            wall_s = sum(self._generate(torch_model, i).wall_s for i in range(len(self.batches)))
+        timed = Pass(subject=subject, repeat=repeat, audio_s=self.eval_set.audio_s, wall_s=wall_s)
+        return {"pass": timed.model_dump(), "growth_bytes": growth.bytes}
+
+    def _common(self, made: dict) -> dict:
+        return {
+            "spec": self.spec,
+            "model": self.request.model,
+            "eval_set": self.request.eval_set,
+            "created_at": now(),
+            "machine": this_machine(),
+            **made,
+        }
+
+
+def _peak(made: dict, growths: Sequence[int | None]) -> int | None:
+    """Serialized weights plus the largest growth of memory while transcribing a batch."""
+    known = [growth for growth in growths if growth is not None]
+    return made["weights_bytes"] + max(known) if known else None
+
+
+def _calibration_pass(model: models.Model, utterances: Sequence, protocol: Protocol):
+    """A function that shows a quantized model the calibration speech, encoder and decoder.
+
+    The decoder is fed what fp32 hears in it, teacher-forced: generate() cannot run while Quanto
+    calibrates. None without utterances.
+    """
+    if not utterances:
+        return None
+    samples = []
+    for utterance in utterances:
+        audio, language = [eval_sets.read_audio(utterance)], utterance.language
+        heard = transcribe(model, model.torch_model, audio, [language], protocol).texts[0]
+        samples.append((audio, model.tokens(heard, language, protocol.task)))
+
+    def calibrate(torch_model) -> None:
+        for audio, tokens in samples:
+            forward(model, torch_model, audio, [tokens])
+
+    return calibrate

@@ -1,0 +1,206 @@
+"""What is stored of a run: its identity (RunSpec) and its results (AccuracyRun, SpeedRun).
+
+Accuracy and speed are two measurements. Accuracy is transcripts, and does not depend on the CPU;
+speed is times of the library's own kernels beside fp32, and does.
+"""
+
+import hashlib
+import json
+import math
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from whisperq_core.errors import SchemaTooNew, StoreError
+from whisperq_core.machine import Machine
+from whisperq_core.protocols import Protocol
+from whisperq_core.recipes import Recipe
+from whisperq_core.scores import Counts, Score, total
+
+# The layout of a record. Raise it when fields change, and teach `parse` to read the older one.
+SCHEMA = 1
+# The computation itself: raise it when code changes that can change a transcript or a time.
+PIPELINE = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RunSpec(_Frozen):
+    """Everything that can change a result, and nothing else.
+
+    kernels: library, or dequantized where fp32 layers run with the dequantized weights.
+    cpu and repeats are set for speed only.
+    """
+
+    measures: Literal["accuracy", "speed"]
+    weights_digest: str
+    recipe: Recipe
+    eval_set_digest: str
+    calibration_digest: str | None = None
+    protocol: Protocol
+    kernels: Literal["library", "dequantized"]
+    device: str
+    threads: int
+    versions: dict[str, str]
+    cpu: str | None = None
+    repeats: int | None = None
+    pipeline: int = PIPELINE
+
+    @property
+    def key(self) -> str:
+        """The first 16 hex digits of the sha256 of the canonical JSON of every field.
+
+        Names of recipe and protocol are labels, and left out.
+        """
+        fields = self.model_dump(mode="json")
+        fields["recipe"] = self.recipe.axes()
+        del fields["protocol"]["name"]
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class UtteranceResult(_Frozen):
+    """One utterance: what was said, what was heard, and the counts of its errors."""
+
+    id: str
+    speaker: str | None
+    language: str
+    duration_s: float
+    reference: str
+    hypothesis: str
+    batch: int
+    score: Score
+
+
+class BatchTime(_Frozen):
+    """Time of generation for one batch, the device synchronised before and after."""
+
+    batch: int
+    utterances: int
+    audio_s: float
+    wall_s: float
+
+
+class Pass(_Frozen):
+    """One timed pass over the speed sample. subject: the recipe, or fp32 run beside it."""
+
+    subject: Literal["recipe", "fp32"]
+    repeat: int
+    audio_s: float
+    wall_s: float
+
+
+class _Run(_Frozen):
+    """What both kinds of run have in common. modules: exact names of what was quantized."""
+
+    schema_version: int = SCHEMA
+    spec: RunSpec
+    model: str
+    eval_set: str
+    created_at: datetime
+    machine: Machine
+    load_average: float | None
+    modules: tuple[str, ...]
+    weights_bytes: int
+    fp32_bytes: int
+    quantize_s: float
+    peak_memory_bytes: int | None
+
+    @property
+    def key(self) -> str:
+        """The identity's key."""
+        return self.spec.key
+
+    @property
+    def slug(self) -> str:
+        """A readable file name that ends in the key."""
+        words = (self.model, self.spec.recipe.name, self.eval_set, self.spec.measures)
+        readable = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", w).strip("-.")[-40:] for w in words)
+        return f"{readable}_{self.key}"
+
+    @property
+    def size_reduction_pct(self) -> float:
+        """How much smaller than fp32, in percent of fp32's serialized bytes."""
+        return 100 * (1 - self.weights_bytes / self.fp32_bytes)
+
+
+class AccuracyRun(_Run):
+    """Transcripts and scores of one model, recipe and evaluation set."""
+
+    measures: Literal["accuracy"] = "accuracy"
+    utterances: tuple[UtteranceResult, ...]
+    batches: tuple[BatchTime, ...]
+
+    @property
+    def words(self) -> Counts:
+        """Word counts over all utterances; its rate is the WER."""
+        return total(u.score.words for u in self.utterances)
+
+    @property
+    def characters(self) -> Counts:
+        """Character counts over all utterances; its rate is the CER."""
+        return total(u.score.characters for u in self.utterances)
+
+    @property
+    def loops(self) -> int:
+        """Utterances whose transcript repeats itself as a looping decoder does."""
+        return sum(u.score.looped for u in self.utterances)
+
+    @property
+    def rtf(self) -> float | None:
+        """Generation time over audio duration in this single pass.
+
+        None for dequantized weights, whose time is not the recipe's.
+        """
+        if self.spec.kernels != "library":
+            return None
+        return sum(b.wall_s for b in self.batches) / sum(b.audio_s for b in self.batches)
+
+
+class SpeedRun(_Run):
+    """Interleaved timed passes of the recipe and of fp32, in one process on one machine."""
+
+    measures: Literal["speed"] = "speed"
+    passes: tuple[Pass, ...]
+
+    def rtfs(self, subject: str = "recipe") -> list[float]:
+        """RTF of each pass of the recipe or of fp32, in the order they ran."""
+        return [p.wall_s / p.audio_s for p in self.passes if p.subject == subject]
+
+    def ratios(self) -> list[float]:
+        """RTF over fp32's in the same repeat: what is comparable between machines' moods."""
+        base = self.rtfs("fp32") or self.rtfs()
+        return [a / b for a, b in zip(self.rtfs(), base, strict=True)]
+
+
+Run = Annotated[AccuracyRun | SpeedRun, Field(discriminator="measures")]
+_ADAPTER = TypeAdapter(Run)
+
+
+def now() -> datetime:
+    """The current time in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def parse(text: str | bytes) -> AccuracyRun | SpeedRun:
+    """A record from its JSON.
+
+    Raises SchemaTooNew for one of a newer WhisperQ and StoreError for one that is not a record.
+    """
+    try:
+        version = json.loads(text)["schema_version"]
+        if version > SCHEMA:
+            raise SchemaTooNew(
+                f"This result was written in schema {version}; this WhisperQ reads up to {SCHEMA}."
+                " Update WhisperQ to read it."
+            )
+        run = _ADAPTER.validate_json(text)
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise StoreError("The file is not a WhisperQ result, or it was cut or altered.") from error
+    if not all(math.isfinite(d.duration_s) for d in getattr(run, "utterances", ())):
+        raise StoreError("The result has utterances without a duration.")
+    return run

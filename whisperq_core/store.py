@@ -1,0 +1,111 @@
+"""Immutable results on disk.
+
+    cache/results/<slug>_<key>.json   a finished run; its presence means complete
+    cache/pieces/<key>/<name>.json    what is finished of a run that goes on, or was interrupted
+
+Everything is written to a temporary name and renamed, so a reader sees a whole file or none, and
+two writers of one piece write the same thing. Nothing is locked.
+"""
+
+import json
+import os
+import re
+import shutil
+import uuid
+from pathlib import Path
+
+from whisperq_core.errors import StoreError
+from whisperq_core.records import AccuracyRun, SpeedRun, parse
+
+DEFAULT_ROOT = Path(__file__).parent.parent / "cache"
+_RESULT = re.compile(r".+_([0-9a-f]{16})\.json")
+
+
+class Store:
+    """Results and pieces below one folder."""
+
+    def __init__(self, root: Path | str | None = None):
+        self.root = Path(root or os.environ.get("WHISPERQ_CACHE") or DEFAULT_ROOT)
+        self._parsed: dict[Path, tuple[tuple[int, int], AccuracyRun | SpeedRun]] = {}
+        self.unreadable: dict[Path, str] = {}
+
+    @property
+    def results(self) -> Path:
+        """Where finished runs are."""
+        return self.root / "results"
+
+    def _pieces(self, key: str) -> Path:
+        return self.root / "pieces" / key
+
+    def keys(self) -> set[str]:
+        """Keys of all finished runs, by file name."""
+        names = (_RESULT.fullmatch(path.name) for path in self.results.glob("*.json"))
+        return {match[1] for match in names if match}
+
+    def get(self, key: str) -> AccuracyRun | SpeedRun | None:
+        """The finished run of that key, or None; a damaged file counts as none."""
+        for path in self.results.glob(f"*_{key}.json"):
+            run = self._read(path)
+            if run is not None and run.key == key:
+                return run
+        return None
+
+    def runs(self) -> list[AccuracyRun | SpeedRun]:
+        """All finished runs, oldest first; files that cannot be read are named in `unreadable`."""
+        self.unreadable = {}
+        found = [self._read(path) for path in sorted(self.results.glob("*.json"))]
+        return sorted((r for r in found if r is not None), key=lambda r: (r.created_at, r.key))
+
+    def _read(self, path: Path) -> AccuracyRun | SpeedRun | None:
+        try:
+            stat = path.stat()
+            stamp = stat.st_mtime_ns, stat.st_size
+            known = self._parsed.get(path)
+            if known is None or known[0] != stamp:
+                run = parse(path.read_bytes())
+                if not path.name.endswith(f"_{run.key}.json"):
+                    raise StoreError("Its contents are not those of its name: it was altered.")
+                known = self._parsed[path] = stamp, run
+            return known[1]
+        except (StoreError, OSError) as error:
+            self.unreadable[path] = str(error)
+            return None
+
+    def put(self, run: AccuracyRun | SpeedRun) -> Path:
+        """Stores a finished run, then removes its pieces."""
+        path = self.results / f"{run.slug}.json"
+        _write(path, run.model_dump_json(indent=1))
+        shutil.rmtree(self._pieces(run.key), ignore_errors=True)
+        return path
+
+    def piece(self, key: str, name: str) -> dict | None:
+        """A finished piece of a run, or None; a damaged one counts as none and is made again."""
+        try:
+            return json.loads((self._pieces(key) / f"{name}.json").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def put_piece(self, key: str, name: str, content: dict) -> None:
+        """Stores a finished piece of a run."""
+        _write(self._pieces(key) / f"{name}.json", json.dumps(content))
+
+    def count_pieces(self, key: str, prefix: str) -> int:
+        """How many pieces whose name starts with prefix are finished."""
+        return len(list(self._pieces(key).glob(f"{prefix}*.json")))
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(
+            f"The result could not be written to {path.parent} ({error.strerror or error})."
+            " Free some space or set WHISPERQ_CACHE to a folder that can be written."
+        ) from error

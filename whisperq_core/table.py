@@ -1,0 +1,282 @@
+"""Runs as a data frame: one row for each accuracy run, its speed run beside it. Pure functions."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from statistics import median
+
+import numpy as np
+import pandas as pd
+
+from whisperq_core.records import AccuracyRun, RunSpec, SpeedRun
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured column: how it is called, its unit, and how its values are shown.
+
+    scale turns a stored value into the unit shown (bytes into MB); decimals are those shown.
+    """
+
+    column: str
+    label: str
+    unit: str
+    decimals: int
+    scale: float = 1.0
+    higher_is_better: bool = False
+
+    @property
+    def title(self) -> str:
+        """Label and unit, as on an axis."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    def show(self, value: float) -> str:
+        """A stored value with its unit."""
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{value * self.scale:.{self.decimals}f}{unit}"
+
+
+_METRICS = (
+    Metric("wer_pct", "WER", "%", 2),
+    Metric("cer_pct", "CER", "%", 2),
+    Metric("rtf", "RTF", "", 3),
+    Metric("rtf_ratio", "RTF over fp32's", "", 2),
+    Metric("weights_bytes", "Size", "MB", 1, scale=1e-6),
+    Metric("size_reduction_pct", "Size reduction", "%", 1, higher_is_better=True),
+    Metric("peak_memory_bytes", "Peak memory", "MB", 0, scale=1e-6),
+    Metric("quantize_s", "Quantization time", "s", 1),
+)
+METRICS = {metric.column: metric for metric in _METRICS}
+
+# The design axes of a recipe, as columns, and how they are called.
+AXES = {
+    "backend": "Library",
+    "weights": "Weights",
+    "bits": "Bits",
+    "scheme": "Scheme",
+    "method": "Method",
+    "granularity": "Granularity",
+    "group_size": "Group size",
+    "activations": "Activations",
+    "double_quant": "Double quantization",
+    "calibration": "Calibration",
+    "coverage": "Layers quantized",
+    "embeddings": "Token table",
+}
+
+BACKEND_NAMES = {
+    "none": "not quantized",
+    "torch": "PyTorch",
+    "torchao": "torchao",
+    "quanto": "Quanto",
+    "hqq": "HQQ",
+    "bitsandbytes": "bitsandbytes",
+}
+
+# How the other columns are called, units included.
+LABELS = AXES | {
+    "front": "Front",
+    "key": "Key",
+    "model": "Model",
+    "recipe": "Recipe",
+    "modules": "Modules",
+    "set": "Evaluation set",
+    "device": "Device",
+    "threads": "Threads",
+    "protocol": "Protocol",
+    "substitutions": "Substitutions",
+    "deletions": "Deletions",
+    "insertions": "Insertions",
+    "reference_words": "Reference words",
+    "loops": "Loops",
+    "utterances": "Utterances",
+    "rtf_low": "RTF, lowest",
+    "rtf_high": "RTF, highest",
+    "rtf_source": "RTF from",
+    "kernels": "Kernels",
+    "cpu": "CPU",
+    "created_at": "Measured (UTC)",
+}
+
+_TEXT = (
+    *("key", "model", "recipe", "description", "backend", "weights", "scheme", "method"),
+    *("granularity", "activations", "double_quant", "calibration", "coverage", "embeddings"),
+    *("set", "device", "protocol", "rtf_source", "kernels", "cpu", "speed_key"),
+)
+_COUNTS = (
+    *("bits", "group_size", "modules", "threads", "substitutions", "deletions", "insertions"),
+    *("reference_words", "loops", "utterances", "weights_bytes", "peak_memory_bytes"),
+)
+_NUMBERS = (
+    *("wer_pct", "cer_pct", "audio_s", "rtf", "rtf_low", "rtf_high", "rtf_ratio"),
+    *("size_reduction_pct", "quantize_s"),
+)
+COLUMNS = (
+    *("key", "model", "recipe", "description", *AXES, "modules", "set", "device", "threads"),
+    *("protocol", "wer_pct", "cer_pct", "substitutions", "deletions", "insertions"),
+    *("reference_words", "loops", "utterances", "audio_s", "rtf", "rtf_low", "rtf_high"),
+    *("rtf_ratio", "rtf_source", "weights_bytes", "size_reduction_pct", "peak_memory_bytes"),
+    *("quantize_s", "kernels", "cpu", "created_at", "speed_key"),
+)
+
+Runs = Iterable[AccuracyRun | SpeedRun]
+
+
+def rows(runs: Runs) -> pd.DataFrame:
+    """One row for each accuracy run, with the columns of COLUMNS; the newest of each key.
+
+    Speed comes from the newest SpeedRun of the same weights, recipe, protocol, device and threads:
+    rtf is the median of its passes, rtf_low and rtf_high their extremes, and peak memory is its
+    own. Without one, rtf is the single pass's and peak memory the accuracy run's. What was not
+    measured is missing (NaN). Units are in the names; `audio_s` is of the accuracy run's set.
+    """
+    by_age = sorted(runs, key=lambda run: (run.created_at, run.key))
+    accuracy = {run.key: run for run in by_age if isinstance(run, AccuracyRun)}
+    speed = {_same_work(run.spec): run for run in by_age if isinstance(run, SpeedRun)}
+    found = [_row(run, speed.get(_same_work(run.spec))) for run in accuracy.values()]
+    frame = pd.DataFrame(found, columns=COLUMNS)
+    types = dict.fromkeys(_TEXT, "str") | dict.fromkeys(_COUNTS, "Int64")
+    frame = frame.astype(types | dict.fromkeys(_NUMBERS, "float64"))
+    return frame.assign(created_at=pd.to_datetime(frame["created_at"], utc=True))
+
+
+def _same_work(spec: RunSpec) -> str:
+    """What an accuracy run and the speed run that belongs to it have in common."""
+    protocol = {k: v for k, v in asdict(spec.protocol).items() if k != "name"}
+    work = (spec.weights_digest, spec.recipe.axes(), protocol, spec.device, spec.threads)
+    return json.dumps(work, sort_keys=True)
+
+
+def _row(run: AccuracyRun, speed: SpeedRun | None) -> dict:
+    spec, recipe, words = run.spec, run.spec.recipe, run.words
+    axes = {name: getattr(recipe, name, None) for name in AXES if name != "coverage"}
+    return {
+        "key": run.key,
+        "model": run.model,
+        "recipe": recipe.name,
+        "description": recipe.description,
+        **axes,
+        "double_quant": "yes" if recipe.double_quant else "no",
+        "coverage": recipe.modules,
+        "modules": len(run.modules),
+        "set": run.eval_set,
+        "device": spec.device,
+        "threads": spec.threads,
+        "protocol": spec.protocol.summary,
+        "wer_pct": words.rate,
+        "cer_pct": run.characters.rate,
+        "substitutions": words.substitutions,
+        "deletions": words.deletions,
+        "insertions": words.insertions,
+        "reference_words": words.reference_length,
+        "loops": run.loops,
+        "utterances": len(run.utterances),
+        "audio_s": sum(u.duration_s for u in run.utterances),
+        **_speed_of(run, speed),
+        "weights_bytes": run.weights_bytes,
+        "size_reduction_pct": run.size_reduction_pct,
+        "quantize_s": run.quantize_s,
+        "kernels": spec.kernels,
+        "created_at": run.created_at,
+    }
+
+
+def _speed_of(run: AccuracyRun, speed: SpeedRun | None) -> dict:
+    if speed is None or not speed.rtfs():
+        source = "not measured" if run.rtf is None else "this single pass"
+        return {
+            "rtf": run.rtf,
+            "rtf_source": source,
+            "peak_memory_bytes": run.peak_memory_bytes,
+            "cpu": run.machine.cpu,
+        }
+    rtfs = speed.rtfs()
+    return {
+        "rtf": median(rtfs),
+        "rtf_low": min(rtfs),
+        "rtf_high": max(rtfs),
+        "rtf_ratio": median(speed.ratios()),
+        "rtf_source": f"repeated beside fp32 ({len(rtfs)} passes)",
+        "peak_memory_bytes": speed.peak_memory_bytes,
+        "cpu": speed.machine.cpu,
+        "speed_key": speed.key,
+    }
+
+
+def values(frame: pd.DataFrame, column: str) -> np.ndarray:
+    """A metric's column as floats in the unit shown (MB for bytes); missing values are NaN."""
+    scale = METRICS[column].scale if column in METRICS else 1.0
+    return frame[column].to_numpy(dtype=float, na_value=np.nan) * scale
+
+
+def pareto(frame: pd.DataFrame, x: str, y: str) -> np.ndarray:
+    """Which rows no other row beats on both columns, as booleans, shape (rows,).
+
+    Lower is better, but for size reduction. Rows that tie on both are kept; rows without a value
+    are never on the front.
+    """
+    signs = [-1.0 if METRICS[c].higher_is_better else 1.0 for c in (x, y)]
+    a, b = (sign * values(frame, c) for sign, c in zip(signs, (x, y), strict=True))
+    no_worse = (a[:, None] <= a) & (b[:, None] <= b)
+    better = (a[:, None] < a) | (b[:, None] < b)
+    beaten = (no_worse & better).any(axis=0)
+    return ~beaten & ~np.isnan(a) & ~np.isnan(b)
+
+
+@dataclass(frozen=True)
+class Highlight:
+    """A row that is first in something; baseline is fp32's row of the same model, if measured."""
+
+    title: str
+    row: pd.Series
+    baseline: pd.Series | None
+
+
+def highlights(frame: pd.DataFrame, points: float = 1.0) -> list[Highlight]:
+    """The lowest WER, the fastest, and the smallest whose WER is within `points` of fp32's.
+
+    As measured, with no claim that a difference is more than chance. What cannot be told (no speed
+    measured beside fp32, no fp32 run) is left out.
+    """
+    fp32 = frame[frame["recipe"] == "fp32"].sort_values("created_at")
+    baselines = {_condition(row): row for _, row in fp32.iterrows()}
+    limits = [
+        baselines[c]["wer_pct"] + points if (c := _condition(row)) in baselines else np.nan
+        for _, row in frame.iterrows()
+    ]
+    close = frame[values(frame, "wer_pct") <= np.array(limits, dtype=float)]
+    ranked = (
+        ("Lowest WER", frame, "wer_pct"),
+        ("Fastest beside fp32", frame, "rtf_ratio"),
+        (f"Smallest within {points:g} point of fp32's WER", close, "weights_bytes"),
+    )
+    found = []
+    for title, among, column in ranked:
+        known = among.dropna(subset=[column])
+        if len(known):
+            row = known.sort_values([column, "weights_bytes", "recipe"]).iloc[0]
+            found.append(Highlight(title, row, baselines.get(_condition(row))))
+    return found
+
+
+def _condition(row: pd.Series) -> tuple:
+    return tuple(row[["model", "set", "device", "threads", "protocol"]])
+
+
+def display(frame: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+    """The frame in the units shown (MB for bytes), with a column `front`: on the Pareto front."""
+    shown = frame.assign(**{column: values(frame, column) for column in METRICS})
+    return shown.assign(front=pareto(frame, x, y))
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    """The frame as CSV in UTF-8; a text that a spreadsheet would run as a formula gets a quote."""
+
+    def neutral(cell: object) -> object:
+        risky = isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA)
+        return f"'{cell}" if risky else cell
+
+    return frame.map(neutral).to_csv(index=False, lineterminator="\n").encode()
