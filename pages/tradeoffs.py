@@ -5,6 +5,7 @@ import streamlit as st
 
 from whisperq_core import charts, eval_sets, markup, scores, table
 from whisperq_core.errors import EvalSetError
+from whisperq_core.provenance import provenance
 from whisperq_core.records import AccuracyRun, UtteranceResult
 from whisperq_core.store import Store
 
@@ -87,7 +88,7 @@ def filtered(found, results, columns: dict[str, str], always: bool = False) -> p
 def summary(found: pd.DataFrame) -> None:
     first = found.iloc[0]
     facts = [
-        f"**{len(found)} results**",
+        f"**{len(found)} {'result' if len(found) == 1 else 'results'}**",
         markup.plain_markdown(
             f"{title_of(first['set'])}: {first['utterances']} utterances,"
             f" {first['audio_s'] / 60:.1f} minutes"
@@ -110,9 +111,9 @@ def leaders(found: pd.DataFrame) -> None:
             parts.append(f"{row['rtf_ratio']:.2f} × fp32's time")
         parts.append(f"{row['weights_bytes'] / 1e6:.0f} MB")
         name = row["recipe"] if found["model"].nunique() == 1 else f"{row['model']} {row['recipe']}"
-        with column.container(border=True, height="stretch"):
+        with column.container(border=True, height="stretch", gap=None):
             st.caption(first.title)
-            st.markdown(f"#### {markup.plain_markdown(name)}")
+            st.markdown(f"### {markup.plain_markdown(name)}")
             st.markdown(" · ".join(parts))
     baseline = next((f.baseline for f in firsts if f.baseline is not None), None)
     if baseline is not None and found["model"].nunique() == 1:
@@ -131,14 +132,15 @@ def plot(found: pd.DataFrame) -> tuple[str, str]:
         return table.METRICS[column].title
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        options = {"format_func": named, "bind": "query-params", "width": 190}
+        options = {"format_func": named, "bind": "query-params", "width": 180}
         x = st.selectbox("Across", metrics, metrics.index("rtf"), key="x", **options)
         y = st.selectbox("Up", metrics, 0, key="y", **options)
         size = st.selectbox(
             "Marker area", metrics, metrics.index("weights_bytes"), key="area", **options
         )
         log_x = st.toggle("Logarithmic", x.startswith("rtf"), key=f"log_{x}")
-        off = charts.off_chart(found, x) | charts.off_chart(found, y)
+        drawn = found[[x, y]].notna().all(axis=1)
+        off = (charts.off_chart(found, x) | charts.off_chart(found, y)) & drawn
         show_all = off.any() and st.toggle("Whole range", key="whole_range")
     figure = charts.tradeoff_figure(
         found, x, y, size, log_x=log_x, show_all=show_all, chosen=st.session_state.get("run")
@@ -154,9 +156,10 @@ def plot(found: pd.DataFrame) -> tuple[str, str]:
     notes = []
     if off.any() and not show_all:
         notes.append(f"{off.sum()} off the chart, drawn as arrows with their values.")
-    missing = int(found[[x, y]].isna().any(axis=1).sum())
-    if missing:
-        notes.append(f"{missing} not drawn, for want of a measured {named(x)} or {named(y)}.")
+    if not drawn.all():
+        notes.append(
+            f"{(~drawn).sum()} not drawn, for want of a measured {named(x)} or {named(y)}."
+        )
     bars = "Bars: lowest to highest RTF of repeated passes. " if "rtf" in (x, y) else ""
     st.caption(
         f"{bars}Named: the Pareto front, which no other result beats on both axes. "
@@ -203,7 +206,9 @@ def take_row() -> None:
 def details(store: Store, found: pd.DataFrame) -> None:
     """The chosen run's utterances and everything that its numbers depend on."""
     names = {
-        row["key"]: f"{row['model']} · {row['recipe']} · WER {row['wer_pct']:.2f} %"
+        row[
+            "key"
+        ]: f"{row['model']} · {row['recipe']} · WER {row['wer_pct']:.2f} % · {row['key'][:6]}"
         for _, row in found.sort_values("wer_pct").iterrows()
     }
     st.subheader("Utterances", anchor="utterances")
@@ -226,14 +231,13 @@ def details(store: Store, found: pd.DataFrame) -> None:
     st.markdown(f"**{wrong} of {len(ordered)} utterances have errors**, worst first.")
     st.html(markup.legend_html())
     pages = -(-len(ordered) // UTTERANCES_A_PAGE)
-    page = st.session_state.get(f"page_{key}", 1)
+    page = st.pagination(pages, key=f"page_{key}")
     eval_set = next(
         (s for s in shipped_sets().values() if s.digest == run.spec.eval_set_digest), None
     )
     audio = {u.id: u.audio for u in eval_set.utterances} if eval_set else {}
     for utterance in ordered[(page - 1) * UTTERANCES_A_PAGE : page * UTTERANCES_A_PAGE]:
         show_utterance(run, utterance, audio.get(utterance.id))
-    st.pagination(pages, key=f"page_{key}")
 
 
 def facts(run: AccuracyRun, row: pd.Series) -> None:
@@ -243,7 +247,7 @@ def facts(run: AccuracyRun, row: pd.Series) -> None:
         f"**WER {row['wer_pct']:.2f} %**: {words.substitutions} substitutions,"
         f" {words.deletions} deletions, {words.insertions} insertions in {words.reference_length}"
         f" words · **CER {row['cer_pct']:.2f} %** · {run.loops} looping transcripts ·"
-        f" RTF {'–' if pd.isna(row['rtf']) else format(row['rtf'], '.3f')} ({row['rtf_source']})"
+        f" RTF {'–' if pd.isna(row['rtf']) else format(row['rtf'], '.3f')}, {row['rtf_source']}"
     )
     if spec.kernels == "dequantized":
         st.caption(
@@ -251,19 +255,7 @@ def facts(run: AccuracyRun, row: pd.Series) -> None:
             " mathematics, faster on this device. Batch times below are theirs, not the recipe's."
         )
     with st.expander("What these numbers depend on"):
-        lines = {
-            "Key": run.key,
-            "Weights digest": spec.weights_digest,
-            "Evaluation set digest": spec.eval_set_digest,
-            "Versions": ", ".join(f"{name} {v}" for name, v in spec.versions.items()),
-            "Protocol": spec.protocol.summary,
-            "Device": f"{spec.device}, {spec.threads} threads, {run.machine.cpu}",
-            "Kernels": spec.kernels,
-            "Measured": f"{run.created_at:%Y-%m-%d %H:%M} UTC",
-            "Speed run's key": row["speed_key"] if pd.notna(row["speed_key"]) else "none",
-            f"{len(run.modules)} modules quantized": ", ".join(run.modules),
-        }
-        st.html(markup.labelled_html((f"{label}:", text) for label, text in lines.items()))
+        st.html(markup.labelled_html(provenance(run, row["speed_key"])))
 
 
 def show_utterance(run: AccuracyRun, utterance: UtteranceResult, audio) -> None:

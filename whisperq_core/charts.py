@@ -1,5 +1,6 @@
 """Plotly figures from data frames. They leave background and text colour to the page's theme."""
 
+import math
 from dataclasses import dataclass
 from html import escape
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from whisperq_core.labels import INNER_PX, box_around, free_place
+from whisperq_core.labels import Placer
 from whisperq_core.table import BACKEND_NAMES, METRICS, pareto, values
 
 # Okabe and Ito's colours, told apart by colour-blind readers, and a symbol each for everyone else.
@@ -24,7 +25,6 @@ _LOOKS = (
 _BACKENDS = ("torch", "hqq", "quanto", "bitsandbytes", "torchao", "ctranslate2", "none")
 _GREY = "rgba(128,128,128,0.75)"
 _HEIGHT_PX = 520
-_CHAR_PX, _LINE_PX = 7.2, 17
 # An error rate is off the chart above 100 %, or above this many times the median.
 _OFF_CHART_MEDIANS = 4.0
 
@@ -65,7 +65,16 @@ class _Axis:
             "range": [self.low, self.high],
             "zeroline": False,
             "automargin": True,
+            **self._ticks(),
         }
+
+    def _ticks(self) -> dict:
+        """On a logarithmic axis 1, 2 and 5 of each power of ten; else Plotly's own."""
+        if not self.log:
+            return {}
+        powers = range(math.floor(self.low), math.ceil(self.high) + 1)
+        ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+        return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def _axis(frame: pd.DataFrame, column: str, log: bool, show_all: bool) -> _Axis:
@@ -130,6 +139,7 @@ def tradeoff_figure(
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hoverlabel={"align": "left"},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": _GREY},
         clickmode="event+select",
         dragmode=False,
     )
@@ -152,7 +162,7 @@ def _diameters(frame: pd.DataFrame, size: str | None) -> np.ndarray:
     largest = np.nanmax(shown, initial=0.0)
     if largest <= 0:
         return np.full(len(frame), 12.0)
-    return np.where(np.isnan(shown), 12.0, np.maximum(7.0, 28.0 * np.sqrt(shown / largest)))
+    return np.where(np.isnan(shown), 12.0, np.maximum(8.0, 22.0 * np.sqrt(shown / largest)))
 
 
 def _draw_front(figure: go.Figure, across: _Axis, up: _Axis, on_front: np.ndarray) -> None:
@@ -173,7 +183,7 @@ def _draw_group(figure, frame, mine, across: _Axis, up: _Axis, areas, look) -> N
     off_up, off_across = up.off[mine], across.off[mine]
     symbols = np.where(off_up, "arrow-up", np.where(off_across, "arrow-right", symbol))
     spreads = {
-        f"error_{letter}": _spread(frame.iloc[mine], colour)
+        f"error_{letter}": _spread(frame.iloc[mine], ~(off_up | off_across), colour)
         for letter, axis in (("x", across), ("y", up))
         if axis.column == "rtf"
     }
@@ -198,13 +208,13 @@ def _draw_group(figure, frame, mine, across: _Axis, up: _Axis, areas, look) -> N
     )
 
 
-def _spread(frame: pd.DataFrame, colour: str) -> dict:
+def _spread(frame: pd.DataFrame, drawn: np.ndarray, colour: str) -> dict:
     rtf, low, high = (values(frame, c) for c in ("rtf", "rtf_low", "rtf_high"))
     return {
         "type": "data",
         "symmetric": False,
-        "array": np.nan_to_num(high - rtf),
-        "arrayminus": np.nan_to_num(rtf - low),
+        "array": np.nan_to_num(high - rtf) * drawn,
+        "arrayminus": np.nan_to_num(rtf - low) * drawn,
         "color": colour,
         "thickness": 1.2,
         "width": 3,
@@ -243,15 +253,12 @@ def _draw_ring(figure: go.Figure, where: np.ndarray, across: _Axis, up: _Axis, a
 
 def _labels(frame: pd.DataFrame, across: _Axis, up: _Axis, front, areas) -> list[dict]:
     """Names of the rows on the front or off the chart, where they cover no marker or name."""
-    width, height = INNER_PX
-    points = np.column_stack((across.fractions * width, (1 - up.fractions) * height))
-    taken = [box_around(*point, d, d) for point, d in zip(points, areas, strict=True)]
+    spots = np.column_stack((across.fractions, 1 - up.fractions))
+    placer = Placer(spots, areas)
     labels = []
     for i in np.flatnonzero(front | across.off | up.off):
         text = _label(frame, i, across, up)
-        size = _CHAR_PX * len(text), _LINE_PX
-        box, shift = free_place(points[i], areas[i], size, taken)
-        taken.append(box)
+        shift = placer.place(spots[i], areas[i], len(text))
         labels.append(
             {
                 "x": np.log10(across.at[i]) if across.log else across.at[i],

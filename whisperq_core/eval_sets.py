@@ -283,8 +283,7 @@ def by_name(name_or_path: str, data_folder: Path = DATA_FOLDER) -> EvalSet:
         return _downloaded(split, data_folder)
     folder = Path(name_or_path)
     if name_or_path and folder.is_dir():
-        is_openslr = any(folder.glob("*/*/*.trans.txt"))
-        return from_openslr(folder) if is_openslr else from_folder(folder)
+        return _from_folder_once(folder.resolve(), _stamp(folder))
     if split in LIBRISPEECH:
         raise EvalSetError(
             f"{split} is not on this computer yet. Download it first, "
@@ -294,6 +293,19 @@ def by_name(name_or_path: str, data_folder: Path = DATA_FOLDER) -> EvalSet:
         f"There is no evaluation set or folder {name_or_path!r}. "
         f"Choose a folder or one of: {', '.join([*sets, *LIBRISPEECH])}."
     )
+
+
+def _stamp(folder: Path) -> tuple:
+    """Changes whenever a file of the folder does."""
+    stats = ((path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file())
+    return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
+@lru_cache(maxsize=8)
+def _from_folder_once(folder: Path, stamp: tuple) -> EvalSet:
+    """Reads and hashes a folder once for each state it is in."""
+    is_openslr = any(folder.glob("*/*/*.trans.txt"))
+    return from_openslr(folder) if is_openslr else from_folder(folder)
 
 
 def _rows(root: Path) -> Iterator[tuple[str, dict]]:

@@ -145,7 +145,7 @@ def _digest_of(utterances: Sequence) -> str:
     return EvalSet("calibration", "", tuple(utterances), "").digest
 
 
-def _calibration_utterances(recipe: Recipe, eval_set: EvalSet) -> list:
+def _calibration_utterances(recipe: Recipe, eval_set: EvalSet | None) -> list:
     if recipe.calibration == "held-out":
         return list(eval_sets.by_name(eval_sets.CALIBRATION).utterances)
     if recipe.calibration == "evaluation-10%":
@@ -241,9 +241,26 @@ def run(
 
 
 @lru_cache(maxsize=1)
-def _load(name: str) -> models.Model:
+def load_model(name: str) -> models.Model:
     """The last model stays in memory: a grid asks for it again and again."""
     return models.load(name)
+
+
+def quantize_model(
+    model: models.Model,
+    recipe: Recipe,
+    eval_set: EvalSet | None,
+    device: str,
+    protocol: Protocol,
+    kernels: str = "library",
+) -> backends.Quantized:
+    """A copy of the model after the recipe, calibrated where the recipe wants it.
+
+    eval_set is only looked at by recipes that calibrate on a part of it.
+    """
+    calibration = _calibration_utterances(recipe, eval_set)
+    calibrate = _calibration_pass(model, calibration, protocol)
+    return backends.quantize(model.torch_model, recipe, device, calibrate, kernels)
 
 
 class _Work:
@@ -321,14 +338,10 @@ class _Work:
 
         torch.set_num_threads(self.spec.threads)
         self.load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        model = self.model = _load(self.request.model)
-        calibration = _calibration_utterances(self.spec.recipe, self.eval_set)
-        self.quantized = backends.quantize(
-            model.torch_model,
-            self.spec.recipe,
-            self.spec.device,
-            _calibration_pass(model, calibration, self.spec.protocol),
-            self.spec.kernels,
+        model = self.model = load_model(self.request.model)
+        spec = self.spec
+        self.quantized = quantize_model(
+            model, spec.recipe, self.eval_set, spec.device, spec.protocol, spec.kernels
         )
         warm_up(model, self.quantized.torch_model, self._audio(0)[:1])
         content = {

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,6 +33,16 @@ def cpu_flags() -> set[str]:
     """The CPU's instruction sets by Linux's names; empty where the system does not tell."""
     info = _cpuinfo()
     return set((info.get("flags") or info.get("Features") or "").split())
+
+
+def devices() -> list[str]:
+    """Devices this machine seems to have, found without importing torch; cpu first."""
+    found = ["cpu"]
+    if Path("/proc/driver/nvidia/version").is_file() or shutil.which("nvidia-smi"):
+        found.append("cuda")
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        found.append("mps")
+    return found
 
 
 @lru_cache

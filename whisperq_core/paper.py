@@ -198,9 +198,21 @@ def _here_line(row: Published, frame: pd.DataFrame) -> dict:
 
 
 def _extent(known: dict[str, pd.Series]) -> str:
-    parts = []
-    for split, run in known.items():
-        kind = "excerpt, " if run["set"].endswith("-excerpt") else ""
-        parts.append(f"{split}: {kind}{run['utterances']}")
+    names = [run["set"] for run in known.values()]
+    kind = "excerpts" if all(name.endswith("-excerpt") for name in names) else ", ".join(names)
+    counts = " + ".join(str(run["utterances"]) for run in known.values())
     device = next(iter(known.values()))["device"]
-    return f"{'; '.join(parts)} utterances; {_DEVICES.get(device, device)}"
+    return f"{kind} ({counts}), {_DEVICES.get(device, device)}"
+
+
+def first_here(priority: Priority, frame: pd.DataFrame, model: str = "base") -> pd.Series | None:
+    """The row of that model that is first in the priority's column, on the best set for test-other.
+
+    None where the column was not measured. Rows of fp32 do not count.
+    """
+    mine = frame[(frame["model"] == model) & (frame["backend"] != "none")]
+    for name in SETS["other"]:
+        known = mine[mine["set"] == name].dropna(subset=[priority.column])
+        if len(known):
+            return known.sort_values([priority.column, "wer_pct", "recipe"]).iloc[0]
+    return None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from csv import QUOTE_NONNUMERIC
 from dataclasses import asdict, dataclass
 from statistics import median
 
@@ -40,7 +41,7 @@ _METRICS = (
     Metric("wer_pct", "WER", "%", 2),
     Metric("cer_pct", "CER", "%", 2),
     Metric("rtf", "RTF", "", 3),
-    Metric("rtf_ratio", "RTF over fp32's", "", 2),
+    Metric("rtf_ratio", "RTF / fp32", "", 2),
     Metric("weights_bytes", "Size", "MB", 1, scale=1e-6),
     Metric("size_reduction_pct", "Size reduction", "%", 1, higher_is_better=True),
     Metric("peak_memory_bytes", "Peak memory", "MB", 0, scale=1e-6),
@@ -273,10 +274,17 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def csv(frame: pd.DataFrame) -> bytes:
-    """The frame as CSV in UTF-8; a text that a spreadsheet would run as a formula gets a quote."""
+    """The frame as CSV in UTF-8, texts in double quotes.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    """
 
     def neutral(cell: object) -> object:
         risky = isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA)
         return f"'{cell}" if risky else cell
 
-    return frame.map(neutral).to_csv(index=False, lineterminator="\n").encode()
+    return (
+        frame.map(neutral)
+        .to_csv(index=False, lineterminator="\n", quoting=QUOTE_NONNUMERIC)
+        .encode()
+    )

@@ -97,10 +97,21 @@ def _half_precision_reason(recipe: Recipe, device: str) -> str | None:
 
 
 def require(recipe: Recipe, device: str) -> None:
-    """Raises RecipeUnsupported or LibraryMissing with the reason where the recipe cannot run."""
+    """Raises RecipeUnsupported or LibraryMissing with the reason where the recipe cannot run.
+
+    Unlike `reason_against` it asks PyTorch whether the device is really there.
+    """
+    import torch
+
     library_version(recipe)
     if reason := reason_against(recipe, device):
         raise RecipeUnsupported(reason)
+    there = {"cpu": True, "cuda": torch.cuda.is_available()}
+    there["mps"] = torch.backends.mps.is_available()
+    if not there[device]:
+        raise RecipeUnsupported(
+            f"PyTorch finds no {device} device here. Install a torch that has it, or choose cpu."
+        )
 
 
 def quantize(

@@ -1,0 +1,32 @@
+"""Real weights, real speech, results in a folder of the test's own."""
+
+import os
+
+import pytest
+
+# No test may fetch a model: what is embedded has to be enough.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from whisperq_core import eval_sets, models
+from whisperq_core.store import Store
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> Store:
+    monkeypatch.setenv("WHISPERQ_CACHE", str(tmp_path / "cache"))
+    return Store()
+
+
+@pytest.fixture(scope="session")
+def tiny() -> models.Model:
+    return models.load("tiny.en")
+
+
+@pytest.fixture(scope="session")
+def base() -> models.Model:
+    return models.load("base")
+
+
+@pytest.fixture(scope="session")
+def jfk() -> eval_sets.Utterance:
+    return eval_sets.shipped()["jfk"].utterances[0]

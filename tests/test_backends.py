@@ -1,0 +1,172 @@
+import math
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+import torch
+
+from whisperq_core import backends, eval_sets, evaluate, models
+from whisperq_core.errors import LibraryMissing, RecipeUnsupported
+from whisperq_core.protocols import STUDY
+from whisperq_core.recipes import CATALOGUE, recipe
+from whisperq_core.transcribe import transcribe, warm_up
+
+ON_CPU = [r for r in CATALOGUE.values() if backends.reason_against(r, "cpu") is None]
+
+
+def quantize(model, name, kernels="library"):
+    quick_look = eval_sets.by_name("quick-look")
+    return evaluate.quantize_model(model, recipe(name), quick_look, "cpu", STUDY, kernels)
+
+
+def words(model, torch_model, utterances):
+    audio = [eval_sets.read_audio(u) for u in utterances]
+    return transcribe(model, torch_model, audio, ["en"] * len(audio), STUDY).texts
+
+
+def test_every_family_of_the_issue_runs_on_this_cpu():
+    assert {r.backend for r in ON_CPU} == set(backends.BACKENDS)
+    assert len(ON_CPU) >= 22
+
+
+@pytest.mark.parametrize("name", [r.name for r in ON_CPU if r.bits >= 4])
+def test_each_recipe_hears_jfk(name, tiny, jfk):
+    quantized = quantize(tiny, name)
+    heard = words(tiny, quantized.torch_model, [jfk])[0].lower()
+    assert "ask not what your country can do for you" in heard.replace(",", "")
+    untouched = {n for n, _ in tiny.torch_model.named_modules()}
+    assert set(quantized.modules) <= untouched
+    assert quantized.quantize_s > 0 or quantized.recipe.is_baseline
+
+
+# Linear layers of tiny: 6 a layer of the encoder, 10 of the decoder, 4 layers each; and proj_out.
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("fp32", 0), ("torch-int8", 65), ("quanto-int8", 65), ("bnb-nf4", 64), ("hqq-int3-g64", 64)],
+)
+def test_the_exact_modules_are_recorded(name, count, tiny):
+    modules = quantize(tiny, name).modules
+    assert len(modules) == count
+    assert ("proj_out" in modules) == (count == 65)
+
+
+def test_the_given_model_stays_fp32_and_tied(tiny):
+    before = {name: p.data_ptr() for name, p in tiny.torch_model.named_parameters()}
+    quantize(tiny, "quanto-int4")
+    assert {n: p.data_ptr() for n, p in tiny.torch_model.named_parameters()} == before
+    assert tiny.torch_model.proj_out.weight is tiny.torch_model.model.decoder.embed_tokens.weight
+
+
+def reduction_pct(model, name):
+    quantized = backends.quantize(model, recipe(name))
+    return 100 * (1 - quantized.weights_bytes / backends.serialized_bytes(model))
+
+
+# Size reductions as the study publishes them, in percent (its Tables 2 and 3).
+@pytest.mark.parametrize(
+    ("size", "name", "published", "tolerance"),
+    [
+        ("small", "torch-int8", 57.0, 0.5),
+        ("small", "quanto-int8", 57.0, 0.5),
+        ("small", "bnb-nf4", 70.0, 0.7),
+        ("small", "hqq-int4-g64", 69.0, 0.7),
+        ("small", "hqq-int3-g64", 71.0, 0.7),
+        ("tiny", "quanto-int8", 19.3, 0.5),
+        ("tiny", "bnb-nf4", 37.5, 0.5),
+    ],
+)
+def test_sizes_of_the_study_on_the_same_shape(size, name, published, tolerance, shapes):
+    assert reduction_pct(shapes(size), name) == pytest.approx(published, abs=tolerance)
+
+
+@pytest.mark.parametrize(("name", "published"), [("quanto-int8", 36.2), ("bnb-nf4", 52.1)])
+def test_sizes_of_the_study_on_base(name, published, base):
+    assert reduction_pct(base.torch_model, name) == pytest.approx(published, abs=0.5)
+    assert backends.serialized_bytes(base.torch_model) == pytest.approx(290.4e6, rel=0.005)
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    """Models of a shape with random weights, each made once."""
+    made = {}
+
+    def get(size):
+        if size not in made:
+            made.clear()
+            made[size] = models.random_model(size)
+        return made[size]
+
+    return get
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["torchao-int8", "quanto-int8", "quanto-int4", "quanto-float8", "hqq-int4-g64", "hqq-int3-g64"],
+)
+def test_dequantized_weights_give_the_kernels_transcripts(name, tiny):
+    """What allows accuracy from dequantized weights: the very same words on real speech."""
+    assert recipe(name).backend in backends.SAME_DEQUANTIZED
+    utterances = eval_sets.by_name("quick-look").utterances[:4]
+    kernels = quantize(tiny, name)
+    dequantized = quantize(tiny, name, "dequantized")
+    assert dequantized.kernels == "dequantized" and kernels.kernels == "library"
+    assert dequantized.modules == kernels.modules
+    assert all(
+        type(dequantized.torch_model.get_submodule(n)) is torch.nn.Linear for n in kernels.modules
+    )
+    assert words(tiny, dequantized.torch_model, utterances) == words(
+        tiny, kernels.torch_model, utterances
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["torch-int8", "torchao-int8-dynamic", "bnb-int8", "quanto-int8-int8"]
+)
+def test_quantized_activations_have_no_dequantized_twin(name, tiny):
+    with pytest.raises(RecipeUnsupported, match="activations too"):
+        backends.quantize(tiny.torch_model, recipe(name), kernels="dequantized")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "reason"),
+    [
+        ("torch-int8", "cuda", "runs on cpu"),
+        ("torch-int8", "mps", "runs on cpu"),
+        ("hqq-int4-g64", "mps", "runs on cpu, cuda"),
+        ("bnb-nf4", "mps", "runs on cpu, cuda"),
+    ],
+)
+def test_a_device_without_kernels_is_refused_with_the_reason(name, device, reason, tiny):
+    assert reason in backends.reason_against(recipe(name), device)
+    with pytest.raises(RecipeUnsupported, match=reason):
+        backends.quantize(tiny.torch_model, recipe(name), device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without CUDA")
+def test_a_device_that_is_not_there_is_refused(tiny):
+    with pytest.raises(RecipeUnsupported, match="finds no cuda device"):
+        backends.quantize(tiny.torch_model, recipe("quanto-int8"), "cuda")
+
+
+def test_fp16_on_a_cpu_without_its_instructions_is_refused(monkeypatch):
+    monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda: {"avx2", "avx512_bf16"})
+    assert "no fp16 instructions" in backends.reason_against(recipe("fp16"), "cpu")
+    assert backends.reason_against(recipe("bf16"), "cpu") is None
+    assert backends.reason_against(recipe("fp16"), "cuda") is None
+
+
+def test_a_missing_library_names_the_pip_command(monkeypatch, tiny):
+    def not_installed(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(backends, "version", not_installed)
+    assert "pip install hqq" in backends.reason_against(recipe("hqq-int4-g64"), "cpu")
+    with pytest.raises(LibraryMissing, match="pip install optimum-quanto"):
+        backends.quantize(tiny.torch_model, recipe("quanto-int8"))
+
+
+def test_values_that_are_not_numbers_are_reported_not_transcribed(tiny, jfk):
+    broken = quantize(tiny, "fp32").torch_model
+    broken.proj_out.weight = torch.nn.Parameter(broken.proj_out.weight.clone(), False)
+    broken.proj_out.weight[7] = math.nan
+    with pytest.raises(Exception, match="not numbers"):
+        warm_up(tiny, broken, [eval_sets.read_audio(jfk)])

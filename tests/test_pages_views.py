@@ -1,0 +1,221 @@
+"""The pages that show results, run by Streamlit's own test harness."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from made_runs import accuracy_run, speed_run, tiny_english
+from streamlit.testing.v1 import AppTest
+
+from whisperq_core import eval_sets
+from whisperq_core.store import Store
+
+PROJECT = Path(__file__).resolve().parent.parent
+TRADEOFFS = PROJECT / "pages" / "tradeoffs.py"
+STUDY = PROJECT / "pages" / "study.py"
+
+WRONG = [("a cat sat down", "a <b>cat</b> sat up"), ("a cat sat down", "a cat sat down")]
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> Store:
+    monkeypatch.setenv("WHISPERQ_CACHE", str(tmp_path))
+    return Store()
+
+
+@pytest.fixture
+def filled(store) -> Store:
+    ids = [u.id for u in eval_sets.shipped()["test-other-excerpt"].utterances[:2]]
+    for run in (
+        accuracy_run("fp32", WRONG, weights_bytes=200_000_000),
+        accuracy_run("torch-int8", WRONG, ids=ids),
+        accuracy_run("quanto-int4", [("a cat sat down", "")], kernels="dequantized"),
+        accuracy_run("hqq-int4-g64", eval_set="test-clean-excerpt"),
+        tiny_english(accuracy_run("torch-int8", WRONG)),
+        speed_run("fp32", [3.0, 3.1, 3.2]),
+        speed_run("torch-int8", [1.0, 1.1, 1.2], [3.0, 3.1, 3.2]),
+    ):
+        store.put(run)
+    return store
+
+
+def opened(page: Path) -> AppTest:
+    app = AppTest.from_file(page, default_timeout=20).run()
+    assert not app.exception
+    return app
+
+
+def again(app: AppTest) -> AppTest:
+    app.run()
+    assert not app.exception
+    return app
+
+
+def results(app: AppTest) -> list[str]:
+    return sorted(app.dataframe[0].value["recipe"]) if app.dataframe else []
+
+
+def by_label(widgets, label: str):
+    return next(widget for widget in widgets if widget.label == label)
+
+
+def everything(app: AppTest) -> str:
+    parts = (*app.markdown, *app.caption, *app.info, *app.warning, *app.get("html"))
+    return "\n".join(str(getattr(p, "value", None) or p.proto.body) for p in parts)
+
+
+def test_empty_store_says_what_to_do(store):
+    app = opened(TRADEOFFS)
+    assert "Run evaluations" in app.info[0].value
+    assert not app.dataframe
+
+
+def test_opens_on_base_and_the_harder_excerpt(filled):
+    app = opened(TRADEOFFS)
+    assert results(app) == ["fp32", "quanto-int4", "torch-int8"]
+    assert by_label(app.multiselect, "Model").value == ["base"]
+    assert by_label(app.selectbox, "Evaluation set").value == "test-other-excerpt"
+    assert "3 results" in everything(app)
+
+
+def test_summary_stands_beside_the_numbers(filled):
+    text = everything(opened(TRADEOFFS))
+    for fact in ("excerpt", "2 threads", "A CPU", "fixed 30 s window", "cpu"):
+        assert fact in text
+    assert "1 not drawn" in text
+
+
+def test_models_can_be_added_and_taken_away(filled):
+    app = opened(TRADEOFFS)
+    by_label(app.multiselect, "Model").set_value(["base", "tiny.en"])
+    assert results(again(app)) == ["fp32", "quanto-int4", "torch-int8", "torch-int8"]
+    by_label(app.multiselect, "Model").set_value(["tiny.en"])
+    assert results(again(app)) == ["torch-int8"]
+
+
+def test_sets_are_shown_one_at_a_time(filled):
+    app = opened(TRADEOFFS)
+    by_label(app.selectbox, "Evaluation set").set_value("test-clean-excerpt")
+    assert results(again(app)) == ["hqq-int4-g64"]
+
+
+@pytest.mark.parametrize(
+    "axis, value, left",
+    [
+        ("Library", "torch", ["torch-int8"]),
+        ("Bits", 4, ["quanto-int4"]),
+        ("Scheme", "weight-only", ["quanto-int4"]),
+        ("Granularity", "tensor", ["torch-int8"]),
+        ("Activations", "float", ["fp32", "quanto-int4"]),
+        ("Group size", 128, ["quanto-int4"]),
+    ],
+)
+def test_design_axes_filter(filled, axis, value, left):
+    app = opened(TRADEOFFS)
+    by_label(app.multiselect, axis).set_value([value])
+    assert results(again(app)) == left
+
+
+def test_filters_that_leave_nothing_say_so(filled):
+    app = opened(TRADEOFFS)
+    by_label(app.multiselect, "Library").set_value(["hqq"])
+    assert "Clear one of them" in again(app).info[0].value
+
+
+def test_axes_can_be_chosen(filled):
+    app = opened(TRADEOFFS)
+    by_label(app.selectbox, "Across").set_value("weights_bytes")
+    by_label(app.selectbox, "Up").set_value("cer_pct")
+    assert "not drawn" not in everything(again(app))
+
+
+def test_a_chosen_result_shows_its_utterances(filled):
+    app = opened(TRADEOFFS)
+    key = next(r.key for r in filled.runs() if r.slug.startswith("base_torch-int8_test"))
+    by_label(app.selectbox, "Result").set_value(key)
+    text = everything(again(app))
+    assert "1 of 2 utterances have errors" in text
+    assert "→down" in text
+    assert "<b>cat" not in text
+    assert key in text
+    assert "proj_out" in text
+    assert len(app.get("audio")) == 2
+
+
+def test_audio_is_left_out_where_it_is_not_at_hand(filled):
+    app = opened(TRADEOFFS)
+    key = next(r.key for r in filled.runs() if "quanto-int4" in r.slug)
+    by_label(app.selectbox, "Result").set_value(key)
+    text = everything(again(app))
+    assert not app.get("audio")
+    assert "dequantized weights" in text
+
+
+def test_a_result_that_a_filter_hides_is_let_go(filled):
+    app = opened(TRADEOFFS)
+    key = next(r.key for r in filled.runs() if "quanto-int4" in r.slug)
+    by_label(app.selectbox, "Result").set_value(key)
+    again(app)
+    by_label(app.multiselect, "Library").set_value(["torch"])
+    again(app)
+    assert by_label(app.selectbox, "Result").value is None
+
+
+def test_damaged_files_are_named_and_the_rest_is_shown(filled):
+    (filled.results / "base_broken_0123456789abcdef.json").write_text('{"schema_version": 1')
+    app = opened(TRADEOFFS)
+    assert len(app.warning) == 1
+    assert r"base\_broken\_0123456789abcdef\.json" in app.warning[0].value
+    assert len(results(app)) == 3
+
+
+def test_new_results_appear(filled):
+    app = opened(TRADEOFFS)
+    filled.put(accuracy_run("bnb-nf4", WRONG))
+    assert "bnb-nf4" in results(again(app))
+
+
+def test_download_holds_every_column(filled):
+    app = opened(TRADEOFFS)
+    assert [button.label for button in app.get("download_button")] == ["CSV"]
+
+
+def test_study_without_results_shows_the_published_tables(store):
+    app = opened(STUDY)
+    assert [header.value for header in app.header] == [
+        "Table 2: whisper-small",
+        "Table 3: whisper-base and whisper-tiny",
+        "Table 4: what to choose",
+    ]
+    assert len(app.table) == 5
+    assert "--models small" in app.code[0].value
+    assert "11.88" in app.table[0].value.to_string()
+    assert "not measured here" in app.table[0].value.to_string()
+
+
+def test_study_shows_measured_rows_as_ours(filled):
+    app = opened(STUDY)
+    base = app.table[2].value
+    assert base["Source"].tolist()[:2] == ["Study, base", "Here, base"]
+    assert base["Measured on"].tolist()[:2] == ["whole sets", "excerpts (2), CPU"]
+    assert "tiny.en is another model" in everything(app)
+    assert "excerpts" in app.info[0].value
+
+
+def test_study_with_small_measured_needs_no_command(filled):
+    filled.put(accuracy_run("fp32", WRONG, model="small", weights_digest="ff" * 32))
+    assert not opened(STUDY).code
+
+
+def test_app_opens_on_the_trade_offs(filled):
+    app = opened(PROJECT / "app.py")
+    assert app.title[0].value == "Trade-offs"
+
+
+def test_no_torch_in_the_app_process():
+    code = (
+        "import sys; from whisperq_core import charts, eval_sets, markup, paper, store, table;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0

@@ -1,0 +1,121 @@
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from whisperq_core import backends, recipes
+from whisperq_core.backends import BACKENDS
+from whisperq_core.errors import RecipeError
+from whisperq_core.recipes import BITS, CATALOGUE, HQQ_GROUP_SIZES, recipe, with_group_size
+
+ALL = list(CATALOGUE.values())
+ALL += [recipe(f"hqq-int4-g{size}") for size in HQQ_GROUP_SIZES if size != 64]
+each_recipe = pytest.mark.parametrize("chosen", ALL, ids=lambda chosen: chosen.name)
+
+
+def test_names_are_unique():
+    assert len(CATALOGUE) == len(recipes._RECIPES)
+    assert all(name == chosen.name for name, chosen in CATALOGUE.items())
+
+
+def test_no_two_recipes_compute_the_same():
+    seen = {}
+    for chosen in ALL:
+        axes = tuple(chosen.axes().items())
+        assert seen.setdefault(axes, chosen.name) == chosen.name
+
+
+def test_every_backend_has_a_file_and_a_recipe_and_the_other_way_round():
+    files = {f.stem for f in Path(backends.__file__).parent.glob("*.py")} - {"__init__"}
+    assert sorted(module for module, _ in BACKENDS.values()) == sorted(files)
+    assert set(BACKENDS) == {chosen.backend for chosen in CATALOGUE.values()}
+
+
+@each_recipe
+def test_description_is_one_sentence_on_one_line(chosen):
+    assert chosen.description.strip() == chosen.description
+    assert chosen.description.splitlines() == [chosen.description]
+    assert chosen.description.endswith(".")
+
+
+@each_recipe
+def test_axes_are_consistent(chosen):
+    assert (chosen.granularity == "group") == (chosen.group_size is not None)
+    assert (chosen.activations == "float") == (chosen.activation_granularity == "none")
+    assert (chosen.scheme == "static") == (chosen.calibration != "none")
+    assert chosen.double_quant <= (chosen.weights in ("nf4", "fp4"))
+    assert "cpu" in chosen.devices
+    match chosen.scheme:
+        case "none":
+            assert chosen.backend == "none"
+            assert chosen.method == chosen.granularity == chosen.modules == "none"
+            assert chosen.weights == chosen.embeddings == chosen.name
+        case "weight-only":
+            assert chosen.activations == "float"
+        case "dynamic":
+            assert chosen.activations == "int8"
+        case "static":
+            assert chosen.activations in ("int8", "float8")
+        case other:
+            pytest.fail(f"unknown scheme {other}")
+    if chosen.scheme != "none":
+        assert chosen.method in ("symmetric", "asymmetric")
+        assert chosen.granularity in ("tensor", "channel", "group")
+        assert chosen.modules in ("all-linear", "linear-but-proj_out")
+        assert chosen.bits <= 8
+    assert chosen.is_baseline == (chosen.scheme == "none")
+
+
+def test_only_fp32_bf16_and_fp16_are_baselines():
+    assert [c.name for c in ALL if c.is_baseline] == ["fp32", "bf16", "fp16"]
+
+
+@each_recipe
+def test_bits_are_those_of_the_format(chosen):
+    digits = "".join(c for c in chosen.weights.removeprefix("b") if c.isdigit())
+    assert chosen.bits == BITS[chosen.weights] == int(digits)
+
+
+@each_recipe
+def test_a_recipe_is_found_by_its_name(chosen):
+    assert recipe(chosen.name) == chosen
+
+
+@each_recipe
+def test_axes_are_all_fields_but_the_labels(chosen):
+    assert set(chosen.axes()) == {f.name for f in fields(chosen)} - {
+        "name",
+        "description",
+        "devices",
+    }
+    assert all(value == getattr(chosen, axis) for axis, value in chosen.axes().items())
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4", "int3", "int2"])
+@pytest.mark.parametrize("size", [16, 32, 64, 128])
+def test_hqq_has_every_group_size_by_name(weights, size):
+    found = recipe(f"hqq-{weights}-g{size}")
+    assert (found.name, found.backend) == (f"hqq-{weights}-g{size}", "hqq")
+    assert (found.weights, found.granularity, found.group_size) == (weights, "group", size)
+    assert found == with_group_size(recipe(f"hqq-{weights}-g64"), size)
+    assert found.axes() == recipe(f"hqq-{weights}-g64").axes() | {"group_size": size}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "int8", "FP32", "hqq-int4", "hqq-int4-g", "hqq-int4-g48", "hqq-int4-g-64", "hqq-fp4-g32"]
+    + ["quanto-int4-g64", "bnb-nf4-g64", "hqq-int4-g²", "../fp32"],
+)
+def test_an_unknown_name_is_refused_with_the_names_there_are(name):
+    with pytest.raises(RecipeError) as refusal:
+        recipe(name)
+    assert f"“{name}”" in str(refusal.value)
+    assert all(known in str(refusal.value) for known in CATALOGUE)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("hqq-int4-g64", 48), ("bnb-nf4", 64), ("quanto-int4", 64), ("fp32", 64)]
+)
+def test_a_group_size_that_is_not_offered_is_refused(name, size):
+    with pytest.raises(RecipeError, match=f"{size} is not offered for {name}.*16, 32, 64, 128"):
+        with_group_size(recipe(name), size)

@@ -1,0 +1,213 @@
+"""The same work as tasks in worker processes, on Dask: one worker on this machine by default.
+
+The app's process stays free of torch and answers while work runs. Progress is what lies in the
+store; a job that is stopped, or whose worker dies, goes on from there when it is asked for again.
+"""
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from whisperq_core import evaluate
+from whisperq_core.errors import Cancelled, WhisperQError
+from whisperq_core.evaluate import Planned, Request
+from whisperq_core.recipes import Recipe
+from whisperq_core.recordings import Heard, Recording
+from whisperq_core.store import Store
+
+QUEUED, RUNNING, DONE, FAILED, STOPPED = "queued", "running", "done", "failed", "stopped"
+# The worker and its models leave memory after this long without work.
+_IDLE_TIMEOUT = "30 minutes"
+
+
+@dataclass
+class Job:
+    """One task: an evaluation (planned is set) or the transcription of a recording."""
+
+    label: str
+    planned: Planned | None = None
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    submitted_at: float = field(default_factory=time.time)
+    started_at: float | None = None
+    finished_at: float | None = None
+    status: str = QUEUED
+    message: str = ""
+    future: Any = field(default=None, repr=False)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status in (DONE, FAILED, STOPPED)
+
+
+def _evaluate_task(request: Request, root: Path, job_id: str) -> str:
+    return evaluate.run(request, Store(root), stop=_stop_event(job_id).is_set).key
+
+
+def _recording_task(recording: Recording, model: str, recipe: Recipe, options: dict) -> Heard:
+    from whisperq_core.recordings import hear
+
+    return hear(recording, model, recipe, **options)
+
+
+def _stop_event(job_id: str, client=None):
+    from distributed import Event
+
+    return Event(f"stop-{job_id}", client=client)
+
+
+class Jobs:
+    """The queue of all sessions of one app. Every method may be called from any thread."""
+
+    def __init__(self, store: Store, start_client: Callable | None = None):
+        self.store = store
+        self._start_client = start_client or start_local_client
+        self._client = None
+        self._jobs: list[Job] = []
+        self._lock = threading.RLock()
+
+    def _connected(self):
+        with self._lock:
+            if self._client is None or self._client.status != "running":
+                self._client = self._start_client()
+            return self._client
+
+    def evaluate(self, planned: Sequence[Planned]) -> list[Job]:
+        """Queues every planned run that is not cached or refused, in order."""
+        return [
+            self._submit(
+                Job(item.request.label, item), _evaluate_task, item.request, self.store.root
+            )
+            for item in planned
+            if item.status == "to run"
+        ]
+
+    def transcribe(self, recording: Recording, model: str, recipe: Recipe, **options) -> Job:
+        """Queues one recording for one recipe; the job's future holds a Heard."""
+        job = Job(f"{recording.name} · {recipe.name}")
+        return self._submit(job, _recording_task, recording, model, recipe, options)
+
+    def _submit(self, job: Job, task: Callable, *arguments) -> Job:
+        client = self._connected()
+        if task is _evaluate_task:
+            arguments = (*arguments, job.id)
+        job.future = client.submit(task, *arguments, key=f"whisperq-{job.id}", pure=False)
+        with self._lock:
+            self._jobs.append(job)
+        return job
+
+    def all(self) -> list[Job]:
+        """Every job of this app, oldest first, with its status brought up to date."""
+        with self._lock:
+            free = True  # one task at a time: the oldest that is not over is the one that runs
+            for job in self._jobs:
+                if not job.is_over:
+                    self._update(job, free)
+                    free = free and job.is_over
+            return list(self._jobs)
+
+    def _update(self, job: Job, free: bool) -> None:
+        status = job.future.status
+        if status == "pending":
+            if free and job.started_at is None:
+                job.status, job.started_at = RUNNING, time.time()
+            return
+        job.finished_at = time.time()
+        if status == "finished":
+            job.status = DONE
+        elif status == "error":
+            job.status, job.message = _explained(job.future.exception())
+        elif job.status != STOPPED:
+            job.status = FAILED
+            job.message = "The worker process was lost. Run it again: finished pieces are kept."
+
+    def result(self, job: Job) -> Any:
+        """What a finished job returned."""
+        return job.future.result()
+
+    def progress(self, job: Job) -> tuple[int, int]:
+        """Pieces finished and in all of an evaluation."""
+        return evaluate.progress_of(job.planned, self.store) if job.planned else (0, 1)
+
+    def remaining_s(self, job: Job) -> float:
+        """Seconds a job will still take: by its own pace, or by the estimate before it has one."""
+        if job.planned is None or job.is_over:
+            return 0.0
+        done, total = self.progress(job)
+        if not done or job.started_at is None:
+            return job.planned.estimate_s
+        elapsed = time.time() - job.started_at
+        return elapsed * (total - done) / done
+
+    def stop(self, job: Job) -> None:
+        """Stops a job after the piece it is at; one that waits never starts."""
+        if job.is_over:
+            return
+        _stop_event(job.id, self._client).set()
+        if job.status == QUEUED or job.planned is None:
+            job.future.cancel()
+            job.status, job.finished_at = STOPPED, time.time()
+
+    def forget_finished(self) -> None:
+        """Removes what is over from the list; results stay in the store."""
+        with self._lock:
+            self._jobs = [job for job in self._jobs if not job.is_over]
+
+    def close(self) -> None:
+        """Ends the workers."""
+        with self._lock:
+            if self._client is not None:
+                cluster = self._client.cluster
+                self._client.close()
+                if cluster is not None:
+                    cluster.close()
+                self._client = None
+
+
+def _explained(error: BaseException) -> tuple[str, str]:
+    """Status and a sentence for what a task raised; a stack trace is for the log only."""
+    if isinstance(error, Cancelled):
+        return STOPPED, "Stopped; finished pieces are kept."
+    if isinstance(error, WhisperQError):
+        return FAILED, str(error)
+    if type(error).__name__ == "KilledWorker" or isinstance(error, MemoryError):
+        return (
+            FAILED,
+            "The worker process died, most likely for lack of memory. Try a smaller model.",
+        )
+    return FAILED, f"Something unexpected happened ({type(error).__name__}: {error})."
+
+
+@lru_cache
+def shared(root: Path) -> Jobs:
+    """The one queue of this process for results below root, whichever session or page asks."""
+    return Jobs(Store(root))
+
+
+def start_local_client():
+    """A Dask client of one worker process on this machine, reachable from this machine only."""
+    import dask
+    from distributed import Client
+    from distributed.deploy.subprocess import SubprocessCluster
+
+    # The worker imports this package from wherever the app was started.
+    project = str(Path(__file__).parent.parent)
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if project not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([project, *filter(None, paths)])
+    dask.config.set({"distributed.worker.daemon": False})
+    cluster = SubprocessCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard": False, "idle_timeout": _IDLE_TIMEOUT},
+        worker_kwargs={"dashboard": False},
+    )
+    return Client(cluster)
