@@ -1,11 +1,13 @@
 """Real weights, real speech, results in a folder of the test's own."""
 
 import os
+import tempfile
 
 import pytest
 
-# No test may fetch a model: what is embedded has to be enough.
+# No test may fetch a model or find one fetched before: what is embedded has to be enough.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="whisperq-no-hub-")
 
 from whisperq_core import eval_sets, models
 from whisperq_core.store import Store

@@ -103,8 +103,10 @@ def test_hqq_has_every_group_size_by_name(weights, size):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "int8", "FP32", "hqq-int4", "hqq-int4-g", "hqq-int4-g48", "hqq-int4-g-64", "hqq-fp4-g32"]
-    + ["quanto-int4-g64", "bnb-nf4-g64", "hqq-int4-g²", "../fp32"],
+    (
+        *("", "int8", "FP32", "../fp32", "quanto-int4-g64", "bnb-nf4-g64", "hqq-fp4-g32"),
+        *("hqq-int4", "hqq-int4-g", "hqq-int4-g48", "hqq-int4-g-64", "hqq-int4-g²"),
+    ),
 )
 def test_an_unknown_name_is_refused_with_the_names_there_are(name):
     with pytest.raises(RecipeError) as refusal:

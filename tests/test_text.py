@@ -9,7 +9,7 @@ from whisperq_core.text import normaliser
 @pytest.mark.parametrize(
     ("language", "said", "compared"),
     [
-        ("en", "Mr. Smith's colour isn't GREY!", "mister smith's color is not gray"),
+        ("en", "Mr. Smith, it isn't a GREY colour!", "mister smith it is not a gray color"),
         ("en", "twenty-one dollars", "$21"),
         ("en", "Hmm, uh, yes.", "yes"),
         ("en", "[applause] (coughs) hello", "hello"),

@@ -5,6 +5,7 @@ a bias of zeros for k, which Transformers does not have. OpenAI published Whispe
 files lose nothing. Pure NumPy: the weights' digest is computed where there is no torch.
 """
 
+import math
 import re
 import struct
 
@@ -13,6 +14,7 @@ import numpy as np
 from whisperq_core.errors import ModelError
 
 _TYPES = {0: "float32", 1: "int8", 2: "int16", 3: "int32", 4: "float16", 5: "bfloat16"}
+_WIDTHS = {"float32": 4, "int8": 1, "int16": 2, "int32": 4, "float16": 2}
 _FLOATS = ("float32", "float16")
 
 
@@ -35,7 +37,7 @@ class _Reader:
         return struct.unpack("<" + code, self.take(struct.calcsize(code)))[0]
 
     def text(self) -> str:
-        return bytes(self.take(self.number("H")))[:-1].decode()
+        return bytes(self.take(self.number("H")))[:-1].decode(errors="replace")
 
 
 def read_variables(data: bytes) -> dict[str, np.ndarray]:
@@ -57,6 +59,11 @@ def read_variables(data: bytes) -> dict[str, np.ndarray]:
         shape = tuple(reader.number("I") for _ in range(reader.number("B")))
         kind = _TYPES.get(reader.number("B"), "unknown")
         raw = reader.take(reader.number("I"))
+        if kind in _WIDTHS and len(raw) != math.prod(shape) * _WIDTHS[kind]:
+            raise ModelError(
+                f"model.bin says {name} is {kind} of shape {shape}, and holds {len(raw)} bytes for"
+                " it: the file is damaged. Copy it again."
+            )
         if name.endswith(("weight", "bias", "gamma", "beta", "encodings")) and kind not in _FLOATS:
             raise ModelError(
                 f"The CTranslate2 model holds {kind} weights: it is already quantized."
@@ -64,7 +71,7 @@ def read_variables(data: bytes) -> dict[str, np.ndarray]:
             )
         if kind in _FLOATS:
             variables[name] = np.frombuffer(raw, kind).reshape(shape)
-        elif not shape:
+        elif not shape and kind in _WIDTHS:
             variables[name] = np.frombuffer(raw, kind)[0]
     return variables
 

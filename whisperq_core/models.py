@@ -7,6 +7,7 @@ app can compute digests. Nothing is unpickled: safetensors and CTranslate2's mod
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, files
@@ -251,6 +252,8 @@ def _canonical(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if name != "proj_out.weight"
     }
     positions = "model.encoder.embed_positions.weight"
+    if positions not in tensors:
+        raise ModelError("The weights are not those of a Whisper model: they have no encoder.")
     tensors[positions] = tensors[positions].astype(np.float16).astype(np.float32)
     return tensors
 
@@ -282,6 +285,9 @@ def _folder_digest(source: Source, stamp: tuple) -> str:
 
 def load(name: str) -> Model:
     """The model of that name, downloaded if need be, in fp32 on the CPU."""
+    # torchao looks for CUDA libraries when imported, and says at length that a CPU has none.
+    for noisy in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     import torch
     import transformers
     from transformers import (

@@ -6,7 +6,7 @@ from whisperq_core.records import AccuracyRun
 
 
 def provenance(run: AccuracyRun, speed_key: str | None) -> list[tuple[str, str]]:
-    """Label and text of everything that identifies the run; speed_key is of the run that timed it."""
+    """Label and text of everything that identifies the run; speed_key is of its speed run."""
     spec, machine = run.spec, run.machine
     load = "unknown" if run.load_average is None else f"{run.load_average:.1f}"
     calibrated = spec.calibration_digest or "none"

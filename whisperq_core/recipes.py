@@ -239,7 +239,7 @@ def recipe(name: str) -> Recipe:
     if name in CATALOGUE:
         return CATALOGUE[name]
     base, _, size = name.rpartition("-g")
-    if size.isdigit() and int(size) in HQQ_GROUP_SIZES and f"{base}-g64" in CATALOGUE:
+    if size in map(str, HQQ_GROUP_SIZES) and f"{base}-g64" in CATALOGUE:
         return with_group_size(CATALOGUE[f"{base}-g64"], int(size))
     raise RecipeError(f"There is no recipe named “{name}”. Known: {', '.join(CATALOGUE)}.")
 

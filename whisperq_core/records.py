@@ -119,7 +119,7 @@ class _Run(_Frozen):
     def slug(self) -> str:
         """A readable file name that ends in the key."""
         words = (self.model, self.spec.recipe.name, self.eval_set, self.spec.measures)
-        readable = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", w).strip("-.")[-40:] for w in words)
+        readable = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", w)[-40:].strip("-.") for w in words)
         return f"{readable}_{self.key}"
 
     @property
@@ -173,8 +173,10 @@ class SpeedRun(_Run):
 
     def ratios(self) -> list[float]:
         """RTF over fp32's in the same repeat: what is comparable between machines' moods."""
-        base = self.rtfs("fp32") or self.rtfs()
-        return [a / b for a, b in zip(self.rtfs(), base, strict=True)]
+        mine = {p.repeat: p.wall_s / p.audio_s for p in self.passes if p.subject == "recipe"}
+        fp32 = {p.repeat: p.wall_s / p.audio_s for p in self.passes if p.subject == "fp32"}
+        base = fp32 or mine
+        return [mine[repeat] / base[repeat] for repeat in sorted(mine.keys() & base.keys())]
 
 
 Run = Annotated[AccuracyRun | SpeedRun, Field(discriminator="measures")]
@@ -199,7 +201,7 @@ def parse(text: str | bytes) -> AccuracyRun | SpeedRun:
                 " Update WhisperQ to read it."
             )
         run = _ADAPTER.validate_json(text)
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
         raise StoreError("The file is not a WhisperQ result, or it was cut or altered.") from error
     if not all(math.isfinite(d.duration_s) for d in getattr(run, "utterances", ())):
         raise StoreError("The result has utterances without a duration.")

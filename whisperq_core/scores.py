@@ -3,6 +3,7 @@
 Counts are stored and added up; rates are derived from sums, never averaged.
 """
 
+import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from whisperq_core.text import normaliser
 COMPRESSION_RATIO_THRESHOLD = 2.4
 # A phrase said this many times in a row is a loop even where the text is too short to compress.
 LOOP_REPEATS = 4
+# About what is said in 30 s.
+_WINDOW_CHARACTERS = 800
 
 
 @dataclass(frozen=True)
@@ -140,12 +143,15 @@ def compression_ratio(text: str) -> float:
 def is_looped(text: str) -> bool:
     """Whether the transcript repeats itself as a decoder does that is caught in a loop.
 
-    True where it compresses better than Whisper's own threshold, or where a phrase of one to eight
-    words stands `LOOP_REPEATS` times or more in a row at its end.
+    True where a part as long as a 30 s window's text compresses better than Whisper's own threshold
+    (any long text would, as a whole), or where a phrase of one to eight words stands `LOOP_REPEATS`
+    times or more in a row at its end.
     """
-    if compression_ratio(text) > COMPRESSION_RATIO_THRESHOLD:
+    starts = range(0, max(1, len(text) - _WINDOW_CHARACTERS // 2), _WINDOW_CHARACTERS // 2)
+    parts = (text[start : start + _WINDOW_CHARACTERS] for start in starts)
+    if any(compression_ratio(part) > COMPRESSION_RATIO_THRESHOLD for part in parts):
         return True
-    words = text.lower().split()
+    words = re.sub(r"[^\w\s]", "", text.lower()).split()
     for size in range(1, 9):
         tail = words[-size * LOOP_REPEATS :]
         if len(tail) == size * LOOP_REPEATS and tail == tail[:size] * LOOP_REPEATS:

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from whisperq_core.errors import StoreError
@@ -81,9 +82,10 @@ class Store:
     def piece(self, key: str, name: str) -> dict | None:
         """A finished piece of a run, or None; a damaged one counts as none and is made again."""
         try:
-            return json.loads((self._pieces(key) / f"{name}.json").read_text())
-        except (OSError, ValueError):
+            content = json.loads((self._pieces(key) / f"{name}.json").read_text())
+        except (OSError, ValueError, RecursionError):
             return None
+        return content if isinstance(content, dict) else None
 
     def put_piece(self, key: str, name: str, content: dict) -> None:
         """Stores a finished piece of a run."""
@@ -104,7 +106,8 @@ def _write(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise StoreError(
             f"The result could not be written to {path.parent} ({error.strerror or error})."
             " Free some space or set WHISPERQ_CACHE to a folder that can be written."

@@ -7,12 +7,12 @@ def quantize(model, recipe, calibrate):
     """Replaces the Linears of the recipe; moving a new layer to its device quantizes it."""
     import logging
 
+    # It would announce its cast to fp16 on every forward pass.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import bitsandbytes as bnb
     import torch
     from torch import nn
 
-    # It would announce its cast to fp16 on every forward pass.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     for parent, attribute, layer in linears(model, recipe):
         rows, columns = layer.weight.shape
         shape = columns, rows, layer.bias is not None

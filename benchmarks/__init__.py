@@ -1,0 +1,1 @@
+"""Benchmarks: commands that anyone can repeat. They print figures; no test depends on a time."""

@@ -1,0 +1,84 @@
+"""How long the first page takes to be drawn with the shipped results.
+
+    python -m benchmarks.first_page [--repeats 7]
+
+Starts the app, opens it in headless Chromium in a fresh browser context each time, and measures
+from the navigation to the plot's points being in the document. The first visit is told apart: it
+also imports what the page needs and reads every result.
+"""
+
+import argparse
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from whisperq_core.machine import this_machine
+from whisperq_core.store import Store
+
+PROJECT = Path(__file__).parent.parent
+POINTS = ".js-plotly-plot .scatterlayer .point"
+
+
+def start_app() -> tuple[subprocess.Popen, str]:
+    """The running app and its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+    process = subprocess.Popen([*command, "--server.port", str(port)], cwd=PROJECT)
+    address = f"http://localhost:{port}"
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
+            return process, address
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(address)
+
+
+def draw_s(browser, address: str) -> float:
+    """Seconds from navigation to drawn points, in a fresh context."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    page = context.new_page()
+    start = time.perf_counter()
+    page.goto(address, wait_until="commit")
+    page.locator(POINTS).first.wait_for(state="attached", timeout=60_000)
+    took = time.perf_counter() - start
+    context.close()
+    return took
+
+
+def main() -> None:
+    """Prints the first visit's time, then median and range of the later ones."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=7)
+    repeats = parser.parse_args().repeats
+    process, address = start_app()
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            )
+            first, *later = [draw_s(browser, address) for _ in range(repeats + 1)]
+            browser.close()
+    finally:
+        process.terminate()
+        process.wait(20)
+    machine = this_machine()
+    print(f"{len(Store().keys())} results; {machine.cpu}, {machine.cores} cores")
+    print(f"first visit after the start: {first:.2f} s")
+    print(
+        f"later visits: median {statistics.median(later):.2f} s"
+        f" ({min(later):.2f} to {max(later):.2f} s, {len(later)} visits)"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""The design's rules, held by the syntax trees of the code itself."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from whisperq_core.backends import BACKENDS
+
+ROOT = Path(__file__).parent.parent
+CORE = ROOT / "whisperq_core"
+PACKAGE = "whisperq_core"
+
+# recipe → quantized model → transcripts → scores → record → store → views. A module imports from
+# the lines before its own only. A new module has to be given its place here.
+FLOW = (
+    "errors",
+    "recipes protocols machine memory text labels paper",
+    "audio scores ctranslate2_format significance",
+    "models eval_sets backends markup",
+    "backends.baseline backends.bnb backends.hqq_groups backends.quanto backends.torch_dynamic"
+    " backends.torchao_int8 transcribe",
+    "records",
+    "store",
+    "evaluate table provenance",
+    "recordings charts",
+    "jobs report",
+    "__main__",
+)
+PLACE = {module: place for place, line in enumerate(FLOW) for module in line.split()}
+
+MODULES = {
+    ".".join(path.relative_to(CORE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(CORE.rglob("*.py"))
+}
+PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
+EVERYTHING = sorted(
+    path
+    for top in (ROOT / "app.py", *(ROOT / d for d in ("pages", PACKAGE, "tests", "benchmarks")))
+    for path in ([top] if top.is_file() else top.rglob("*.py"))
+)
+
+HEAVY = {"torch", "transformers", "torchao", "optimum", "hqq", "bitsandbytes", "ctranslate2"}
+OWN_LIBRARY = {
+    "torchao": "backends.torchao_int8",
+    "optimum": "backends.quanto",
+    "hqq": "backends.hqq_groups",
+    "bitsandbytes": "backends.bnb",
+}
+
+each_module = pytest.mark.parametrize("module", [m for m in MODULES if m != "__init__"])
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imported(node: ast.AST, module: str = "") -> list[str]:
+    """Full dotted names that an import statement of a module of the core may bind."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    source = node.module or ""
+    if node.level:
+        inside = [PACKAGE, *module.split(".")]
+        is_package = MODULES[module].name == "__init__.py"
+        parents = inside[: len(inside) - node.level + is_package]
+        source = ".".join([*parents, source]).rstrip(".")
+    return [f"{source}.{alias.name}" for alias in node.names]
+
+
+def all_imports(path: Path, module: str = "") -> set[str]:
+    return {name for node in ast.walk(tree(path)) for name in imported(node, module)}
+
+
+def top_level(node: ast.AST) -> Iterator[ast.AST]:
+    """Statements that run when the module is imported, so without `if TYPE_CHECKING:`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from top_level(child)
+
+
+def core_module(name: str) -> str | None:
+    """The module of the core that holds what is imported under that name."""
+    parts = name.split(".")
+    if parts[0] != PACKAGE:
+        return None
+    inner = parts[1:]
+    while inner and ".".join(inner) not in MODULES:
+        inner.pop()
+    return ".".join(inner) or "__init__"
+
+
+def libraries(names: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+def test_every_module_has_its_place():
+    assert set(MODULES) - {"__init__"} <= set(PLACE)
+    assert len(PLACE) == sum(len(line.split()) for line in FLOW)
+
+
+def test_the_package_itself_imports_nothing():
+    assert not all_imports(CORE / "__init__.py")
+
+
+@each_module
+def test_imports_go_one_way(module):
+    used = {core_module(name) for name in all_imports(MODULES[module], module)} - {None, module}
+    assert {other for other in used if PLACE.get(other, -1) >= PLACE[module]} == set()
+
+
+def test_the_walk_sees_what_there_is():
+    # The rules below hold nothing if imports are not found.
+    assert core_module(f"{PACKAGE}.backends.linears") == "backends"
+    assert core_module(f"{PACKAGE}.backends.bnb.quantize") == "backends.bnb"
+    assert f"{PACKAGE}.audio" in all_imports(CORE / "eval_sets.py", "eval_sets")
+    assert f"{PACKAGE}.errors.AudioError" in all_imports(CORE / "audio.py", "audio")
+    relative = ast.parse("from .. import audio\nfrom . import bnb\nfrom .bnb import x").body
+    assert [imported(node, "backends.quanto") for node in relative] == [
+        [f"{PACKAGE}.audio"],
+        [f"{PACKAGE}.backends.bnb"],
+        [f"{PACKAGE}.backends.bnb.x"],
+    ]
+    assert "torch" in libraries(all_imports(CORE / "transcribe.py", "transcribe"))
+    assert len(PAGES) >= 4
+
+
+def test_only_evaluate_and_what_runs_it_knows_transcribe_and_store_together():
+    both = {f"{PACKAGE}.transcribe", f"{PACKAGE}.store"}
+
+    def wires(module: str) -> bool:
+        names = all_imports(MODULES[module], module)
+        return all(any(n.startswith(f"{stage}.") or n == stage for n in names) for stage in both)
+
+    assert [module for module in MODULES if wires(module)] == ["evaluate"]
+
+
+@each_module
+def test_streamlit_is_the_pages_business(module):
+    assert "streamlit" not in libraries(all_imports(MODULES[module], module))
+
+
+@each_module
+def test_heavy_libraries_are_imported_when_work_starts(module):
+    names = {n for node in top_level(tree(MODULES[module])) for n in imported(node, module)}
+    assert libraries(names) & HEAVY == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_know_nothing_heavy(page):
+    assert libraries(all_imports(page)) & HEAVY == set()
+
+
+@pytest.mark.parametrize("library", OWN_LIBRARY)
+def test_each_quantization_library_is_in_its_own_file_only(library):
+    users = [m for m, path in MODULES.items() if library in libraries(all_imports(path, m))]
+    assert users == [OWN_LIBRARY[library]]
+    assert not [page for page in PAGES if library in libraries(all_imports(page))]
+
+
+@pytest.mark.parametrize("backend", [file for file, _ in BACKENDS.values()])
+def test_every_backend_has_the_two_functions(backend):
+    arguments = {
+        node.name: [argument.arg for argument in node.args.args]
+        for node in tree(CORE / "backends" / f"{backend}.py").body
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert arguments["quantize"] == ["model", "recipe", "calibrate"]
+    assert arguments["weight_of"] == ["layer"]
+
+
+def test_the_app_and_its_pages_load_no_torch():
+    imports = {
+        ast.unparse(node)
+        for page in PAGES
+        for node in ast.walk(tree(page))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert any(f"{PACKAGE}" in line for line in imports)
+    report = f"import sys; print(*({HEAVY!r} & sys.modules.keys()))"
+    code = "\n".join([*sorted(imports), report])
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+
+
+@pytest.mark.parametrize("path", EVERYTHING, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_are_short_and_named_for_what_they_hold(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 600
+    assert path.stem not in {"utils", "util", "helpers", "misc", "common"}

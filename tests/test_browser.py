@@ -1,0 +1,142 @@
+"""What a user does, in headless Chromium, on the real app with real weights and speech."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from whisperq_core import eval_sets
+from whisperq_core.store import Store
+
+pytestmark = pytest.mark.browser
+
+LOADED_MS, WORK_MS = 30_000, 240_000
+
+
+def chromium() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None and os.environ.get("CI"):
+        pytest.fail("CI needs a browser: apt-get install chromium")
+    if found is None:
+        pytest.skip("no browser here; install one with: sudo apt-get install chromium")
+    return found
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """The app on a copy of the shipped results: (its address, its cache, its process id)."""
+    cache = tmp_path_factory.mktemp("app") / "cache"
+    shutil.copytree(eval_sets.PROJECT / "cache" / "results", cache / "results")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py"]
+    command += ["--server.headless", "true", "--server.port", str(port)]
+    process = subprocess.Popen(
+        command, cwd=eval_sets.PROJECT, env=os.environ | {"WHISPERQ_CACHE": str(cache)}
+    )
+    address = f"http://localhost:{port}"
+    try:
+        wait_for(f"{address}/_stcore/health")
+        yield address, cache, process.pid
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def wait_for(url: str) -> None:
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser, app):
+    opened = browser.new_page(viewport={"width": 1440, "height": 1000})
+    opened.goto(app[0])
+    yield opened
+    assert opened.get_by_text("Traceback").count() == 0
+    opened.close()
+
+
+def open_page(page: Page, title: str) -> None:
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name=title).click()
+    expect(page.get_by_role("heading", name=title, level=1)).to_be_visible(timeout=LOADED_MS)
+
+
+def test_the_dashboard_opens_with_results_and_no_torch_in_it(page, app):
+    plot = page.locator(".js-plotly-plot").first
+    expect(plot).to_be_visible(timeout=LOADED_MS)
+    expect(plot.locator(".scatterlayer .point").first).to_be_attached(timeout=LOADED_MS)
+    expect(page.get_by_text("results", exact=False).first).to_be_visible()
+    mapped = Path(f"/proc/{app[2]}/maps").read_text()
+    assert "libtorch" not in mapped and "pandas" in mapped  # it sees what is loaded
+
+
+def test_a_small_evaluation_runs_to_its_end(page, app):
+    open_page(page, "Run evaluations")
+    expect(page.get_by_text("What will happen")).to_be_visible(timeout=LOADED_MS)
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("finished").first).to_be_visible(timeout=LOADED_MS)
+    expect(page.get_by_text("3 of 3 finished")).to_be_visible(timeout=WORK_MS)
+    runs = [r for r in Store(app[1]).runs() if r.eval_set == "quick-look"]
+    found = {r.spec.recipe.name for r in runs if r.model == "tiny.en" and r.measures == "accuracy"}
+    assert {"fp32", "torch-int8", "bnb-nf4"} <= found
+
+
+def test_a_recording_is_read_from_several_recipes(page, jfk):
+    open_page(page, "Compare recordings")
+    page.locator("input[type=file]").first.set_input_files(str(jfk.audio))
+    page.get_by_role("textbox", name="What is said in jfk.flac?").fill(jfk.reference)
+    page.keyboard.press("Enter")
+    button = page.get_by_role("button", name="Transcribe", exact=True)
+    expect(button).to_be_enabled(timeout=LOADED_MS)
+    button.click()
+    # Three recipes, each with its words, its time, its size and its WER against the reference.
+    expect(page.get_by_text("WER", exact=False)).to_have_count(3, timeout=WORK_MS)
+    for recipe in ("fp32", "torch-int8", "bnb-nf4"):
+        expect(page.get_by_text(recipe, exact=True).first).to_be_visible()
+    main = page.get_by_test_id("stMain")
+    assert main.inner_text().lower().count("fellow americans") >= 3
+
+
+def test_a_file_that_is_no_audio_gets_a_sentence(page, tmp_path):
+    (tmp_path / "letter.wav").write_text("Dear Sir or Madam")
+    open_page(page, "Compare recordings")
+    page.locator("input[type=file]").first.set_input_files(str(tmp_path / "letter.wav"))
+    button = page.get_by_role("button", name="Transcribe", exact=True)
+    expect(button).to_be_enabled(timeout=LOADED_MS)
+    button.click()
+    expect(page.get_by_text("letter.wav").nth(1)).to_be_visible(timeout=LOADED_MS)
+    alert = page.get_by_role("alert").first
+    expect(alert).to_be_visible(timeout=WORK_MS)
+    assert "letter.wav" in alert.inner_text()
+
+
+def test_a_link_to_a_page_opens_it_with_the_whole_navigation(browser, app):
+    opened = browser.new_page(viewport={"width": 420, "height": 900}, color_scheme="dark")
+    opened.goto(f"{app[0]}/study")
+    expect(opened.get_by_role("heading", name="Study", level=1)).to_be_visible(timeout=LOADED_MS)
+    opened.close()

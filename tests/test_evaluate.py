@@ -1,0 +1,171 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from whisperq_core import eval_sets, evaluate, recipes
+from whisperq_core.errors import Cancelled, RecipeUnsupported
+from whisperq_core.evaluate import Request, plan, requests_for, resolve, run
+from whisperq_core.recipes import recipe
+from whisperq_core.store import Store
+
+QUICK = Request("tiny.en", recipe("torch-int8"), "quick-look", threads=2)
+
+
+def test_base_fp32_has_the_known_wer_on_the_clean_excerpt(store):
+    found = run(Request("base", recipe("fp32"), "test-clean-excerpt", threads=2), store)
+    assert found.words.rate == pytest.approx(3.26, abs=0.3)
+    assert found.characters.rate == pytest.approx(0.94, abs=0.3)
+    assert found.loops == 0 and len(found.utterances) == 22
+    assert found.spec.kernels == "library" and found.rtf > 0
+    assert store.get(found.key) == found
+
+
+def test_a_run_killed_in_mid_flight_goes_on_and_ends_the_same(tmp_path):
+    """SIGKILL after the first finished batch: no batch is redone, and the transcripts are those of
+    a run that was never disturbed.
+    """
+    request = Request("tiny.en", recipe("torch-int8"), "test-clean-excerpt", threads=2)
+    killed, undisturbed = Store(tmp_path / "killed"), Store(tmp_path / "undisturbed")
+    key = resolve(request).key
+    command = [sys.executable, "-m", "whisperq_core", "--cache", str(killed.root), "run"]
+    command += ["--models", "tiny.en", "--recipes", "torch-int8", "--threads", "2"]
+    command += ["--sets", "test-clean-excerpt", "--only", "accuracy"]
+    process = subprocess.Popen(command, cwd=eval_sets.PROJECT)
+    deadline = time.monotonic() + 120
+    while not killed.count_pieces(key, "batch-") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    finished = killed.count_pieces(key, "batch-")
+    assert 1 <= finished < 3 and killed.get(key) is None
+    first = killed.piece(key, "batch-0000")
+
+    again, whole = run(request, killed), run(request, undisturbed)
+    assert [u.hypothesis for u in again.utterances] == [u.hypothesis for u in whole.utterances]
+    assert again.batches[0].wall_s == first["time"]["wall_s"]  # kept, not measured again
+    assert again.key == whole.key == key
+
+
+def test_stopping_keeps_what_is_finished(store):
+    asked = []
+
+    def stop():
+        asked.append(True)
+        return len(asked) > 1
+
+    request = replace(QUICK, protocol=replace(QUICK.protocol, batch_size=4))
+    with pytest.raises(Cancelled):
+        run(request, store, stop=stop)
+    assert store.count_pieces(resolve(request).key, "batch-") == 1
+    seen = []
+    run(request, store, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_a_plan_says_what_is_cached_what_will_run_and_what_cannot(store):
+    requests = requests_for(
+        ["tiny.en", "small"],
+        [recipe("torch-int8"), recipe("fp32")],
+        ["quick-look"],
+        speed=False,
+        threads=2,
+    )
+    run(requests[1], store)
+    planned = plan(requests, store)
+    assert [(p.request.model, p.request.recipe.name, p.status) for p in planned] == [
+        ("tiny.en", "fp32", "to run"),
+        ("tiny.en", "torch-int8", "cached"),
+        ("small", "fp32", "to run"),
+        ("small", "torch-int8", "to run"),
+    ]
+    assert planned[0].estimate_s > 1 and planned[0].pieces == 1
+    assert planned[2].key is None  # its weights are not here to be identified
+    on_cuda = plan([replace(QUICK, device="cuda")], store)[0]
+    assert on_cuda.status == "refused" and "runs on cpu" in on_cuda.reason
+
+
+def test_what_cannot_run_is_refused_before_anything_is_fetched(store):
+    with pytest.raises(RecipeUnsupported):
+        run(replace(QUICK, model="small", device="mps"), store)
+
+
+def test_speed_is_interleaved_with_fp32(store):
+    request = replace(QUICK, measures="speed")
+    found = run(request, store)
+    assert [p.subject for p in found.passes] == ["fp32", "recipe"] * evaluate.SPEED_REPEATS
+    assert len(found.ratios()) == evaluate.SPEED_REPEATS and min(found.ratios()) > 0
+    assert found.spec.cpu and found.spec.kernels == "library"
+    assert found.peak_memory_bytes > found.weights_bytes
+
+
+def test_accuracy_does_not_depend_on_the_cpu_but_speed_does():
+    accuracy, speed = resolve(QUICK), resolve(replace(QUICK, measures="speed"))
+    assert accuracy.cpu is None and speed.cpu
+    assert accuracy.key != speed.key
+
+
+@pytest.mark.parametrize(
+    ("name", "eval_set", "kernels"),
+    [
+        ("quanto-int8", "quick-look", "library"),
+        ("quanto-int8", "test-clean-excerpt", "dequantized"),
+        ("bnb-nf4", "test-clean-excerpt", "library"),
+        ("torch-int8", "test-clean-excerpt", "library"),
+        ("fp32", "test-clean-excerpt", "library"),
+    ],
+)
+def test_kernels_of_a_request_without_a_wish(name, eval_set, kernels):
+    assert resolve(Request("tiny.en", recipe(name), eval_set)).kernels == kernels
+    speed = Request("tiny.en", recipe(name), eval_set, "speed")
+    assert resolve(speed).kernels == "library"
+
+
+def test_calibration_is_held_out_unless_the_study_is_followed():
+    test_set = eval_sets.by_name("test-other-excerpt")
+    held_out = evaluate._calibration_utterances(recipe("quanto-int8-int8"), test_set)
+    drawn = evaluate._calibration_utterances(recipe("quanto-int8-int8-eval10"), test_set)
+    evaluated = {u.sha256 for u in test_set.utterances}
+    assert len(held_out) == 13 and not evaluated & {u.sha256 for u in held_out}
+    assert len(drawn) == 8 and {u.sha256 for u in drawn} <= evaluated  # a tenth of 74
+    assert drawn == evaluate._calibration_utterances(recipe("quanto-int8-int8-eval10"), test_set)
+
+
+def test_every_shipped_result_is_complete_and_current():
+    """cache/results holds every CPU recipe on both excerpts for both embedded models, with its
+    speed, and each says what it measured.
+    """
+    store = Store(eval_sets.PROJECT / "cache")
+    runs = store.runs()
+    assert not store.unreadable
+    accuracy = {(r.model, r.spec.recipe.name, r.eval_set) for r in runs if r.measures == "accuracy"}
+    speed = {(r.model, r.spec.recipe.name) for r in runs if r.measures == "speed"}
+    # fp16 needs instructions that the CPU of the shipped results does not have.
+    names = [n for n, r in recipes.CATALOGUE.items() if "cpu" in r.devices and n != "fp16"]
+    models, sets = ("base", "tiny.en"), ("test-clean-excerpt", "test-other-excerpt")
+    assert {(m, n, s) for m in models for n in names for s in sets} <= accuracy
+    assert {(m, n) for m in models for n in names} <= speed
+    digests = {s: eval_sets.by_name(s).digest for s in (*sets, evaluate.SPEED_SET)}
+    assert all(digests.get(r.eval_set) == r.spec.eval_set_digest for r in runs)
+    shipped = {r.key for r in runs}
+    assert shipped == store.keys()
+
+
+def test_the_key_of_a_shipped_result_is_what_a_request_resolves_to():
+    store = Store(eval_sets.PROJECT / "cache")
+    found = [r for r in store.runs() if r.model == "base" and r.spec.recipe.name == "bnb-nf4"]
+    keys = {r.key for r in found if r.measures == "accuracy"}
+    request = Request("base", recipe("bnb-nf4"), "test-clean-excerpt", threads=2)
+    assert resolve(request).key in keys
+
+
+def test_records_are_plain_json(store):
+    run(QUICK, store)
+    path = next(store.results.glob("*.json"))
+    content = json.loads(path.read_text())
+    assert content["spec"]["recipe"]["name"] == "torch-int8"
+    assert path.stat().st_mode & 0o400 and path.stat().st_size < 100_000

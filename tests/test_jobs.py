@@ -1,0 +1,105 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from whisperq_core import eval_sets, evaluate, jobs
+from whisperq_core.recipes import recipe
+from whisperq_core.recordings import Recording
+from whisperq_core.store import Store
+
+
+@pytest.fixture(scope="module")
+def queue(tmp_path_factory):
+    found = jobs.Jobs(Store(tmp_path_factory.mktemp("jobs")))
+    yield found
+    found.close()
+
+
+def wait(queue, job, timeout_s=120.0):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        queue.all()
+        if job.is_over:
+            return job
+        time.sleep(0.1)
+    raise TimeoutError(f"{job.label} is still {job.status}")
+
+
+def planned(queue, *names, eval_set="quick-look"):
+    chosen = [recipe(name) for name in names]
+    requests = evaluate.requests_for(["tiny.en"], chosen, [eval_set], speed=False, threads=2)
+    return evaluate.plan(requests, queue.store)
+
+
+def test_an_evaluation_runs_in_another_process_and_is_stored(queue):
+    first, second = queue.evaluate(planned(queue, "fp32", "torch-int8"))
+    assert queue.remaining_s(first) > 0
+    wait(queue, second)
+    assert (first.status, second.status) == (jobs.DONE, jobs.DONE)
+    assert queue.progress(first) == (1, 1) and queue.remaining_s(first) == 0
+    assert {first.planned.key, second.planned.key} <= queue.store.keys()
+    assert queue.evaluate(planned(queue, "fp32")) == []  # it is cached now
+
+
+def test_a_recording_comes_back_heard(queue, jfk):
+    recording = Recording("jfk.flac", jfk.audio.read_bytes())
+    job = wait(queue, queue.transcribe(recording, "tiny.en", recipe("fp32"), language="en"))
+    assert "your country" in queue.result(job).text
+
+
+def test_bad_input_is_a_sentence_not_a_trace(queue):
+    job = wait(queue, queue.transcribe(Recording("a.wav", b"zip"), "tiny.en", recipe("fp32")))
+    assert job.status == jobs.FAILED
+    assert "a.wav" in job.message and "Traceback" not in job.message
+
+
+def test_a_running_job_stops_after_its_piece_and_a_waiting_one_never_starts(queue):
+    items = planned(queue, "torch-int8-channel", "bf16", eval_set="test-other-excerpt")
+    running, waiting = queue.evaluate(items)[::-1]
+    running, waiting = sorted((running, waiting), key=lambda job: job.submitted_at)
+    deadline = time.monotonic() + 120
+    while not queue.progress(running)[0] and time.monotonic() < deadline:
+        queue.all()
+        time.sleep(0.1)
+    assert queue.all() and waiting.status == jobs.QUEUED
+    queue.stop(waiting)
+    queue.stop(running)
+    wait(queue, running)
+    assert (running.status, waiting.status) == (jobs.STOPPED, jobs.STOPPED)
+    done, total = queue.progress(running)
+    assert 1 <= done < total
+    assert queue.progress(waiting)[0] == 0
+    queue.forget_finished()
+    assert queue.all() == []
+
+
+def test_a_lost_worker_is_explained(queue, jfk):
+    client = queue._connected()
+
+    def die():
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    job = jobs.Job("dies")
+    job.future = client.submit(die, retries=0)
+    queue._jobs.append(job)
+    wait(queue, job)
+    assert job.status == jobs.FAILED and "worker process" in job.message
+    recording = Recording("jfk.flac", jfk.audio.read_bytes())
+    after = wait(queue, queue.transcribe(recording, "tiny.en", recipe("fp32"), language="en"))
+    assert after.status == jobs.DONE
+
+
+def test_the_process_that_submits_never_imports_torch():
+    code = (
+        "import sys; from whisperq_core import jobs, evaluate; from whisperq_core.recipes import *;"
+        "from whisperq_core.store import Store;"
+        "r = evaluate.requests_for(['base', 'tiny.en'], list(CATALOGUE.values()), ['quick-look']);"
+        "p = evaluate.plan(r, Store()); assert len(p) == 4 * len(CATALOGUE), len(p);"
+        "assert not {'torch', 'transformers', 'hqq'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=eval_sets.PROJECT, timeout=60)

@@ -1,0 +1,46 @@
+import pytest
+
+from whisperq_core.__main__ import main
+from whisperq_core.recipes import CATALOGUE
+
+
+def test_lists(capsys):
+    for command, words in [("recipes", CATALOGUE), ("models", ["tiny.en", "here", "large-v3"])]:
+        assert main([command]) == 0
+        printed = capsys.readouterr().out
+        assert all(word in printed for word in words)
+    assert main(["sets"]) == 0
+    assert "22 utterances" in capsys.readouterr().out
+
+
+def test_run_prints_figures_and_results_lists_them(store, capsys):
+    arguments = ["--cache", str(store.root)]
+    run = [*arguments, "run", "--models", "tiny.en", "--recipes", "fp32", "--threads", "2"]
+    assert main([*run, "--only", "accuracy"]) == 0
+    first = capsys.readouterr().out
+    assert "tiny.en · fp32 · quick-look: WER 8.33%" in first
+    assert main([*run, "--plan", "--only", "accuracy"]) == 0
+    assert "cached" in capsys.readouterr().out
+    assert main([*arguments, "results"]) == 0
+    assert "8.333" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--recipes", "int5"], "no recipe named"),
+        (["run", "--models", "gigantic"], "no model"),
+        (["run", "--sets", "/nowhere"], "no evaluation set or folder"),
+    ],
+)
+def test_a_wrong_name_is_one_sentence(arguments, words, store, capsys):
+    assert main(["--cache", str(store.root), *arguments]) == 1
+    printed = capsys.readouterr()
+    assert words in printed.err + printed.out
+    assert "Traceback" not in printed.err
+
+
+def test_what_cannot_run_here_is_said_and_is_no_failure(store, capsys):
+    arguments = ["run", "--recipes", "torch-int8", "--device", "mps", "--only", "accuracy"]
+    assert main(["--cache", str(store.root), *arguments]) == 0
+    assert "refused. torch-int8 runs on cpu" in capsys.readouterr().out

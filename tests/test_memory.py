@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from whisperq_core.memory import MemoryGrowth
+
+MB = 1_000_000
+
+
+def filled(megabytes: int) -> np.ndarray:
+    return np.ones(megabytes * MB, np.uint8)
+
+
+def test_growth_is_what_the_block_takes():
+    with MemoryGrowth("cpu") as growth:
+        assert growth.bytes is None
+        kept = filled(200)
+    assert kept[-1] == 1
+    assert 190 * MB <= growth.bytes < 400 * MB
+
+
+def test_growth_is_the_peak_and_not_what_is_left():
+    with MemoryGrowth("cpu") as growth:
+        for _ in range(3):
+            filled(200)
+    assert 190 * MB <= growth.bytes < 400 * MB
+
+
+def test_an_earlier_peak_does_not_count():
+    filled(300)
+    with MemoryGrowth("cpu") as growth:
+        filled(50)
+    assert 45 * MB <= growth.bytes < 150 * MB
+
+
+def test_memory_that_was_there_before_does_not_count():
+    held = filled(200)
+    with MemoryGrowth("cpu") as growth:
+        held[:] = 2
+    assert 0 <= growth.bytes < 50 * MB
+
+
+def test_an_error_goes_through_and_the_growth_is_known():
+    growth = MemoryGrowth("cpu")
+    with pytest.raises(ZeroDivisionError), growth:
+        _ = filled(100), 1 // 0
+    assert growth.bytes >= 90 * MB
+
+
+def test_where_the_system_does_not_tell_nothing_is_claimed():
+    with MemoryGrowth("mps") as growth:
+        filled(1)
+    assert growth.bytes is None
