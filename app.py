@@ -4,6 +4,9 @@ import streamlit as st
 
 st.set_page_config(page_title="WhisperQ", layout="wide")
 
+# See pages/_entry.py.
+st.session_state["entered"] = True
+
 st.navigation(
     [
         st.Page(

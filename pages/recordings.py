@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from pages._entry import through_app
 from whisperq_core import jobs, machine, markup, models, recipes, scores
 from whisperq_core.errors import WhisperQError
 from whisperq_core.recordings import AUTO, Heard, Recording
@@ -184,6 +185,7 @@ def watch(queue: jobs.Jobs) -> None:
         st.rerun()
 
 
+through_app()
 st.title("Compare recordings")
 st.markdown(
     "Upload speech or record some, and read what each recipe hears."

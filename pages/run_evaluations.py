@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from pages._entry import through_app
 from whisperq_core import eval_sets, evaluate, jobs, machine, models, recipes, table
 from whisperq_core.errors import WhisperQError
 from whisperq_core.store import Store
@@ -236,6 +237,7 @@ def show_results(store: Store, keys: list[str | None]) -> None:
     )
 
 
+through_app()
 st.title("Run evaluations")
 st.markdown("Choose what to compare. What was measured before is not run again.")
 store = Store()

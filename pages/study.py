@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from pages._entry import through_app
 from whisperq_core import markup, paper, table
 from whisperq_core.store import Store
 
@@ -117,6 +118,7 @@ def table_4(results: pd.DataFrame) -> None:
 
 
 def main() -> None:
+    through_app()
     st.title("Study")
     st.markdown(
         f"{paper.AUTHORS}: *{paper.TITLE}*. Its numbers are in"

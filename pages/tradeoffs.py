@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from pages._entry import through_app
 from whisperq_core import charts, eval_sets, markup, scores, table
 from whisperq_core.errors import EvalSetError
 from whisperq_core.provenance import provenance
@@ -286,6 +287,7 @@ def show_utterance(run: AccuracyRun, utterance: UtteranceResult, audio) -> None:
 
 
 def main() -> None:
+    through_app()
     st.title("Trade-offs")
     st.markdown("Which way of quantizing Whisper should I use, and what will it cost me?")
     store = store_at(Store().root)

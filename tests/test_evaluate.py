@@ -169,3 +169,13 @@ def test_records_are_plain_json(store):
     content = json.loads(path.read_text())
     assert content["spec"]["recipe"]["name"] == "torch-int8"
     assert path.stat().st_mode & 0o400 and path.stat().st_size < 100_000
+
+
+def test_stored_transcripts_are_scored_again_without_a_model(store):
+    found = run(QUICK, store)
+    old = replace(found.utterances[0].score, normaliser="whisper-english@0.0.1", looped=True)
+    stale = found.utterances[0].model_copy(update={"score": old})
+    store.put(found.model_copy(update={"utterances": (stale, *found.utterances[1:])}))
+    assert store.get(found.key) != found
+    assert evaluate.rescore(store) == 1 and evaluate.rescore(store) == 0
+    assert store.get(found.key) == found

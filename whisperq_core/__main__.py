@@ -7,7 +7,7 @@ import warnings
 
 from whisperq_core import backends, eval_sets, models, protocols, recipes, table
 from whisperq_core.errors import WhisperQError
-from whisperq_core.evaluate import default_threads, plan, requests_for, run
+from whisperq_core.evaluate import default_threads, plan, requests_for, rescore, run
 from whisperq_core.store import Store
 
 
@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     run_command.add_argument("--only", choices=["accuracy", "speed"], help="one measurement only")
     run_command.add_argument("--plan", action="store_true", help="say what would run, and stop")
     commands.add_parser("results", help="the table of stored results")
+    commands.add_parser("rescore", help="score stored transcripts again; runs no model")
     commands.add_parser("recipes", help="the recipes, and where each runs")
     commands.add_parser("models", help="model names, and which are here")
     commands.add_parser("sets", help="the shipped evaluation sets")
@@ -137,6 +138,8 @@ def main(argv: list[str] | None = None) -> int:
                 return _run(arguments, store)
             case "results":
                 return _results(store)
+            case "rescore":
+                print(f"{rescore(store)} results changed")
             case "download":
                 return _download(arguments.split)
             case "recipes":

@@ -14,8 +14,8 @@ import numpy as np
 from whisperq_core.errors import ModelError
 
 _TYPES = {0: "float32", 1: "int8", 2: "int16", 3: "int32", 4: "float16", 5: "bfloat16"}
-_WIDTHS = {"float32": 4, "int8": 1, "int16": 2, "int32": 4, "float16": 2}
-_FLOATS = ("float32", "float16")
+_WIDTHS = {"float32": 4, "int8": 1, "int16": 2, "int32": 4, "float16": 2, "bfloat16": 2}
+_FLOATS = ("float32", "float16", "bfloat16")
 
 
 class _Reader:
@@ -57,12 +57,12 @@ def read_variables(data: bytes) -> dict[str, np.ndarray]:
     for _ in range(reader.number("I")):
         name = reader.text()
         shape = tuple(reader.number("I") for _ in range(reader.number("B")))
-        kind = _TYPES.get(reader.number("B"), "unknown")
+        kind = _TYPES.get(reader.number("B"))
         raw = reader.take(reader.number("I"))
-        if kind in _WIDTHS and len(raw) != math.prod(shape) * _WIDTHS[kind]:
+        if kind is None or len(raw) != math.prod(shape) * _WIDTHS[kind]:
             raise ModelError(
-                f"model.bin says {name} is {kind} of shape {shape}, and holds {len(raw)} bytes for"
-                " it: the file is damaged. Copy it again."
+                f"model.bin holds {len(raw)} bytes for {name}, which do not fit its type and shape"
+                f" {shape}: the file is damaged or of another version. Copy or convert it again."
             )
         if name.endswith(("weight", "bias", "gamma", "beta", "encodings")) and kind not in _FLOATS:
             raise ModelError(
@@ -70,10 +70,17 @@ def read_variables(data: bytes) -> dict[str, np.ndarray]:
                 " Convert the original with --quantization float16 or float32."
             )
         if kind in _FLOATS:
-            variables[name] = np.frombuffer(raw, kind).reshape(shape)
-        elif not shape and kind in _WIDTHS:
+            variables[name] = _floats(raw, kind).reshape(shape)
+        elif not shape:
             variables[name] = np.frombuffer(raw, kind)[0]
     return variables
+
+
+def _floats(raw: memoryview, kind: str) -> np.ndarray:
+    if kind != "bfloat16":
+        return np.frombuffer(raw, kind)
+    # NumPy has no bfloat16; it is the upper half of a float32.
+    return (np.frombuffer(raw, "uint16").astype("uint32") << 16).view("float32")
 
 
 _PLAIN = {

@@ -240,6 +240,22 @@ def run(
     return result
 
 
+def rescore(store: Store) -> int:
+    """Scores stored transcripts again, with today's normalisers; returns how many runs changed."""
+    changed = 0
+    for run in store.runs():
+        if run.measures != "accuracy":
+            continue
+        again = tuple(
+            u.model_copy(update={"score": scores.score(u.reference, u.hypothesis, u.language)})
+            for u in run.utterances
+        )
+        if again != run.utterances:
+            store.put(run.model_copy(update={"utterances": again}))
+            changed += 1
+    return changed
+
+
 @lru_cache(maxsize=1)
 def load_model(name: str) -> models.Model:
     """The last model stays in memory: a grid asks for it again and again."""
