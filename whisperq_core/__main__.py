@@ -70,6 +70,8 @@ def _run(arguments: argparse.Namespace, store: Store) -> int:
     )
     if arguments.only == "speed":
         requests = [request for request in requests if request.measures == "speed"]
+    for name in arguments.models:
+        models.find(name)
     planned = plan(requests, store)
     failed = 0
     for number, item in enumerate(planned, 1):

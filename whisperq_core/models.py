@@ -120,7 +120,7 @@ def find(name: str) -> Source:
         repo, revision = HUB[name]
         return Source(name, "hub", _hub_folder(repo, revision), revision)
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         return Source(str(folder.resolve()), "folder", folder.resolve())
     repo, _, revision = name.partition("@")
     if repo.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -410,16 +410,19 @@ def _generation_config(folder: Path, tokenizer):
             stored |= json.loads((folder / file).read_text())
     ids = tokenizer.convert_tokens_to_ids
     known = tokenizer.get_vocab()
-    languages = {f"<|{code}|>": ids(f"<|{code}|>") for code in LANGUAGES if f"<|{code}|>" in known}
-    # English-only vocabularies end one token earlier: their end of text is 50256.
+    # English-only vocabularies end one token earlier: their end of text is 50256. They have language
+    # tokens, but generate() would put one into the prompt if it were told of them.
     multilingual = ids("<|endoftext|>") == 50257
-    tasks = {"transcribe": ids("<|transcribe|>"), "translate": ids("<|translate|>")}
+    tables = {}
+    if multilingual:
+        codes = [f"<|{code}|>" for code in LANGUAGES if f"<|{code}|>" in known]
+        tables["lang_to_id"] = {code: ids(code) for code in codes}
+        tables["task_to_id"] = {task: ids(f"<|{task}|>") for task in ("transcribe", "translate")}
     return GenerationConfig(
         **_token_ids(tokenizer),
         max_length=448,
         is_multilingual=multilingual,
-        lang_to_id=languages,
-        task_to_id=tasks,
+        **tables,
         no_timestamps_token_id=ids("<|notimestamps|>"),
         prev_sot_token_id=ids("<|startofprev|>"),
         max_initial_timestamp_index=50,
