@@ -136,9 +136,7 @@ def test_calibration_is_held_out_unless_the_study_is_followed():
 
 
 def test_every_shipped_result_is_complete_and_current():
-    """cache/results holds every CPU recipe on both excerpts for both embedded models, with its
-    speed, and each says what it measured.
-    """
+    """cache/results holds every CPU recipe on both excerpts, with its speed."""
     store = Store(eval_sets.PROJECT / "cache")
     runs = store.runs()
     assert not store.unreadable
@@ -146,7 +144,7 @@ def test_every_shipped_result_is_complete_and_current():
     speed = {(r.model, r.spec.recipe.name) for r in runs if r.measures == "speed"}
     # fp16 needs instructions that the CPU of the shipped results does not have.
     names = [n for n, r in recipes.CATALOGUE.items() if "cpu" in r.devices and n != "fp16"]
-    models, sets = ("base", "tiny.en"), ("test-clean-excerpt", "test-other-excerpt")
+    models, sets = ("base",), ("test-clean-excerpt", "test-other-excerpt")
     assert {(m, n, s) for m in models for n in names for s in sets} <= accuracy
     assert {(m, n) for m in models for n in names} <= speed
     digests = {s: eval_sets.by_name(s).digest for s in (*sets, evaluate.SPEED_SET)}

@@ -135,7 +135,8 @@ def resolve(request: Request) -> RunSpec:
         kernels=kernels,
         device=request.device,
         threads=request.threads or default_threads(),
-        versions={package: version(package) for package in sorted(packages)},
+        # Without the build's label: 2.13.0+cpu and 2.13.0+cu130 compute the same on a CPU.
+        versions={package: version(package).partition("+")[0] for package in sorted(packages)},
         cpu=this_machine().cpu if speed else None,
         repeats=SPEED_REPEATS if speed else None,
     )

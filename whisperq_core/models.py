@@ -410,8 +410,8 @@ def _generation_config(folder: Path, tokenizer):
             stored |= json.loads((folder / file).read_text())
     ids = tokenizer.convert_tokens_to_ids
     known = tokenizer.get_vocab()
-    # English-only vocabularies end one token earlier: their end of text is 50256. They have language
-    # tokens, but generate() would put one into the prompt if it were told of them.
+    # English-only vocabularies end one token earlier: their end of text is 50256. They have tokens
+    # for languages, but generate() would put one into the prompt if it were told of them.
     multilingual = ids("<|endoftext|>") == 50257
     tables = {}
     if multilingual:
