@@ -4,10 +4,7 @@ import streamlit as st
 
 st.set_page_config(page_title="WhisperQ", layout="wide")
 
-# See pages/_entry.py.
-st.session_state["entered"] = True
-
-st.navigation(
+page = st.navigation(
     [
         st.Page(
             "pages/tradeoffs.py", title="Trade-offs", icon=":material/scatter_plot:", default=True
@@ -16,4 +13,10 @@ st.navigation(
         st.Page("pages/recordings.py", title="Compare recordings", icon=":material/graphic_eq:"),
         st.Page("pages/study.py", title="Study", icon=":material/menu_book:"),
     ]
-).run()
+)
+# See pages/_entry.py.
+st.session_state["entered"] = True
+if "wanted" in st.session_state:
+    wanted, query = st.session_state.pop("wanted")
+    st.switch_page(wanted, query_params=query)
+page.run()

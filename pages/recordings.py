@@ -171,7 +171,8 @@ def show_heard(heard: Heard, against: str, is_reference: bool) -> None:
     if not heard.text:
         st.info("Nothing was heard.")
     elif is_reference or not against:
-        st.html(markup.labelled_html([("", heard.text)]))
+        same = [scores.Edit("equal", word, word) for word in heard.text.split()]
+        st.html(markup.aligned_html(same))
     else:
         st.html(markup.aligned_html(scores.align(against, heard.text, heard.language)))
 
@@ -185,7 +186,7 @@ def watch(queue: jobs.Jobs) -> None:
         st.rerun()
 
 
-through_app()
+through_app("recordings.py")
 st.title("Compare recordings")
 st.markdown(
     "Upload speech or record some, and read what each recipe hears."

@@ -237,7 +237,7 @@ def show_results(store: Store, keys: list[str | None]) -> None:
     )
 
 
-through_app()
+through_app("run_evaluations.py")
 st.title("Run evaluations")
 st.markdown("Choose what to compare. What was measured before is not run again.")
 store = Store()

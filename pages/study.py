@@ -118,7 +118,7 @@ def table_4(results: pd.DataFrame) -> None:
 
 
 def main() -> None:
-    through_app()
+    through_app("study.py")
     st.title("Study")
     st.markdown(
         f"{paper.AUTHORS}: *{paper.TITLE}*. Its numbers are in"

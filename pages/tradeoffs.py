@@ -287,7 +287,7 @@ def show_utterance(run: AccuracyRun, utterance: UtteranceResult, audio) -> None:
 
 
 def main() -> None:
-    through_app()
+    through_app("tradeoffs.py")
     st.title("Trade-offs")
     st.markdown("Which way of quantizing Whisper should I use, and what will it cost me?")
     store = store_at(Store().root)

@@ -41,7 +41,9 @@ def filled(store) -> Store:
 
 
 def opened(page: Path) -> AppTest:
-    app = AppTest.from_file(page, default_timeout=20).run()
+    app = AppTest.from_file(page, default_timeout=20)
+    app.session_state["entered"] = True
+    app.run()
     assert not app.exception
     return app
 

@@ -13,7 +13,9 @@ PAGES = Path(__file__).resolve().parent.parent / "pages"
 
 
 def opened(name: str) -> AppTest:
-    app = AppTest.from_file(PAGES / name, default_timeout=30).run()
+    app = AppTest.from_file(PAGES / name, default_timeout=30)
+    app.session_state["entered"] = True
+    app.run()
     assert not app.exception
     return app
 
