@@ -4,13 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from pages._entry import through_app
-from whisperq_core import charts, eval_sets, markup, scores, table
-from whisperq_core.errors import EvalSetError
-from whisperq_core.provenance import provenance
-from whisperq_core.records import AccuracyRun, UtteranceResult
+from pages._utterances import details, shipped_sets
+from whisperq_core import charts, markup, table
 from whisperq_core.store import Store
 
-UTTERANCES_A_PAGE = 6
 TABLE_COLUMNS = (
     *("front", "model", "recipe", "wer_pct", "cer_pct", "rtf", "rtf_ratio", "weights_bytes"),
     *("size_reduction_pct", "peak_memory_bytes", "quantize_s", "loops", "substitutions"),
@@ -23,19 +20,6 @@ TABLE_COLUMNS = (
 @st.cache_resource
 def store_at(root) -> Store:
     return Store(root)
-
-
-@st.cache_data(show_spinner=False, max_entries=4)
-def frame_of(keys: tuple[str, ...], _runs: list) -> pd.DataFrame:
-    return table.rows(_runs)
-
-
-@st.cache_resource
-def shipped_sets() -> dict[str, eval_sets.EvalSet]:
-    try:
-        return eval_sets.shipped()
-    except EvalSetError:
-        return {}
 
 
 def title_of(name: str) -> str:
@@ -204,98 +188,15 @@ def take_row() -> None:
         st.session_state["run"] = st.session_state["table_keys"][chosen[0]]
 
 
-def details(store: Store, found: pd.DataFrame) -> None:
-    """The chosen run's utterances and everything that its numbers depend on."""
-    names = {
-        row[
-            "key"
-        ]: f"{row['model']} · {row['recipe']} · WER {row['wer_pct']:.2f} % · {row['key'][:6]}"
-        for _, row in found.sort_values("wer_pct").iterrows()
-    }
-    st.subheader("Utterances", anchor="utterances")
-    key = st.selectbox(
-        "Result",
-        list(names),
-        index=None,
-        format_func=lambda key: names.get(key, key),
-        key="run",
-        bind="query-params",
-        placeholder="Choose a point, a row of the table, or a result here",
-    )
-    run = store.get(key) if key else None
-    if not isinstance(run, AccuracyRun):
-        return
-    row = found[found["key"] == key].iloc[0]
-    facts(run, row)
-    ordered = sorted(run.utterances, key=lambda u: (-u.score.words.errors, u.id))
-    wrong = sum(not u.score.exact for u in ordered)
-    st.markdown(f"**{wrong} of {len(ordered)} utterances have errors**, worst first.")
-    st.html(markup.legend_html())
-    pages = -(-len(ordered) // UTTERANCES_A_PAGE)
-    page = st.pagination(pages, key=f"page_{key}")
-    eval_set = next(
-        (s for s in shipped_sets().values() if s.digest == run.spec.eval_set_digest), None
-    )
-    audio = {u.id: u.audio for u in eval_set.utterances} if eval_set else {}
-    for utterance in ordered[(page - 1) * UTTERANCES_A_PAGE : page * UTTERANCES_A_PAGE]:
-        show_utterance(run, utterance, audio.get(utterance.id))
-
-
-def facts(run: AccuracyRun, row: pd.Series) -> None:
-    words, spec = run.words, run.spec
-    st.markdown(
-        f"{markup.plain_markdown(spec.recipe.description)}  \n"
-        f"**WER {row['wer_pct']:.2f} %**: {words.substitutions} substitutions,"
-        f" {words.deletions} deletions, {words.insertions} insertions in {words.reference_length}"
-        f" words · **CER {row['cer_pct']:.2f} %** · {run.loops} looping transcripts ·"
-        f" RTF {'–' if pd.isna(row['rtf']) else format(row['rtf'], '.3f')}, {row['rtf_source']}"
-    )
-    if spec.kernels == "dequantized":
-        st.caption(
-            "The transcripts come from fp32 layers with the dequantized weights: the same"
-            " mathematics, faster on this device. Batch times below are theirs, not the recipe's."
-        )
-    with st.expander("What these numbers depend on"):
-        st.html(markup.labelled_html(provenance(run, row["speed_key"])))
-
-
-def show_utterance(run: AccuracyRun, utterance: UtteranceResult, audio) -> None:
-    words = utterance.score.words
-    batch = next((b for b in run.batches if b.batch == utterance.batch), None)
-    parts = [f"**{markup.plain_markdown(utterance.id)}**", f"{utterance.duration_s:.1f} s"]
-    if words.rate is not None:
-        parts.append(f"WER {words.rate:.0f} %")
-    parts.append(
-        f"{words.substitutions} substituted, {words.deletions} deleted,"
-        f" {words.insertions} inserted of {words.reference_length}"
-    )
-    if batch is not None:
-        parts.append(f"batch of {batch.utterances} in {batch.wall_s:.1f} s")
-    if utterance.score.looped:
-        parts.append(":orange-badge[loop]")
-    with st.container(border=True):
-        st.markdown(" · ".join(parts))
-        edits = scores.align(utterance.reference, utterance.hypothesis, utterance.language)
-        st.html(markup.aligned_html(edits))
-        st.html(
-            markup.labelled_html(
-                [("Reference", utterance.reference), ("Hypothesis", utterance.hypothesis)]
-            )
-        )
-        if audio is not None and audio.is_file():
-            st.audio(str(audio))
-
-
 def main() -> None:
     through_app("tradeoffs.py")
     st.title("Trade-offs")
     st.markdown("Which way of quantizing Whisper should I use, and what will it cost me?")
     store = store_at(Store().root)
-    runs = store.runs()
+    results = table.rows(store.runs())
     if store.unreadable:
         names = ", ".join(path.name for path in store.unreadable)
         st.warning(f"Left out, for they cannot be read: {markup.plain_markdown(names)}.")
-    results = frame_of(tuple(run.key for run in runs), runs)
     if results.empty:
         st.info(
             "There are no results yet. Open **Run evaluations** and measure a few recipes, or run"

@@ -26,7 +26,7 @@ _BACKENDS = ("torch", "hqq", "quanto", "bitsandbytes", "torchao", "ctranslate2",
 _GREY = "rgba(128,128,128,0.75)"
 _HEIGHT_PX = 520
 # An error rate is off the chart above 100 %, or above this many times the median.
-_OFF_CHART_MEDIANS = 4.0
+_OFF_CHART_MEDIANS = 2.5
 
 
 def off_chart(frame: pd.DataFrame, column: str) -> np.ndarray:
