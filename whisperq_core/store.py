@@ -46,31 +46,35 @@ class Store:
     def get(self, key: str) -> AccuracyRun | SpeedRun | None:
         """The finished run of that key, or None; a damaged file counts as none."""
         for path in self.results.glob(f"*_{key}.json"):
-            run = self._read(path)
-            if run is not None and run.key == key:
-                return run
+            with suppress(StoreError):
+                return self._load(path)
         return None
 
     def runs(self) -> list[AccuracyRun | SpeedRun]:
         """All finished runs, oldest first; files that cannot be read are named in `unreadable`."""
-        self.unreadable = {}
-        found = [self._read(path) for path in sorted(self.results.glob("*.json"))]
-        return sorted((r for r in found if r is not None), key=lambda r: (r.created_at, r.key))
+        found, unreadable = [], {}
+        for path in sorted(self.results.glob("*.json")):
+            try:
+                found.append(self._load(path))
+            except StoreError as error:
+                unreadable[path] = str(error)
+        # Replaced as a whole: another session may be reading it.
+        self.unreadable = unreadable
+        return sorted(found, key=lambda run: (run.created_at, run.key))
 
-    def _read(self, path: Path) -> AccuracyRun | SpeedRun | None:
+    def _load(self, path: Path) -> AccuracyRun | SpeedRun:
         try:
             stat = path.stat()
             stamp = stat.st_mtime_ns, stat.st_size
             known = self._parsed.get(path)
             if known is None or known[0] != stamp:
-                run = parse(path.read_bytes())
-                if not path.name.endswith(f"_{run.key}.json"):
-                    raise StoreError("Its contents are not those of its name: it was altered.")
-                known = self._parsed[path] = stamp, run
-            return known[1]
-        except (StoreError, OSError) as error:
-            self.unreadable[path] = str(error)
-            return None
+                known = stamp, parse(path.read_bytes())
+        except OSError as error:
+            raise StoreError(f"It cannot be read ({error.strerror}).") from error
+        if not path.name.endswith(f"_{known[1].key}.json"):
+            raise StoreError("Its contents are not those of its name: it was altered.")
+        self._parsed[path] = known
+        return known[1]
 
     def put(self, run: AccuracyRun | SpeedRun) -> Path:
         """Stores a finished run, then removes its pieces."""
