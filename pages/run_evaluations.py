@@ -240,8 +240,7 @@ def show_results(store: Store, keys: list[str | None]) -> None:
 through_app("run_evaluations.py")
 st.title("Run evaluations")
 st.markdown("Choose what to compare. What was measured before is not run again.")
-store = Store()
-queue = jobs.shared(store.root)
+queue = jobs.shared(Store().root)
 try:
     requests = choose()
     if requests:

@@ -338,7 +338,7 @@ class _Work:
             piece = make(*arguments)
             self.store.put_piece(self.spec.key, name, piece)
         kind = name.split("-")[0]
-        total = len(self.batches) if kind == "batch" else _piece_count(self.request, self.eval_set)
+        total = _piece_count(self.request, self.eval_set)
         self.progress(self.store.count_pieces(self.spec.key, f"{kind}-"), total)
         return piece
 
@@ -354,7 +354,7 @@ class _Work:
         import torch
 
         torch.set_num_threads(self.spec.threads)
-        self.load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         model = self.model = load_model(self.request.model)
         spec = self.spec
         self.quantized = quantize_model(
@@ -366,7 +366,7 @@ class _Work:
             "weights_bytes": self.quantized.weights_bytes,
             "fp32_bytes": backends.serialized_bytes(model.torch_model),
             "quantize_s": self.quantized.quantize_s,
-            "load_average": self.load_average,
+            "load_average": load_average,
         }
         self.store.put_piece(self.spec.key, "model", content)
 

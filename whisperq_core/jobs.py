@@ -80,12 +80,10 @@ class Jobs:
 
     def evaluate(self, planned: Sequence[Planned]) -> list[Job]:
         """Queues every planned run that is not cached or refused, in order."""
+        jobs = [Job(item.request.label, item) for item in planned if item.status == "to run"]
         return [
-            self._submit(
-                Job(item.request.label, item), _evaluate_task, item.request, self.store.root
-            )
-            for item in planned
-            if item.status == "to run"
+            self._submit(job, _evaluate_task, job.planned.request, self.store.root, job.id)
+            for job in jobs
         ]
 
     def transcribe(self, recording: Recording, model: str, recipe: Recipe, **options) -> Job:
@@ -95,8 +93,6 @@ class Jobs:
 
     def _submit(self, job: Job, task: Callable, *arguments) -> Job:
         client = self._connected()
-        if task is _evaluate_task:
-            arguments = (*arguments, job.id)
         job.future = client.submit(task, *arguments, key=f"whisperq-{job.id}", pure=False)
         with self._lock:
             self._jobs.append(job)
