@@ -25,8 +25,8 @@ FLOW = (
     " backends.torchao_int8 transcribe",
     "records",
     "store",
-    "evaluate table provenance",
-    "recordings charts",
+    "evaluate table provenance comparisons",
+    "recordings charts claims advisor",
     "jobs report",
     "__main__",
 )

@@ -11,6 +11,7 @@ WhisperQError                what was wrong and what to do, in a sentence a user
 │   └── LibraryMissing       its package is not installed
 ├── StoreError               a record that cannot be read or written
 │   └── SchemaTooNew         written by a newer WhisperQ
+├── NotComparable            two runs that are not of the same speech
 └── Cancelled                the user stopped the work; what was finished is kept
 """
 
@@ -57,6 +58,10 @@ class StoreError(WhisperQError):
 
 class SchemaTooNew(StoreError):
     """The record was written by a newer version of WhisperQ."""
+
+
+class NotComparable(WhisperQError):
+    """Two runs cannot be compared."""
 
 
 class Cancelled(WhisperQError):

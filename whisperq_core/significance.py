@@ -1,0 +1,313 @@
+"""How sure a rate or a difference of rates is. Pure functions over counts of each utterance.
+
+Utterances of one speaker share a voice, a room and a book, so they err together: resampling them
+one by one makes intervals too narrow. Speakers are resampled instead, as blocks (Bisani & Ney 2004
+for the bootstrap of WER, Liu & Peng 2020 for its blocks); utterances only where speakers are not
+known, and the result says so.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+# How much WER (in points) a recipe may lose and still count as no worse.
+MARGIN = 0.5
+# Chance of deciding a comparison that the minutes of speech asked for give.
+POWER = 0.8
+# Words that both systems have right, in a row, end a segment of MAPSSWE (as in NIST's SCTK).
+_GOOD_WORDS = 2
+_CHUNK = 1000
+
+BETTER, WORSE, NO_WORSE, UNDECIDED = "better", "worse", "no worse", "undecided"
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors and reference lengths of utterances, shape (utterances,), and who spoke each.
+
+    The unit is words for WER and characters for CER. speakers: None where unknown.
+    """
+
+    errors: np.ndarray
+    lengths: np.ndarray
+    speakers: tuple[Hashable | None, ...]
+
+    @property
+    def rate(self) -> float:
+        """Errors per reference word or character, in percent; NaN without any."""
+        length = self.lengths.sum()
+        return 100 * float(self.errors.sum() / length) if length else math.nan
+
+    def only(self, keep: np.ndarray) -> "Errors":
+        """The utterances where `keep`, booleans of shape (utterances,), is true."""
+        speakers = tuple(s for s, kept in zip(self.speakers, keep, strict=True) if kept)
+        return Errors(self.errors[keep], self.lengths[keep], speakers)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95% interval, in percent or in points of percent.
+
+    low and high are NaN where there are fewer than two blocks to resample. blocks: how many were
+    resampled. block: "speaker", or "utterance" where speakers are not known or there is only one.
+    """
+
+    value: float
+    low: float
+    high: float
+    blocks: int
+    block: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate beside a baseline on the same utterances; points are of percent.
+
+    difference: the candidate's rate minus the baseline's. standard_error: of the difference.
+    p_better: share of resamples in which the candidate has the lower rate, ties counted half.
+    p_difference: of no difference, two-sided. p_inferior: of a loss of `margin` points or more,
+    one-sided. Both are Holm-corrected after `corrected`, among `family` comparisons.
+    """
+
+    difference: Estimate
+    standard_error: float
+    p_better: float
+    p_difference: float
+    p_inferior: float
+    margin: float
+    family: int = 1
+
+    @property
+    def verdict(self) -> str:
+        """better, worse, no worse (than the margin) or undecided.
+
+        Decided is what both the interval and the p-value, corrected where many were compared, say.
+        """
+        alpha = 1 - CONFIDENCE
+        if self.p_difference < alpha and self.difference.high < 0:
+            return BETTER
+        if self.p_difference < alpha and self.difference.low > 0:
+            return WORSE
+        return NO_WORSE if self.non_inferior else UNDECIDED
+
+    @property
+    def non_inferior(self) -> bool:
+        """Whether it is decided that the candidate loses less than the margin."""
+        return self.p_inferior < (1 - CONFIDENCE) / 2 and self.difference.high < self.margin
+
+    def minutes_needed(self, minutes: float) -> float | None:
+        """Minutes of speech, in all, that would decide it with a chance of POWER.
+
+        minutes: of the speech compared. Assumes that the difference is what was measured and that
+        more speech is like this one, so that the standard error falls with its root: (t + z)² se² /
+        distance², the distance to no difference or to the margin, whichever is further; t at the
+        level that Holm asks of the first of the family, z for POWER. None where it is decided, or
+        nothing can be said.
+        """
+        if self.verdict != UNDECIDED or not self.standard_error > 0:
+            return None
+        distance = max(abs(self.difference.value), self.margin - self.difference.value)
+        tail = (1 - CONFIDENCE) / 2 / self.family
+        quantiles = stats.t.isf(tail, self.difference.blocks - 1) + stats.norm.ppf(POWER)
+        return minutes * max(1.0, float(quantiles * self.standard_error / distance) ** 2)
+
+
+def rate(sample: Errors, confidence: float = CONFIDENCE) -> Estimate:
+    """The rate (WER or CER, percent) with its bootstrap interval."""
+    blocks, block = _blocks(sample.speakers)
+    sums = _sums(blocks, sample.errors, sample.lengths)
+    drawn = _resampled(sums, lambda s: 100 * s[:, :1] / s[:, 1:])[:, 0]
+    return _estimate(sample.rate, drawn, len(sums), block, confidence)
+
+
+def compare(baseline: Errors, candidate: Errors, margin: float = MARGIN) -> Comparison:
+    """Paired comparison: both were counted on the same utterances, in the same order.
+
+    p-values are Student's t with blocks - 1 degrees of freedom, over the bootstrap's standard
+    error: of no difference for the logarithm of the ratio of errors (half an error added to each),
+    since a recipe that breaks a model multiplies its errors; of inferiority for the distance to the
+    margin. Where nearly no utterance differs, resampling says nothing: the standard error is at
+    least one word's, and the interval at least as wide as that makes it. Without two blocks nothing
+    is decided. Raises ValueError where the references differ.
+    """
+    if not np.array_equal(baseline.lengths, candidate.lengths):
+        raise ValueError("The two runs were not scored on the same references.")
+    blocks, block = _blocks(baseline.speakers)
+    sums = _sums(blocks, baseline.errors, candidate.errors, baseline.lengths)
+    drawn = _resampled(
+        sums,
+        lambda s: np.column_stack(
+            (100 * (s[:, 1] - s[:, 0]) / s[:, 2], np.log((s[:, 1] + 0.5) / (s[:, 0] + 0.5)))
+        ),
+    )
+    value = candidate.rate - baseline.rate
+    difference = _estimate(value, drawn[:, 0], len(sums), block, CONFIDENCE)
+    if math.isnan(difference.low):
+        return Comparison(difference, math.nan, 0.5, 1.0, 1.0, margin)
+    n, one_word = len(sums), 100 / baseline.lengths.sum()
+    error = max(_standard_error(drawn[:, 0], n), one_word)
+    at_least = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * one_word
+    low, high = min(difference.low, value - at_least), max(difference.high, value + at_least)
+    ratio = abs(math.log((candidate.errors.sum() + 0.5) / (baseline.errors.sum() + 0.5)))
+    return Comparison(
+        replace(difference, low=low, high=high),
+        error,
+        float(np.mean(drawn[:, 0] < 0) + np.mean(drawn[:, 0] == 0) / 2),
+        2 * _t_tail(ratio, _standard_error(drawn[:, 1], n), n),
+        _t_tail(margin - value, error, n),
+        margin,
+    )
+
+
+def _standard_error(drawn: np.ndarray, blocks: int) -> float:
+    return float(np.std(drawn)) * math.sqrt(blocks / (blocks - 1))
+
+
+def _t_tail(distance: float, standard_error: float, blocks: int) -> float:
+    if standard_error == 0:
+        return 0.5 if distance == 0 else float(distance < 0)
+    return float(stats.t.sf(distance / standard_error, blocks - 1))
+
+
+def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The same comparisons, of many candidates with one baseline, with Holm-corrected p-values."""
+    differences = holm([c.p_difference for c in comparisons])
+    inferiors = holm([c.p_inferior for c in comparisons])
+    return [
+        replace(c, p_difference=different, p_inferior=inferior, family=len(comparisons))
+        for c, different, inferior in zip(comparisons, differences, inferiors, strict=True)
+    ]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values, in the order given (Holm 1979)."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    stepped = p[order] * np.arange(len(p), 0, -1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return adjusted.tolist()
+
+
+@dataclass(frozen=True)
+class SegmentTest:
+    """MAPSSWE: mean difference of errors a segment (candidate minus baseline), z and two-sided p.
+
+    segments: how many had an error in either. p is 1 and z is 0 where nothing differs.
+    """
+
+    segments: int
+    mean: float
+    z: float
+    p: float
+
+
+def mapsswe(baseline: Sequence[Sequence[str]], candidate: Sequence[Sequence[str]]) -> SegmentTest:
+    """Matched-pairs sentence-segment word error test (Gillick & Cox 1989).
+
+    Each argument holds, for each utterance, the kinds of edit (equal, substitute, delete, insert)
+    that turn the same reference into a system's hypothesis, in reading order. Utterances are cut
+    into segments where both systems have `_GOOD_WORDS` words or more right in a row, as in SCTK;
+    the segments' differences are taken as independent, speakers or not.
+    """
+    differences = [
+        theirs - ours
+        for ours_edits, theirs_edits in zip(baseline, candidate, strict=True)
+        for ours, theirs in _segments(ours_edits, theirs_edits)
+    ]
+    n = len(differences)
+    mean = float(np.mean(differences)) if n else 0.0
+    spread = float(np.std(differences, ddof=1)) if n > 1 else 0.0
+    if spread == 0:
+        return SegmentTest(n, mean, 0.0, 1.0)
+    z = mean / (spread / math.sqrt(n))
+    return SegmentTest(n, mean, z, float(2 * stats.norm.sf(abs(z))))
+
+
+def _segments(baseline: Sequence[str], candidate: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Errors of both systems in each segment of one utterance that has any."""
+    first, second = _errors_a_word(baseline), _errors_a_word(candidate)
+    if len(first) != len(second):
+        raise ValueError("The two runs were not aligned to the same references.")
+    good, ours, theirs = 0, 0, 0
+    for a, b in zip(first, second, strict=True):
+        good = 0 if a or b else good + 1
+        if good >= _GOOD_WORDS and (ours or theirs):
+            yield ours, theirs
+            ours = theirs = 0
+        ours, theirs = ours + a, theirs + b
+    if ours or theirs:
+        yield ours, theirs
+
+
+def _errors_a_word(edits: Sequence[str]) -> list[int]:
+    """Errors at each reference word, insertions counted at the word after, and at the end."""
+    words, inserted = [], 0
+    for kind in edits:
+        if kind == "insert":
+            inserted += 1
+        else:
+            words.append(inserted + (kind != "equal"))
+            inserted = 0
+    return [*words, inserted]
+
+
+def _blocks(speakers: Sequence[Hashable | None]) -> tuple[np.ndarray, str]:
+    """The block of each utterance as an index, and what a block is."""
+    if None not in speakers and len(set(speakers)) > 1:
+        index = {speaker: i for i, speaker in enumerate(dict.fromkeys(speakers))}
+        return np.array([index[speaker] for speaker in speakers]), "speaker"
+    return np.arange(len(speakers)), "utterance"
+
+
+def _sums(blocks: np.ndarray, *columns: np.ndarray) -> np.ndarray:
+    """Sums of each column over each block, shape (blocks, columns)."""
+    return np.column_stack([np.bincount(blocks, weights=column) for column in columns])
+
+
+def _resampled(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The statistic of RESAMPLES samples of blocks with replacement; fewer where it is undefined.
+
+    statistic: sums of shape (resamples, columns) to an array of shape (resamples, values). The same
+    seed for every call: runs on the same speakers are resampled alike.
+    """
+    if len(sums) < 2:
+        return np.empty((0, sums.shape[1] - 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = np.concatenate([statistic(weights @ sums) for weights in _weights(len(sums))])
+    return drawn[np.isfinite(drawn).all(axis=1)]
+
+
+def _weights(blocks: int) -> Iterator[np.ndarray]:
+    """How often each block is drawn, shape (_CHUNK, blocks) at a time, to bound memory."""
+    if blocks <= 100:
+        yield _all_weights(blocks)
+        return
+    random = np.random.default_rng(0)
+    for _ in range(RESAMPLES // _CHUNK):
+        yield random.multinomial(blocks, np.full(blocks, 1 / blocks), _CHUNK).astype(float)
+
+
+@lru_cache(maxsize=8)
+def _all_weights(blocks: int) -> np.ndarray:
+    random = np.random.default_rng(0)
+    return random.multinomial(blocks, np.full(blocks, 1 / blocks), RESAMPLES).astype(float)
+
+
+def _estimate(value: float, drawn, blocks: int, block: str, confidence: float) -> Estimate:
+    """Expanded percentile interval (Hesterberg 2015, "What teachers should know about the
+    bootstrap", 5.3): few blocks make the plain percentiles too narrow, by the factor
+    sqrt((n - 1) / n) and by using the normal's quantiles for Student's.
+    """
+    if not len(drawn):
+        return Estimate(value, math.nan, math.nan, blocks, block)
+    t = stats.t.ppf((1 + confidence) / 2, blocks - 1)
+    tail = stats.norm.cdf(-math.sqrt(blocks / (blocks - 1)) * t)
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Estimate(value, float(low), float(high), blocks, block)
