@@ -1,9 +1,10 @@
-"""Runs beside a baseline's run on the same speech: differences, verdicts, agreement."""
+"""Runs beside each other on the same speech: differences, verdicts, agreement, dominance."""
 
 import json
+import math
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -13,7 +14,10 @@ from whisperq_core import scores
 from whisperq_core.errors import NotComparable
 from whisperq_core.records import AccuracyRun, UtteranceResult
 from whisperq_core.significance import (
+    BETTER,
     MARGIN,
+    NO_WORSE,
+    WORSE,
     Comparison,
     Errors,
     Estimate,
@@ -21,10 +25,15 @@ from whisperq_core.significance import (
     compare,
     corrected,
     mapsswe,
+    minus,
     rate,
 )
 
 Unit = Literal["words", "characters"]
+# A median time up to this many times another's counts as no worse.
+SAME_TIME = 1.05
+# Beyond this, an estimate of the speech needed says that it is too much.
+_MANY_HOURS = 300
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,11 @@ def estimate(run: AccuracyRun, unit: Unit = "words") -> Estimate:
     return rate(errors(run, unit))
 
 
+def increase(harder: AccuracyRun, easier: AccuracyRun) -> Estimate:
+    """WER on one set minus WER on another of one recipe, in points; the sets are independent."""
+    return minus(estimate(harder), estimate(easier))
+
+
 def without_loops(run: AccuracyRun) -> Estimate:
     """WER with its interval over the utterances that did not loop; the others are left out."""
     looped = np.array([u.score.looped for u in _by_id(run)], dtype=bool)
@@ -82,6 +96,18 @@ def compare_runs(
         keep = np.array([not (a.score.looped or b.score.looped) for a, b in pairs], dtype=bool)
         first, second = first.only(keep), second.only(keep)
     return compare(first, second, margin)
+
+
+def differing(
+    baseline: AccuracyRun, candidate: AccuracyRun
+) -> list[tuple[UtteranceResult, UtteranceResult]]:
+    """Pairs of utterances with different numbers of word errors, the largest difference first."""
+    pairs = [(a, b) for a, b in _pairs(baseline, candidate) if _more(a, b)]
+    return sorted(pairs, key=lambda pair: (-abs(_more(*pair)), pair[0].id))
+
+
+def _more(a: UtteranceResult, b: UtteranceResult) -> int:
+    return b.score.words.errors - a.score.words.errors
 
 
 def segment_test(baseline: AccuracyRun, candidate: AccuracyRun) -> SegmentTest:
@@ -126,8 +152,8 @@ def verdicts(
 ) -> dict[str, Comparison]:
     """Each run compared with the baseline recipe's newest run under the same condition, by key.
 
-    Holm-corrected among the runs that share a baseline. Runs without one, and the baseline itself,
-    are left out.
+    Holm-corrected among the runs that share a baseline. Runs without one or of other utterances,
+    and the baseline itself, are left out.
     """
     families = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.created_at):
@@ -137,24 +163,139 @@ def verdicts(
         base = next((run for run in reversed(family) if run.spec.recipe.name == baseline), None)
         if base is None:
             continue
-        others = {run.key: run for run in family if run.spec.recipe.name != baseline}
+        same = _speech(base)
+        others = {
+            run.key: run
+            for run in family
+            if run.spec.recipe.name != baseline and _speech(run) == same
+        }
         compared = [compare_runs(base, run, margin=margin) for run in others.values()]
         found |= dict(zip(others, corrected(compared), strict=True))
     return found
+
+
+def baseline_of(
+    run: AccuracyRun, runs: Iterable[AccuracyRun], baseline: str = "fp32"
+) -> AccuracyRun | None:
+    """The baseline recipe's newest run under the run's condition; None where there is none."""
+    wanted = condition(run)
+    alike = (r for r in runs if r.spec.recipe.name == baseline and condition(r) == wanted)
+    return max(alike, key=lambda r: r.created_at, default=None)
+
+
+def in_words(found: Comparison, baseline: str, minutes: float) -> str:
+    """What is decided of a candidate's WER, and what more speech would do where nothing is.
+
+    minutes: of the speech that was compared.
+    """
+    d = found.difference
+    if math.isnan(d.low):
+        return f"undecided against {baseline}: too little speech for an interval"
+    points = f"{_points(d.value)} points, {_points(d.low)} to {_points(d.high)}"
+    if found.verdict in (BETTER, WORSE):
+        which = "a lower" if found.verdict == BETTER else "a higher"
+        return f"{which} WER than {baseline}, decided ({points})"
+    if found.verdict == NO_WORSE:
+        return f"no worse than {baseline} by {found.margin:g} points, decided ({points})"
+    needed = found.minutes_needed(minutes)
+    more = f"; {more_speech(needed - minutes)} would decide" if needed is not None else ""
+    return f"undecided against {baseline} ({points}){more}"
+
+
+def more_speech(minutes: float) -> str:
+    """Minutes of speech to be added, to two digits, as in “about 90 more minutes of speech”."""
+    if minutes < 1.5:
+        return "about one more minute of speech"
+    if minutes > 60 * _MANY_HOURS:
+        return f"more than {_MANY_HOURS} more hours of speech"
+    return f"about {float(f'{minutes:.2g}'):,.0f} more minutes of speech"
+
+
+def _points(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """All results beside all others in one respect: [i, j] is what is decided of i beside j.
+
+    Booleans of shape (results, results); better implies no_worse. Where neither, nothing is
+    decided, or i is worse.
+    """
+
+    better: np.ndarray
+    no_worse: np.ndarray
+
+
+def exactly(values: np.ndarray) -> Beside:
+    """What has no uncertainty, such as bytes; lower is better, and a missing value is neither."""
+    return Beside(values[:, None] < values, values[:, None] <= values)
+
+
+def by_passes(median: np.ndarray, low: np.ndarray, high: np.ndarray) -> Beside:
+    """Times of repeated passes: better is the whole range below the other's range.
+
+    No worse is a median of at most SAME_TIME times the other's.
+    """
+    better = high[:, None] < low
+    return Beside(better, better | (median[:, None] <= SAME_TIME * median))
+
+
+def by_errors(
+    runs: Sequence[AccuracyRun],
+    unit: Unit = "words",
+    margin: float = MARGIN,
+    asked: np.ndarray | None = None,
+) -> Beside:
+    """Error rates: better is a comparison's verdict, no worse is that or non-inferiority.
+
+    asked: pairs to look at, all by default; Holm-corrected over those with the same j. Runs of
+    other speech are neither better nor worse.
+    """
+    counted = [errors(run, unit) for run in runs]
+    speech = [hash(_speech(run)) for run in runs]
+    better, no_worse = np.zeros((2, len(runs), len(runs)), dtype=bool)
+    places = range(len(runs))
+    for j in places:
+        alike = [i for i in places if i != j and speech[i] == speech[j]]
+        those = [i for i in alike if asked is None or asked[i, j]]
+        # With a loss of the margin or more as measured neither can be decided: their p counts as 1.
+        likely = [i for i in those if counted[i].rate - counted[j].rate < margin]
+        found = [compare(counted[j], counted[i], margin) for i in likely]
+        lost = [replace(c, p_difference=1.0, p_inferior=1.0) for c in found[:1]]
+        found = corrected(found + lost * (len(those) - len(likely)))
+        for i, comparison in zip(likely, found, strict=False):
+            better[i, j] = comparison.verdict == BETTER
+            no_worse[i, j] = better[i, j] or comparison.non_inferior
+    return Beside(better, no_worse)
+
+
+def dominance(first: Beside, second: Beside) -> np.ndarray:
+    """[i, j]: i decidedly dominates j: no worse in both respects, better in one or both.
+
+    "No worse" has margins, so results can dominate one another in a circle; those are left out, and
+    something is always undominated.
+    """
+    beats = first.no_worse & second.no_worse & (first.better | second.better)
+    reaches = beats.copy()
+    for k in range(len(reaches)):
+        reaches |= reaches[:, [k]] & reaches[k]
+    return beats & ~reaches.T
 
 
 def _by_id(run: AccuracyRun) -> list[UtteranceResult]:
     return sorted(run.utterances, key=lambda u: u.id)
 
 
+def _speech(run: AccuracyRun) -> tuple[tuple[str, str], ...]:
+    """What makes two runs comparable: the utterances and what was said in them."""
+    return tuple((u.id, u.reference) for u in _by_id(run))
+
+
 def _pairs(a: AccuracyRun, b: AccuracyRun) -> list[tuple[UtteranceResult, UtteranceResult]]:
-    pairs = list(zip(_by_id(a), _by_id(b), strict=False))
-    same = len(a.utterances) == len(b.utterances) and all(
-        first.id == second.id and first.reference == second.reference for first, second in pairs
-    )
-    if not same:
+    if _speech(a) != _speech(b):
         raise NotComparable(
             f"{a.spec.recipe.name} on {a.eval_set} and {b.spec.recipe.name} on {b.eval_set} are not"
             " results of the same utterances. Compare runs of one evaluation set."
         )
-    return pairs
+    return list(zip(_by_id(a), _by_id(b), strict=True))

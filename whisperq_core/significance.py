@@ -41,8 +41,8 @@ class Errors:
     @property
     def rate(self) -> float:
         """Errors per reference word or character, in percent; NaN without any."""
-        length = self.lengths.sum()
-        return 100 * float(self.errors.sum() / length) if length else math.nan
+        length = float(self.lengths.sum())
+        return 100 * float(self.errors.sum()) / length if length else math.nan
 
     def only(self, keep: np.ndarray) -> "Errors":
         """The utterances where `keep`, booleans of shape (utterances,), is true."""
@@ -73,6 +73,7 @@ class Comparison:
     p_better: share of resamples in which the candidate has the lower rate, ties counted half.
     p_difference: of no difference, two-sided. p_inferior: of a loss of `margin` points or more,
     one-sided. Both are Holm-corrected after `corrected`, among `family` comparisons.
+    margin_error: the standard error by chance alone of a difference that is the margin.
     """
 
     difference: Estimate
@@ -82,6 +83,7 @@ class Comparison:
     p_inferior: float
     margin: float
     family: int = 1
+    margin_error: float = 0.0
 
     @property
     def verdict(self) -> str:
@@ -106,20 +108,27 @@ class Comparison:
 
         minutes: of the speech compared. Assumes that the difference is what was measured and that
         more speech is like this one, so that the standard error falls with its root: (t + z)² se² /
-        distance², the distance to no difference or to the margin, whichever is further; t at the
-        level that Holm asks of the first of the family, z for POWER. None where it is decided, or
-        nothing can be said.
+        distance², the distance to no difference or to the margin, whichever is decided sooner; t at
+        the level that Holm asks of the first of the family, z for POWER. None where it is decided,
+        or nothing can be said.
         """
         if self.verdict != UNDECIDED or not self.standard_error > 0:
             return None
-        distance = max(abs(self.difference.value), self.margin - self.difference.value)
-        tail = (1 - CONFIDENCE) / 2 / self.family
-        quantiles = stats.t.isf(tail, self.difference.blocks - 1) + stats.norm.ppf(POWER)
-        return minutes * max(1.0, float(quantiles * self.standard_error / distance) ** 2)
+        tail, z = (1 - CONFIDENCE) / 2 / self.family, stats.norm.ppf(POWER)
+        reach = (stats.t.isf(tail, self.difference.blocks - 1) + z) * self.standard_error
+        margin_reach = max(reach, (stats.norm.isf(tail) + z) * self.margin_error)
+        difference = self.difference.value
+        sooner = max(abs(difference) / reach, (self.margin - difference) / margin_reach)
+        return minutes * max(1.0, float(sooner) ** -2)
 
 
 def rate(sample: Errors, confidence: float = CONFIDENCE) -> Estimate:
-    """The rate (WER or CER, percent) with its bootstrap interval."""
+    """The rate (WER or CER, percent) with its bootstrap interval.
+
+    Simulated with speakers as different as LibriSpeech's (tests/test_significance.py), it covers
+    the truth in 93% with 9 to 14 speakers and in 94% with 20 to 40; where it misses, the truth is
+    mostly above. With utterances as blocks it would in 77 to 90%.
+    """
     blocks, block = _blocks(sample.speakers)
     sums = _sums(blocks, sample.errors, sample.lengths)
     drawn = _resampled(sums, lambda s: 100 * s[:, :1] / s[:, 1:])[:, 0]
@@ -133,8 +142,10 @@ def compare(baseline: Errors, candidate: Errors, margin: float = MARGIN) -> Comp
     error: of no difference for the logarithm of the ratio of errors (half an error added to each),
     since a recipe that breaks a model multiplies its errors; of inferiority for the distance to the
     margin. Where nearly no utterance differs, resampling says nothing: the standard error is at
-    least one word's, and the interval at least as wide as that makes it. Without two blocks nothing
-    is decided. Raises ValueError where the references differ.
+    least one word's, and the interval at least as wide as that makes it. The words that a loss of
+    the margin would cost may not have come up, either: the p-value of inferiority is at least that
+    of a Poisson count of as many, taken as normal. Without two blocks nothing is decided. Raises
+    ValueError where the references differ.
     """
     if not np.array_equal(baseline.lengths, candidate.lengths):
         raise ValueError("The two runs were not scored on the same references.")
@@ -150,18 +161,22 @@ def compare(baseline: Errors, candidate: Errors, margin: float = MARGIN) -> Comp
     difference = _estimate(value, drawn[:, 0], len(sums), block, CONFIDENCE)
     if math.isnan(difference.low):
         return Comparison(difference, math.nan, 0.5, 1.0, 1.0, margin)
-    n, one_word = len(sums), 100 / baseline.lengths.sum()
+    n, one_word = len(sums), 100 / float(baseline.lengths.sum())
     error = max(_standard_error(drawn[:, 0], n), one_word)
+    margin_error = math.sqrt(margin * one_word)
+    by_chance = float(stats.norm.sf((margin - value) / margin_error)) if margin else 0.0
     at_least = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * one_word
     low, high = min(difference.low, value - at_least), max(difference.high, value + at_least)
-    ratio = abs(math.log((candidate.errors.sum() + 0.5) / (baseline.errors.sum() + 0.5)))
+    fewer, more = sorted((baseline.errors.sum() + 0.5, candidate.errors.sum() + 0.5))
+    ratio_error = max(_standard_error(drawn[:, 1], n), math.log1p(1 / fewer))
     return Comparison(
         replace(difference, low=low, high=high),
         error,
         float(np.mean(drawn[:, 0] < 0) + np.mean(drawn[:, 0] == 0) / 2),
-        2 * _t_tail(ratio, _standard_error(drawn[:, 1], n), n),
-        _t_tail(margin - value, error, n),
+        2 * _t_tail(math.log(more / fewer), ratio_error, n),
+        max(_t_tail(margin - value, error, n), by_chance),
         margin,
+        margin_error=margin_error,
     )
 
 
@@ -170,8 +185,6 @@ def _standard_error(drawn: np.ndarray, blocks: int) -> float:
 
 
 def _t_tail(distance: float, standard_error: float, blocks: int) -> float:
-    if standard_error == 0:
-        return 0.5 if distance == 0 else float(distance < 0)
     return float(stats.t.sf(distance / standard_error, blocks - 1))
 
 
@@ -199,7 +212,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 class SegmentTest:
     """MAPSSWE: mean difference of errors a segment (candidate minus baseline), z and two-sided p.
 
-    segments: how many had an error in either. p is 1 and z is 0 where nothing differs.
+    segments: how many had an error in either. p is 1 and z is 0 where nothing differs. Where all
+    segments differ alike, z is McNemar's: the root of their number.
     """
 
     segments: int
@@ -223,39 +237,39 @@ def mapsswe(baseline: Sequence[Sequence[str]], candidate: Sequence[Sequence[str]
     ]
     n = len(differences)
     mean = float(np.mean(differences)) if n else 0.0
-    spread = float(np.std(differences, ddof=1)) if n > 1 else 0.0
-    if spread == 0:
+    if not any(differences):
         return SegmentTest(n, mean, 0.0, 1.0)
+    alike = len(set(differences)) == 1
+    spread = abs(mean) if alike else float(np.std(differences, ddof=1))
     z = mean / (spread / math.sqrt(n))
     return SegmentTest(n, mean, z, float(2 * stats.norm.sf(abs(z))))
 
 
 def _segments(baseline: Sequence[str], candidate: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Errors of both systems in each segment of one utterance that has any."""
-    first, second = _errors_a_word(baseline), _errors_a_word(candidate)
+    first, second = _errors_by_place(baseline), _errors_by_place(candidate)
     if len(first) != len(second):
         raise ValueError("The two runs were not aligned to the same references.")
     good, ours, theirs = 0, 0, 0
-    for a, b in zip(first, second, strict=True):
-        good = 0 if a or b else good + 1
+    for place, (a, b) in enumerate(zip(first, second, strict=True)):
+        ours, theirs = ours + a, theirs + b
+        good = 0 if a or b else good + place % 2
         if good >= _GOOD_WORDS and (ours or theirs):
             yield ours, theirs
             ours = theirs = 0
-        ours, theirs = ours + a, theirs + b
     if ours or theirs:
         yield ours, theirs
 
 
-def _errors_a_word(edits: Sequence[str]) -> list[int]:
-    """Errors at each reference word, insertions counted at the word after, and at the end."""
-    words, inserted = [], 0
+def _errors_by_place(edits: Sequence[str]) -> list[int]:
+    """Insertions before a reference word and errors at it, in turn; insertions at the end last."""
+    places = [0]
     for kind in edits:
         if kind == "insert":
-            inserted += 1
+            places[-1] += 1
         else:
-            words.append(inserted + (kind != "equal"))
-            inserted = 0
-    return [*words, inserted]
+            places += [int(kind != "equal"), 0]
+    return places
 
 
 def _blocks(speakers: Sequence[Hashable | None]) -> tuple[np.ndarray, str]:
@@ -311,3 +325,42 @@ def _estimate(value: float, drawn, blocks: int, block: str, confidence: float) -
     tail = stats.norm.cdf(-math.sqrt(blocks / (blocks - 1)) * t)
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Estimate(value, float(low), float(high), blocks, block)
+
+
+def time_ratio(ratios: Sequence[float]) -> Estimate:
+    """The median of a recipe's times over fp32's, with Student's interval of their logarithms.
+
+    ratios: one for each interleaved repeat. Fewer than two have no interval.
+    """
+    logs, n = np.log(np.asarray(ratios, dtype=float)), len(ratios)
+    value = float(np.median(ratios))
+    if n < 2:
+        return Estimate(value, math.nan, math.nan, n, "repeat")
+    reach = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(logs, ddof=1) / math.sqrt(n)
+    low, high = np.exp(np.mean(logs) + np.array([-reach, reach]))
+    return Estimate(value, min(float(low), value), max(float(high), value), n, "repeat")
+
+
+def minus(first: Estimate, second: Estimate) -> Estimate:
+    """The difference of two independent estimates, with its interval.
+
+    By the method of variance estimates recovery (Zou & Donner 2008, "Construction of confidence
+    limits about effect measures", eq. 3): it keeps the intervals' asymmetry. blocks: the fewer.
+    """
+    value = first.value - second.value
+    down = math.hypot(first.value - first.low, second.high - second.value)
+    up = math.hypot(first.high - first.value, second.value - second.low)
+    fewer = min(first, second, key=lambda estimate: estimate.blocks)
+    return Estimate(value, value - down, value + up, fewer.blocks, fewer.block)
+
+
+def over(first: Estimate, second: Estimate) -> Estimate:
+    """The quotient of two independent positive estimates, such as times, by `minus` of logs."""
+    logs = minus(_log(first), _log(second))
+    low, value, high = (math.exp(x) for x in (logs.low, logs.value, logs.high))
+    return Estimate(value, low, high, logs.blocks, logs.block)
+
+
+def _log(estimate: Estimate) -> Estimate:
+    low, value, high = (math.log(x) for x in (estimate.low, estimate.value, estimate.high))
+    return Estimate(value, low, high, estimate.blocks, estimate.block)
