@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from pages._entry import through_app
-from whisperq_core import eval_sets, evaluate, jobs, machine, models, recipes, table
+from whisperq_core import eval_sets, evaluate, jobs, machine, models, protocols, recipes, table
 from whisperq_core.errors import WhisperQError
 from whisperq_core.store import Store
 
@@ -69,6 +69,17 @@ def choose_recipes() -> list[recipes.Recipe]:
     return chosen
 
 
+def choose_protocol() -> protocols.Protocol:
+    every = protocols.PROTOCOLS
+    name = st.selectbox(
+        "Protocol",
+        list(every),
+        help="  \n".join(f"**{name}**: {p.description}" for name, p in every.items()),
+        key="protocol",
+    )
+    return every[name]
+
+
 def choose_sets() -> list[str]:
     offered = [*eval_sets.EVALUATION, *eval_sets.LIBRISPEECH]
     chosen = st.multiselect(
@@ -126,6 +137,7 @@ def choose() -> list[evaluate.Request]:
         chosen = choose_recipes()
     with right:
         sets = choose_sets()
+        protocol = choose_protocol()
         with st.container(horizontal=True):
             device = st.selectbox("Device", machine.devices(), width=140)
             threads = st.number_input(
@@ -141,7 +153,13 @@ def choose() -> list[evaluate.Request]:
         )
         download_sets()
     return evaluate.requests_for(
-        names, chosen, sets, speed=speed, device=device, threads=int(threads)
+        names,
+        chosen,
+        sets,
+        speed=speed,
+        protocol=protocol,
+        device=device,
+        threads=int(threads),
     )
 
 
@@ -220,7 +238,7 @@ def show_results(store: Store, keys: list[str | None]) -> None:
         return
     st.subheader("Results")
     columns = ["model", "recipe", "set", "wer_pct", "cer_pct", "rtf", "rtf_ratio"]
-    columns += ["size_reduction_pct", "loops"]
+    columns += ["size_reduction_pct", "loops", "protocol"]
     st.dataframe(
         frame[columns],
         hide_index=True,

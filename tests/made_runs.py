@@ -12,6 +12,7 @@ from whisperq_core.records import (
     BatchTime,
     Pass,
     RunSpec,
+    SizeRun,
     SpeedRun,
     UtteranceResult,
 )
@@ -59,13 +60,17 @@ def accuracy_run(
     weights_bytes: int = 100_000_000,
     wall_s: float = 2.0,
     ids: list[str] | None = None,
+    speakers: list[str] | None = None,
     **changes,
 ) -> AccuracyRun:
-    """A run whose utterances are pairs of reference and hypothesis, 10 s each, in one batch."""
+    """A run whose utterances are pairs of reference and hypothesis, 10 s each, in one batch.
+
+    All are of one speaker where no speakers are given.
+    """
     utterances = tuple(
         UtteranceResult(
             id=ids[i] if ids else f"utterance-{i}",
-            speaker="1",
+            speaker=speakers[i] if speakers else "1",
             language="en",
             duration_s=10.0,
             reference=reference,
@@ -101,9 +106,17 @@ def speed_run(
     minutes: int = 0,
     **changes,
 ) -> SpeedRun:
-    """Passes over 10 s of audio."""
+    """Passes over 10 s of audio; a quarter of each is the encoder's, and 30 tokens come out."""
     passes = [
-        Pass(subject=subject, repeat=i, audio_s=10.0, wall_s=wall)
+        Pass(
+            subject=subject,
+            repeat=i,
+            audio_s=10.0,
+            wall_s=wall,
+            encoder_s=wall / 4,
+            first_token_s=wall / 2,
+            tokens=30,
+        )
         for subject, walls in (("fp32", fp32_wall_s), ("recipe", wall_s))
         for i, wall in enumerate(walls)
     ]
@@ -113,6 +126,17 @@ def speed_run(
         **common(model, "quick-look", minutes, 100_000_000),
         peak_memory_bytes=400_000_000,
         passes=tuple(passes),
+    )
+
+
+def size_run(
+    recipe_name: str, weights_bytes: int, *, model: str = "base", minutes: int = 0, **changes
+) -> SizeRun:
+    """Of a model of 100 MB in fp32."""
+    defaults = {"weights_digest": f"random weights of {model}", "eval_set_digest": "none"}
+    fields = common(model, "none", minutes, weights_bytes) | {"fp32_bytes": 100_000_000}
+    return SizeRun(
+        spec=spec(recipe_name, "size", **defaults | changes), **fields, peak_memory_bytes=None
     )
 
 

@@ -13,9 +13,9 @@ from whisperq_core.transcribe import transcribe, warm_up
 ON_CPU = [r for r in CATALOGUE.values() if backends.reason_against(r, "cpu") is None]
 
 
-def quantize(model, name, kernels="library"):
+def quantize(model, name, kernels="library", tied=False):
     """Static recipes are calibrated on one short utterance here, to be quick."""
-    chosen = recipe(name)
+    chosen = recipe(name).with_tied_projection() if tied else recipe(name)
     speech = eval_sets.by_name("dev-clean-excerpt").utterances[: chosen.scheme == "static"]
     calibrate = evaluate._calibration_pass(model, speech, STUDY)
     return backends.quantize(model.torch_model, chosen, "cpu", calibrate, kernels)
@@ -57,6 +57,27 @@ def test_the_given_model_stays_fp32_and_tied(tiny):
     quantize(tiny, "quanto-int4")
     assert {n: p.data_ptr() for n, p in tiny.torch_model.named_parameters()} == before
     assert tiny.torch_model.proj_out.weight is tiny.torch_model.model.decoder.embed_tokens.weight
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("torch-int8", "torch-int8-channel", "quanto-int8", "quanto-int4", "quanto-float8"),
+        *("quanto-int8-int8", "torchao-int8", "torchao-int8-dynamic"),
+    ],
+)
+def test_a_tied_projection_stays_fp32_and_is_stored_once(name, tiny, jfk):
+    untied = backends.quantize(tiny.torch_model, recipe(name), calibrate=lambda model: None)
+    tied = quantize(tiny, name, tied=True)
+    assert set(untied.modules) - set(tied.modules) == {"proj_out"}
+    projection = tied.torch_model.proj_out
+    assert type(projection) is torch.nn.Linear
+    assert projection.weight is tied.torch_model.model.decoder.embed_tokens.weight
+    # What the untied model has beside the table is proj_out, shape (51864, 384), and its scales.
+    extra = untied.weights_bytes - tied.weights_bytes
+    assert extra == pytest.approx(51864 * 384 * recipe(name).bits / 8, rel=0.15)
+    heard = words(tiny, tied.torch_model, [jfk])[0].lower()
+    assert "ask not what your country can do for you" in heard.replace(",", "")
 
 
 def reduction_pct(model, name):

@@ -60,6 +60,16 @@ def test_larger_sets_are_timed_beside_fp32_too(store):
     assert [row[2] for row in plan_of(app)] == ["test-clean-excerpt"] * 3 + ["quick-look"] * 3
 
 
+def test_the_protocol_can_be_chosen(store):
+    app = opened("run_evaluations.py")
+    assert "held-out speech only" in by_label(app.selectbox, "Protocol").help
+    app = changed(by_label(app.multiselect, "Recipes"), ["quanto-int8-int8-eval10"])
+    assert plan_of(app)[0][3] == "to run"
+    app = changed(by_label(app.selectbox, "Protocol"), "corrected")
+    assert plan_of(app)[0][3] == "refused"
+    assert "held-out" in app.dataframe[0].value["why not"][0]
+
+
 def test_the_group_size_of_hqq_can_be_chosen(store):
     app = opened("run_evaluations.py")
     app = changed(by_label(app.multiselect, "Recipes"), ["hqq-int4-g64"])

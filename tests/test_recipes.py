@@ -32,6 +32,14 @@ def test_every_backend_has_a_file_and_a_recipe_and_the_other_way_round():
 
 
 @each_recipe
+def test_a_tied_projection_changes_the_modules_only(chosen):
+    tied = chosen.with_tied_projection()
+    assert tied.modules == ("none" if chosen.is_baseline else "linear-but-proj_out")
+    assert tied.name == chosen.name
+    assert tied.axes() | {"modules": chosen.modules} == chosen.axes()
+
+
+@each_recipe
 def test_description_is_one_sentence_on_one_line(chosen):
     assert chosen.description.strip() == chosen.description
     assert chosen.description.splitlines() == [chosen.description]

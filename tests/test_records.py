@@ -9,9 +9,9 @@ import pytest
 from made_runs import accuracy_run, renamed, speed_run
 from pydantic import ValidationError
 
-from whisperq_core import records
+from whisperq_core import eval_sets, records
 from whisperq_core.errors import SchemaTooNew, StoreError
-from whisperq_core.protocols import PROTOCOLS, STUDY, Protocol
+from whisperq_core.protocols import CORRECTED, PROTOCOLS, STUDY, Protocol
 from whisperq_core.recipes import Recipe, recipe
 from whisperq_core.records import AccuracyRun, Pass, RunSpec, SpeedRun, parse
 from whisperq_core.scores import Counts
@@ -102,7 +102,9 @@ def test_every_axis_of_the_recipe_changes_the_key(axis):
     assert changed(recipe=other).key != SPEC.key
 
 
-@pytest.mark.parametrize("field", [f.name for f in fields(Protocol) if f.name != "name"])
+@pytest.mark.parametrize(
+    "field", [f.name for f in fields(Protocol) if f.name not in ("name", "tied")]
+)
 def test_every_field_of_the_protocol_changes_the_key(field):
     other = replace(STUDY, **{field: OTHER_DECODING[field]})
     assert changed(protocol=other).key != SPEC.key
@@ -119,6 +121,7 @@ def test_a_version_of_one_more_library_changes_the_key():
         {"recipe": replace(SPEC.recipe, description="Another.")},
         {"recipe": replace(SPEC.recipe, devices=("cpu",))},
         {"protocol": renamed("another")},
+        {"protocol": replace(STUDY, tied=True)},
         {"versions": dict(reversed(SPEC.versions.items()))},
         {"protocol": replace(STUDY, temperatures=(0,))},
     ],
@@ -362,3 +365,53 @@ def test_now_is_utc_to_the_second():
 def test_protocols_are_found_by_name_and_say_what_they_do():
     assert all(name == protocol.name for name, protocol in PROTOCOLS.items())
     assert "batches of 3 " in replace(STUDY, batch_size=3).summary
+    assert STUDY.summary == "greedy, fixed 30 s window, batches of 8 sorted by length"
+    for words in ("temperature fallback", "silence", "tied projection"):
+        assert words in CORRECTED.summary
+    assert "held-out speech only" in CORRECTED.description
+    assert "evaluated speech" in STUDY.description
+    assert (STUDY.has_fallback, CORRECTED.has_fallback) == (False, True)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """A record of schema 1 of each kind, as they were written."""
+    folder = eval_sets.PROJECT / "cache" / "results"
+    return {
+        kind: next(
+            text
+            for text in (path.read_text() for path in sorted(folder.glob(f"base_*_{kind}_*.json")))
+            if json.loads(text)["schema_version"] == 1
+        )
+        for kind in ("accuracy", "speed")
+    }
+
+
+def test_a_record_of_schema_1_is_read_as_it_is(shipped):
+    accuracy, speed = parse(shipped["accuracy"]), parse(shipped["speed"])
+    assert accuracy.schema_version == speed.schema_version == 1 < records.SCHEMA
+    assert parse(accuracy.model_dump_json()) == accuracy
+    assert accuracy.fallbacks == 0 and not accuracy.spec.protocol.tied
+    assert speed.encoder_share() is speed.first_token_s() is speed.tokens_per_s() is None
+    for text, run in ((shipped["accuracy"], accuracy), (shipped["speed"], speed)):
+        assert "tied" not in json.loads(text)["spec"]["protocol"]
+        assert run.slug.endswith(run.key) and run.slug in {
+            path.stem for path in (eval_sets.PROJECT / "cache" / "results").glob("*.json")
+        }
+
+
+def test_fallbacks_are_utterances_accepted_above_temperature_0():
+    hot = [u.model_copy(update={"temperature": 0.2 * i}) for i, u in enumerate(ACCURACY.utterances)]
+    assert ACCURACY.fallbacks == 0
+    assert ACCURACY.model_copy(update={"utterances": tuple(hot)}).fallbacks == 2
+
+
+def test_parts_of_the_time_are_medians_of_the_passes():
+    assert SPEED.encoder_share() == SPEED.encoder_share("fp32") == 0.25
+    assert (SPEED.first_token_s(), SPEED.first_token_s("fp32")) == (1.25, 2.25)
+    assert SPEED.tokens_per_s() == pytest.approx((30 / 1.5 + 30 / 2.25) / 2)
+    unknown = {"encoder_s": None, "first_token_s": None, "tokens": None}
+    old = [p.model_copy(update=unknown) for p in SPEED.passes]
+    partly = SPEED.model_copy(update={"passes": (*old[:-1], SPEED.passes[-1])})
+    assert (partly.encoder_share(), partly.first_token_s()) == (0.25, 1.5)
+    assert partly.encoder_share("fp32") is partly.tokens_per_s("fp32") is None

@@ -8,7 +8,7 @@ import pytest
 from made_runs import accuracy_run, renamed, spec, speed_run
 
 from whisperq_core import table
-from whisperq_core.protocols import STUDY
+from whisperq_core.protocols import CORRECTED, STUDY
 
 
 def only_row(*runs) -> pd.Series:
@@ -59,6 +59,7 @@ def test_speed_is_the_median_of_the_repeated_passes():
     assert row["rtf"] == pytest.approx(0.12)
     assert (row["rtf_low"], row["rtf_high"]) == pytest.approx((0.1, 0.3))
     assert row["rtf_ratio"] == pytest.approx(0.6)
+    assert (row["rtf_ratio_low"], row["rtf_ratio_high"]) == pytest.approx((0.5, 0.75))
     assert row["rtf_source"] == "repeated beside fp32 (3 passes)"
     assert row["peak_memory_bytes"] == 400_000_000
 
@@ -94,6 +95,43 @@ def test_speed_of_other_work_is_not_taken(changes):
 def test_names_are_no_part_of_the_work():
     row = only_row(accuracy_run("fp32"), speed_run("fp32", [1.0], protocol=renamed("another name")))
     assert row["rtf"] == pytest.approx(0.1)
+
+
+def test_what_tied_does_is_in_the_recipe_so_it_is_no_part_of_the_work():
+    tied = replace(STUDY, tied=True)
+    row = only_row(accuracy_run("bnb-nf4"), speed_run("bnb-nf4", [1.0], protocol=tied))
+    assert row["rtf"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "shown"),
+    [
+        (STUDY, "as in the study"),
+        (CORRECTED, "corrected"),
+        (renamed("mine"), STUDY.summary),
+        (replace(STUDY, batch_size=1), replace(STUDY, batch_size=1).summary),
+    ],
+)
+def test_a_protocol_is_shown_by_its_name_where_it_has_one(protocol, shown):
+    assert only_row(accuracy_run("fp32", protocol=protocol))["protocol"] == shown
+
+
+def test_parts_of_the_time_come_from_the_speed_run():
+    columns = ["encoder_share", "first_token_s", "tokens_per_s"]
+    speed = speed_run("fp32", [2.0])
+    assert only_row(accuracy_run("fp32"), speed)[columns].tolist() == [0.25, 1.0, 20.0]
+    unknown = {"encoder_s": None, "first_token_s": None, "tokens": None}
+    old = speed.model_copy(update={"passes": (speed.passes[0].model_copy(update=unknown),)})
+    for runs in ([old], []):
+        assert only_row(accuracy_run("fp32"), *runs)[columns].isna().all()
+
+
+def test_fallbacks_are_counted():
+    run = accuracy_run("fp32", [("a", "a"), ("b", "b")])
+    hot = run.utterances[1].model_copy(update={"temperature": 0.2})
+    assert only_row(run)["fallbacks"] == 0
+    again = run.model_copy(update={"utterances": (run.utterances[0], hot)})
+    assert only_row(again)["fallbacks"] == 1
 
 
 def test_the_newest_speed_run_wins_in_any_order():
@@ -142,8 +180,7 @@ def test_bytes_are_shown_as_megabytes():
     frame = table.rows([accuracy_run("fp32", weights_bytes=290_500_000)])
     assert table.values(frame, "weights_bytes").tolist() == [290.5]
     assert table.METRICS["weights_bytes"].show(290_500_000) == "290.5 MB"
-    shown = table.display(frame, "rtf", "wer_pct").iloc[0]
-    assert (shown["weights_bytes"], shown["front"]) == (290.5, True)
+    assert table.display(frame)["weights_bytes"].tolist() == [290.5]
 
 
 def test_leaders_are_named_beside_their_baseline():
@@ -158,13 +195,21 @@ def test_leaders_are_named_beside_their_baseline():
         speed_run("hqq-int2-g64", [4.0], [2.0]),
         speed_run("quanto-int8", [3.0], [2.0]),
     ]
-    leaders = {leader.title: leader for leader in table.highlights(table.rows(runs))}
+    found = table.highlights(table.rows(runs), points=1.0)
+    leaders = {leader.title: leader for leader in found}
     assert {title: leader.row["recipe"] for title, leader in leaders.items()} == {
         "Lowest WER": "fp32",
         "Fastest beside fp32": "quanto-int8",
         "Smallest within 1 point of fp32's WER": "quanto-int8",
     }
     assert all(leader.baseline["recipe"] == "fp32" for leader in leaders.values())
+
+
+def test_another_recipe_can_be_the_baseline():
+    runs = [accuracy_run("quanto-int8", weights_bytes=120_000_000), accuracy_run("quanto-int4")]
+    last = table.highlights(table.rows(runs), "quanto-int8")[-1]
+    assert last.title == "Smallest within 0.5 points of quanto-int8's WER"
+    assert (last.row["recipe"], last.baseline["recipe"]) == ("quanto-int4", "quanto-int8")
 
 
 def test_without_fp32_nothing_is_called_close_to_it():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,8 +7,8 @@ from whisperq_core import eval_sets, scores
 from whisperq_core.audio import SAMPLE_RATE
 from whisperq_core.errors import ModelError
 from whisperq_core.eval_sets import Utterance
-from whisperq_core.protocols import STUDY, Protocol
-from whisperq_core.transcribe import detect_language, plan_batches, transcribe
+from whisperq_core.protocols import CORRECTED, STUDY, Protocol
+from whisperq_core.transcribe import _options_of, detect_language, plan_batches, transcribe
 
 
 def utterance(id, duration_s):
@@ -42,6 +44,8 @@ def test_over_30_seconds_is_transcribed_whole(tiny, chapter):
 def test_times_are_of_generation_alone(tiny, jfk):
     found = transcribe(tiny, tiny.torch_model, [eval_sets.read_audio(jfk)], ["en"], STUDY)
     assert 0.05 < found.wall_s < 60
+    assert 0 < found.encoder_s < found.first_token_s < found.wall_s
+    assert found.tokens > len(found.texts[0].split())
 
 
 def test_a_batch_of_fp32_hears_what_each_utterance_alone_does(tiny):
@@ -78,3 +82,64 @@ def test_silence_does_not_fail(tiny):
     silence = np.zeros(2 * SAMPLE_RATE, np.float32)
     found = transcribe(tiny, tiny.torch_model, [silence], ["en"], STUDY)
     assert isinstance(found.texts[0], str)
+
+
+@pytest.fixture(scope="module")
+def looping(jfk):
+    """Two seconds of speech, four times in a row: text that compresses too well."""
+    said = eval_sets.read_audio(jfk)[: int(2.2 * SAMPLE_RATE)]
+    return np.tile(said, 4)
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return np.random.default_rng(0).normal(0, 0.1, 5 * SAMPLE_RATE).astype(np.float32)
+
+
+def test_a_looping_transcript_is_decoded_again_and_its_neighbour_is_not(tiny, looping, jfk):
+    audio = [eval_sets.read_audio(jfk), looping]
+    greedy = transcribe(tiny, tiny.torch_model, audio, ["en"] * 2, STUDY)
+    first = transcribe(tiny, tiny.torch_model, audio, ["en"] * 2, CORRECTED)
+    again = transcribe(tiny, tiny.torch_model, audio, ["en"] * 2, CORRECTED)
+    assert scores.compression_ratio(greedy.texts[1]) > scores.COMPRESSION_RATIO_THRESHOLD
+    assert scores.compression_ratio(first.texts[1]) <= scores.COMPRESSION_RATIO_THRESHOLD
+    assert greedy.temperatures == (0.0, 0.0)
+    assert first.temperatures[0] == 0.0 < first.temperatures[1]
+    assert first.texts[0] == greedy.texts[0]
+    assert first.tokens > greedy.tokens
+    assert (first.texts, first.temperatures) == (again.texts, again.temperatures)
+
+
+def test_after_all_temperatures_the_last_attempt_stands(tiny, looping):
+    cold = replace(CORRECTED, temperatures=(0.0, 0.01))
+    found = transcribe(tiny, tiny.torch_model, [looping], ["en"], cold)
+    assert scores.compression_ratio(found.texts[0]) > scores.COMPRESSION_RATIO_THRESHOLD
+    assert found.temperatures == (0.01,)
+
+
+def test_what_is_no_speech_has_no_text(tiny, noise):
+    assert transcribe(tiny, tiny.torch_model, [noise], ["en"], STUDY).texts[0]
+    found = transcribe(tiny, tiny.torch_model, [noise], ["en"], CORRECTED)
+    assert (found.texts, found.temperatures) == (("",), (0.0,))
+
+
+def test_languages_follow_the_rows_that_are_decoded_again(base, german, looping):
+    options = {"language": ["de", "en"], "task": "transcribe"}
+    assert _options_of(options, [1]) == {"language": ["en"], "task": "transcribe"}
+    assert _options_of({"language": None}, [1]) == {"language": None}
+    audio = [eval_sets.read_audio(german), looping]
+    found = transcribe(base, base.torch_model, audio, ["de", "en"], CORRECTED)
+    alone = transcribe(base, base.torch_model, audio[:1], ["de"], STUDY)
+    assert found.texts[0] == alone.texts[0]
+
+
+def test_over_30_seconds_falls_back_window_by_window(tiny, chapter, jfk):
+    audio = np.concatenate([eval_sets.read_audio(u) for u in chapter])
+    found = transcribe(tiny, tiny.torch_model, [audio], ["en"], CORRECTED)
+    assert found.temperatures == (0.0,) and not scores.is_looped(found.texts[0])
+    assert 0 < found.encoder_s < found.wall_s and found.first_token_s > 0
+    # The same words three times in a window are a loop, and no warmer at 0.01.
+    twice = replace(CORRECTED, temperatures=(0.0, 0.01))
+    repeated = np.tile(eval_sets.read_audio(jfk), 3)
+    again = transcribe(tiny, tiny.torch_model, [repeated], ["en"], twice)
+    assert again.temperatures == (0.01,) and "ask not" in again.texts[0].replace("ed", "")

@@ -10,10 +10,15 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
+from statistics import fmean
 
 from whisperq_core import backends, eval_sets, models, scores
-from whisperq_core.errors import Cancelled, ModelUnavailable, WhisperQError
+from whisperq_core.errors import (
+    Cancelled,
+    ModelUnavailable,
+    RecipeUnsupported,
+    WhisperQError,
+)
 from whisperq_core.eval_sets import EvalSet
 from whisperq_core.machine import this_machine
 from whisperq_core.memory import MemoryGrowth
@@ -57,7 +62,8 @@ class Request:
     def label(self) -> str:
         """A short name for progress and messages."""
         what = "" if self.measures == "accuracy" else ", speed"
-        return f"{self.model} · {self.recipe.name} · {self.eval_set}{what}"
+        how = "" if self.protocol.name == STUDY.name else f", {self.protocol.name}"
+        return f"{self.model} · {self.recipe.name} · {self.eval_set}{what}{how}"
 
 
 @dataclass(frozen=True)
@@ -106,16 +112,43 @@ def requests_for(
     return accuracy + timed
 
 
+def reason_against(recipe: Recipe, protocol: Protocol, device: str) -> str | None:
+    """Why the recipe is not run so, in a sentence; None where it is. Cheap: loads nothing."""
+    return _calibration_reason(recipe, protocol) or backends.reason_against(recipe, device)
+
+
+def _calibration_reason(recipe: Recipe, protocol: Protocol) -> str | None:
+    if not protocol.held_out_only or recipe.calibration != "evaluation-10%":
+        return None
+    return (
+        f"{recipe.name} calibrates on the speech it is evaluated on, which the protocol"
+        f" “{protocol.name}” does not allow. Take {recipe.name.removesuffix('-eval10')}, calibrated"
+        " on held-out speech."
+    )
+
+
+def recipe_under(recipe: Recipe, protocol: Protocol) -> Recipe:
+    """The recipe as the protocol runs it: the same name, perhaps with fewer modules.
+
+    Raises RecipeUnsupported for calibration that the protocol does not allow.
+    """
+    if reason := _calibration_reason(recipe, protocol):
+        raise RecipeUnsupported(reason)
+    return recipe.with_tied_projection() if protocol.tied else recipe
+
+
 def resolve(request: Request) -> RunSpec:
     """The identity of what a request asks for.
 
+    Its recipe is the one asked for, as the protocol runs it (see `recipe_under`).
     Without a wish, accuracy on a large set comes from dequantized weights where these are shown to
     give the transcripts of the library's kernels (see backends.SAME_DEQUANTIZED), since they run at
     fp32's speed. Speed always takes the library's kernels.
-    Raises ModelUnavailable while a hub model is not downloaded, and the errors of a bad name.
+    Raises RecipeUnsupported for calibration that the protocol does not allow, ModelUnavailable
+    while a hub model is not downloaded, and the errors of a bad name.
     """
+    recipe, speed = recipe_under(request.recipe, request.protocol), request.measures == "speed"
     eval_set = eval_sets.by_name(request.eval_set)
-    recipe, speed = request.recipe, request.measures == "speed"
     large = len(eval_set.utterances) > FEW_UTTERANCES
     same = (
         recipe.scheme == "weight-only"
@@ -123,7 +156,6 @@ def resolve(request: Request) -> RunSpec:
         and recipe.backend in backends.SAME_DEQUANTIZED
     )
     kernels = request.kernels or ("dequantized" if same and large and not speed else "library")
-    packages = {"torch", "transformers", backends.BACKENDS[recipe.backend][1]}
     calibration = _calibration_utterances(recipe, eval_set)
     return RunSpec(
         measures=request.measures,
@@ -135,8 +167,7 @@ def resolve(request: Request) -> RunSpec:
         kernels=kernels,
         device=request.device,
         threads=request.threads or default_threads(),
-        # Without the build's label: 2.13.0+cpu and 2.13.0+cu130 compute the same on a CPU.
-        versions={package: version(package).partition("+")[0] for package in sorted(packages)},
+        versions=backends.versions(recipe),
         cpu=this_machine().cpu if speed else None,
         repeats=SPEED_REPEATS if speed else None,
     )
@@ -160,7 +191,7 @@ def plan(requests: Iterable[Request], store: Store) -> list[Planned]:
     finished, runs = store.keys(), store.runs()
     planned = []
     for request in requests:
-        if reason := backends.reason_against(request.recipe, request.device):
+        if reason := reason_against(request.recipe, request.protocol, request.device):
             planned.append(Planned(request, "refused", reason=reason))
             continue
         eval_set = eval_sets.by_name(request.eval_set)
@@ -229,6 +260,7 @@ def run(
     two pieces when stop() says so; a later call goes on from there.
     """
     backends.require(request.recipe, request.device)
+    recipe_under(request.recipe, request.protocol)  # raises where the protocol refuses it
     models.download(models.find(request.model))
     spec = resolve(request)
     finished = store.get(spec.key)
@@ -294,7 +326,7 @@ class _Work:
             self._piece(f"batch-{i:04d}", self._transcribe, i) for i in range(len(self.batches))
         ]
         made = self._made()
-        hypotheses = [text for piece in done for text in piece["hypotheses"]]
+        hypotheses = [heard for piece in done for heard in _heard(piece)]
         ordered = [(u, i) for i, batch in enumerate(self.batches) for u in batch]
         return AccuracyRun(
             **self._common(made),
@@ -308,9 +340,10 @@ class _Work:
                     reference=u.reference,
                     hypothesis=text,
                     batch=batch,
+                    temperature=temperature,
                     score=scores.score(u.reference, text, u.language),
                 )
-                for (u, batch), text in zip(ordered, hypotheses, strict=True)
+                for (u, batch), (text, temperature) in zip(ordered, hypotheses, strict=True)
             ],
             batches=[BatchTime.model_validate(piece["time"]) for piece in done],
         )
@@ -394,6 +427,7 @@ class _Work:
         measured = self.spec.kernels == "library"
         return {
             "hypotheses": found.texts,
+            "temperatures": found.temperatures,
             "time": time.model_dump(),
             "growth_bytes": growth.bytes if measured else None,
         }
@@ -407,8 +441,16 @@ class _Work:
             warm_up(self.model, self.baseline.torch_model, self._audio(0)[:1])
         torch_model = (self.baseline if subject == "fp32" else self.quantized).torch_model
         with MemoryGrowth(self.spec.device) as growth:
-            wall_s = sum(self._generate(torch_model, i).wall_s for i in range(len(self.batches)))
-        timed = Pass(subject=subject, repeat=repeat, audio_s=self.eval_set.audio_s, wall_s=wall_s)
+            found = [self._generate(torch_model, i) for i in range(len(self.batches))]
+        timed = Pass(
+            subject=subject,
+            repeat=repeat,
+            audio_s=self.eval_set.audio_s,
+            wall_s=sum(batch.wall_s for batch in found),
+            encoder_s=sum(batch.encoder_s for batch in found),
+            first_token_s=fmean(batch.first_token_s for batch in found),
+            tokens=sum(batch.tokens for batch in found),
+        )
         return {"pass": timed.model_dump(), "growth_bytes": growth.bytes}
 
     def _common(self, made: dict) -> dict:
@@ -420,6 +462,12 @@ class _Work:
             "machine": this_machine(),
             **made,
         }
+
+
+def _heard(piece: dict) -> Iterable[tuple[str, float]]:
+    """Text and temperature of each utterance; pieces of schema 1 have greedy texts only."""
+    texts = piece["hypotheses"]
+    return zip(texts, piece.get("temperatures") or [0.0] * len(texts), strict=True)
 
 
 def _peak(made: dict, growths: Sequence[int | None]) -> int | None:

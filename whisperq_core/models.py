@@ -285,9 +285,7 @@ def _folder_digest(source: Source, stamp: tuple) -> str:
 
 def load(name: str) -> Model:
     """The model of that name, downloaded if need be, in fp32 on the CPU."""
-    # torchao looks for CUDA libraries when imported, and says at length that a CPU has none.
-    for noisy in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    _quieten_torchao()
     import torch
     import transformers
     from transformers import (
@@ -318,8 +316,20 @@ def load(name: str) -> Model:
     return Model(name, digest_of(tensors), model, features, tokenizer, source)
 
 
+def _quieten_torchao() -> None:
+    """It looks for CUDA libraries when imported, and says at length that a CPU has none."""
+    for noisy in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
 def random_model(name: str) -> "WhisperForConditionalGeneration":
-    """A model of the named size with random weights, for sizes that need no real ones."""
+    """A model of the named size with random weights, for sizes that need no real ones.
+
+    Raises ModelError for a name whose shape is not known.
+    """
+    if name not in _SHAPES:
+        raise ModelError(f"The shape of “{name}” is not known. Known: {', '.join(_SHAPES)}.")
+    _quieten_torchao()
     import torch
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 

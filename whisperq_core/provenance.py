@@ -16,7 +16,7 @@ def provenance(run: AccuracyRun, speed_key: str | None) -> list[tuple[str, str]]
         ("Evaluation set digest:", spec.eval_set_digest),
         ("Calibration digest:", calibrated),
         ("Versions:", ", ".join(f"{name} {version}" for name, version in spec.versions.items())),
-        ("Protocol:", spec.protocol.summary),
+        ("Protocol:", f"{spec.protocol.name}: {spec.protocol.summary}"),
         ("Device:", f"{spec.device}, {spec.threads} threads"),
         ("Machine:", f"{machine.cpu}, {machine.cores} cores, load {load} at the start"),
         ("Kernels:", spec.kernels),

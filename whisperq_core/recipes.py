@@ -3,7 +3,7 @@
 The axes of the study are fields (method, granularity, weights, scheme) or follow from them (bits).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from whisperq_core.errors import RecipeError
@@ -76,6 +76,11 @@ class Recipe:
     def is_baseline(self) -> bool:
         """Whether nothing is quantized."""
         return self.scheme == "none"
+
+    def with_tied_projection(self) -> "Recipe":
+        """The same recipe with proj_out left tied to the token table, whatever its library does."""
+        untied = self.modules == "all-linear"
+        return replace(self, modules=_NOT_PROJ_OUT) if untied else self
 
     def axes(self) -> dict:
         """Everything that changes what the recipe computes: its part of a result's identity."""

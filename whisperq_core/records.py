@@ -1,7 +1,7 @@
-"""What is stored of a run: its identity (RunSpec) and its results (AccuracyRun, SpeedRun).
+"""What is stored of a run: its identity (RunSpec) and its results (AccuracyRun, SpeedRun, SizeRun).
 
 Accuracy and speed are two measurements. Accuracy is transcripts, and does not depend on the CPU;
-speed is times of the library's own kernels beside fp32, and does.
+speed is times of the library's own kernels beside fp32, and does. Size alone needs no weights.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import json
 import math
 import re
 from datetime import UTC, datetime
+from statistics import median
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -20,7 +21,8 @@ from whisperq_core.recipes import Recipe
 from whisperq_core.scores import Counts, Score, total
 
 # The layout of a record. Raise it when fields change, and teach `parse` to read the older one.
-SCHEMA = 1
+# 2 added what is optional: temperatures, the encoder's time, the first token's time, tokens.
+SCHEMA = 2
 # The computation itself: raise it when code changes that can change a transcript or a time.
 PIPELINE = 1
 
@@ -36,7 +38,7 @@ class RunSpec(_Frozen):
     cpu and repeats are set for speed only.
     """
 
-    measures: Literal["accuracy", "speed"]
+    measures: Literal["accuracy", "speed", "size"]
     weights_digest: str
     recipe: Recipe
     eval_set_digest: str
@@ -54,17 +56,21 @@ class RunSpec(_Frozen):
     def key(self) -> str:
         """The first 16 hex digits of the sha256 of the canonical JSON of every field.
 
-        Names of recipe and protocol are labels, and left out.
+        Names of recipe and protocol are labels, and left out. So is the protocol's `tied`: what it
+        does is in the recipe's modules.
         """
         fields = self.model_dump(mode="json")
         fields["recipe"] = self.recipe.axes()
-        del fields["protocol"]["name"]
+        del fields["protocol"]["name"], fields["protocol"]["tied"]
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class UtteranceResult(_Frozen):
-    """One utterance: what was said, what was heard, and the counts of its errors."""
+    """One utterance: what was said, what was heard, and the counts of its errors.
+
+    temperature: at which the transcript was accepted, above 0 after a fallback.
+    """
 
     id: str
     speaker: str | None
@@ -73,6 +79,7 @@ class UtteranceResult(_Frozen):
     reference: str
     hypothesis: str
     batch: int
+    temperature: float = 0.0
     score: Score
 
 
@@ -86,12 +93,31 @@ class BatchTime(_Frozen):
 
 
 class Pass(_Frozen):
-    """One timed pass over the speed sample. subject: the recipe, or fp32 run beside it."""
+    """One timed pass over the speed sample. subject: the recipe, or fp32 run beside it.
+
+    encoder_s: the encoder's part of wall_s. first_token_s: from the start of a batch to its first
+    token, mean over batches. tokens: generated in all. All None in records of schema 1.
+    """
 
     subject: Literal["recipe", "fp32"]
     repeat: int
     audio_s: float
     wall_s: float
+    encoder_s: float | None = None
+    first_token_s: float | None = None
+    tokens: int | None = None
+
+    @property
+    def encoder_share(self) -> float | None:
+        """The encoder's part of the time, from 0 to 1."""
+        return None if self.encoder_s is None else self.encoder_s / self.wall_s
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Tokens a second of the decoder's time, over all rows of a batch."""
+        if self.tokens is None or self.encoder_s is None:
+            return None
+        return self.tokens / (self.wall_s - self.encoder_s)
 
 
 class _Run(_Frozen):
@@ -151,6 +177,11 @@ class AccuracyRun(_Run):
         return sum(u.score.looped for u in self.utterances)
 
     @property
+    def fallbacks(self) -> int:
+        """Utterances that were decoded again and accepted at a temperature above 0."""
+        return sum(u.temperature > 0 for u in self.utterances)
+
+    @property
     def rtf(self) -> float | None:
         """Generation time over audio duration in this single pass.
 
@@ -178,8 +209,31 @@ class SpeedRun(_Run):
         base = fp32 or mine
         return [mine[repeat] / base[repeat] for repeat in sorted(mine.keys() & base.keys())]
 
+    def encoder_share(self, subject: str = "recipe") -> float | None:
+        """Median part of the time spent in the encoder, from 0 to 1; None where not recorded."""
+        return self._median("encoder_share", subject)
 
-Run = Annotated[AccuracyRun | SpeedRun, Field(discriminator="measures")]
+    def first_token_s(self, subject: str = "recipe") -> float | None:
+        """Median time to a batch's first token in seconds; None where not recorded."""
+        return self._median("first_token_s", subject)
+
+    def tokens_per_s(self, subject: str = "recipe") -> float | None:
+        """Median speed of the decoder in tokens a second; None where not recorded."""
+        return self._median("tokens_per_s", subject)
+
+    def _median(self, measured: str, subject: str) -> float | None:
+        found = [getattr(p, measured) for p in self.passes if p.subject == subject]
+        known = [value for value in found if value is not None]
+        return median(known) if known else None
+
+
+class SizeRun(_Run):
+    """Serialized bytes of a model of some shape with random weights; no speech is needed."""
+
+    measures: Literal["size"] = "size"
+
+
+Run = Annotated[AccuracyRun | SpeedRun | SizeRun, Field(discriminator="measures")]
 _ADAPTER = TypeAdapter(Run)
 
 
@@ -188,7 +242,7 @@ def now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def parse(text: str | bytes) -> AccuracyRun | SpeedRun:
+def parse(text: str | bytes) -> AccuracyRun | SpeedRun | SizeRun:
     """A record from its JSON.
 
     Raises SchemaTooNew for one of a newer WhisperQ and StoreError for one that is not a record.

@@ -9,6 +9,7 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
+from whisperq_core.protocols import PROTOCOLS, Protocol
 from whisperq_core.records import AccuracyRun, RunSpec, SpeedRun
 
 
@@ -46,6 +47,8 @@ _METRICS = (
     Metric("size_reduction_pct", "Size reduction", "%", 1, higher_is_better=True),
     Metric("peak_memory_bytes", "Peak memory", "MB", 0, scale=1e-6),
     Metric("quantize_s", "Quantization time", "s", 1),
+    Metric("first_token_s", "First token", "s", 2),
+    Metric("tokens_per_s", "Tokens per second", "", 0, higher_is_better=True),
 )
 METRICS = {metric.column: metric for metric in _METRICS}
 
@@ -76,7 +79,6 @@ BACKEND_NAMES = {
 
 # How the other columns are called, units included.
 LABELS = AXES | {
-    "front": "Front",
     "key": "Key",
     "model": "Model",
     "recipe": "Recipe",
@@ -90,10 +92,14 @@ LABELS = AXES | {
     "insertions": "Insertions",
     "reference_words": "Reference words",
     "loops": "Loops",
+    "fallbacks": "Fallbacks",
     "utterances": "Utterances",
     "rtf_low": "RTF, lowest",
     "rtf_high": "RTF, highest",
+    "rtf_ratio_low": "RTF / fp32, lowest",
+    "rtf_ratio_high": "RTF / fp32, highest",
     "rtf_source": "RTF from",
+    "encoder_share": "Encoder's share of the time",
     "kernels": "Kernels",
     "cpu": "CPU",
     "created_at": "Measured (UTC)",
@@ -106,18 +112,22 @@ _TEXT = (
 )
 _COUNTS = (
     *("bits", "group_size", "modules", "threads", "substitutions", "deletions", "insertions"),
-    *("reference_words", "loops", "utterances", "weights_bytes", "peak_memory_bytes"),
+    *("reference_words", "loops", "fallbacks", "utterances", "weights_bytes"),
+    "peak_memory_bytes",
 )
 _NUMBERS = (
     *("wer_pct", "cer_pct", "audio_s", "rtf", "rtf_low", "rtf_high", "rtf_ratio"),
-    *("size_reduction_pct", "quantize_s"),
+    *("rtf_ratio_low", "rtf_ratio_high", "size_reduction_pct", "quantize_s"),
+    *("encoder_share", "first_token_s", "tokens_per_s"),
 )
 COLUMNS = (
     *("key", "model", "recipe", "description", *AXES, "modules", "set", "device", "threads"),
     *("protocol", "wer_pct", "cer_pct", "substitutions", "deletions", "insertions"),
-    *("reference_words", "loops", "utterances", "audio_s", "rtf", "rtf_low", "rtf_high"),
-    *("rtf_ratio", "rtf_source", "weights_bytes", "size_reduction_pct", "peak_memory_bytes"),
-    *("quantize_s", "kernels", "cpu", "created_at", "speed_key"),
+    *("reference_words", "loops", "fallbacks", "utterances", "audio_s", "rtf", "rtf_low"),
+    *("rtf_high", "rtf_ratio", "rtf_ratio_low", "rtf_ratio_high", "rtf_source"),
+    *("encoder_share", "first_token_s", "tokens_per_s", "weights_bytes"),
+    *("size_reduction_pct", "peak_memory_bytes", "quantize_s", "kernels", "cpu", "created_at"),
+    "speed_key",
 )
 
 Runs = Iterable[AccuracyRun | SpeedRun]
@@ -127,9 +137,11 @@ def rows(runs: Runs) -> pd.DataFrame:
     """One row for each accuracy run, with the columns of COLUMNS; the newest of each key.
 
     Speed comes from the newest SpeedRun of the same weights, recipe, protocol, device and threads:
-    rtf is the median of its passes, rtf_low and rtf_high their extremes, and peak memory is its
-    own. Without one, rtf is the single pass's and peak memory the accuracy run's. What was not
-    measured is missing (NaN). Units are in the names; `audio_s` is of the accuracy run's set.
+    rtf is the median of its passes, rtf_low and rtf_high their extremes (likewise rtf_ratio), and
+    peak memory is its own; encoder_share (0 to 1), first_token_s and tokens_per_s are medians too,
+    where recorded. Without one, rtf is the single pass's and peak memory the accuracy run's. What
+    was not measured is missing (NaN). Units are in the names; `audio_s` is of the accuracy run's
+    set.
     """
     by_age = sorted(runs, key=lambda run: (run.created_at, run.key))
     accuracy = {run.key: run for run in by_age if isinstance(run, AccuracyRun)}
@@ -143,9 +155,17 @@ def rows(runs: Runs) -> pd.DataFrame:
 
 def _same_work(spec: RunSpec) -> str:
     """What an accuracy run and the speed run that belongs to it have in common."""
-    protocol = {k: v for k, v in asdict(spec.protocol).items() if k != "name"}
+    # What `tied` does is in the recipe's axes.
+    labels = ("name", "tied")
+    protocol = {k: v for k, v in asdict(spec.protocol).items() if k not in labels}
     work = (spec.weights_digest, spec.recipe.axes(), protocol, spec.device, spec.threads)
     return json.dumps(work, sort_keys=True)
+
+
+def _protocol_name(protocol: Protocol) -> str:
+    """Its name, or a summary of one that has none here."""
+    known = PROTOCOLS.get(protocol.name) == protocol
+    return protocol.name if known else protocol.summary
 
 
 def _row(run: AccuracyRun, speed: SpeedRun | None) -> dict:
@@ -163,7 +183,7 @@ def _row(run: AccuracyRun, speed: SpeedRun | None) -> dict:
         "set": run.eval_set,
         "device": spec.device,
         "threads": spec.threads,
-        "protocol": spec.protocol.summary,
+        "protocol": _protocol_name(spec.protocol),
         "wer_pct": words.rate,
         "cer_pct": run.characters.rate,
         "substitutions": words.substitutions,
@@ -171,6 +191,7 @@ def _row(run: AccuracyRun, speed: SpeedRun | None) -> dict:
         "insertions": words.insertions,
         "reference_words": words.reference_length,
         "loops": run.loops,
+        "fallbacks": run.fallbacks,
         "utterances": len(run.utterances),
         "audio_s": sum(u.duration_s for u in run.utterances),
         **_speed_of(run, speed),
@@ -191,13 +212,18 @@ def _speed_of(run: AccuracyRun, speed: SpeedRun | None) -> dict:
             "peak_memory_bytes": run.peak_memory_bytes,
             "cpu": run.machine.cpu,
         }
-    rtfs = speed.rtfs()
+    rtfs, ratios = speed.rtfs(), speed.ratios()
     return {
         "rtf": median(rtfs),
         "rtf_low": min(rtfs),
         "rtf_high": max(rtfs),
-        "rtf_ratio": median(speed.ratios()),
+        "rtf_ratio": median(ratios),
+        "rtf_ratio_low": min(ratios),
+        "rtf_ratio_high": max(ratios),
         "rtf_source": f"repeated beside fp32 ({len(rtfs)} passes)",
+        "encoder_share": speed.encoder_share(),
+        "first_token_s": speed.first_token_s(),
+        "tokens_per_s": speed.tokens_per_s(),
         "peak_memory_bytes": speed.peak_memory_bytes,
         "cpu": speed.machine.cpu,
         "speed_key": speed.key,
@@ -226,30 +252,31 @@ def pareto(frame: pd.DataFrame, x: str, y: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Highlight:
-    """A row that is first in something; baseline is fp32's row of the same model, if measured."""
+    """A row that is first in something as measured; baseline is its baseline's row, if measured."""
 
     title: str
     row: pd.Series
     baseline: pd.Series | None
 
 
-def highlights(frame: pd.DataFrame, points: float = 1.0) -> list[Highlight]:
-    """The lowest WER, the fastest, and the smallest whose WER is within `points` of fp32's.
+def highlights(frame: pd.DataFrame, baseline: str = "fp32", points: float = 0.5) -> list[Highlight]:
+    """The lowest WER, the fastest, and the smallest whose WER is within `points` of the baseline's.
 
     As measured, with no claim that a difference is more than chance. What cannot be told (no speed
-    measured beside fp32, no fp32 run) is left out.
+    measured beside fp32, no run of the baseline) is left out.
     """
-    fp32 = frame[frame["recipe"] == "fp32"].sort_values("created_at")
-    baselines = {_condition(row): row for _, row in fp32.iterrows()}
+    known = frame[frame["recipe"] == baseline].sort_values("created_at")
+    baselines = {_condition(row): row for _, row in known.iterrows()}
     limits = [
         baselines[c]["wer_pct"] + points if (c := _condition(row)) in baselines else np.nan
         for _, row in frame.iterrows()
     ]
+    plural = "point" if points == 1 else "points"
     close = frame[values(frame, "wer_pct") <= np.array(limits, dtype=float)]
     ranked = (
         ("Lowest WER", frame, "wer_pct"),
         ("Fastest beside fp32", frame, "rtf_ratio"),
-        (f"Smallest within {points:g} point of fp32's WER", close, "weights_bytes"),
+        (f"Smallest within {points:g} {plural} of {baseline}'s WER", close, "weights_bytes"),
     )
     found = []
     for title, among, column in ranked:
@@ -264,10 +291,9 @@ def _condition(row: pd.Series) -> tuple:
     return tuple(row[["model", "set", "device", "threads", "protocol"]])
 
 
-def display(frame: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
-    """The frame in the units shown (MB for bytes), with a column `front`: on the Pareto front."""
-    shown = frame.assign(**{column: values(frame, column) for column in METRICS})
-    return shown.assign(front=pareto(frame, x, y))
+def display(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame in the units shown (MB for bytes)."""
+    return frame.assign(**{column: values(frame, column) for column in METRICS})
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")

@@ -1,10 +1,10 @@
 """Model × speech → transcripts, and what exactly is timed.
 
-Timed is `generate` alone: encoder and greedy decoding of one batch, the device synchronised before
-and after. Reading audio, computing features and turning tokens into text are not timed.
+Timed is `generate` alone: encoder and decoding of one batch, every attempt at it, the device
+synchronised before and after. Reading audio, computing features and turning tokens into text are
+not timed.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +14,9 @@ import numpy as np
 from whisperq_core.audio import SAMPLE_RATE
 from whisperq_core.errors import ModelError, RecipeError
 from whisperq_core.eval_sets import Utterance
+from whisperq_core.generation import generate, timed
 from whisperq_core.protocols import Protocol
+from whisperq_core.scores import COMPRESSION_RATIO_THRESHOLD, compression_ratio
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,14 +24,31 @@ if TYPE_CHECKING:
     from whisperq_core.models import Model
 
 WINDOW_S = 30.0
+# Whisper's own thresholds (defaults of its transcribe(): Radford et al. 2022, section 4.5).
+LOGPROB_THRESHOLD = -1.0
+NO_SPEECH_THRESHOLD = 0.6
+# Transformers compresses the tokens' bytes, not the text; 1.35 is its equivalent of Whisper's 2.4.
+TOKEN_COMPRESSION_RATIO_THRESHOLD = 1.35
+# Sampling at a temperature above 0 starts here every time, so that a run can be repeated.
+SEED = 0
 
 
 @dataclass(frozen=True)
 class Transcripts:
-    """Hypotheses of one batch in the order of its inputs, and the generation's wall time."""
+    """Hypotheses of one batch in the order of its inputs, and what the generation took.
+
+    temperatures: at which each was accepted; for audio over 30 s the highest of its windows.
+    wall_s, encoder_s: seconds in all, and in the encoder; the rest is the decoder's.
+    first_token_s: seconds from the start of the first attempt to its first token.
+    tokens: generated tokens of all attempts, their ends included, prompts not.
+    """
 
     texts: tuple[str, ...]
+    temperatures: tuple[float, ...]
     wall_s: float
+    encoder_s: float
+    first_token_s: float
+    tokens: int
 
 
 def plan_batches(utterances: Sequence[Utterance], batch_size: int) -> list[tuple[Utterance, ...]]:
@@ -79,16 +98,6 @@ def _options(model: "Model", protocol: Protocol, languages: Sequence[str | None]
     return options
 
 
-def synchronize(device: str) -> None:
-    """Waits until the device has done what was asked of it."""
-    import torch
-
-    if device == "cuda":
-        torch.cuda.synchronize()
-    elif device == "mps":
-        torch.mps.synchronize()
-
-
 def transcribe(
     model: "Model",
     torch_model: "nn.Module",
@@ -105,16 +114,126 @@ def transcribe(
 
     inputs = _inputs(model, torch_model, audio)
     options = _options(model, protocol, languages)
-    device = inputs["input_features"].device.type
     # no_grad, not inference_mode: Quanto's packed weights cannot be inference tensors.
     with torch.no_grad():
-        synchronize(device)
-        start = time.perf_counter()
-        tokens = torch_model.generate(**inputs, **options)
-        synchronize(device)
-        wall_s = time.perf_counter() - start
-    texts = model.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return Transcripts(tuple(text.strip() for text in texts), wall_s)
+        if not protocol.has_fallback:
+            return _window_by_window(model, torch_model, inputs, options, (0.0,))
+        if inputs.get("return_timestamps") or protocol.timestamps:
+            options |= _windowed_fallback(protocol)
+            torch.manual_seed(SEED)
+            return _window_by_window(model, torch_model, inputs, options, protocol.temperatures)
+        features = inputs["input_features"]
+        return _with_fallback(model, torch_model, features, options, protocol.temperatures)
+
+
+def _texts(model: "Model", tokens: "Tensor") -> tuple[str, ...]:
+    found = model.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return tuple(text.strip() for text in found)
+
+
+def _window_by_window(
+    model: "Model",
+    torch_model: "nn.Module",
+    inputs: dict,
+    options: dict,
+    temperatures: tuple[float, ...],
+) -> Transcripts:
+    """One call of generate(), which itself goes through windows and, if told so, temperatures."""
+    made = generate(torch_model, inputs, options)
+    texts = _texts(model, made.tokens)
+    return Transcripts(
+        texts=texts,
+        temperatures=(temperatures[made.attempts - 1],) * len(texts),
+        wall_s=made.times.wall_s,
+        encoder_s=made.times.encoder_s,
+        first_token_s=made.first_token_s,
+        tokens=made.chosen,
+    )
+
+
+def _windowed_fallback(protocol: Protocol) -> dict:
+    """Transformers' own fallback, which works on windows whose bounds only it knows."""
+    return {
+        "temperature": protocol.temperatures,
+        "logprob_threshold": LOGPROB_THRESHOLD,
+        "no_speech_threshold": NO_SPEECH_THRESHOLD,
+        "compression_ratio_threshold": TOKEN_COMPRESSION_RATIO_THRESHOLD,
+        "top_k": 0,
+    }
+
+
+def _with_fallback(
+    model: "Model",
+    torch_model: "nn.Module",
+    features: "Tensor",
+    options: dict,
+    temperatures: tuple[float, ...],
+) -> Transcripts:
+    """One window for each row of the batch; rows that fail are decoded again together, hotter.
+
+    A row fails where its text repeats itself or its tokens are improbable. The last attempt stands.
+    Improbable tokens over what is likely no speech are accepted at once, as silence: no text.
+    """
+    import torch
+
+    rows, count = list(range(len(features))), len(features)
+    texts, accepted, no_speech = [""] * count, [0.0] * count, {}
+    attempts, looks = [], []
+    for temperature in temperatures:
+        torch.manual_seed(SEED)
+        made = generate(
+            torch_model,
+            {"input_features": features[rows]},
+            # top_k 0: Whisper samples from all tokens.
+            _options_of(options, rows) | {"temperature": temperature, "top_k": 0},
+            with_logprobs=True,
+        )
+        attempts.append(made)
+        logprobs = dict(zip(rows, made.avg_logprobs, strict=True))
+        unsure = [r for r in rows if logprobs[r] <= LOGPROB_THRESHOLD and r not in no_speech]
+        if unsure:
+            with timed(torch_model) as times:
+                found = _no_speech(torch_model, features[unsure])
+            looks.append(times)
+            no_speech |= zip(unsure, found, strict=True)
+        failed = []
+        for row, text in zip(rows, _texts(model, made.tokens), strict=True):
+            improbable = logprobs[row] <= LOGPROB_THRESHOLD
+            silent = improbable and no_speech[row] > NO_SPEECH_THRESHOLD
+            texts[row], accepted[row] = "" if silent else text, temperature
+            looped = compression_ratio(text) > COMPRESSION_RATIO_THRESHOLD
+            if not silent and (looped or logprobs[row] < LOGPROB_THRESHOLD):
+                failed.append(row)
+        rows = failed
+        if not rows:
+            break
+    spent = [*(made.times for made in attempts), *looks]
+    return Transcripts(
+        texts=tuple(texts),
+        temperatures=tuple(accepted),
+        wall_s=sum(times.wall_s for times in spent),
+        encoder_s=sum(times.encoder_s for times in spent),
+        first_token_s=attempts[0].first_token_s,
+        tokens=sum(made.chosen for made in attempts),
+    )
+
+
+def _options_of(options: dict, rows: Sequence[int]) -> dict:
+    """The options of some rows of a batch; only languages are given row by row."""
+    languages = options.get("language")
+    return options | {"language": [languages[r] for r in rows]} if languages else options
+
+
+def _no_speech(torch_model: "nn.Module", features: "Tensor") -> list[float]:
+    """Whisper's probability, for each window, that nobody speaks in it.
+
+    It is that of the token before <|notimestamps|> (<|nospeech|>, or <|nocaptions|> in older
+    vocabularies) at the place of the start token, of all tokens: nothing is suppressed there.
+    """
+    tables = torch_model.generation_config
+    start = features.new_full((len(features), 1), tables.decoder_start_token_id).long()
+    logits = torch_model(input_features=features, decoder_input_ids=start).logits[:, 0].float()
+    return logits.softmax(-1)[:, tables.no_timestamps_token_id - 1].tolist()
 
 
 def warm_up(model: "Model", torch_model: "nn.Module", audio: Sequence[np.ndarray]) -> None:

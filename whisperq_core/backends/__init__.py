@@ -69,6 +69,15 @@ def library_version(recipe: Recipe) -> str:
         ) from None
 
 
+def versions(recipe: Recipe) -> dict[str, str]:
+    """Versions of the libraries that decide what the recipe computes.
+
+    Without a build's label: 2.13.0+cpu and 2.13.0+cu130 compute the same on a CPU.
+    """
+    packages = {"torch", "transformers", BACKENDS[recipe.backend][1]}
+    return {package: version(package).partition("+")[0] for package in sorted(packages)}
+
+
 def reason_against(recipe: Recipe, device: str) -> str | None:
     """Why the recipe cannot run on the device, in a sentence; None where it can.
 

@@ -2,7 +2,7 @@
 
 
 def quantize(model, recipe, calibrate):
-    """Replaces every Linear by QLinear; static recipes calibrate activations, then freeze.
+    """Replaces the Linears of the recipe by QLinear; static ones are calibrated, then frozen.
 
     generate() cannot copy the quantized tensor that a static layer puts out, so proj_out, whose
     output generate() reads, has quantized weights but not activations.
@@ -10,12 +10,14 @@ def quantize(model, recipe, calibrate):
     from optimum import quanto
 
     weights = getattr(quanto, f"q{recipe.weights}")
+    tied = recipe.modules != "all-linear"
     if recipe.scheme != "static":
-        quanto.quantize(model, weights=weights)
+        quanto.quantize(model, weights=weights, exclude=["proj_out"] if tied else None)
     else:
         activations = getattr(quanto, f"q{recipe.activations}")
         quanto.quantize(model, weights=weights, activations=activations, exclude=["proj_out"])
-        quanto.quantize(model, weights=weights, include=["proj_out"])
+        if not tied:
+            quanto.quantize(model, weights=weights, include=["proj_out"])
         with quanto.Calibration():
             calibrate(model)
     quanto.freeze(model)

@@ -6,7 +6,10 @@ what the study measured, and it is used in this file only.
 
 
 def quantize(model, recipe, calibrate):
-    """Replaces every Linear by nn.quantized.dynamic.Linear, weights per tensor or per channel."""
+    """Replaces the Linears of the recipe by nn.quantized.dynamic.Linear.
+
+    Weights are scaled per tensor or per channel.
+    """
     import torch
     from torch.ao.quantization import (
         default_dynamic_qconfig,
@@ -17,7 +20,10 @@ def quantize(model, recipe, calibrate):
     qconfig = (
         default_dynamic_qconfig if recipe.granularity == "tensor" else per_channel_dynamic_qconfig
     )
-    return quantize_dynamic(model, {torch.nn.Linear: qconfig}, dtype=torch.qint8, inplace=True)
+    chosen = {torch.nn.Linear: qconfig}
+    if recipe.modules != "all-linear":
+        chosen["proj_out"] = None
+    return quantize_dynamic(model, chosen, dtype=torch.qint8, inplace=True)
 
 
 def weight_of(layer):
