@@ -109,6 +109,15 @@ TABLE_4 = (
     Priority("Best size reduction", *_HQQ3, ("WER", "RTF"), "weights_bytes"),
 )
 
+
+def row_of(model: str, recipe: str, device: str | None = None) -> Published | None:
+    """The study's row of that model and recipe, on that device where one is asked for."""
+    for row in (*TABLE_2, *TABLE_3):
+        if (row.model, row.recipe) == (model, recipe) and device in (None, row.device):
+            return row
+    return None
+
+
 # The sets that stand for a column of the study, best first: a whole split, or an excerpt of it.
 SETS = {
     "clean": ("test-clean", "librispeech-test-clean", "test-clean-excerpt"),
@@ -118,6 +127,8 @@ SETS = {
 STAND_INS = {"small": ("small", "base"), "base": ("base",), "tiny": ("tiny", "tiny.en")}
 
 STUDY, HERE = "study", "here"
+# Beyond this many times fp32's WER a recipe has broken the model, and is no choice for anything.
+USABLE = 2.0
 
 
 def stand_in(model: str, frame: pd.DataFrame) -> str | None:
@@ -130,7 +141,11 @@ def measured(model: str, recipe: str, split: str, frame: pd.DataFrame) -> pd.Ser
 
     Rows whose speed was measured beside fp32 come before those without.
     """
-    mine = frame[(frame["model"] == model) & (frame["recipe"] == recipe)]
+    ours = frame[frame["model"] == model]
+    mine = ours[ours["recipe"] == recipe]
+    if mine.empty:
+        # Other protocols than the study's calibrate on held-out speech, in a recipe of that name.
+        mine = ours[ours["recipe"] == recipe.removesuffix("-eval10")]
     for name in SETS[split]:
         found = mine[mine["set"] == name]
         if len(found):
@@ -146,7 +161,8 @@ def side_by_side(published: Iterable[Published], frame: pd.DataFrame) -> pd.Data
     """The study's rows, each followed by what was measured here for the same recipe.
 
     Columns: label, recipe, source (STUDY or HERE), model, what (sets and device), wer_clean_pct,
-    wer_other_pct, gap_points, cer_clean_pct, cer_other_pct, rtf, rtf_ratio, size_reduction_pct.
+    wer_other_pct, gap_points, cer_clean_pct, cer_other_pct, rtf, rtf_ratio, size_reduction_pct, and
+    for measured ones the records' keys: clean_key, other_key, speed_key.
     A recipe that was not measured gets a row without numbers that says so.
     """
     lines = []
@@ -186,11 +202,12 @@ def _here_line(row: Published, frame: pd.DataFrame) -> dict:
         return line | {"what": "not measured here"}
     for split, run in known.items():
         line |= {f"wer_{split}_pct": run["wer_pct"], f"cer_{split}_pct": run["cer_pct"]}
+        line[f"{split}_key"] = run["key"]
     if len(known) == 2:
         line["gap_points"] = line["wer_other_pct"] - line["wer_clean_pct"]
     timed = next((r for r in known.values() if pd.notna(r["speed_key"])), None)
     if timed is not None:
-        line |= {"rtf": timed["rtf"], "rtf_ratio": timed["rtf_ratio"]}
+        line |= {name: timed[name] for name in ("rtf", "rtf_ratio", "speed_key")}
     any_run = next(iter(known.values()))
     if row.size_reduction_pct is not None:
         line["size_reduction_pct"] = any_run["size_reduction_pct"]
@@ -208,11 +225,14 @@ def _extent(known: dict[str, pd.Series]) -> str:
 def first_here(priority: Priority, frame: pd.DataFrame, model: str = "base") -> pd.Series | None:
     """The row of that model that is first in the priority's column, on the best set for test-other.
 
-    None where the column was not measured. Rows of fp32 do not count.
+    Only recipes that still transcribe: a WER of at most USABLE times fp32's, where fp32 was
+    measured. None where the column was not measured. Unquantized rows do not count.
     """
-    mine = frame[(frame["model"] == model) & (frame["backend"] != "none")]
     for name in SETS["other"]:
-        known = mine[mine["set"] == name].dropna(subset=[priority.column])
+        mine = frame[(frame["model"] == model) & (frame["set"] == name)]
+        baseline = mine.loc[mine["recipe"] == "fp32", "wer_pct"].max()
+        usable = mine["wer_pct"] <= USABLE * baseline if pd.notna(baseline) else True
+        known = mine[(mine["backend"] != "none") & usable].dropna(subset=[priority.column])
         if len(known):
             return known.sort_values([priority.column, "wer_pct", "recipe"]).iloc[0]
     return None

@@ -1,0 +1,167 @@
+"""The study's claims with their verdicts and evidence: a part of the Study page."""
+
+import pandas as pd
+import streamlit as st
+
+from whisperq_core import comparisons, evidence, markup, scores
+from whisperq_core.claims import CLAIMS, Finding, Judgement, judge
+from whisperq_core.evidence import NOT_MEASURABLE, NOT_REPRODUCED, REPRODUCED, UNDECIDED, Part
+from whisperq_core.protocols import STUDY
+from whisperq_core.records import AccuracyRun, UtteranceResult
+from whisperq_core.store import Store
+
+LOOKS = {
+    REPRODUCED: ("green", ":material/check:"),
+    NOT_REPRODUCED: ("red", ":material/close:"),
+    UNDECIDED: ("orange", ":material/help:"),
+    NOT_MEASURABLE: ("gray", ":material/block:"),
+}
+WORST = 4
+
+
+def badge(verdict: str) -> str:
+    colour, icon = LOOKS[verdict]
+    return f":{colour}-badge[{icon} {verdict}]"
+
+
+def claims(store: Store) -> None:
+    """Every claim, its verdict, and the evidence it opens."""
+    st.header("What our measurements say of its claims", anchor="claims")
+    judgements = judge(store.runs())
+    counts = {verdict: sum(j.verdict == verdict for j in judgements) for verdict in LOOKS}
+    st.markdown(
+        f"{len(CLAIMS)} claims: "
+        + " ".join(f"{badge(verdict)} {count}" for verdict, count in counts.items())
+    )
+    st.caption(
+        "Verdicts are computed from the records, each at 95 %: *reproduced* and *not reproduced*"
+        " are decided by intervals that resample speakers, *undecided* is everything else. About"
+        " one in twenty may be chance. The study measured most claims on whisper-small;"
+        " where that is not measured here, the verdict is that of the smaller models named beside"
+        " it. `python -m whisperq_core claims` prints the same."
+    )
+    wanted = st.segmented_control(
+        "Verdict", list(LOOKS), key="verdict", bind="query-params", label_visibility="collapsed"
+    )
+    for judgement in judgements:
+        if wanted in (None, judgement.verdict):
+            claim(store, judgement)
+
+
+def claim(store: Store, judgement: Judgement) -> None:
+    on = ", ".join(judgement.rests_on) or judgement.why_not
+    label = f"{badge(judgement.verdict)} {judgement.claim.wording} :gray[({on})]"
+    box = st.expander(label, key=f"claim-{judgement.claim.id}", on_change="rerun")
+    if box.open:
+        with box:
+            opened(store, judgement)
+
+
+def opened(store: Store, judgement: Judgement) -> None:
+    st.caption(f"In the study: {judgement.claim.place}.")
+    for protocol in dict.fromkeys(finding.protocol for finding in judgement.findings):
+        findings = [f for f in judgement.under(protocol) if f.verdict != NOT_MEASURABLE]
+        findings += [
+            f
+            for f in judgement.under(protocol)
+            if f.verdict == NOT_MEASURABLE and any(p.effect is not None for p in f.parts)
+        ]
+        if findings:
+            heading = (
+                "Protocol: as in the study" if protocol == STUDY.name else f"Protocol: {protocol}"
+            )
+            verdicts = ", ".join(f"{f.measured_on} {badge(f.verdict)}" for f in findings)
+            st.markdown(f"**{heading}** · {verdicts}")
+            st.table(parts_table(findings), border="horizontal", hide_index=True)
+    if judgement.commands:
+        needs = f" ({judgement.why_not})" if judgement.why_not else ""
+        st.markdown(f"**Not measured here yet**{needs}. The verdict follows when this is run:")
+        st.code("\n".join(judgement.commands), language="bash", wrap_lines=True)
+    compared = [
+        part
+        for finding in judgement.findings
+        for part in finding.parts
+        if part.unit == evidence.POINTS and len(part.keys) == 2
+    ]
+    if compared:
+        utterances(store, judgement.claim.id, compared)
+
+
+def parts_table(findings: list[Finding]) -> pd.DataFrame:
+    lines = [
+        {
+            "Question": markup.plain_markdown(part.question),
+            "Model": part.model,
+            "Measured": part.shown,
+            "Published": "–" if part.published is None else f"{part.published:+.2f}".lstrip("+"),
+            "Verdict": badge(part.verdict),
+            "On": markup.plain_markdown(sample(part)),
+            "Records": " ".join(key[:6] for key in part.keys[:4]),
+        }
+        for finding in findings
+        for part in finding.parts
+    ]
+    return pd.DataFrame(lines)
+
+
+def sample(part: Part) -> str:
+    if part.minutes_needed is None:
+        return part.sample
+    return f"{part.sample}; about {part.minutes_needed:.0f} min of speech would decide"
+
+
+def utterances(store: Store, claim_id: str, parts: list[Part]) -> None:
+    """The utterances that drive one of the comparisons."""
+    names = {f"{p.model}: {p.question} ({p.sample.split(',')[0]}, {p.protocol})": p for p in parts}
+    chosen = st.selectbox(
+        "Down to the utterances",
+        list(names),
+        index=None,
+        key=f"part-{claim_id}",
+        placeholder="Choose a comparison",
+    )
+    if chosen is None:
+        return
+    runs = [store.get(key) for key in names[chosen].keys]
+    if not all(isinstance(run, AccuracyRun) for run in runs):
+        st.warning("One of its records is no longer there.")
+        return
+    links(runs)
+    differing = comparisons.differing(*runs)
+    st.markdown(
+        f"**{len(differing)} of {len(runs[0].utterances)} utterances have another number of"
+        f" errors**; the {min(WORST, len(differing))} that differ most:"
+    )
+    st.html(markup.legend_html())
+    for first, second in differing[:WORST]:
+        with st.container(border=True):
+            st.markdown(f"**{markup.plain_markdown(first.id)}** · {first.duration_s:.1f} s")
+            for run, utterance in zip(runs, (first, second), strict=True):
+                heard(run, utterance)
+
+
+def links(runs: list[AccuracyRun]) -> None:
+    with st.container(horizontal=True):
+        for run in runs:
+            query = {"model": run.model, "set": run.eval_set, "run": run.key}
+            if run.spec.protocol.name != STUDY.name:
+                query["protocol"] = run.spec.protocol.name
+            st.page_link(
+                "pages/tradeoffs.py",
+                label=f"All utterances of {run.spec.recipe.name}",
+                icon=":material/list:",
+                query_params=query,
+            )
+
+
+def heard(run: AccuracyRun, utterance: UtteranceResult) -> None:
+    words = utterance.score.words
+    loop = " :orange-badge[loop]" if utterance.score.looped else ""
+    st.markdown(
+        f"{run.spec.recipe.name}: {words.errors} errors in {words.reference_length} words{loop}"
+    )
+    st.html(
+        markup.aligned_html(
+            scores.align(utterance.reference, utterance.hypothesis, utterance.language)
+        )
+    )

@@ -1,0 +1,105 @@
+"""The study's Figure 1, redrawn with what was measured here and how sure it is."""
+
+from collections.abc import Iterable
+
+import plotly.graph_objects as go
+
+from whisperq_core import paper
+from whisperq_core.measures import Increase
+
+_COLOURS = {"base": "#0072B2", "tiny.en": "#E69F00", "tiny": "#E69F00", "small": "#009E73"}
+_SYMBOLS = {"base": "circle", "tiny.en": "square", "tiny": "square", "small": "triangle-up"}
+_ROW_PX = 34
+# A rise beyond this is drawn at the edge, with its value: loops would squash the others.
+_EDGE_POINTS = 40.0
+
+
+def increase_figure(bars: Iterable[Increase]) -> go.Figure:
+    """WER on test-other minus test-clean, a line for each recipe: published beside measured.
+
+    Published values are hollow diamonds without an interval; measured ones are filled, with their
+    95% intervals, a colour and symbol for each model. Values beyond the edge become arrows.
+    """
+    bars = list(bars)
+    published = [row for row in (*paper.TABLE_2, *paper.TABLE_3)]
+    order = _order(bars, published)
+    figure = go.Figure()
+    for model in ("small", "base", "tiny"):
+        rows = {row.recipe: row for row in published if row.model == model}
+        figure.add_scatter(
+            x=[row.robustness_gap for row in rows.values()],
+            y=list(rows),
+            mode="markers",
+            name=f"{model}, published",
+            marker={
+                "symbol": "diamond-open",
+                "size": 11,
+                "color": _COLOURS[model],
+                "line": {"width": 2},
+            },
+            hovertemplate="%{y}, " + model + ", published: %{x:.2f} points<extra></extra>",
+        )
+    for model in dict.fromkeys(bar.model for bar in bars):
+        _draw(figure, model, [bar for bar in bars if bar.model == model])
+    figure.update_layout(
+        height=120 + _ROW_PX * len(order),
+        xaxis={
+            "title": {"text": "WER on test-other − WER on test-clean (points)"},
+            "range": [-5, _EDGE_POINTS * 1.06],
+            "zeroline": True,
+        },
+        yaxis={"categoryorder": "array", "categoryarray": order[::-1], "automargin": True},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        dragmode=False,
+    )
+    return figure
+
+
+def _order(bars: list[Increase], published: list[paper.Published]) -> list[str]:
+    """fp32 first, then by what was measured of the first model, then what is published only."""
+    measured = [bar.recipe for bar in bars]
+    return list(dict.fromkeys(["fp32", *measured, *(row.recipe for row in published)]))
+
+
+def _draw(figure: go.Figure, model: str, bars: list[Increase]) -> None:
+    off = [bar.found.value > _EDGE_POINTS for bar in bars]
+    at = [min(bar.found.value, _EDGE_POINTS) for bar in bars]
+    colour = _COLOURS.get(model, "#56B4E9")
+    figure.add_scatter(
+        x=at,
+        y=[bar.recipe for bar in bars],
+        mode="markers+text",
+        name=f"{model}, measured here",
+        text=[f"{b.found.value:.0f}" if o else "" for b, o in zip(bars, off, strict=True)],
+        textposition="middle left",
+        marker={
+            "symbol": ["arrow-right" if o else _SYMBOLS.get(model, "pentagon") for o in off],
+            "size": [14 if o else 10 for o in off],
+            "color": colour,
+        },
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [
+                0 if o else b.found.high - b.found.value for b, o in zip(bars, off, strict=True)
+            ],
+            "arrayminus": [
+                0 if o else b.found.value - b.found.low for b, o in zip(bars, off, strict=True)
+            ],
+            "color": colour,
+            "thickness": 1.5,
+            "width": 4,
+        },
+        customdata=[
+            (bar.found.value, bar.found.low, bar.found.high, bar.keys[0][:6], bar.keys[1][:6])
+            for bar in bars
+        ],
+        hovertemplate=(
+            "%{y}, " + model + ": %{customdata[0]:.2f} points"
+            " (%{customdata[1]:.2f} to %{customdata[2]:.2f})<br>"
+            "records %{customdata[3]} and %{customdata[4]}<extra></extra>"
+        ),
+    )
