@@ -9,8 +9,10 @@ page = st.navigation(
         st.Page(
             "pages/tradeoffs.py", title="Trade-offs", icon=":material/scatter_plot:", default=True
         ),
+        st.Page("pages/advisor.py", title="Advisor", icon=":material/assistant:"),
         st.Page("pages/run_evaluations.py", title="Run evaluations", icon=":material/play_circle:"),
         st.Page("pages/recordings.py", title="Compare recordings", icon=":material/graphic_eq:"),
+        st.Page("pages/report.py", title="Report", icon=":material/description:"),
         st.Page("pages/study.py", title="Study", icon=":material/menu_book:"),
     ]
 )

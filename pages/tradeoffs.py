@@ -5,16 +5,24 @@ import streamlit as st
 
 from pages._entry import through_app
 from pages._utterances import details, shipped_sets
-from whisperq_core import charts, markup, table
+from whisperq_core import charts, markup, protocols, recipes, standing, table
+from whisperq_core.records import AccuracyRun
+from whisperq_core.significance import MARGIN
 from whisperq_core.store import Store
 
 TABLE_COLUMNS = (
-    *("front", "model", "recipe", "wer_pct", "cer_pct", "rtf", "rtf_ratio", "weights_bytes"),
-    *("size_reduction_pct", "peak_memory_bytes", "quantize_s", "loops", "substitutions"),
+    *("model", "recipe", "wer_pct", "wer_low_pct", "wer_high_pct", "verdict", "front"),
+    *("difference_points", "difference_low", "difference_high", "lower_wer_pct"),
+    *("minutes_needed", "rtf", "rtf_ratio", "weights_bytes", "cer_pct", "cer_low_pct"),
+    *("cer_high_pct", "size_reduction_pct", "peak_memory_bytes", "quantize_s", "loops"),
+    "substitutions",
     *("deletions", "insertions", "reference_words", *table.AXES, "modules", "set", "utterances"),
-    *("device", "threads", "protocol", "rtf_low", "rtf_high", "rtf_source", "kernels", "cpu"),
-    *("created_at", "key"),
+    *("device", "threads", "protocol", "rtf_low", "rtf_high", "rtf_ratio_low", "rtf_ratio_high"),
+    *("rtf_source", "encoder_share", "first_token_s", "tokens_per_s", "fallbacks", "kernels"),
+    *("cpu", "resampled", "created_at", "key"),
 )
+# How the columns of `standing` are shown that do not have two decimals.
+DECIMALS = {"lower_wer_pct": "%.0f", "minutes_needed": "%.0f", "difference_points": "%+.2f"}
 
 
 @st.cache_resource
@@ -26,30 +34,74 @@ def title_of(name: str) -> str:
     return shipped_sets()[name].title if name in shipped_sets() else name
 
 
-def choose(results: pd.DataFrame) -> pd.DataFrame:
-    """The sidebar: which results to look at."""
+def follow_link(results: pd.DataFrame) -> None:
+    """A link names a set and a result by name and key, where the widgets' own URLs have labels."""
+    for parameter, column in (("set", "set"), ("run", "key")):
+        wanted = st.query_params.get(parameter)
+        if wanted in set(results[column]):
+            st.session_state[parameter] = wanted
+
+
+def choose(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The sidebar: which results to look at, and these together with recipes of other designs."""
     with st.sidebar:
         models = sorted(results["model"].unique())
         default = "base" if "base" in models else models[0]
         chosen = st.multiselect(
             "Model", models, [default], key="model", bind="query-params", placeholder="any"
         )
-        found = results[results["model"].isin(chosen)] if chosen else results
+        alike = results[results["model"].isin(chosen)] if chosen else results
         sets = sorted(results["set"].unique())
-        default = "test-other-excerpt" if "test-other-excerpt" in sets else sets[0]
-        name = st.selectbox(
-            "Evaluation set",
-            sets,
-            sets.index(default),
-            format_func=title_of,
-            key="set",
-            bind="query-params",
-        )
-        found = found[found["set"] == name]
-        found = filtered(found, results, {"device": "Device"}, always=True)
-        found = filtered(found, results, {"threads": "Threads", "protocol": "Protocol"})
+        name = one_of("Evaluation set", sets, "test-other-excerpt", "set", format_func=title_of)
+        alike = alike[alike["set"] == name]
+        known = sorted(results["protocol"].unique())
+        if len(known) > 1:
+            protocol = one_of("Protocol", known, protocols.STUDY.name, "protocol")
+            alike = alike[alike["protocol"] == protocol]
+        alike = filtered(alike, results, {"device": "Device"}, always=True)
+        alike = filtered(alike, results, {"threads": "Threads"})
         with st.expander("Design of the quantization"):
-            return filtered(found, results, table.AXES, always=True)
+            return filtered(alike, results, table.AXES, always=True), alike
+
+
+def one_of(label: str, options: list[str], default: str, key: str, **how) -> str:
+    """A selectbox with the default first; a link may have chosen another."""
+    options = sorted(options, key=lambda option: option != default)
+    return st.selectbox(label, options, key=key, bind="query-params", **how)
+
+
+def compared_with(alike: pd.DataFrame) -> tuple[str, float]:
+    """The sidebar: the baseline of every difference, and what still counts as no worse."""
+    order = list(recipes.CATALOGUE)
+    names = sorted(alike["recipe"].unique(), key=lambda n: (n not in order, n != "fp32", n))
+    with st.sidebar:
+        baseline = one_of(
+            "Compare with",
+            names,
+            "fp32",
+            "baseline",
+            help="The baseline of every difference in WER and of every verdict.",
+        )
+        margin = st.number_input(
+            "Margin (points of WER)",
+            *(0.1, 20.0, MARGIN, 0.1),
+            format="%.1f",
+            key="margin",
+            bind="query-params",
+            help="A recipe that is decided to lose less than this counts as no worse.",
+        )
+    return baseline, margin
+
+
+@st.cache_data(max_entries=20, show_spinner=False)
+def judged(found: pd.DataFrame, alike: pd.DataFrame, _runs: list, baseline: str, margin: float):
+    keys = set(alike["key"])
+    return standing.judged(found, [r for r in _runs if r.key in keys], baseline, margin)
+
+
+@st.cache_data(max_entries=20, show_spinner=False)
+def standings(found: pd.DataFrame, _runs: list, x: str, y: str, margin: float):
+    return standing.standings(found, _runs, x, y, margin)
 
 
 def filtered(found, results, columns: dict[str, str], always: bool = False) -> pd.DataFrame:
@@ -70,25 +122,30 @@ def filtered(found, results, columns: dict[str, str], always: bool = False) -> p
     return found
 
 
-def summary(found: pd.DataFrame) -> None:
+def summary(found: pd.DataFrame, runs: list[AccuracyRun]) -> None:
     first = found.iloc[0]
+    keys = set(found["key"])
+    used = {run.spec.protocol for run in runs if run.key in keys}
+    ways = "; ".join(sorted(f"{p.name} ({p.summary})" for p in used))
     facts = [
         f"**{len(found)} {'result' if len(found) == 1 else 'results'}**",
         markup.plain_markdown(
             f"{title_of(first['set'])}: {first['utterances']} utterances,"
             f" {first['audio_s'] / 60:.1f} minutes"
         ),
-    ]
-    facts += [
-        markup.plain_markdown(", ".join(str(v) for v in found[column].dropna().unique()) + unit)
-        for column, unit in (("device", ""), ("threads", " threads"), ("protocol", ""), ("cpu", ""))
+        *(
+            markup.plain_markdown(", ".join(str(v) for v in found[column].unique()) + unit)
+            for column, unit in (("device", ""), ("threads", " threads"))
+        ),
+        markup.plain_markdown(f"Protocol: {ways}"),
+        markup.plain_markdown(", ".join(found["cpu"].dropna().unique())),
     ]
     st.caption(" · ".join(facts))
 
 
-def leaders(found: pd.DataFrame) -> None:
-    """What is first in accuracy, speed and size."""
-    firsts = table.highlights(found)
+def leaders(found: pd.DataFrame, baseline: str, margin: float) -> None:
+    """What is first in accuracy, speed and size as measured, and what of it is decided."""
+    firsts = table.highlights(found, baseline, margin)
     for column, first in zip(st.columns(len(firsts) or 1), firsts, strict=False):
         row = first.row
         parts = [f"WER {row['wer_pct']:.2f} %"]
@@ -96,21 +153,16 @@ def leaders(found: pd.DataFrame) -> None:
             parts.append(f"{row['rtf_ratio']:.2f} × fp32's time")
         parts.append(f"{row['weights_bytes'] / 1e6:.0f} MB")
         name = row["recipe"] if found["model"].nunique() == 1 else f"{row['model']} {row['recipe']}"
+        words = row["in_words"]
         with column.container(border=True, height="stretch", gap=None):
-            st.caption(first.title)
+            st.caption(f"{first.title}, as measured")
             st.markdown(f"### {markup.plain_markdown(name)}")
             st.markdown(" · ".join(parts))
-    baseline = next((f.baseline for f in firsts if f.baseline is not None), None)
-    if baseline is not None and found["model"].nunique() == 1:
-        st.caption(
-            f"fp32 for comparison: WER {baseline['wer_pct']:.2f} %,"
-            f" {baseline['weights_bytes'] / 1e6:.0f} MB. As measured; on an excerpt, a small"
-            " difference in WER may be chance."
-        )
+            st.caption(markup.plain_markdown(f"WER: {words}." if words else ""))
 
 
-def plot(found: pd.DataFrame) -> tuple[str, str]:
-    """The plot below its axes; returns the axes."""
+def plot(found: pd.DataFrame, runs: list[AccuracyRun], margin: float) -> pd.DataFrame:
+    """The plot below its axes; returns the rows with where each stands, the lowest `up` first."""
     metrics = list(table.METRICS)
 
     def named(column: str) -> str:
@@ -127,6 +179,7 @@ def plot(found: pd.DataFrame) -> tuple[str, str]:
         drawn = found[[x, y]].notna().all(axis=1)
         off = (charts.off_chart(found, x) | charts.off_chart(found, y)) & drawn
         show_all = off.any() and st.toggle("Whole range", key="whole_range")
+    found = standings(found, runs, x, y, margin)
     figure = charts.tradeoff_figure(
         found, x, y, size, log_x=log_x, show_all=show_all, chosen=st.session_state.get("run")
     )
@@ -138,19 +191,38 @@ def plot(found: pd.DataFrame) -> tuple[str, str]:
         config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
         alt=f"{named(y)} against {named(x)}; the table below has the same results.",
     )
-    notes = []
+    notes = [explained(found, {x, y}, margin)]
     if off.any() and not show_all:
         notes.append(f"{off.sum()} off the chart, drawn as arrows with their values.")
     if not drawn.all():
         notes.append(
             f"{(~drawn).sum()} not drawn, for want of a measured {named(x)} or {named(y)}."
         )
-    bars = "Bars: lowest to highest RTF of repeated passes. " if "rtf" in (x, y) else ""
-    st.caption(
-        f"{bars}Named: the Pareto front, which no other result beats on both axes. "
-        + " ".join(notes)
+    st.caption(" ".join(notes))
+    return found.sort_values(y, kind="stable")
+
+
+def explained(found: pd.DataFrame, axes: set[str], margin: float) -> str:
+    """What the bars, the line and the hollow points are."""
+    notes = []
+    if axes & {"rtf", "rtf_ratio"}:
+        notes.append("Bars of times: lowest to highest of repeated passes.")
+    if axes & {"wer_pct", "cer_pct"}:
+        over = sorted(found["resampled"].unique())
+        notes.append(f"Bars of error rates: 95 % intervals, bootstrap over {', '.join(over)}.")
+        if any("utterance" in blocks for blocks in over):
+            notes.append(
+                "**Where the speakers are not known, utterances are resampled: too narrow.**"
+            )
+        notes.append(
+            "Recipes err on the same words, so a difference can be decided where bars overlap."
+        )
+    notes.append(
+        "Named, on the dashed line: the Pareto front as measured. Hollow: decidedly dominated, by a"
+        f" recipe no worse on both axes (WER and CER by {margin:g} points, times by 5 %) and better"
+        " on one, corrected for how many were compared with it. All others may be on the front."
     )
-    return x, y
+    return " ".join(notes)
 
 
 def take_point() -> None:
@@ -159,11 +231,15 @@ def take_point() -> None:
         st.session_state["run"] = points[0]["customdata"][0]
 
 
-def show_table(found: pd.DataFrame, x: str, y: str) -> None:
-    found = found.sort_values(y, kind="stable")
+def show_table(found: pd.DataFrame, baseline: str, margin: float) -> None:
     numbers = {
         metric.column: st.column_config.NumberColumn(metric.title, format=f"%.{metric.decimals}f")
         for metric in table.METRICS.values()
+    }
+    sure = {
+        column: st.column_config.NumberColumn(label, format=DECIMALS.get(column, "%.2f"))
+        for column, label in standing.LABELS.items()
+        if pd.api.types.is_float_dtype(found[column])
     }
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader("All results", width="stretch")
@@ -171,15 +247,23 @@ def show_table(found: pd.DataFrame, x: str, y: str) -> None:
             "CSV", table.csv(found), "whisperq-results.csv", "text/csv", icon=":material/download:"
         )
     st.dataframe(
-        table.display(found, x, y),
+        table.display(found),
         hide_index=True,
         column_order=TABLE_COLUMNS,
-        column_config=table.LABELS | numbers,
+        column_config=table.LABELS | standing.LABELS | numbers | sure,
         key="results",
         on_select=take_row,
         selection_mode="single-row",
     )
     st.session_state["table_keys"] = found["key"].tolist()
+    st.caption(
+        markup.plain_markdown(
+            f"Differences, probabilities and verdicts are against {baseline} on the same"
+            " utterances, Holm-corrected over the recipes shown;"
+            f" “no worse” is by {margin:g} points. Minutes: of speech in all, to decide it with a"
+            " chance of 80 %, if more speech were like this."
+        )
+    )
 
 
 def take_row() -> None:
@@ -193,7 +277,8 @@ def main() -> None:
     st.title("Trade-offs")
     st.markdown("Which way of quantizing Whisper should I use, and what will it cost me?")
     store = store_at(Store().root)
-    results = table.rows(store.runs())
+    stored = store.runs()
+    results = table.rows(stored)
     if store.unreadable:
         names = ", ".join(path.name for path in store.unreadable)
         st.warning(f"Left out, for they cannot be read: {markup.plain_markdown(names)}.")
@@ -204,18 +289,22 @@ def main() -> None:
             " quick-look`."
         )
         return
-    found = choose(results)
+    follow_link(results)
+    found, alike = choose(results)
     if found.empty:
         st.info("No result matches these filters. Clear one of them in the sidebar.")
         return
-    leaders(found)
-    summary(found)
-    x, y = plot(found)
+    baseline, margin = compared_with(alike)
+    runs = [run for run in stored if isinstance(run, AccuracyRun)]
+    found = judged(found, alike, runs, baseline, margin)
+    leaders(found, baseline, margin)
+    summary(found, runs)
+    found = plot(found, runs, margin)
     if st.session_state.get("run") in set(found["key"]):
         name = found.set_index("key")["recipe"][st.session_state["run"]]
         st.markdown(f"Chosen: **{markup.plain_markdown(name)}**. [Its utterances](#utterances)")
-    show_table(found, x, y)
-    details(store, found)
+    show_table(found, baseline, margin)
+    details(store, found, runs, baseline, margin)
 
 
 main()

@@ -20,14 +20,16 @@ FLOW = (
     "errors",
     "recipes protocols machine memory text labels paper",
     "audio scores ctranslate2_format significance",
-    "models eval_sets backends markup",
+    "models eval_sets backends markup generation",
     "backends.baseline backends.bnb backends.hqq_groups backends.quanto backends.torch_dynamic"
     " backends.torchao_int8 transcribe",
     "records",
     "store",
     "evaluate table provenance comparisons",
-    "recordings charts claims advisor",
-    "jobs report",
+    "recordings charts evidence options standing sizes",
+    "measures jobs forest sections advisor",
+    "claims study_figures report_body",
+    "report",
     "__main__",
 )
 PLACE = {module: place for place, line in enumerate(FLOW) for module in line.split()}

@@ -94,9 +94,8 @@ def test_a_link_to_a_page_opens_it_with_the_whole_navigation(browser, app):
     expect(opened.get_by_role("heading", name="Study", level=1)).to_be_visible(timeout=LOADED_MS)
     opened.get_by_test_id("stExpandSidebarButton").click()
     links = opened.get_by_test_id("stSidebarNav").get_by_role("link")
-    expect(links).to_have_text(
-        [re.compile(t) for t in ("Trade-offs", "Run evaluations", "Compare recordings", "Study")]
-    )
+    titles = "Trade-offs", "Advisor", "Run evaluations", "Compare recordings", "Report", "Study"
+    expect(links).to_have_text([re.compile(title) for title in titles])
     opened.close()
 
 
@@ -107,6 +106,14 @@ def test_the_dashboard_opens_with_results_and_no_torch_in_it(page, app):
     expect(page.get_by_text("results", exact=False).first).to_be_visible()
     mapped = Path(f"/proc/{app[2]}/maps").read_text()
     assert "libtorch" not in mapped and "pandas" in mapped  # it sees what is loaded
+
+
+def test_the_advisor_leads_to_its_evidence(page):
+    open_page(page, "Advisor")
+    expect(page.get_by_test_id("stAlert").first).to_contain_text("base", timeout=LOADED_MS)
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Evidence").first.click()
+    expect(opened.value.get_by_text("have errors")).to_be_visible(timeout=LOADED_MS)
 
 
 def test_a_small_evaluation_runs_to_its_end(page, app):

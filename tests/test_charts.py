@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_runs import accuracy_run, speed_run, tiny_english
+from spoken_runs import ALIKE, MANY, SOME, run_with
 
-from whisperq_core import charts, table
+from whisperq_core import charts, standing, table
 from whisperq_core.labels import Placer
 
 REFERENCE = "a cat sat down by our door and looked in"
@@ -45,8 +46,9 @@ def test_axes_carry_units(frame):
 
 @pytest.mark.parametrize("column", table.METRICS)
 def test_every_metric_can_be_an_axis_and_a_size(frame, column):
-    assert charts.tradeoff_figure(frame, column, "wer_pct", column).data
-    assert charts.tradeoff_figure(frame, "wer_pct", column, None, log_x=True).data
+    drawn = frame[column].notna().any()
+    assert bool(charts.tradeoff_figure(frame, column, "wer_pct", column).data) == drawn
+    assert bool(charts.tradeoff_figure(frame, "wer_pct", column, None, log_x=True).data) == drawn
 
 
 def test_points_carry_their_keys(frame):
@@ -75,6 +77,51 @@ def test_bars_span_the_passes(frame):
     bars = markers(charts.tradeoff_figure(frame))["PyTorch"].error_x
     assert bars.array[0] == pytest.approx(0.03)
     assert bars.arrayminus[0] == pytest.approx(0.03)
+
+
+@pytest.fixture
+def judged() -> pd.DataFrame:
+    runs = [run_with("fp32", SOME), run_with("torch-int8", MANY), run_with("hqq-int8-g64", ALIKE)]
+    times = [speed_run(run.spec.recipe.name, [1.0, 1.1], [1.0, 1.2]) for run in runs]
+    frame = standing.judged(table.rows([*runs, *times]), runs)
+    return standing.standings(frame, runs, "rtf", "wer_pct")
+
+
+@pytest.mark.parametrize("column", ["wer", "cer"])
+def test_bars_span_the_intervals_of_error_rates(judged, column):
+    rate, low, high = f"{column}_pct", f"{column}_low_pct", f"{column}_high_pct"
+    trace = markers(charts.tradeoff_figure(judged, "rtf", rate))["HQQ"]
+    row = judged.set_index("recipe").loc["hqq-int8-g64"]
+    assert trace.error_y.array[0] == pytest.approx(row[high] - row[rate])
+    assert trace.error_y.arrayminus[0] == pytest.approx(row[rate] - row[low])
+
+
+def test_times_beside_fp32_have_bars_too(judged):
+    bars = markers(charts.tradeoff_figure(judged, "rtf_ratio", "wer_pct"))["HQQ"].error_x
+    assert bars.array[0] + bars.arrayminus[0] == pytest.approx(1.0 - 1.1 / 1.2)
+
+
+def test_hover_says_how_sure_a_point_is(judged):
+    traces = markers(charts.tradeoff_figure(judged))
+    broken, alike = (traces[name].hovertext[0] for name in ("PyTorch", "HQQ"))
+    assert "a higher WER than fp32, decided" in broken
+    assert "undecided against fp32" in alike and "decided (" not in alike
+    assert " to " in broken.split("WER ")[1].split("<br>")[0]
+    assert "Pareto front: dominated by" in broken
+
+
+def test_what_is_decidedly_dominated_is_hollow(judged):
+    traces = markers(charts.tradeoff_figure(judged))
+    assert traces["PyTorch"].marker.color[0].startswith("rgba")
+    assert traces["not quantized"].marker.color[0].startswith("#")
+
+
+def test_the_legend_shows_what_is_solid_and_on_the_chart(judged):
+    runs = [run_with("quanto-int2", MANY), run_with("quanto-int8", ALIKE)]
+    frame = table.rows([*runs, *(speed_run(r.spec.recipe.name, [1.0]) for r in runs)])
+    frame = frame.assign(beaten=frame["recipe"] == "quanto-int2")
+    trace = markers(charts.tradeoff_figure(frame))["Quanto"]
+    assert trace.marker.color[0].startswith("#") and trace.marker.color[1].startswith("rgba")
 
 
 def test_catastrophic_rows_do_not_squash_the_plot(frame):

@@ -25,6 +25,16 @@ def test_run_prints_figures_and_results_lists_them(store, capsys):
     assert "8.974" in capsys.readouterr().out
 
 
+def test_the_corrected_protocol_leaves_out_what_it_refuses(store, capsys):
+    arguments = ["--cache", str(store.root), "run", "--models", "tiny.en", "--plan"]
+    arguments += ["--only", "accuracy", "--recipes", "all", "--protocol"]
+    assert main([*arguments, "study"]) == 0
+    assert "quanto-int8-int8-eval10" in capsys.readouterr().out
+    assert main([*arguments, "corrected"]) == 0
+    printed = capsys.readouterr().out
+    assert "eval10" not in printed and "quanto-int8-int8 · quick-look, corrected" in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from made_runs import accuracy_run, speed_run, tiny_english
+from spoken_runs import MANY, NOISY, SOME, run_with
 from streamlit.testing.v1 import AppTest
 
-from whisperq_core import eval_sets
+from whisperq_core import eval_sets, protocols
+from whisperq_core.claims import CLAIMS
 from whisperq_core.store import Store
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -83,7 +85,7 @@ def test_opens_on_base_and_the_harder_excerpt(filled):
 
 def test_summary_stands_beside_the_numbers(filled):
     text = everything(opened(TRADEOFFS))
-    for fact in ("excerpt", "2 threads", "A CPU", "fixed 30 s window", "cpu"):
+    for fact in ("excerpt", "2 threads", "A CPU", "as in the study", "fixed 30 s window", "cpu"):
         assert fact in text
     assert "1 not drawn" in text
 
@@ -130,6 +132,107 @@ def test_axes_can_be_chosen(filled):
     by_label(app.selectbox, "Across").set_value("weights_bytes")
     by_label(app.selectbox, "Up").set_value("cer_pct")
     assert "not drawn" not in everything(again(app))
+
+
+@pytest.fixture
+def compared(store) -> Store:
+    for run in (
+        run_with("fp32", SOME, weights_bytes=200_000_000),
+        run_with("bnb-nf4", NOISY, weights_bytes=60_000_000),
+        run_with("quanto-int2", MANY, weights_bytes=200_000_000),
+    ):
+        store.put(run)
+    return store
+
+
+def verdicts(app: AppTest) -> dict[str, str]:
+    frame = app.dataframe[0].value
+    return dict(zip(frame["recipe"], frame["verdict"], strict=True))
+
+
+def test_every_result_has_its_interval_and_verdict(compared):
+    app = opened(TRADEOFFS)
+    assert verdicts(app) == {"fp32": "baseline", "bnb-nf4": "undecided", "quanto-int2": "worse"}
+    text = everything(app).replace("\\", "")
+    assert "95 % intervals, bootstrap over 20 speakers" in text
+    assert "Holm-corrected over the recipes shown" in text
+
+
+def test_the_baseline_and_the_margin_can_be_chosen(compared):
+    app = opened(TRADEOFFS)
+    assert by_label(app.selectbox, "Compare with").value == "fp32"
+    by_label(app.selectbox, "Compare with").set_value("quanto-int2")
+    assert verdicts(again(app))["fp32"] == "better"
+    by_label(app.selectbox, "Compare with").set_value("fp32")
+    by_label(app.number_input, "Margin (points of WER)").set_value(20.0)
+    assert verdicts(again(app))["bnb-nf4"] == "no worse"
+
+
+def test_a_filter_of_the_design_leaves_the_baseline(compared):
+    app = opened(TRADEOFFS)
+    by_label(app.multiselect, "Library").set_value(["quanto"])
+    assert verdicts(again(app)) == {"quanto-int2": "worse"}
+
+
+def test_the_cards_say_what_is_undecided(compared):
+    text = everything(opened(TRADEOFFS)).replace("\\", "")
+    assert "WER: undecided against fp32" in text
+    assert "more minutes of speech would decide" in text
+
+
+def test_the_front_is_in_words(compared):
+    app = opened(TRADEOFFS)
+    by_label(app.selectbox, "Across").set_value("weights_bytes")
+    frame = again(app).dataframe[0].value.set_index("recipe")["front"]
+    assert frame["quanto-int2"] == "dominated by fp32"
+    assert not frame["bnb-nf4"].startswith("dominated")
+
+
+def test_a_link_opens_a_result_of_any_set(filled):
+    key = next(r.key for r in filled.runs() if r.eval_set == "test-clean-excerpt")
+    app = AppTest.from_file(TRADEOFFS, default_timeout=20)
+    app.session_state["entered"] = True
+    for name, value in (("model", "base"), ("set", "test-clean-excerpt"), ("run", key)):
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception and not app.warning
+    assert results(app) == ["hqq-int4-g64"]
+    assert by_label(app.selectbox, "Result").value == key
+    by_label(app.selectbox, "Evaluation set").set_value("test-other-excerpt")
+    assert results(again(app)) == ["fp32", "quanto-int4", "torch-int8"]
+
+
+def test_a_chosen_result_is_compared_in_full(compared):
+    app = opened(TRADEOFFS)
+    key = next(r.key for r in compared.runs() if "quanto-int2" in r.slug)
+    by_label(app.selectbox, "Result").set_value(key)
+    text = everything(again(app)).replace("\\", "")
+    assert "A higher WER than fp32, decided" in text
+    assert "MAPSSWE: z = +" in text and "p < 0.001" in text
+    assert "No worse than fp32 in 0 % of utterances" in text
+    assert "0 of 20 transcripts the same" in text
+
+
+def test_loops_are_counted_and_set_aside(store):
+    store.put(accuracy_run("fp32", [("a cat", "a cat"), ("a dog sat", "no " * 60)]))
+    app = opened(TRADEOFFS)
+    by_label(app.selectbox, "Result").set_value(store.runs()[0].key)
+    assert "WER without the 1 that loop 0.00" in everything(again(app)).replace("\\", "")
+
+
+def test_unknown_speakers_are_said(filled):
+    assert "utterances are resampled: too narrow" in everything(opened(TRADEOFFS))
+
+
+def test_protocols_are_shown_one_at_a_time(compared):
+    compared.put(run_with("bf16", SOME, protocol=protocols.CORRECTED))
+    app = opened(TRADEOFFS)
+    assert "bf16" not in results(app)
+    assert "Protocol: as in the study (greedy" in everything(app).replace("\\", "")
+    by_label(app.selectbox, "Protocol").set_value("corrected")
+    app = again(app)
+    assert results(app) == ["bf16"]
+    assert "Protocol: corrected (greedy, temp" in everything(app).replace("\\", "")
 
 
 def test_a_chosen_result_shows_its_utterances(filled):
@@ -183,24 +286,36 @@ def test_download_holds_every_column(filled):
     assert [button.label for button in app.get("download_button")] == ["CSV"]
 
 
+def study_tables(app: AppTest) -> list:
+    """The five tables of Tables 2 to 4; those of opened claims come before them."""
+    return [table.value for table in app.table[-5:]]
+
+
 def test_study_without_results_shows_the_published_tables(store):
     app = opened(STUDY)
     assert [header.value for header in app.header] == [
+        "What our measurements say of its claims",
+        "Its tables and figure",
         "Table 2: whisper-small",
         "Table 3: whisper-base and whisper-tiny",
+        "Figure 1: how much harder is test-other?",
         "Table 4: what to choose",
     ]
-    assert len(app.table) == 5
     assert "--models small" in app.code[0].value
-    assert "11.88" in app.table[0].value.to_string()
-    assert "not measured here" in app.table[0].value.to_string()
+    first = study_tables(app)[0].to_string()
+    assert "11.88" in first
+    assert "not measured here" in first
 
 
-def test_study_shows_measured_rows_as_ours(filled):
+def test_study_shows_measured_rows_as_ours_with_interval_and_record(filled):
     app = opened(STUDY)
-    base = app.table[2].value
+    base = study_tables(app)[2]
     assert base["Source"].tolist()[:2] == ["Study, base", "Here, base"]
     assert base["Measured on"].tolist()[:2] == ["whole sets", "excerpts (2), CPU"]
+    record = next(r for r in filled.runs() if r.spec.recipe.name == "fp32")
+    assert base["Records"][0] == "–"
+    assert record.key[:6] in base["Records"][1].split()
+    assert base["WER other"].tolist()[:2] == ["12.87", "12.50 (0.0 to 25.0)"]
     assert "tiny.en is another model" in everything(app)
     assert "excerpts" in app.info[0].value
 
@@ -208,6 +323,24 @@ def test_study_shows_measured_rows_as_ours(filled):
 def test_study_with_small_measured_needs_no_command(filled):
     filled.put(accuracy_run("fp32", WRONG, model="small", weights_digest="ff" * 32))
     assert not opened(STUDY).code
+
+
+def test_study_counts_verdicts_and_opens_a_claim_down_to_its_utterances(store):
+    ids = [u.id for u in eval_sets.shipped()["test-other-excerpt"].utterances[:2]]
+    store.put(accuracy_run("fp32", [("a cat sat down",) * 2] * 2, ids=ids))
+    store.put(accuracy_run("torch-int8", WRONG, ids=ids))
+    app = opened(STUDY)
+    assert f"{len(CLAIMS)} claims" in everything(app)
+    assert not [b for b in app.selectbox if b.label == "Down to the utterances"]
+    app.session_state["claim-fastest-costs-wer"] = True
+    again(app)
+    question = app.table[0].value["Question"][0].replace("\\", "")
+    assert question == "torch-int8 is worse than fp32 on test-other"
+    choice = by_label(app.selectbox, "Down to the utterances")
+    choice.set_value(choice.options[0])
+    text = everything(again(app))
+    assert "1 of 2 utterances have another number of errors" in text
+    assert ids[0] in text.replace("\\", "")
 
 
 def test_app_opens_on_the_trade_offs(filled):

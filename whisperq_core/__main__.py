@@ -4,11 +4,38 @@ import argparse
 import sys
 import time
 import warnings
+from collections import Counter
+from pathlib import Path
 
-from whisperq_core import backends, eval_sets, models, protocols, recipes, table
-from whisperq_core.errors import WhisperQError
-from whisperq_core.evaluate import default_threads, plan, requests_for, rescore, run
+from whisperq_core import (
+    advisor,
+    backends,
+    claims,
+    eval_sets,
+    evidence,
+    models,
+    protocols,
+    recipes,
+    records,
+    report,
+    sections,
+    table,
+)
+from whisperq_core.errors import StoreError, WhisperQError
+from whisperq_core.evaluate import (
+    default_threads,
+    plan,
+    reason_against,
+    requests_for,
+    rescore,
+    run,
+)
+from whisperq_core.options import SPEECH, Needs
+from whisperq_core.significance import MARGIN
+from whisperq_core.sizes import measure
 from whisperq_core.store import Store
+
+PROTOCOLS = {"study": protocols.STUDY, "corrected": protocols.CORRECTED}
 
 
 def _names(text: str) -> list[str]:
@@ -26,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_names,
         default=["fp32", "torch-int8"],
         metavar="A,B",
-        help="recipe names, or “all” for every recipe this device can run",
+        help="recipe names, or “all” for every recipe this device and protocol can run",
     )
     run_command.add_argument(
         "--sets",
@@ -35,11 +62,51 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help="shipped sets, test-clean or test-other once downloaded, or folders",
     )
+    run_command.add_argument("--protocol", default="study", choices=list(PROTOCOLS))
     run_command.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
     run_command.add_argument("--threads", type=int, default=0, help="default: all cores")
     run_command.add_argument("--only", choices=["accuracy", "speed"], help="one measurement only")
     run_command.add_argument("--plan", action="store_true", help="say what would run, and stop")
     commands.add_parser("results", help="the table of stored results")
+    report_command = commands.add_parser(
+        "report", help="stored results as one file for people who decide"
+    )
+    report_command.add_argument(
+        "--out",
+        type=Path,
+        default=Path("report.html"),
+        metavar="FILE",
+        help="ends in .html (opens without a network, prints to PDF), .csv or .json",
+    )
+    for what in ("models", "sets", "recipes"):
+        report_command.add_argument(
+            f"--{what}", type=_names, default=[], metavar="A,B", help="default: all with results"
+        )
+    report_command.add_argument("--protocol", choices=list(PROTOCOLS), help="default: all")
+    report_command.add_argument("--baseline", default="fp32", help="what all are compared with")
+    report_command.add_argument(
+        "--margin", type=float, default=MARGIN, help="points of WER one may lose and be no worse"
+    )
+    claims_command = commands.add_parser(
+        "claims", help="the study's claims, and what the stored results say of each"
+    )
+    claims_command.add_argument("--verdict", choices=list(evidence.VERDICTS), help="only these")
+    sizes = commands.add_parser("sizes", help="sizes of quantized models, on random weights")
+    sizes.add_argument("--models", type=_names, default=["tiny", "base", "small"], metavar="A,B")
+    sizes.add_argument("--recipes", type=_names, default=["all"], metavar="A,B")
+    sizes.add_argument("--protocol", default="study", choices=list(PROTOCOLS))
+    advise_command = commands.add_parser("advise", help="which recipe meets your needs")
+    advise_command.add_argument("--models", type=_names, default=["base"], metavar="A,B")
+    advise_command.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
+    advise_command.add_argument("--max-mb", type=float, help="largest size")
+    advise_command.add_argument("--max-time", type=float, help="slowest time, over fp32's")
+    advise_command.add_argument("--max-rtf", type=float, help="slowest time, over the audio's")
+    advise_command.add_argument(
+        "--max-rise", type=float, default=MARGIN, help="points of WER it may lose to fp32"
+    )
+    advise_command.add_argument("--protocol", default="study", choices=list(PROTOCOLS))
+    advise_command.add_argument("--speech", default="hard", choices=list(SPEECH))
+    advise_command.add_argument("--priority", default="smallest", choices=["smallest", "fastest"])
     commands.add_parser("rescore", help="score stored transcripts again; runs no model")
     commands.add_parser("recipes", help="the recipes, and where each runs")
     commands.add_parser("models", help="model names, and which are here")
@@ -49,16 +116,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _recipes(names: list[str], device: str, protocol: protocols.Protocol) -> list[recipes.Recipe]:
+    """The recipes of these names; “all” leaves out what the device or the protocol refuses."""
+    if names != ["all"]:
+        return [recipes.recipe(name) for name in names]
+    every = recipes.CATALOGUE.values()
+    return [recipe for recipe in every if reason_against(recipe, protocol, device) is None]
+
+
 def _run(arguments: argparse.Namespace, store: Store) -> int:
-    names = arguments.recipes
-    if names == ["all"]:
-        chosen = [
-            recipe
-            for recipe in recipes.CATALOGUE.values()
-            if backends.reason_against(recipe, arguments.device) is None
-        ]
-    else:
-        chosen = [recipes.recipe(name) for name in names]
+    protocol = PROTOCOLS[arguments.protocol]
+    chosen = _recipes(arguments.recipes, arguments.device, protocol)
     requests = requests_for(
         arguments.models,
         chosen,
@@ -66,7 +134,7 @@ def _run(arguments: argparse.Namespace, store: Store) -> int:
         speed=arguments.only != "accuracy",
         device=arguments.device,
         threads=arguments.threads or default_threads(),
-        protocol=protocols.STUDY,
+        protocol=protocol,
     )
     if arguments.only == "speed":
         requests = [request for request in requests if request.measures == "speed"]
@@ -101,6 +169,7 @@ def _run_one(item, store: Store, head: str) -> bool:
     if result.measures == "accuracy":
         figures = f"WER {result.words.rate:.2f}%, CER {result.characters.rate:.2f}%"
         figures += f", {result.loops} loops" if result.loops else ""
+        figures += f", {result.fallbacks} fallbacks" if result.fallbacks else ""
         figures += f", RTF {result.rtf:.3f}" if result.rtf else ""
     else:
         ratios = sorted(result.ratios())
@@ -115,9 +184,94 @@ def _results(store: Store) -> int:
     if frame.empty:
         print("No results yet. Start with: python -m whisperq_core run")
         return 0
-    columns = ["model", "recipe", "set", "wer_pct", "cer_pct", "loops", "rtf", "rtf_ratio"]
-    columns += ["weights_bytes", "size_reduction_pct"]
+    columns = ["model", "recipe", "set", "protocol", "wer_pct", "cer_pct", "loops", "rtf"]
+    columns += ["rtf_ratio", "weights_bytes", "size_reduction_pct"]
     print(frame[columns].to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    return 0
+
+
+def _report(arguments: argparse.Namespace, store: Store) -> int:
+    protocol = arguments.protocol
+    selected = sections.select(
+        store.runs(),
+        models=arguments.models,
+        sets=arguments.sets,
+        recipes=[] if arguments.recipes == ["all"] else arguments.recipes,
+        protocols=[PROTOCOLS[protocol].name] if protocol else [],
+        baseline=arguments.baseline,
+    )
+    content = report.as_file(
+        selected,
+        arguments.out.suffix.lower(),
+        date=records.now(),
+        baseline=arguments.baseline,
+        margin=arguments.margin,
+    )
+    try:
+        arguments.out.write_bytes(content)
+    except OSError as error:
+        raise StoreError(f"{arguments.out} cannot be written ({error.strerror}).") from error
+    print(f"{arguments.out}: {len(content) / 1e3:.0f} kB")
+    return 0
+
+
+def _claims(store: Store, wanted: str | None) -> int:
+    judgements = claims.judge(store.runs())
+    for judgement in judgements:
+        if wanted in (None, judgement.verdict):
+            _print_claim(judgement)
+    counts = Counter(judgement.verdict for judgement in judgements)
+    summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in evidence.VERDICTS)
+    print(f"{summary} of {len(judgements)} claims")
+    return 0
+
+
+def _print_claim(judgement: claims.Judgement) -> None:
+    on = f" on {', '.join(judgement.rests_on)}" if judgement.rests_on else ""
+    print(f"{judgement.claim.id}: {judgement.verdict.upper()}{on}")
+    print(f"  {judgement.claim.wording} ({judgement.claim.place})")
+    for finding in judgement.findings:
+        for part in finding.parts:
+            if part.effect is not None:
+                where = f"{part.model}, {part.protocol}"
+                print(f"    {where}: {part.question}: {part.shown} → {part.verdict}")
+                print(f"      {part.sample}")
+    if judgement.commands:
+        why = f" ({judgement.why_not})" if judgement.why_not else ""
+        print(f"    not measured here{why}; run:")
+        for command in judgement.commands:
+            print(f"      {command}")
+    print()
+
+
+def _sizes(arguments: argparse.Namespace, store: Store) -> int:
+    protocol = PROTOCOLS[arguments.protocol]
+    chosen = _recipes(arguments.recipes, "cpu", protocol)
+    for model in arguments.models:
+        for recipe in chosen:
+            found = measure(model, recipe, store, protocol)
+            print(
+                f"{model:8s} {recipe.name:26s} {found.weights_bytes / 1e6:8.1f} MB"
+                f"  −{found.size_reduction_pct:.1f}%",
+                flush=True,
+            )
+    return 0
+
+
+def _advise(arguments: argparse.Namespace, store: Store) -> int:
+    size = arguments.max_mb
+    needs = Needs(
+        device=arguments.device,
+        max_weights_bytes=None if size is None else round(size * 1e6),
+        max_rtf_ratio=arguments.max_time,
+        max_rtf=arguments.max_rtf,
+        max_wer_rise_points=arguments.max_rise,
+        speech=arguments.speech,
+        models=tuple(arguments.models),
+        priority=arguments.priority,
+        protocol=PROTOCOLS[arguments.protocol].name,
+    )
+    print(advisor.as_text(advisor.advise(needs, store.runs())))
     return 0
 
 
@@ -140,6 +294,14 @@ def main(argv: list[str] | None = None) -> int:
                 return _run(arguments, store)
             case "results":
                 return _results(store)
+            case "report":
+                return _report(arguments, store)
+            case "claims":
+                return _claims(store, arguments.verdict)
+            case "sizes":
+                return _sizes(arguments, store)
+            case "advise":
+                return _advise(arguments, store)
             case "rescore":
                 print(f"{rescore(store)} results changed")
             case "download":

@@ -24,7 +24,18 @@ _LOOKS = (
 )
 _BACKENDS = ("torch", "hqq", "quanto", "bitsandbytes", "torchao", "ctranslate2", "none")
 _GREY = "rgba(128,128,128,0.75)"
+# Opacity of the inside of what is decidedly dominated.
+_FADED = 0.15
 _HEIGHT_PX = 520
+# Columns with the ends of a metric's bars: extremes of passes, or the 95% interval of a rate.
+_ENDS = {
+    "rtf": ("rtf_low", "rtf_high"),
+    "rtf_ratio": ("rtf_ratio_low", "rtf_ratio_high"),
+    "wer_pct": ("wer_low_pct", "wer_high_pct"),
+    "cer_pct": ("cer_low_pct", "cer_high_pct"),
+}
+# How far bars may widen the range of an axis, in times the spread of its points.
+_BARS_ROOM = 0.6
 # An error rate is off the chart above 100 %, or above this many times the median.
 _OFF_CHART_MEDIANS = 2.5
 
@@ -81,9 +92,12 @@ def _axis(frame: pd.DataFrame, column: str, log: bool, show_all: bool) -> _Axis:
     at = values(frame, column)
     off = np.zeros(len(frame), dtype=bool) if show_all else off_chart(frame, column)
     inside = at[~off]
-    if column == "rtf":
-        inside = np.concatenate([inside, *(values(frame, c) for c in ("rtf_low", "rtf_high"))])
-        inside = inside[~np.isnan(inside)]
+    if ends := _ends(frame, column):
+        bars = np.concatenate([end[~off] for end in ends])
+        if column in ("wer_pct", "cer_pct"):
+            room = _BARS_ROOM * (np.ptp(inside) or np.nanmax(bars, initial=1.0))
+            bars = np.clip(bars, max(0.0, inside.min() - room), inside.max() + room)
+        inside = np.concatenate([inside, bars[~np.isnan(bars)]])
     log = log and bool((inside > 0).all())
     ends = np.log10(inside) if log else inside
     pad = 0.09 * (np.ptp(ends) or abs(ends[0]) or 1.0)
@@ -109,10 +123,11 @@ def tradeoff_figure(
 ) -> go.Figure:
     """Two metrics of every row against each other, with the Pareto front drawn and named.
 
-    frame has the columns of `table.rows`; x, y and size are columns of METRICS, color is any text
-    column. Rows without x or y are left out. Marker areas are proportional to `size`. Error rates
-    off the chart are drawn at its edge as arrows with their value, unless show_all. Each point's
-    customdata is [key]; the row of the key `chosen` gets a ring.
+    frame has the columns of `table.rows`, and those of `standing` where these are known; x, y and
+    size are columns of METRICS, color is any text column. Rows without x or y are left out; rows
+    that are `beaten` are faded. Marker areas are proportional to `size`. Error rates off the chart
+    are drawn at its edge as arrows with their value, unless show_all. Each point's customdata is
+    [key]; the row of the key `chosen` gets a ring.
     """
     has_both = ~np.isnan(values(frame, x)) & ~np.isnan(values(frame, y))
     frame = frame[has_both].reset_index(drop=True)
@@ -126,6 +141,9 @@ def tradeoff_figure(
     groups = frame[color].fillna("–").astype(str)
     for group in sorted(groups.unique(), key=lambda g: (g == "none", g)):
         mine = np.flatnonzero(groups == group)
+        # The legend takes the look of the first.
+        off = (across.off | up.off)[mine]
+        mine = mine[np.lexsort((_beaten(frame)[mine], off))]
         _draw_group(figure, frame, mine, across, up, areas, _look(color, group, groups))
     if chosen is not None:
         _draw_ring(figure, np.flatnonzero(frame["key"] == chosen), across, up, areas)
@@ -182,10 +200,11 @@ def _draw_group(figure, frame, mine, across: _Axis, up: _Axis, areas, look) -> N
     colour, symbol, name = look
     off_up, off_across = up.off[mine], across.off[mine]
     symbols = np.where(off_up, "arrow-up", np.where(off_across, "arrow-right", symbol))
+    beaten = _beaten(frame)[mine]
     spreads = {
-        f"error_{letter}": _spread(frame.iloc[mine], ~(off_up | off_across), colour)
+        f"error_{letter}": _spread(frame.iloc[mine], axis.column, ~(off_up | off_across), colour)
         for letter, axis in (("x", across), ("y", up))
-        if axis.column == "rtf"
+        if _ends(frame, axis.column)
     }
     figure.add_scatter(
         x=across.at[mine],
@@ -193,11 +212,11 @@ def _draw_group(figure, frame, mine, across: _Axis, up: _Axis, areas, look) -> N
         mode="markers",
         name=name,
         marker={
-            "color": colour,
+            "color": np.where(beaten, _translucent(colour, _FADED), colour),
             "symbol": symbols,
             "size": np.where(off_up | off_across, 16.0, areas[mine]),
             "opacity": 0.88,
-            "line": {"width": 1, "color": _GREY},
+            "line": {"width": 1, "color": np.where(beaten, colour, _GREY)},
         },
         customdata=frame["key"].to_numpy()[mine, None].astype(object),
         hovertext=[_hover(frame.iloc[i]) for i in mine],
@@ -208,17 +227,33 @@ def _draw_group(figure, frame, mine, across: _Axis, up: _Axis, areas, look) -> N
     )
 
 
-def _spread(frame: pd.DataFrame, drawn: np.ndarray, colour: str) -> dict:
-    rtf, low, high = (values(frame, c) for c in ("rtf", "rtf_low", "rtf_high"))
+def _ends(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Both ends of a metric's bars; None where the frame has none."""
+    low, high = _ENDS.get(column, (None, None))
+    return (values(frame, low), values(frame, high)) if low in frame else None
+
+
+def _spread(frame: pd.DataFrame, column: str, drawn: np.ndarray, colour: str) -> dict:
+    low, high = _ends(frame, column)
+    at = values(frame, column)
     return {
         "type": "data",
         "symmetric": False,
-        "array": np.nan_to_num(high - rtf) * drawn,
-        "arrayminus": np.nan_to_num(rtf - low) * drawn,
-        "color": colour,
+        "array": np.nan_to_num(high - at) * drawn,
+        "arrayminus": np.nan_to_num(at - low) * drawn,
+        "color": _translucent(colour, 0.4),
         "thickness": 1.2,
-        "width": 3,
+        "width": 0,
     }
+
+
+def _beaten(frame: pd.DataFrame) -> np.ndarray:
+    return frame["beaten"].to_numpy(bool) if "beaten" in frame else np.zeros(len(frame), bool)
+
+
+def _translucent(colour: str, opacity: float) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
 
 
 def _hover(row: pd.Series) -> str:
@@ -227,10 +262,15 @@ def _hover(row: pd.Series) -> str:
         if pd.isna(row[metric.column]):
             continue
         value = metric.show(row[metric.column])
-        if metric.column == "rtf" and pd.notna(row["rtf_low"]):
-            value += f" ({row['rtf_low']:.3f}–{row['rtf_high']:.3f})"
+        ends = [row.get(end) for end in _ENDS.get(metric.column, ())]
+        if ends and pd.notna(ends).all():
+            value += f" ({' to '.join(f'{end:.{metric.decimals}f}' for end in ends)})"
         lines.append(f"{metric.label} {value}")
     lines.append(f"RTF from: {escape(row['rtf_source'])}")
+    if "in_words" in row:
+        lines.append(f"WER: {escape(row['in_words'])}")
+    if "front" in row:
+        lines.append(f"Pareto front: {escape(row['front'])}")
     return "<br>".join(lines)
 
 

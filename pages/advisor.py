@@ -1,0 +1,232 @@
+"""What a user needs, and which recipe is decided to give it."""
+
+from urllib.parse import urlencode
+
+import pandas as pd
+import streamlit as st
+
+from pages._entry import through_app
+from whisperq_core import advisor, markup, options, protocols
+from whisperq_core.records import AccuracyRun
+from whisperq_core.significance import MARGIN
+from whisperq_core.store import Store
+
+SPEECH = {"hard": "Hard, noisy", "clean": "Clean, in quiet"}
+PRIORITIES = {"smallest": "The smallest", "fastest": "The fastest"}
+BADGES = {
+    options.MET: ":green-badge[:material/check: decided]",
+    options.OPEN: ":orange-badge[:material/question_mark: not decided]",
+    options.NOT_MET: ":red-badge[:material/close: not met]",
+}
+ICONS = {
+    options.MET: ":green[:material/check:]",
+    options.NOT_MET: ":red[:material/close:]",
+    options.OPEN: ":orange[:material/question_mark:]",
+    options.NOT_MEASURED: ":orange[:material/pending:]",
+}
+CARDS = 3
+ENDS = ("WER, low", "WER, high")
+
+
+@st.cache_resource
+def store_at(root) -> Store:
+    return Store(root)
+
+
+def ask(models: list[str], known: list[str]) -> options.Needs:
+    """The questions, answered already with what most people want."""
+    with st.container(border=True, horizontal=True, vertical_alignment="bottom"):
+        how = {"bind": "query-params", "width": 165}
+        chosen = st.multiselect(
+            "Model",
+            models,
+            ["base"] if "base" in models else models[:1],
+            key="need_model",
+            placeholder="any",
+            **how,
+        )
+        speech = st.selectbox(
+            "Audio",
+            list(SPEECH),
+            format_func=SPEECH.get,
+            key="need_speech",
+            help="Hard is judged on LibriSpeech test-other, clean on test-clean, or on excerpts of"
+            " them where the whole was not run.",
+            **how,
+        )
+        priority = st.selectbox(
+            "Of what fits, I want",
+            list(PRIORITIES),
+            format_func=PRIORITIES.get,
+            key="need_priority",
+            **how,
+        )
+        rise = st.number_input(
+            "WER may rise by (points)",
+            *(0.1, 20.0, MARGIN, 0.1),
+            format="%.1f",
+            key="need_rise",
+            help="Over fp32 of the same model. Less is harder to decide, and takes more speech.",
+            **how,
+        )
+        size = st.number_input(
+            "Largest size (MB)", 1.0, None, None, 10.0, "%.0f", "need_mb", placeholder="any", **how
+        )
+        time = st.number_input(
+            "Slowest time (× fp32's)",
+            *(0.05, None, 1.0, 0.05),
+            key="need_time",
+            placeholder="any",
+            help="1 is as fast as fp32. Empty the field for no limit.",
+            **how,
+        )
+        rtf = st.number_input(
+            "Slowest RTF",
+            *(0.01, None, None, 0.05),
+            key="need_rtf",
+            placeholder="any",
+            help="Time over the audio's length on the machine that was measured: 0.1 is six seconds"
+            " for a minute.",
+            **how,
+        )
+        device = st.selectbox("Device", ["cpu", "cuda", "mps"], key="need_device", **how)
+        protocol = protocols.STUDY.name
+        if len(known) > 1:
+            protocol = st.selectbox(
+                "Protocol",
+                known,
+                known.index(protocol) if protocol in known else 0,
+                key="need_protocol",
+                help="  \n".join(
+                    f"**{markup.plain_markdown(name)}**: {markup.plain_markdown(found.summary)}"
+                    for name, found in protocols.PROTOCOLS.items()
+                ),
+                **how,
+            )
+    return options.Needs(
+        device=device,
+        max_weights_bytes=None if size is None else round(size * 1e6),
+        max_rtf_ratio=time,
+        max_rtf=rtf,
+        max_wer_rise_points=rise or MARGIN,
+        speech=speech,
+        models=tuple(chosen),
+        priority=priority,
+        protocol=protocol,
+    )
+
+
+def show_answer(advice: advisor.Advice) -> None:
+    if not advice.options:
+        box, icon = st.info, ":material/info:"
+    elif advice.best and advice.best.recipe != "fp32":
+        box, icon = st.success, ":material/check_circle:"
+    else:
+        box, icon = st.warning, ":material/help:"
+    first, _, rest = advice.answer.partition(". ")
+    box(
+        f"**{markup.plain_markdown(first)}.** {markup.plain_markdown(rest)}"
+        if rest
+        else f"**{markup.plain_markdown(first)}**",
+        icon=icon,
+    )
+    st.caption(markup.plain_markdown(" ".join(advice.notes)))
+
+
+def show_card(option: options.Option) -> None:
+    wer = option.wer
+    interval = "" if pd.isna(wer.low) else f" ({wer.low:.2f} to {wer.high:.2f})"
+    with st.container(border=True, height="stretch"):
+        st.markdown(BADGES[option.status])
+        st.subheader(markup.plain_markdown(f"{option.recipe} on {option.model}"), anchor=False)
+        st.markdown(markup.plain_markdown(f"{option.figures}, WER {wer.value:.2f} %{interval}"))
+        lines = (
+            f"{ICONS[c.status]} {markup.plain_markdown(f'{c.need}: {c.reason}')}"
+            for c in option.checks
+        )
+        st.markdown("  \n".join(lines))
+        st.markdown(f"[Evidence, on the Trade-offs page]({evidence(option)})")
+        with st.popover("Use it", icon=":material/code:"):
+            st.code(advisor.snippet(option), language="python", wrap_lines=True)
+
+
+def evidence(option: options.Option) -> str:
+    """The Trade-offs page with that result chosen."""
+    where = {"model": option.model, "set": option.run.eval_set, "run": option.run.key}
+    protocol = option.run.spec.protocol.name
+    if protocol != protocols.STUDY.name:
+        where["protocol"] = protocol
+    return f"./?{urlencode(where)}#utterances"
+
+
+def show_next(found: advisor.Measurement) -> None:
+    st.subheader("What to measure next")
+    st.markdown(markup.plain_markdown(found.why))
+    if found.commands:
+        st.code("\n".join(found.commands), language="bash", wrap_lines=True)
+
+
+def show_table(advice: advisor.Advice) -> None:
+    st.subheader("All that was measured")
+    rows = [
+        {
+            "Status": option.status,
+            "Model": option.model,
+            "Recipe": option.recipe,
+            "Size (MB)": option.row["weights_bytes"] / 1e6,
+            "Time / fp32": option.row["rtf_ratio"],
+            "WER (%)": option.wer.value,
+            "WER, low": option.wer.low,
+            "WER, high": option.wer.high,
+            "Difference to fp32": option.comparison.difference.value if option.comparison else None,
+            "Verdict": option.comparison.verdict if option.comparison else "baseline",
+            "What speaks against it": "; ".join(f"{c.need}: {c.reason}" for c in option.unmet()),
+            "Evidence": evidence(option),
+        }
+        for option in advice.options
+    ]
+    number = st.column_config.NumberColumn
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={
+            "Size (MB)": number(format="%.0f"),
+            **{name: number(format="%.2f") for name in ("Time / fp32", "WER (%)", *ENDS)},
+            "Difference to fp32": number(format="%+.2f"),
+            "Evidence": st.column_config.LinkColumn(display_text="Trade-offs"),
+        },
+    )
+    st.caption(
+        "WER, low and high: its 95 % interval. Verdicts are of WER beside fp32 of the same model on"
+        " the same utterances, Holm-corrected over that model's recipes. A limit on time is met"
+        " where all repeated passes keep it."
+    )
+
+
+def main() -> None:
+    through_app("advisor.py")
+    st.title("Advisor")
+    st.markdown("Say what you need; read which recipe is decided to give it, and what is not.")
+    stored = store_at(Store().root).runs()
+    heard = [run for run in stored if isinstance(run, AccuracyRun)]
+    models = sorted({run.model for run in heard})
+    known = sorted({run.spec.protocol.name for run in heard} & protocols.PROTOCOLS.keys())
+    if not models:
+        st.info("There are no results yet. Open **Run evaluations** and measure a few recipes.")
+        return
+    answer = st.container()
+    advice = advisor.advise(ask(models, known), stored)
+    with answer:
+        show_answer(advice)
+    if advice.options:
+        shown = [o for o in advice.options if o.status != options.NOT_MET] or advice.options
+        for column, option in zip(st.columns(CARDS), shown[:CARDS], strict=False):
+            with column:
+                show_card(option)
+    if advice.next_measurement:
+        show_next(advice.next_measurement)
+    if advice.options:
+        show_table(advice)
+
+
+main()
