@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from pages._entry import utterances_url
 from whisperq_core import comparisons, evidence, markup, scores
 from whisperq_core.claims import CLAIMS, Finding, Judgement, judge
 from whisperq_core.evidence import NOT_MEASURABLE, NOT_REPRODUCED, REPRODUCED, UNDECIDED, Part
@@ -141,17 +142,12 @@ def utterances(store: Store, claim_id: str, parts: list[Part]) -> None:
 
 
 def links(runs: list[AccuracyRun]) -> None:
-    with st.container(horizontal=True):
-        for run in runs:
-            query = {"model": run.model, "set": run.eval_set, "run": run.key}
-            if run.spec.protocol.name != STUDY.name:
-                query["protocol"] = run.spec.protocol.name
-            st.page_link(
-                "pages/tradeoffs.py",
-                label=f"All utterances of {run.spec.recipe.name}",
-                icon=":material/list:",
-                query_params=query,
-            )
+    names = [markup.plain_markdown(run.spec.recipe.name) for run in runs]
+    urls = [utterances_url(run) for run in runs]
+    st.markdown(
+        "All utterances of "
+        + " · ".join(f"[{name}]({url})" for name, url in zip(names, urls, strict=True))
+    )
 
 
 def heard(run: AccuracyRun, utterance: UtteranceResult) -> None:

@@ -1,6 +1,11 @@
-"""The way into a page."""
+"""The ways into a page."""
+
+from urllib.parse import urlencode
 
 import streamlit as st
+
+from whisperq_core.protocols import STUDY
+from whisperq_core.records import AccuracyRun
 
 
 def through_app(page: str) -> None:
@@ -12,3 +17,11 @@ def through_app(page: str) -> None:
     if "entered" not in st.session_state:
         st.session_state["wanted"] = f"pages/{page}", st.query_params.to_dict()
         st.switch_page("app.py")
+
+
+def utterances_url(run: AccuracyRun) -> str:
+    """The Trade-offs page with that result chosen, at its utterances."""
+    where = {"model": run.model, "set": run.eval_set, "run": run.key}
+    if run.spec.protocol.name != STUDY.name:
+        where["protocol"] = run.spec.protocol.name
+    return f"./?{urlencode(where)}#utterances"

@@ -1,11 +1,9 @@
 """What a user needs, and which recipe is decided to give it."""
 
-from urllib.parse import urlencode
-
 import pandas as pd
 import streamlit as st
 
-from pages._entry import through_app
+from pages._entry import through_app, utterances_url
 from whisperq_core import advisor, markup, options, protocols
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import MARGIN
@@ -145,18 +143,9 @@ def show_card(option: options.Option) -> None:
             for c in option.checks
         )
         st.markdown("  \n".join(lines))
-        st.markdown(f"[Evidence, on the Trade-offs page]({evidence(option)})")
+        st.markdown(f"[Evidence, on the Trade-offs page]({utterances_url(option.run)})")
         with st.popover("Use it", icon=":material/code:"):
             st.code(advisor.snippet(option), language="python", wrap_lines=True)
-
-
-def evidence(option: options.Option) -> str:
-    """The Trade-offs page with that result chosen."""
-    where = {"model": option.model, "set": option.run.eval_set, "run": option.run.key}
-    protocol = option.run.spec.protocol.name
-    if protocol != protocols.STUDY.name:
-        where["protocol"] = protocol
-    return f"./?{urlencode(where)}#utterances"
 
 
 def show_next(found: advisor.Measurement) -> None:
@@ -181,7 +170,7 @@ def show_table(advice: advisor.Advice) -> None:
             "Difference to fp32": option.comparison.difference.value if option.comparison else None,
             "Verdict": option.comparison.verdict if option.comparison else "baseline",
             "What speaks against it": "; ".join(f"{c.need}: {c.reason}" for c in option.unmet()),
-            "Evidence": evidence(option),
+            "Evidence": utterances_url(option.run),
         }
         for option in advice.options
     ]

@@ -161,10 +161,10 @@ def table_4(store: Store, results: pd.DataFrame) -> None:
 
 def first(store: Store, row: paper.Priority, best: pd.Series) -> str:
     metric = table.METRICS[row.column]
-    parts = [f"{best['recipe']}: {metric.label} {metric.show(best[row.column])}"]
+    parts = [f"{metric.label} {metric.show(best[row.column])}"] if row.column != "wer_pct" else []
     parts.append(f"WER {spread(comparisons.estimate(store.get(best['key'])))} %")
     parts.append(f"record {best['key'][:6]}")
-    return markup.plain_markdown(", ".join(parts))
+    return markup.plain_markdown(f"{best['recipe']}: {', '.join(parts)}")
 
 
 def figure_1(store: Store, protocol: str) -> None:

@@ -14,7 +14,7 @@ def trace(figure, name: str):
 
 def test_published_gaps_are_drawn_without_intervals():
     small = trace(increase_figure([]), "small, published")
-    drawn = dict(zip(small.y, small.x, strict=True))
+    drawn = dict(zip(small.text, small.x, strict=True))
     assert drawn["quanto-int8"] == paper.row_of("small", "quanto-int8").robustness_gap
     assert small.error_x.array is None
     assert "open" in small.marker.symbol
@@ -33,11 +33,12 @@ def test_what_would_squash_the_others_becomes_an_arrow_with_its_value():
         increase_figure([bar("fp32", 9.0), bar("hqq-int2-g64", 150.0)]), "base, measured here"
     )
     assert list(measured.marker.symbol) == ["circle", "arrow-right"]
-    assert list(measured.text) == ["", "150"]
+    assert [text.strip() for text in measured.text] == ["", "150"]
     assert max(measured.x) < 150
 
 
-def test_each_model_has_its_own_symbol():
+def test_each_model_has_its_own_symbol_and_place_in_the_row():
     figure = increase_figure([bar("fp32", 9.0), bar("fp32", 14.0, "tiny.en")])
-    symbols = {t.name: t.marker.symbol[0] for t in figure.data if "here" in t.name}
-    assert len(set(symbols.values())) == 2
+    measured = [t for t in figure.data if "here" in t.name]
+    assert len({t.marker.symbol[0] for t in measured}) == 2
+    assert len({t.y[0] for t in measured}) == 2

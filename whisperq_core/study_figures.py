@@ -9,7 +9,9 @@ from whisperq_core.measures import Increase
 
 _COLOURS = {"base": "#0072B2", "tiny.en": "#E69F00", "tiny": "#E69F00", "small": "#009E73"}
 _SYMBOLS = {"base": "circle", "tiny.en": "square", "tiny": "square", "small": "triangle-up"}
-_ROW_PX = 34
+_ROW_PX = 38
+# Models lie side by side within a recipe's row: rows down from its middle.
+_OFFSETS = {"small": -0.22, "base": 0.0, "tiny": 0.22, "tiny.en": 0.22}
 # A rise beyond this is drawn at the edge, with its value: loops would squash the others.
 _EDGE_POINTS = 40.0
 
@@ -28,7 +30,8 @@ def increase_figure(bars: Iterable[Increase]) -> go.Figure:
         rows = {row.recipe: row for row in published if row.model == model}
         figure.add_scatter(
             x=[row.robustness_gap for row in rows.values()],
-            y=list(rows),
+            y=_places(order, model, rows),
+            text=list(rows),
             mode="markers",
             name=f"{model}, published",
             marker={
@@ -37,10 +40,10 @@ def increase_figure(bars: Iterable[Increase]) -> go.Figure:
                 "color": _COLOURS[model],
                 "line": {"width": 2},
             },
-            hovertemplate="%{y}, " + model + ", published: %{x:.2f} points<extra></extra>",
+            hovertemplate="%{text}, " + model + ", published: %{x:.2f} points<extra></extra>",
         )
     for model in dict.fromkeys(bar.model for bar in bars):
-        _draw(figure, model, [bar for bar in bars if bar.model == model])
+        _draw(figure, order, model, [bar for bar in bars if bar.model == model])
     figure.update_layout(
         height=120 + _ROW_PX * len(order),
         xaxis={
@@ -48,7 +51,14 @@ def increase_figure(bars: Iterable[Increase]) -> go.Figure:
             "range": [-5, _EDGE_POINTS * 1.06],
             "zeroline": True,
         },
-        yaxis={"categoryorder": "array", "categoryarray": order[::-1], "automargin": True},
+        yaxis={
+            "tickvals": list(range(len(order))),
+            "ticktext": order,
+            "range": [len(order) - 0.4, -0.6],
+            "showgrid": False,
+            "zeroline": False,
+            "automargin": True,
+        },
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)",
@@ -64,21 +74,26 @@ def _order(bars: list[Increase], published: list[paper.Published]) -> list[str]:
     return list(dict.fromkeys(["fp32", *measured, *(row.recipe for row in published)]))
 
 
-def _draw(figure: go.Figure, model: str, bars: list[Increase]) -> None:
+def _places(order: list[str], model: str, recipes: Iterable[str]) -> list[float]:
+    return [order.index(recipe) + _OFFSETS.get(model, 0.0) for recipe in recipes]
+
+
+def _draw(figure: go.Figure, order: list[str], model: str, bars: list[Increase]) -> None:
     off = [bar.found.value > _EDGE_POINTS for bar in bars]
     at = [min(bar.found.value, _EDGE_POINTS) for bar in bars]
     colour = _COLOURS.get(model, "#56B4E9")
     figure.add_scatter(
         x=at,
-        y=[bar.recipe for bar in bars],
+        y=_places(order, model, (bar.recipe for bar in bars)),
         mode="markers+text",
         name=f"{model}, measured here",
-        text=[f"{b.found.value:.0f}" if o else "" for b, o in zip(bars, off, strict=True)],
+        text=[f"{b.found.value:.0f}  " if o else "" for b, o in zip(bars, off, strict=True)],
         textposition="middle left",
         marker={
             "symbol": ["arrow-right" if o else _SYMBOLS.get(model, "pentagon") for o in off],
             "size": [14 if o else 10 for o in off],
             "color": colour,
+            "opacity": 1,
         },
         error_x={
             "type": "data",
@@ -94,11 +109,11 @@ def _draw(figure: go.Figure, model: str, bars: list[Increase]) -> None:
             "width": 4,
         },
         customdata=[
-            (bar.found.value, bar.found.low, bar.found.high, bar.keys[0][:6], bar.keys[1][:6])
+            (bar.found.value, bar.found.low, bar.found.high, *(k[:6] for k in bar.keys), bar.recipe)
             for bar in bars
         ],
         hovertemplate=(
-            "%{y}, " + model + ": %{customdata[0]:.2f} points"
+            "%{customdata[5]}, " + model + ": %{customdata[0]:.2f} points"
             " (%{customdata[1]:.2f} to %{customdata[2]:.2f})<br>"
             "records %{customdata[3]} and %{customdata[4]}<extra></extra>"
         ),
