@@ -88,7 +88,8 @@ def gap_of(store: Store, line: pd.Series) -> str:
 
 
 def spread(found) -> str:
-    return f"{found.value:.2f} ({found.low:.1f} to {found.high:.1f})".replace("-", "−")
+    text = f"{found.value:.2f} ({found.low:.1f}\u00a0to\u00a0{found.high:.1f})"
+    return text.replace("-", "−")
 
 
 def records_of(line: pd.Series) -> str:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,6 +208,17 @@ def test_the_key_of_a_shipped_result_is_what_a_request_resolves_to():
     keys = {r.key for r in found if r.measures == "accuracy"}
     request = Request("base", recipe("bnb-nf4"), "test-clean-excerpt", threads=2)
     assert resolve(request).key in keys
+
+
+def test_a_folder_s_record_bears_its_name_not_its_path(tmp_path, store):
+    spoken = eval_sets.shipped()["jfk"].utterances[0]
+    folder = tmp_path / "my-recordings"
+    folder.mkdir()
+    shutil.copy(spoken.audio, folder)
+    (folder / f"{spoken.audio.stem}.txt").write_text(spoken.reference)
+    found = run(Request("tiny.en", recipe("fp32"), str(folder), threads=2), store)
+    assert found.eval_set == "my-recordings"
+    assert str(tmp_path) not in found.model_dump_json()
 
 
 def test_records_are_plain_json(store):

@@ -315,7 +315,7 @@ def test_study_shows_measured_rows_as_ours_with_interval_and_record(filled):
     record = next(r for r in filled.runs() if r.spec.recipe.name == "fp32")
     assert base["Records"][0] == "–"
     assert record.key[:6] in base["Records"][1].split()
-    assert base["WER other"].tolist()[:2] == ["12.87", "12.50 (0.0 to 25.0)"]
+    assert base["WER other"].tolist()[:2] == ["12.87", "12.50 (0.0\u00a0to\u00a025.0)"]
     assert "tiny.en is another model" in everything(app)
     assert "excerpts" in app.info[0].value
 

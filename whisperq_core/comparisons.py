@@ -199,7 +199,10 @@ def in_words(found: Comparison, baseline: str, minutes: float) -> str:
         return f"no worse than {baseline} by {found.margin:g} points, decided ({points})"
     needed = found.minutes_needed(minutes)
     more = f"; {more_speech(needed - minutes)} would decide" if needed is not None else ""
-    return f"undecided against {baseline} ({points}){more}"
+    # The interval is of this comparison alone; the verdict is of one among many.
+    alone = found.family > 1 and not d.low <= 0 <= d.high
+    among = f", corrected for {found.family} comparisons" if alone else ""
+    return f"undecided against {baseline}{among} ({points}){more}"
 
 
 def more_speech(minutes: float) -> str:

@@ -457,7 +457,7 @@ class _Work:
         return {
             "spec": self.spec,
             "model": self.request.model,
-            "eval_set": self.request.eval_set,
+            "eval_set": self.eval_set.name,
             "created_at": now(),
             "machine": this_machine(),
             **made,
