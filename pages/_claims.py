@@ -25,10 +25,20 @@ def badge(verdict: str) -> str:
     return f":{colour}-badge[{icon} {verdict}]"
 
 
+def judgements_of(store: Store) -> list[Judgement]:
+    runs = store.runs()
+    return _judgements(runs, tuple(run.key for run in runs))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _judgements(_runs: list, keys: tuple[str, ...]) -> list[Judgement]:
+    return judge(_runs)
+
+
 def claims(store: Store) -> None:
     """Every claim, its verdict, and the evidence it opens."""
     st.header("What our measurements say of its claims", anchor="claims")
-    judgements = judge(store.runs())
+    judgements = judgements_of(store)
     counts = {verdict: sum(j.verdict == verdict for j in judgements) for verdict in LOOKS}
     st.markdown(
         f"{len(CLAIMS)} claims: "

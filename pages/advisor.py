@@ -143,6 +143,7 @@ def show_card(option: options.Option) -> None:
             for c in option.checks
         )
         st.markdown("  \n".join(lines))
+        st.caption(markup.plain_markdown(option.basis))
         st.markdown(f"[Evidence, on the Trade-offs page]({utterances_url(option.run)})")
         with st.popover("Use it", icon=":material/code:"):
             st.code(advisor.snippet(option), language="python", wrap_lines=True)
@@ -170,6 +171,7 @@ def show_table(advice: advisor.Advice) -> None:
             "Difference to fp32": option.comparison.difference.value if option.comparison else None,
             "Verdict": option.comparison.verdict if option.comparison else "baseline",
             "What speaks against it": "; ".join(f"{c.need}: {c.reason}" for c in option.unmet()),
+            "Heard on": option.basis,
             "Evidence": utterances_url(option.run),
         }
         for option in advice.options

@@ -3,10 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from pages._claims import badge, claims
+from pages._claims import badge, claims, judgements_of
 from pages._entry import through_app
 from whisperq_core import comparisons, markup, paper, table
-from whisperq_core.claims import judge
 from whisperq_core.evidence import Evidence
 from whisperq_core.measures import increases
 from whisperq_core.protocols import CORRECTED, PROTOCOLS, STUDY
@@ -139,7 +138,7 @@ def table_4(store: Store, results: pd.DataFrame) -> None:
         " the same respect here, for whisper-base on test-other, among recipes that still"
         f" transcribe (a WER of at most {paper.USABLE:g} times fp32's)."
     )
-    verdicts = {j.claim.id: j.verdict for j in judge(store.runs())}
+    verdicts = {j.claim.id: j.verdict for j in judgements_of(store)}
     lines = []
     for row in paper.TABLE_4:
         best = paper.first_here(row, results)

@@ -19,10 +19,7 @@ VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_MEASURABLE)
 
 # Sets that stand for a split. One of the first line answers, the best that was measured; those of
 # the second answer as well, since they have more speech, but are other speech.
-SPLITS = {
-    "clean": (paper.SETS["clean"], ("librispeech-dev-clean-mp3",)),
-    "other": (paper.SETS["other"], ()),
-}
+SPLITS = {split: (paper.SETS[split], paper.LARGER_SETS[split]) for split in paper.SETS}
 POINTS, TIMES, PERCENT = "points of WER", "× the time", "% smaller"
 
 Run = AccuracyRun | SpeedRun | SizeRun

@@ -123,6 +123,8 @@ SETS = {
     "clean": ("test-clean", "librispeech-test-clean", "test-clean-excerpt"),
     "other": ("test-other", "librispeech-test-other", "test-other-excerpt"),
 }
+# Other speech that is as hard, and more of it: for what an excerpt cannot decide.
+LARGER_SETS = {"clean": ("librispeech-dev-clean-mp3",), "other": ()}
 # The models that may be put beside the study's, best first; any but the first is another model.
 STAND_INS = {"small": ("small", "base"), "base": ("base",), "tiny": ("tiny", "tiny.en")}
 
