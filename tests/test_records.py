@@ -11,7 +11,14 @@ from pydantic import ValidationError
 
 from whisperq_core import eval_sets, records
 from whisperq_core.errors import SchemaTooNew, StoreError
-from whisperq_core.protocols import CORRECTED, PROTOCOLS, STUDY, Protocol
+from whisperq_core.protocols import (
+    CORRECTED,
+    PROTOCOLS,
+    SHORT_NAMES,
+    STUDY,
+    Protocol,
+    short_name,
+)
 from whisperq_core.recipes import Recipe, recipe
 from whisperq_core.records import AccuracyRun, Pass, RunSpec, SpeedRun, parse
 from whisperq_core.scores import Counts
@@ -415,3 +422,8 @@ def test_parts_of_the_time_are_medians_of_the_passes():
     partly = SPEED.model_copy(update={"passes": (*old[:-1], SPEED.passes[-1])})
     assert (partly.encoder_share(), partly.first_token_s()) == (0.25, 1.5)
     assert partly.encoder_share("fp32") is partly.tokens_per_s("fp32") is None
+
+
+def test_protocols_have_short_names_for_the_command_line():
+    assert {short_name(name): PROTOCOLS[name] for name in PROTOCOLS} == SHORT_NAMES
+    assert short_name("of a record from elsewhere") == "of a record from elsewhere"

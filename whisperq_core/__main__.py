@@ -31,11 +31,10 @@ from whisperq_core.evaluate import (
     run,
 )
 from whisperq_core.options import SPEECH, Needs
+from whisperq_core.protocols import SHORT_NAMES
 from whisperq_core.significance import MARGIN
 from whisperq_core.sizes import measure
 from whisperq_core.store import Store
-
-PROTOCOLS = {"study": protocols.STUDY, "corrected": protocols.CORRECTED}
 
 
 def _names(text: str) -> list[str]:
@@ -62,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A,B",
         help="shipped sets, test-clean or test-other once downloaded, or folders",
     )
-    run_command.add_argument("--protocol", default="study", choices=list(PROTOCOLS))
+    run_command.add_argument("--protocol", default="study", choices=list(SHORT_NAMES))
     run_command.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
     run_command.add_argument("--threads", type=int, default=0, help="default: all cores")
     run_command.add_argument("--only", choices=["accuracy", "speed"], help="one measurement only")
@@ -82,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         report_command.add_argument(
             f"--{what}", type=_names, default=[], metavar="A,B", help="default: all with results"
         )
-    report_command.add_argument("--protocol", choices=list(PROTOCOLS), help="default: all")
+    report_command.add_argument("--protocol", choices=list(SHORT_NAMES), help="default: all")
     report_command.add_argument("--baseline", default="fp32", help="what all are compared with")
     report_command.add_argument(
         "--margin", type=float, default=MARGIN, help="points of WER one may lose and be no worse"
@@ -94,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     sizes = commands.add_parser("sizes", help="sizes of quantized models, on random weights")
     sizes.add_argument("--models", type=_names, default=["tiny", "base", "small"], metavar="A,B")
     sizes.add_argument("--recipes", type=_names, default=["all"], metavar="A,B")
-    sizes.add_argument("--protocol", default="study", choices=list(PROTOCOLS))
+    sizes.add_argument("--protocol", default="study", choices=list(SHORT_NAMES))
     advise_command = commands.add_parser("advise", help="which recipe meets your needs")
     advise_command.add_argument("--models", type=_names, default=["base"], metavar="A,B")
     advise_command.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
@@ -104,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     advise_command.add_argument(
         "--max-rise", type=float, default=MARGIN, help="points of WER it may lose to fp32"
     )
-    advise_command.add_argument("--protocol", default="study", choices=list(PROTOCOLS))
+    advise_command.add_argument("--protocol", default="study", choices=list(SHORT_NAMES))
     advise_command.add_argument("--speech", default="hard", choices=list(SPEECH))
     advise_command.add_argument("--priority", default="smallest", choices=["smallest", "fastest"])
     commands.add_parser("rescore", help="score stored transcripts again; runs no model")
@@ -125,7 +124,7 @@ def _recipes(names: list[str], device: str, protocol: protocols.Protocol) -> lis
 
 
 def _run(arguments: argparse.Namespace, store: Store) -> int:
-    protocol = PROTOCOLS[arguments.protocol]
+    protocol = SHORT_NAMES[arguments.protocol]
     chosen = _recipes(arguments.recipes, arguments.device, protocol)
     requests = requests_for(
         arguments.models,
@@ -197,7 +196,7 @@ def _report(arguments: argparse.Namespace, store: Store) -> int:
         models=arguments.models,
         sets=arguments.sets,
         recipes=[] if arguments.recipes == ["all"] else arguments.recipes,
-        protocols=[PROTOCOLS[protocol].name] if protocol else [],
+        protocols=[SHORT_NAMES[protocol].name] if protocol else [],
         baseline=arguments.baseline,
     )
     content = report.as_file(
@@ -245,7 +244,7 @@ def _print_claim(judgement: claims.Judgement) -> None:
 
 
 def _sizes(arguments: argparse.Namespace, store: Store) -> int:
-    protocol = PROTOCOLS[arguments.protocol]
+    protocol = SHORT_NAMES[arguments.protocol]
     chosen = _recipes(arguments.recipes, "cpu", protocol)
     for model in arguments.models:
         for recipe in chosen:
@@ -269,7 +268,7 @@ def _advise(arguments: argparse.Namespace, store: Store) -> int:
         speech=arguments.speech,
         models=tuple(arguments.models),
         priority=arguments.priority,
-        protocol=PROTOCOLS[arguments.protocol].name,
+        protocol=SHORT_NAMES[arguments.protocol].name,
     )
     print(advisor.as_text(advisor.advise(needs, store.runs())))
     return 0

@@ -28,7 +28,7 @@ from whisperq_core.options import (
     minutes_to_settle,
     option_of,
 )
-from whisperq_core.protocols import STUDY
+from whisperq_core.protocols import STUDY, short_name
 from whisperq_core.recipes import CATALOGUE
 from whisperq_core.records import AccuracyRun, SpeedRun
 from whisperq_core.significance import BETTER
@@ -179,7 +179,7 @@ def _notes(options: Sequence[Option], needs: Needs) -> list[str]:
 def _next_measurement(options: Sequence[Option], needs: Needs) -> Measurement | None:
     """What would settle the first undecided option that the user would rather have."""
     how = "" if needs.device == "cpu" else f" --device {needs.device}"
-    how += "" if needs.protocol == STUDY.name else f" --protocol {needs.protocol}"
+    how += "" if needs.protocol == STUDY.name else f" --protocol {short_name(needs.protocol)}"
     run = "python -m whisperq_core run"
     if not options:
         model, name = (needs.models or ("base",))[0], SPEECH[needs.speech][-1]

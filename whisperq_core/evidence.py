@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from whisperq_core import paper
 from whisperq_core.comparisons import compare_runs
-from whisperq_core.protocols import STUDY
+from whisperq_core.protocols import STUDY, short_name
 from whisperq_core.records import AccuracyRun, SizeRun, SpeedRun
 from whisperq_core.significance import Comparison
 
@@ -147,8 +147,7 @@ def commands(parts: Iterable[Part], device: str = "cpu") -> list[str]:
             wanted.setdefault((model, part.protocol), []).append((recipe, place))
     lines = []
     for (model, protocol), pairs in wanted.items():
-        short = _SHORT[protocol]
-        options = "" if protocol == STUDY.name else f" --protocol {short}"
+        options = "" if protocol == STUDY.name else f" --protocol {short_name(protocol)}"
         options += "" if device == "cpu" else f" --device {device}"
         names = ",".join(dict.fromkeys(("fp32", *(recipe for recipe, _ in pairs))))
         places = list(dict.fromkeys(place for _, place in pairs if place not in ("", "size")))
@@ -167,5 +166,3 @@ def commands(parts: Iterable[Part], device: str = "cpu") -> list[str]:
 
 # Splits that have to be fetched before they can be run on.
 _WHOLE = ("test-clean", "test-other")
-# How the command line calls the protocols.
-_SHORT = {"as in the study": "study", "corrected": "corrected"}

@@ -75,3 +75,10 @@ class Protocol:
 STUDY = Protocol("as in the study")
 CORRECTED = Protocol("corrected", temperatures=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0), tied=True)
 PROTOCOLS = {protocol.name: protocol for protocol in (STUDY, CORRECTED)}
+# What the command line calls them.
+SHORT_NAMES = {"study": STUDY, "corrected": CORRECTED}
+
+
+def short_name(name: str) -> str:
+    """What the command line calls the protocol of that name; an unknown one keeps its name."""
+    return next((short for short, known in SHORT_NAMES.items() if known.name == name), name)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from whisperq_core import comparisons, eval_sets, standing, table
 from whisperq_core.errors import EvalSetError, InputError
-from whisperq_core.protocols import STUDY
+from whisperq_core.protocols import STUDY, short_name
 from whisperq_core.records import AccuracyRun, SpeedRun
 from whisperq_core.significance import BETTER, MARGIN, NO_WORSE, UNDECIDED, WORSE
 
@@ -79,7 +79,7 @@ class Section:
         if run.spec.device != "cpu":
             arguments["device"] = run.spec.device
         if run.spec.protocol.name != STUDY.name:
-            arguments["protocol"] = run.spec.protocol.name
+            arguments["protocol"] = short_name(run.spec.protocol.name)
         return _command("run", arguments)
 
     @cached_property
@@ -105,7 +105,7 @@ def report_command(sections: Iterable[Section], suffix: str = ".html") -> str:
     arguments |= {option: ",".join(dict.fromkeys(names)) for option, names in found.items()}
     used = {s.newest.spec.protocol.name for s in sections}
     if len(used) == 1:
-        arguments["protocol"] = used.pop().replace(STUDY.name, "study")
+        arguments["protocol"] = short_name(used.pop())
     first = sections[0]
     arguments |= {"baseline": first.baseline, "margin": f"{first.margin:g}"}
     return _command("report", arguments)
