@@ -6,6 +6,7 @@ import streamlit as st
 
 from whisperq_core.protocols import STUDY
 from whisperq_core.records import AccuracyRun
+from whisperq_core.store import Store
 
 
 def through_app(page: str) -> None:
@@ -25,3 +26,13 @@ def utterances_url(run: AccuracyRun) -> str:
     if run.spec.protocol.name != STUDY.name:
         where["protocol"] = run.spec.protocol.name
     return f"./?{urlencode(where)}#utterances"
+
+
+def shared_store() -> Store:
+    """The results, read once for all pages and sessions; changed files are read again."""
+    return _store_at(Store().root)
+
+
+@st.cache_resource
+def _store_at(root) -> Store:
+    return Store(root)

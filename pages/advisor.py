@@ -3,11 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import through_app, utterances_url
+from pages._entry import shared_store, through_app, utterances_url
 from whisperq_core import advisor, markup, options, protocols
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import MARGIN
-from whisperq_core.store import Store
 
 SPEECH = {"hard": "Hard, noisy", "clean": "Clean, in quiet"}
 PRIORITIES = {"smallest": "The smallest", "fastest": "The fastest"}
@@ -24,11 +23,6 @@ ICONS = {
 }
 CARDS = 3
 ENDS = ("WER, low", "WER, high")
-
-
-@st.cache_resource
-def store_at(root) -> Store:
-    return Store(root)
 
 
 def ask(models: list[str], known: list[str]) -> options.Needs:
@@ -198,7 +192,7 @@ def main() -> None:
     through_app("advisor.py")
     st.title("Advisor")
     st.markdown("Say what you need; read which recipe is decided to give it, and what is not.")
-    stored = store_at(Store().root).runs()
+    stored = shared_store().runs()
     heard = [run for run in stored if isinstance(run, AccuracyRun)]
     models = sorted({run.model for run in heard})
     known = sorted({run.spec.protocol.name for run in heard} & protocols.PROTOCOLS.keys())

@@ -4,23 +4,17 @@ from functools import partial
 
 import streamlit as st
 
-from pages._entry import through_app
+from pages._entry import shared_store, through_app
 from pages._utterances import shipped_sets
 from whisperq_core import forest, markup, protocols, recipes, records, report, sections
 from whisperq_core.errors import InputError
 from whisperq_core.records import AccuracyRun
 from whisperq_core.sections import Section
 from whisperq_core.significance import MARGIN
-from whisperq_core.store import Store
 
 MIMES = {".html": "text/html", ".csv": "text/csv", ".json": "application/json"}
 LABELS = {".html": "HTML, to read or print", ".csv": "CSV", ".json": "JSON"}
 PREVIEW_PX = 900
-
-
-@st.cache_resource
-def store_at(root) -> Store:
-    return Store(root)
 
 
 def title_of(name: str) -> str:
@@ -119,7 +113,7 @@ def main() -> None:
         "The results chosen in the sidebar as one file, to send to whoever decides: figures, table,"
         " verdicts, and how all of it was measured."
     )
-    runs = store_at(Store().root).runs()
+    runs = shared_store().runs()
     measured = [run for run in runs if isinstance(run, AccuracyRun)]
     if not measured:
         st.info(

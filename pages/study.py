@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from pages._claims import badge, claims, judgements_of
-from pages._entry import through_app
+from pages._entry import shared_store, through_app
 from whisperq_core import comparisons, markup, paper, table
 from whisperq_core.evidence import Evidence
 from whisperq_core.measures import increases
@@ -40,11 +40,6 @@ CHOICES = {
     "Best accuracy": ("choose-accurate", "quanto-int8-slower"),
     "Best size reduction": ("choose-small",),
 }
-
-
-@st.cache_resource
-def store_at(root) -> Store:
-    return Store(root)
 
 
 def show(store: Store, published: list[paper.Published], results: pd.DataFrame) -> None:
@@ -202,7 +197,7 @@ def main() -> None:
         " test-other minus WER on test-clean, in points. The last column names the records, by the"
         " beginning of their keys, in `cache/results`."
     )
-    store = store_at(Store().root)
+    store = shared_store()
     claims(store)
     everything = table.rows(store.runs())
     st.header("Its tables and figure")

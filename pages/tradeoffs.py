@@ -3,12 +3,11 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import through_app
+from pages._entry import shared_store, through_app
 from pages._utterances import details, shipped_sets
 from whisperq_core import charts, markup, protocols, recipes, standing, table
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import MARGIN
-from whisperq_core.store import Store
 
 TABLE_COLUMNS = (
     *("model", "recipe", "wer_pct", "wer_low_pct", "wer_high_pct", "verdict", "front"),
@@ -23,11 +22,6 @@ TABLE_COLUMNS = (
 )
 # How the columns of `standing` are shown that do not have two decimals.
 DECIMALS = {"lower_wer_pct": "%.0f", "minutes_needed": "%.0f", "difference_points": "%+.2f"}
-
-
-@st.cache_resource
-def store_at(root) -> Store:
-    return Store(root)
 
 
 def title_of(name: str) -> str:
@@ -276,7 +270,7 @@ def main() -> None:
     through_app("tradeoffs.py")
     st.title("Trade-offs")
     st.markdown("Which way of quantizing Whisper should I use, and what will it cost me?")
-    store = store_at(Store().root)
+    store = shared_store()
     stored = store.runs()
     results = table.rows(stored)
     if store.unreadable:

@@ -1,9 +1,11 @@
 """Real weights, real speech, results in a folder of the test's own."""
 
 import os
+import shutil
 import tempfile
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 # No test may fetch a model or find one fetched before: what is embedded has to be enough.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -32,3 +34,23 @@ def base() -> models.Model:
 @pytest.fixture(scope="session")
 def jfk() -> eval_sets.Utterance:
     return eval_sets.shipped()["jfk"].utterances[0]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=_chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield launched
+        launched.close()
+
+
+def _chromium() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None and os.environ.get("CI"):
+        pytest.fail("CI needs a browser: apt-get install chromium")
+    if found is None:
+        pytest.skip("no browser here; install one with: sudo apt-get install chromium")
+    return found

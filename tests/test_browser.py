@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from whisperq_core import eval_sets
 from whisperq_core.store import Store
@@ -19,16 +19,6 @@ from whisperq_core.store import Store
 pytestmark = pytest.mark.browser
 
 LOADED_MS, WORK_MS = 30_000, 240_000
-
-
-def chromium() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None and os.environ.get("CI"):
-        pytest.fail("CI needs a browser: apt-get install chromium")
-    if found is None:
-        pytest.skip("no browser here; install one with: sudo apt-get install chromium")
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +51,6 @@ def wait_for(url: str) -> None:
         except OSError:
             time.sleep(0.1)
     raise TimeoutError(url)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from test_browser import chromium
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from whisperq_core import report, sections
 from whisperq_core.store import DEFAULT_ROOT, Store
@@ -48,16 +47,6 @@ def file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_bytes(report.as_file(runs, ".html", date=DATE))
     return path
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield launched
-        launched.close()
 
 
 def offline(browser: Browser, width: int, scheme: str, wrong: list[str]) -> BrowserContext:

@@ -24,7 +24,6 @@ from whisperq_core.options import (
     USABLE,
     Needs,
     Option,
-    minutes_of,
     minutes_to_settle,
     option_of,
 )
@@ -69,7 +68,7 @@ def advise(needs: Needs, runs: Iterable) -> Advice:
     compared = comparisons.verdicts(heard, "fp32", needs.max_wer_rise_points)
     rows = {row["key"]: row for _, row in table.rows([*heard, *timed]).iterrows()}
     best: dict[tuple[str, str], AccuracyRun] = {}
-    for run in sorted(heard, key=lambda r: (r.key in compared, minutes_of(r), r.created_at)):
+    for run in sorted(heard, key=lambda r: (r.key in compared, r.minutes, r.created_at)):
         best[run.model, run.spec.recipe.name] = run
     options = [
         option_of(run, rows[run.key], compared.get(run.key), fp32, needs)
@@ -222,7 +221,7 @@ def _settling(option: Option, needs: Needs, best: Option | None, run: str, how: 
     if "excerpt" not in option.run.eval_set:
         return Measurement(f"{why} It was heard in the whole set already.", ())
     whole, minutes = WHOLE_SETS[needs.speech]
-    enough = minutes_to_settle(option.comparison, minutes_of(option.run)) <= minutes
+    enough = minutes_to_settle(option.comparison, option.run.minutes) <= minutes
     return Measurement(
         f"{why} {whole} has {'' if enough else 'only '}about {minutes} minutes.",
         (

@@ -129,14 +129,8 @@ def _alike(runs: list[AccuracyRun | None]) -> bool:
 def sample_of(run: AccuracyRun) -> str:
     """What a run was measured on: set, utterances, speakers, minutes."""
     speakers = {u.speaker for u in run.utterances}
-    minutes = minutes_of(run)
     said_by = "unknown speakers" if None in speakers else f"{len(speakers)} speakers"
-    return f"{run.eval_set}, {len(run.utterances)} utterances, {said_by}, {minutes:.1f} min"
-
-
-def minutes_of(run: AccuracyRun) -> float:
-    """Minutes of speech."""
-    return sum(u.duration_s for u in run.utterances) / 60
+    return f"{run.eval_set}, {len(run.utterances)} utterances, {said_by}, {run.minutes:.1f} min"
 
 
 def commands(parts: Iterable[Part], device: str = "cpu") -> list[str]:

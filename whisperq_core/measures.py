@@ -17,7 +17,6 @@ from whisperq_core.evidence import (
     UNDECIDED,
     Evidence,
     Part,
-    minutes_of,
     sample_of,
 )
 from whisperq_core.protocols import STUDY
@@ -86,7 +85,7 @@ class Loss:
         runs = [evidence.accuracy(model, r, place, protocol) for r in (against, recipe)]
         found = evidence.compared(*runs)
         verdict = judged(found, self.expects, published)
-        needed = found.minutes_needed(minutes_of(runs[0])) if verdict == UNDECIDED else None
+        needed = found.minutes_needed(runs[0].minutes) if verdict == UNDECIDED else None
         return Part(
             question=self.question,
             model=model,

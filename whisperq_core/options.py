@@ -104,7 +104,7 @@ class Option:
         whose = "unknown speakers" if None in speakers else f"{len(speakers)} speakers"
         return (
             f"{self.run.eval_set}, {len(self.run.utterances)} utterances of {whose},"
-            f" {minutes_of(self.run):.0f} minutes"
+            f" {self.run.minutes:.0f} minutes"
         )
 
     @property
@@ -113,11 +113,6 @@ class Option:
         time = self.row["rtf_ratio"]
         facts = [f"{self.row['weights_bytes'] / 1e6:.0f} MB"]
         return ", ".join(facts + ([f"{time:.2f} × fp32's time"] if pd.notna(time) else []))
-
-
-def minutes_of(run: AccuracyRun) -> float:
-    """Minutes of speech."""
-    return sum(u.duration_s for u in run.utterances) / 60
 
 
 def option_of(
@@ -174,7 +169,7 @@ def _rise(
         return Check(RISE, MET, reason, beyond)
     if d.low > limit:
         return Check(RISE, NOT_MET, reason, beyond)
-    more = comparisons.more_speech(minutes_to_settle(found, minutes_of(run)) - minutes_of(run))
+    more = comparisons.more_speech(minutes_to_settle(found, run.minutes) - run.minutes)
     return Check(RISE, OPEN, f"{reason}; {more} would decide it", beyond)
 
 

@@ -162,6 +162,16 @@ class AccuracyRun(_Run):
     batches: tuple[BatchTime, ...]
 
     @property
+    def audio_s(self) -> float:
+        """Seconds of speech."""
+        return sum(u.duration_s for u in self.utterances)
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of speech."""
+        return self.audio_s / 60
+
+    @property
     def words(self) -> Counts:
         """Word counts over all utterances; its rate is the WER."""
         return total(u.score.words for u in self.utterances)

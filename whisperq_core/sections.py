@@ -59,7 +59,7 @@ class Section:
     @property
     def minutes(self) -> float:
         """Length of the speech."""
-        return sum(u.duration_s for u in self.newest.utterances) / 60
+        return self.newest.minutes
 
     @property
     def speakers(self) -> int:

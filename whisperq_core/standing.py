@@ -73,16 +73,15 @@ def _row(run: AccuracyRun, found: Comparison | None, baseline: str) -> dict:
         if run.spec.recipe.name == baseline:
             added |= {"verdict": BASELINE, "in_words": "the baseline"}
         return added
-    minutes = sum(u.duration_s for u in run.utterances) / 60
     difference = found.difference
     return added | {
         "difference_points": difference.value,
         "difference_low": difference.low,
         "difference_high": difference.high,
         "verdict": found.verdict,
-        "in_words": comparisons.in_words(found, baseline, minutes),
+        "in_words": comparisons.in_words(found, baseline, run.minutes),
         "lower_wer_pct": math.nan if math.isnan(difference.low) else 100 * found.p_better,
-        "minutes_needed": found.minutes_needed(minutes),
+        "minutes_needed": found.minutes_needed(run.minutes),
     }
 
 

@@ -193,7 +193,7 @@ def _row(run: AccuracyRun, speed: SpeedRun | None) -> dict:
         "loops": run.loops,
         "fallbacks": run.fallbacks,
         "utterances": len(run.utterances),
-        "audio_s": sum(u.duration_s for u in run.utterances),
+        "audio_s": run.audio_s,
         **_speed_of(run, speed),
         "weights_bytes": run.weights_bytes,
         "size_reduction_pct": run.size_reduction_pct,
