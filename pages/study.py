@@ -7,8 +7,8 @@ from pages._claims import badge, claims, judgements_of
 from pages._entry import shared_store, through_app
 from whisperq_core import comparisons, markup, paper, table
 from whisperq_core.evidence import Evidence
-from whisperq_core.measures import increases
-from whisperq_core.protocols import CORRECTED, PROTOCOLS, STUDY
+from whisperq_core.measures import increases, recipe_under
+from whisperq_core.protocols import CORRECTED, PROTOCOLS, STUDY, short_name
 from whisperq_core.store import Store
 from whisperq_core.study_figures import increase_figure
 
@@ -91,10 +91,11 @@ def records_of(line: pd.Series) -> str:
     return " ".join(key[:6] for key in keys if isinstance(key, str)) or "–"
 
 
-def table_2(store: Store, results: pd.DataFrame) -> None:
+def table_2(store: Store, results: pd.DataFrame, protocol: str) -> None:
     st.header("Table 2: whisper-small")
     if paper.stand_in("small", results) != "small":
-        recipes = ",".join(dict.fromkeys(row.recipe for row in paper.TABLE_2))
+        names = dict.fromkeys(recipe_under(row.recipe, protocol) for row in paper.TABLE_2)
+        option = "" if protocol == STUDY.name else f" --protocol {short_name(protocol)}"
         st.markdown(
             "whisper-small is not measured here; **below each published row stands the same recipe"
             " on another model.** Its WER cannot be compared, what the recipe changes can."
@@ -103,8 +104,8 @@ def table_2(store: Store, results: pd.DataFrame) -> None:
         st.code(
             "python -m whisperq_core download test-clean\n"
             "python -m whisperq_core download test-other\n"
-            f"python -m whisperq_core run --models small --recipes {recipes}"
-            " --sets test-clean,test-other",
+            f"python -m whisperq_core run --models small --recipes {','.join(names)}"
+            f" --sets test-clean,test-other{option}",
             language="bash",
             wrap_lines=True,
         )
@@ -213,7 +214,7 @@ def main() -> None:
     if protocol == CORRECTED.name:
         st.warning("The published numbers are of the study's protocol; ours below are not.")
     results = everything[everything["protocol"] == protocol]
-    table_2(store, results)
+    table_2(store, results, protocol)
     table_3(store, results)
     figure_1(store, protocol)
     table_4(store, results)

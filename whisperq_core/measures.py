@@ -36,7 +36,7 @@ SIZE_TOLERANCE = 1.0
 Expectation = Literal["worse", "better", "no worse", "as published"]
 
 
-def _recipe_under(recipe: str, protocol: str) -> str:
+def recipe_under(recipe: str, protocol: str) -> str:
     """The recipe that plays the part of the study's under another protocol.
 
     Calibration on evaluation data is the study's; other protocols calibrate on held-out speech.
@@ -68,7 +68,7 @@ class Loss:
         return f"{self.recipe} is {self.expects} than {self.against} {where}"
 
     def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Part]:  # noqa: D102
-        recipe, against = (_recipe_under(r, protocol) for r in (self.recipe, self.against))
+        recipe, against = (recipe_under(r, protocol) for r in (self.recipe, self.against))
         published = self._published(model)
         if self.expects == "as published" and published is None:
             return []
@@ -81,7 +81,7 @@ class Loss:
         return [self._part(evidence, model, protocol, place, published) for place in places]
 
     def _part(self, evidence, model, protocol, place, published) -> Part:
-        recipe, against = (_recipe_under(r, protocol) for r in (self.recipe, self.against))
+        recipe, against = (recipe_under(r, protocol) for r in (self.recipe, self.against))
         runs = [evidence.accuracy(model, r, place, protocol) for r in (against, recipe)]
         found = evidence.compared(*runs)
         verdict = judged(found, self.expects, published)
@@ -147,7 +147,7 @@ class Gap:
         return f"{self.recipe} loses more on test-other than on test-clean"
 
     def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Part]:  # noqa: D102
-        recipe = _recipe_under(self.recipe, protocol)
+        recipe = recipe_under(self.recipe, protocol)
         names = ("fp32", recipe)
         places = {s: evidence.places(s, model, names, protocol) for s in ("other", "clean")}
         published = self._published(model)
@@ -220,7 +220,7 @@ class Time:
         return f"{self.recipe} is {self.expects} than {self.against}"
 
     def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Part]:  # noqa: D102
-        names = [_recipe_under(r, protocol) for r in (self.recipe, self.against)]
+        names = [recipe_under(r, protocol) for r in (self.recipe, self.against)]
         names = [name for name in names if name != "fp32"]
         runs = [evidence.speed(model, name, protocol) for name in names]
         published = self._published(model, evidence.device)
@@ -269,7 +269,7 @@ class Size:
         return f"{self.recipe} is as much smaller than fp32 as published"
 
     def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Part]:  # noqa: D102
-        row, recipe = paper.row_of(model, self.recipe), _recipe_under(self.recipe, protocol)
+        row, recipe = paper.row_of(model, self.recipe), recipe_under(self.recipe, protocol)
         if row is None or row.size_reduction_pct is None:
             return []
         run, published = evidence.size(model, recipe, protocol), row.size_reduction_pct
@@ -317,8 +317,8 @@ class First:
         return f"{self.recipe} is the {first[self.column]} of the study's recipes"
 
     def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Part]:  # noqa: D102
-        mine = _recipe_under(self.recipe, protocol)
-        rivals = [_recipe_under(r, protocol) for r in self.among]
+        mine = recipe_under(self.recipe, protocol)
+        rivals = [recipe_under(r, protocol) for r in self.among]
         duels = [d for r in rivals if r != mine for d in self._duel(evidence, model, protocol, r)]
         unit = POINTS if self.column == "wer" else TIMES if self.column == "time" else "× the bytes"
         if not duels:
@@ -350,7 +350,7 @@ class First:
 
     def _duel(self, evidence: Evidence, model: str, protocol: str, rival: str) -> list[tuple]:
         """Effect, verdict, rival, sample and keys beside one rival; empty where not measured."""
-        names = (_recipe_under(self.recipe, protocol), rival)
+        names = (recipe_under(self.recipe, protocol), rival)
         if self.column == "time":
             runs = [evidence.speed(model, name, protocol) for name in names]
             if None in runs:
