@@ -19,7 +19,7 @@ from whisperq_core.evidence import (
     commands,
 )
 from whisperq_core.measures import First, Gap, Loss, Measure, Size, Time
-from whisperq_core.protocols import STUDY
+from whisperq_core.protocols import CORRECTED, STUDY
 
 # tiny.en stands in for the study's tiny where tiny is not measured: another model, and said so.
 _STAND_INS = {"tiny": "tiny.en"}
@@ -330,11 +330,11 @@ def judge(runs: Iterable[Run], claims: Iterable[Claim] = CLAIMS) -> list[Judgeme
 
 def _judged(claim: Claim, evidence: Evidence) -> Judgement:
     findings = []
-    for protocol in (STUDY.name, "corrected"):
+    for protocol in (STUDY.name, CORRECTED.name):
         for model in (*claim.about, *claim.elsewhere):
             parts = _parts(claim, evidence, model, protocol)
             if protocol == STUDY.name or any(p.effect is not None for p in parts):
-                findings.append(_finding(claim, evidence, model, protocol))
+                findings.append(_finding(claim, model, protocol, parts))
     missing = [
         part
         for finding in findings
@@ -345,8 +345,7 @@ def _judged(claim: Claim, evidence: Evidence) -> Judgement:
     return Judgement(claim, tuple(findings), tuple(commands(missing, claim.device)))
 
 
-def _finding(claim: Claim, evidence: Evidence, model: str, protocol: str) -> Finding:
-    parts = _parts(claim, evidence, model, protocol)
+def _finding(claim: Claim, model: str, protocol: str, parts: list[Part]) -> Finding:
     questions = dict.fromkeys(part.question for part in parts)
     answers = [_weighed([p.verdict for p in parts if p.question == q]) for q in questions]
     return Finding(model, protocol, _all_of(answers, claim.may_fail), tuple(parts))
