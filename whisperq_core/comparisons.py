@@ -4,7 +4,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -142,8 +142,8 @@ def _disagreement(baseline: str, candidate: str, language: str) -> scores.Counts
 def condition(run: AccuracyRun) -> str:
     """Everything that two runs must share for their difference to be the recipe's."""
     spec = run.spec
-    protocol = {k: v for k, v in asdict(spec.protocol).items() if k != "name"}
-    shared = (spec.weights_digest, spec.eval_set_digest, protocol, spec.device, spec.threads)
+    work = (spec.weights_digest, spec.eval_set_digest, spec.protocol.identity())
+    shared = (*work, spec.device, spec.threads)
     return json.dumps(shared, sort_keys=True)
 
 

@@ -1,6 +1,6 @@
 """Protocols: how a model is made to transcribe. A value, like a recipe, beside each number."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
@@ -8,7 +8,8 @@ class Protocol:
     """Decoding and batching of an evaluation; every field but the name changes a result.
 
     window: fixed-30s pads every utterance to Whisper's 30 s window; longer ones are transcribed
-        window after window, guided by timestamps.
+        window after window, guided by timestamps. fitted cuts the window to the longest utterance
+        of the batch plus margin_s seconds of silence.
     batch_size: utterances a batch; batches are formed by length, longest first.
     temperatures: 0 is greedy. Where there are more, a doubtful transcript is decoded again at the
         next one, as Whisper itself does, and what has no speech is left empty.
@@ -26,6 +27,19 @@ class Protocol:
     language: str | None = None
     timestamps: bool = False
     tied: bool = False
+    margin_s: float | None = None
+
+    def identity(self) -> dict:
+        """What a protocol adds to a result's identity: every field but labels.
+
+        `tied` is one: what it does is in the recipe's modules. A field that came later counts where
+        it says something, so that the keys of older results stay.
+        """
+        fields = asdict(self)
+        del fields["name"], fields["tied"]
+        if self.margin_s is None:
+            del fields["margin_s"]
+        return fields
 
     @property
     def has_fallback(self) -> bool:

@@ -48,7 +48,10 @@ class Recipe:
         token table: what PyTorch and Quanto do when called directly. linear-but-proj_out leaves the
         tied output projection alone, as HQQ and bitsandbytes do through Transformers. Both are what
         the study's published sizes imply, library by library (see paper.py).
+        whole-model also quantizes the token table, in place: one table serves embed_tokens and
+        proj_out.
     embeddings: number format of the token table.
+    rest: number format in which convolutions, positions, norms and biases are stored.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Recipe:
     calibration: Literal["none", "held-out", "evaluation-10%"] = "none"
     modules: str = "all-linear"
     embeddings: str = "fp32"
+    rest: str = "fp32"
     devices: tuple[Device, ...] = ("cpu", "cuda", "mps")
 
     @property
@@ -83,10 +87,15 @@ class Recipe:
         return replace(self, modules=_NOT_PROJ_OUT) if untied else self
 
     def axes(self) -> dict:
-        """Everything that changes what the recipe computes: its part of a result's identity."""
+        """Everything that changes what the recipe computes: its part of a result's identity.
+
+        A field that came later counts where it says something, so that older keys stay.
+        """
         fields = asdict(self)
         for label in ("name", "description", "devices"):
             del fields[label]
+        if self.rest == "fp32":
+            del fields["rest"]
         return fields
 
 

@@ -22,7 +22,8 @@ from whisperq_core.scores import Counts, Score, total
 
 # The layout of a record. Raise it when fields change, and teach `parse` to read the older one.
 # 2 added what is optional: temperatures, the encoder's time, the first token's time, tokens.
-SCHEMA = 2
+# 3 added the recipe's rest and the protocol's margin_s.
+SCHEMA = 3
 # The computation itself: raise it when code changes that can change a transcript or a time.
 PIPELINE = 1
 
@@ -56,12 +57,11 @@ class RunSpec(_Frozen):
     def key(self) -> str:
         """The first 16 hex digits of the sha256 of the canonical JSON of every field.
 
-        Names of recipe and protocol are labels, and left out. So is the protocol's `tied`: what it
-        does is in the recipe's modules.
+        Labels, such as the names of recipe and protocol, are left out.
         """
         fields = self.model_dump(mode="json")
         fields["recipe"] = self.recipe.axes()
-        del fields["protocol"]["name"], fields["protocol"]["tied"]
+        fields["protocol"] = self.protocol.identity()
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

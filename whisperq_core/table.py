@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from csv import QUOTE_NONNUMERIC
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
@@ -155,9 +155,7 @@ def rows(runs: Runs) -> pd.DataFrame:
 
 def _same_work(spec: RunSpec) -> str:
     """What an accuracy run and the speed run that belongs to it have in common."""
-    # What `tied` does is in the recipe's axes.
-    labels = ("name", "tied")
-    protocol = {k: v for k, v in asdict(spec.protocol).items() if k not in labels}
+    protocol = spec.protocol.identity()
     work = (spec.weights_digest, spec.recipe.axes(), protocol, spec.device, spec.threads)
     return json.dumps(work, sort_keys=True)
 
