@@ -61,7 +61,8 @@ class RunSpec(_Frozen):
         """
         fields = self.model_dump(mode="json")
         fields["recipe"] = self.recipe.axes()
-        fields["protocol"] = self.protocol.identity()
+        counts = self.protocol.identity()
+        fields["protocol"] = {k: v for k, v in fields["protocol"].items() if k in counts}
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
