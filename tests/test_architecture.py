@@ -21,8 +21,9 @@ FLOW = (
     "recipes protocols machine memory text labels paper",
     "audio scores ctranslate2_format significance",
     "models eval_sets backends markup generation",
+    "fitted",
     "backends.baseline backends.bnb backends.hqq_groups backends.quanto backends.torch_dynamic"
-    " backends.torchao_int8 transcribe",
+    " backends.torchao_int8 backends.whisperq transcribe",
     "records",
     "store",
     "evaluate table provenance comparisons",

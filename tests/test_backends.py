@@ -44,7 +44,10 @@ def test_each_recipe_hears_jfk(name, tiny, jfk):
 # Linear layers of tiny: 6 a layer of the encoder, 10 of the decoder, 4 layers each; and proj_out.
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("fp32", 0), ("torch-int8", 65), ("quanto-int8", 65), ("bnb-nf4", 64), ("hqq-int3-g64", 64)],
+    [
+        *(("fp32", 0), ("torch-int8", 65), ("quanto-int8", 65), ("bnb-nf4", 64)),
+        *(("hqq-int3-g64", 64), ("whole-int8-dynamic", 65)),
+    ],
 )
 def test_the_exact_modules_are_recorded(name, count, tiny):
     modules = quantize(tiny, name).modules
@@ -120,7 +123,10 @@ def shapes():
     return get
 
 
-@pytest.mark.parametrize("name", ["torchao-int8", "quanto-int4", "quanto-float8", "hqq-int3-g64"])
+@pytest.mark.parametrize(
+    "name",
+    ["torchao-int8", "quanto-int4", "quanto-float8", "hqq-int3-g64", "whole-int8"],
+)
 def test_dequantized_weights_give_the_kernels_transcripts(name, tiny):
     """What allows accuracy from dequantized weights: the very same words on real speech."""
     assert recipe(name).backend in backends.SAME_DEQUANTIZED

@@ -34,7 +34,8 @@ def test_every_backend_has_a_file_and_a_recipe_and_the_other_way_round():
 @each_recipe
 def test_a_tied_projection_changes_the_modules_only(chosen):
     tied = chosen.with_tied_projection()
-    assert tied.modules == ("none" if chosen.is_baseline else "linear-but-proj_out")
+    as_it_was = chosen.is_baseline or chosen.modules == "whole-model"
+    assert tied.modules == (chosen.modules if as_it_was else "linear-but-proj_out")
     assert tied.name == chosen.name
     assert tied.axes() | {"modules": chosen.modules} == chosen.axes()
 
@@ -69,7 +70,8 @@ def test_axes_are_consistent(chosen):
     if chosen.scheme != "none":
         assert chosen.method in ("symmetric", "asymmetric")
         assert chosen.granularity in ("tensor", "channel", "group")
-        assert chosen.modules in ("all-linear", "linear-but-proj_out")
+        assert chosen.modules in ("all-linear", "linear-but-proj_out", "whole-model")
+        assert (chosen.modules == "whole-model") == (chosen.embeddings == chosen.weights)
         assert chosen.bits <= 8
     assert chosen.is_baseline == (chosen.scheme == "none")
 
@@ -92,8 +94,8 @@ def test_a_recipe_is_found_by_its_name(chosen):
 @each_recipe
 def test_axes_are_all_fields_but_the_labels(chosen):
     labels = {"name", "description", "devices"}
-    # Came later: it counts where it says something.
-    silent = {"rest"} if chosen.rest == "fp32" else set()
+    # They came later, and count where they say something.
+    silent = {field for field in ("rest", "attention") if getattr(chosen, field) == "fp32"}
     assert set(chosen.axes()) == {f.name for f in fields(chosen)} - labels - silent
     assert all(value == getattr(chosen, axis) for axis, value in chosen.axes().items())
 

@@ -65,6 +65,7 @@ OTHER_AXES = {
     "modules": "all-linear",
     "embeddings": "fp16",
     "rest": "fp16",
+    "attention": "bf16",
 }
 OTHER_DECODING = {
     "batch_size": 1,

@@ -48,6 +48,7 @@ def test_design_axes_come_from_the_recipe():
         "calibration": "none",
         "coverage": "linear-but-proj_out",
         "embeddings": "fp32",
+        "attention": "fp32",
     }
 
 

@@ -51,7 +51,8 @@ class Recipe:
         whole-model also quantizes the token table, in place: one table serves embed_tokens and
         proj_out.
     embeddings: number format of the token table.
-    rest: number format in which convolutions, positions, norms and biases are stored.
+    rest: number format in which convolutions and positions are stored.
+    attention: number format of attention's products, where the recipe chooses it.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Recipe:
     modules: str = "all-linear"
     embeddings: str = "fp32"
     rest: str = "fp32"
+    attention: str = "fp32"
     devices: tuple[Device, ...] = ("cpu", "cuda", "mps")
 
     @property
@@ -94,8 +96,9 @@ class Recipe:
         fields = asdict(self)
         for label in ("name", "description", "devices"):
             del fields[label]
-        if self.rest == "fp32":
-            del fields["rest"]
+        for later in ("rest", "attention"):
+            if fields[later] == "fp32":
+                del fields[later]
         return fields
 
 
@@ -166,6 +169,21 @@ def _bnb4(weights: str, double_quant: bool) -> Recipe:
 
 def _quanto(weights: str, description: str, **axes) -> Recipe:
     return Recipe(f"quanto-{weights}", "quanto", description, weights, "weight-only", **axes)
+
+
+def _whole(name: str, description: str, scheme: Scheme, **axes) -> Recipe:
+    return Recipe(
+        name,
+        "whisperq",
+        f"The whole model in int8, one table for reading and writing tokens; {description}.",
+        "int8",
+        scheme,
+        modules="whole-model",
+        embeddings="int8",
+        rest="fp16",
+        **axes,
+        devices=("cpu",),
+    )
 
 
 _GROUPED = {"method": "asymmetric", "granularity": "group", "group_size": 128}
@@ -240,6 +258,22 @@ _RECIPES = (
     _bnb4("nf4", True),
     _bnb4("fp4", False),
     _bnb4("fp4", True),
+    _whole("whole-int8", "activations in floating point", "weight-only"),
+    _whole(
+        "whole-int8-dynamic",
+        "activations scaled row by row",
+        "dynamic",
+        activations="int8",
+        activation_granularity="row",
+    ),
+    _whole(
+        "whole-int8-dynamic-bf16",
+        "activations scaled row by row, attention in bfloat16",
+        "dynamic",
+        activations="int8",
+        activation_granularity="row",
+        attention="bf16",
+    ),
 )
 
 CATALOGUE: dict[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}

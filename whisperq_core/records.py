@@ -22,7 +22,7 @@ from whisperq_core.scores import Counts, Score, total
 
 # The layout of a record. Raise it when fields change, and teach `parse` to read the older one.
 # 2 added what is optional: temperatures, the encoder's time, the first token's time, tokens.
-# 3 added the recipe's rest and the protocol's margin_s.
+# 3 added the recipe's rest and attention, and the protocol's margin_s.
 SCHEMA = 3
 # The computation itself: raise it when code changes that can change a transcript or a time.
 PIPELINE = 1

@@ -66,6 +66,7 @@ AXES = {
     "calibration": "Calibration",
     "coverage": "Layers quantized",
     "embeddings": "Token table",
+    "attention": "Attention",
 }
 
 BACKEND_NAMES = {
@@ -75,6 +76,7 @@ BACKEND_NAMES = {
     "quanto": "Quanto",
     "hqq": "HQQ",
     "bitsandbytes": "bitsandbytes",
+    "whisperq": "WhisperQ",
 }
 
 # How the other columns are called, units included.
@@ -108,6 +110,7 @@ LABELS = AXES | {
 _TEXT = (
     *("key", "model", "recipe", "description", "backend", "weights", "scheme", "method"),
     *("granularity", "activations", "double_quant", "calibration", "coverage", "embeddings"),
+    "attention",
     *("set", "device", "protocol", "rtf_source", "kernels", "cpu", "speed_key"),
 )
 _COUNTS = (

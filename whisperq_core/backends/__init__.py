@@ -32,12 +32,13 @@ BACKENDS = {
     "quanto": ("quanto", "optimum-quanto"),
     "hqq": ("hqq_groups", "hqq"),
     "bitsandbytes": ("bnb", "bitsandbytes"),
+    "whisperq": ("whisperq", "torch"),
 }
 
 # On a CPU these dequantize to fp32 and multiply there, slowly: fp32 layers with their dequantized
 # weights give the same transcripts (tests/test_backends.py compares them on real speech).
 # bitsandbytes is not among them: its 4-bit CPU kernels compute in lower precision.
-SAME_DEQUANTIZED = ("torchao", "quanto", "hqq")
+SAME_DEQUANTIZED = ("torchao", "quanto", "hqq", "whisperq")
 
 Calibrate = Callable[["nn.Module"], None]
 
@@ -95,13 +96,15 @@ def reason_against(recipe: Recipe, device: str) -> str | None:
 
 def _half_precision_reason(recipe: Recipe, device: str) -> str | None:
     """Half precision on a CPU is only worth the name where the CPU computes in it."""
-    if device != "cpu" or recipe.weights not in ("bf16", "fp16"):
+    formats = {recipe.weights, recipe.attention} & {"bf16", "fp16"}
+    if device != "cpu" or not formats:
         return None
     from whisperq_core.machine import cpu_flags
 
     needed = {"bf16": ("avx512_bf16", "amx_bf16", "bf16"), "fp16": ("avx512_fp16", "asimdhp")}
-    if cpu_flags().isdisjoint(needed[recipe.weights]):
-        return f"This CPU has no {recipe.weights} instructions; PyTorch would emulate them."
+    missing = [f for f in formats if cpu_flags().isdisjoint(needed[f])]
+    if missing:
+        return f"This CPU has no {missing[0]} instructions; PyTorch would emulate them."
     return None
 
 
@@ -172,7 +175,7 @@ def linears(model: "nn.Module", recipe: Recipe) -> list[tuple["nn.Module", str, 
     """The nn.Linear layers the recipe quantizes, as (parent, attribute, layer) to be replaced."""
     from torch import nn
 
-    skipped = None if recipe.modules == "all-linear" else model.proj_out
+    skipped = model.proj_out if recipe.modules == "linear-but-proj_out" else None
     return [
         (parent, attribute, layer)
         for parent in model.modules()
