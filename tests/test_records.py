@@ -76,6 +76,8 @@ OTHER_DECODING = {
     "language": "en",
     "timestamps": True,
     "margin_s": 4.0,
+    "fold": 8,
+    "merge_at": 0.5,
 }
 
 

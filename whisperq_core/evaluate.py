@@ -341,9 +341,10 @@ class _Work:
                     hypothesis=text,
                     batch=batch,
                     temperature=temperature,
+                    redone=redone,
                     score=scores.score(u.reference, text, u.language),
                 )
-                for (u, batch), (text, temperature) in zip(ordered, hypotheses, strict=True)
+                for (u, batch), (text, temperature, redone) in zip(ordered, hypotheses, strict=True)
             ],
             batches=[BatchTime.model_validate(piece["time"]) for piece in done],
         )
@@ -428,6 +429,7 @@ class _Work:
         return {
             "hypotheses": found.texts,
             "temperatures": found.temperatures,
+            "redone": found.redone,
             "time": time.model_dump(),
             "growth_bytes": growth.bytes if measured else None,
         }
@@ -464,10 +466,11 @@ class _Work:
         }
 
 
-def _heard(piece: dict) -> Iterable[tuple[str, float]]:
-    """Text and temperature of each utterance; pieces of schema 1 have greedy texts only."""
+def _heard(piece: dict) -> Iterable[tuple[str, float, bool]]:
+    """Text, temperature and whether redone of each utterance; older pieces have texts only."""
     texts = piece["hypotheses"]
-    return zip(texts, piece.get("temperatures") or [0.0] * len(texts), strict=True)
+    temperatures = piece.get("temperatures") or [0.0] * len(texts)
+    return zip(texts, temperatures, piece.get("redone") or [False] * len(texts), strict=True)
 
 
 def _peak(made: dict, growths: Sequence[int | None]) -> int | None:

@@ -4,7 +4,9 @@ Whisper was trained on windows of 30 s, and generate() pads every utterance to o
 computes is silence. Here the encoder sees an utterance and a margin of silence. The silence beyond
 is cut, or folded: one position stands for many, and counts as many in attention, by the logarithm
 of their number added to its scores (proportional attention of Bolya et al., Token Merging, 2023).
-Every utterance has a window of its own, so that its neighbours in a batch do not change its text.
+In the same way, pairs of positions may be merged in the upper encoder layers, which halves what the
+decoder reads at every step. Every utterance has a window of its own, so that its neighbours in a
+batch do not change its text.
 
 It works on the layers of any recipe, at batch size 1 in the encoder, where activations stay in the
 CPU's caches.
@@ -13,6 +15,7 @@ CPU's caches.
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from whisperq_core.generation import Generated, Times, synchronize
@@ -28,21 +31,35 @@ _WATCH_EVERY = 32
 _EDGE = 2
 
 
+@dataclass(frozen=True)
+class Window:
+    """How much of the 30 s is computed.
+
+    margin_s: silence kept after the speech. fold: positions of the silence beyond that become one,
+    None to cut it off. merge_at: the part of the encoder's layers, from 0 to 1, after which pairs
+    of positions become one; None for never.
+    """
+
+    margin_s: float
+    fold: int | None = None
+    merge_at: float | None = None
+
+
+WHOLE = Window(margin_s=30.0)
+
+
 def generate(
     torch_model: "nn.Module",
     features: "Tensor",
     seconds: Sequence[float],
     prompts: Sequence[Sequence[int]],
-    margin_s: float,
-    fold: int | None,
+    window: Window,
     watch: Callable[[list[int]], bool] | None = None,
 ) -> Generated:
     """Generates for a batch of log-mel features, shape (batch, mels, frames of 30 s).
 
-    seconds: of speech in each row. prompts: first tokens of each row, all of one length. margin_s:
-    silence kept after the speech; fold: positions of the silence beyond that become one, None to
-    cut it. watch: asked of a row's tokens now and then; True ends the row. To be called under
-    no_grad.
+    seconds: of speech in each row. prompts: first tokens of each row, all of one length. watch:
+    asked of a row's tokens now and then; True ends the row. To be called under no_grad.
     """
     import torch
 
@@ -50,7 +67,7 @@ def generate(
     synchronize(device)
     start = time.perf_counter()
     encoded = [
-        _encode(torch_model, row[None], _positions(torch_model, length, margin_s), fold)
+        _encode(torch_model, row[None], length, window)
         for row, length in zip(features, seconds, strict=True)
     ]
     synchronize(device)
@@ -95,14 +112,8 @@ def generate(
     )
 
 
-def _positions(torch_model: "nn.Module", seconds: float, margin_s: float) -> int:
-    """Encoder positions of the speech and its margin, at most those of the whole window."""
-    most = torch_model.config.max_source_positions
-    return min(most, math.ceil((seconds + margin_s) * POSITIONS_PER_S))
-
-
 def _encode(
-    torch_model: "nn.Module", features: "Tensor", kept: int, fold: int | None
+    torch_model: "nn.Module", features: "Tensor", seconds: float, window: Window
 ) -> tuple["Tensor", "Tensor"]:
     """States of one row, shape (positions, width), and each position's weight in attention.
 
@@ -112,26 +123,38 @@ def _encode(
     import torch
     from torch.nn import functional
 
-    encoder = torch_model.model.encoder
-    most = torch_model.config.max_source_positions
+    encoder, most = torch_model.model.encoder, torch_model.config.max_source_positions
+    kept = min(most, math.ceil((seconds + window.margin_s) * POSITIONS_PER_S))
     frames = min(features.shape[-1], 2 * (kept + _EDGE))
     made = functional.gelu(encoder.conv1(features[..., :frames]))
     made = functional.gelu(encoder.conv2(made)).transpose(1, 2)
     table = encoder.embed_positions.weight
     states = made[:, :kept] + table[:kept]
     weights = states.new_zeros(kept)
-    if fold and kept < most:
+    if window.fold and kept < most:
         # Features of silence are constant, so one position has the convolutions' value of all.
-        middles = torch.arange(kept, most, fold, device=states.device)
-        counts = (most - middles).clamp(max=fold)
-        silence = made[:, kept - 1 : kept] + table[middles + counts // 2]
+        starts = torch.arange(kept, most, window.fold, device=states.device)
+        counts = (most - starts).clamp(max=window.fold)
+        silence = made[:, kept - 1 : kept] + table[starts + counts // 2]
         states = torch.cat([states, silence], 1)
         weights = torch.cat([weights, counts.to(states.dtype).log()])
-    mask = weights.to(_attention_dtype(torch_model, states))[None, None, None]
-    mask = mask if weights.any() else None
-    for layer in encoder.layers:
-        states = layer(states, attention_mask=mask)
+    merge_at = round(window.merge_at * len(encoder.layers)) if window.merge_at else None
+    for index, layer in enumerate(encoder.layers):
+        if index == merge_at:
+            states, weights = _merged(states, weights, kept)
+        mask = weights.to(_attention_dtype(torch_model, states))[None, None, None]
+        states = layer(states, attention_mask=mask if weights.any() else None)
     return encoder.layer_norm(states)[0], weights
+
+
+def _merged(states: "Tensor", weights: "Tensor", count: int) -> tuple["Tensor", "Tensor"]:
+    """Pairs among the first count positions become their mean, which counts as two."""
+    import torch
+
+    even = count - count % 2
+    pairs = states[:, :even].unflatten(1, (-1, 2)).mean(2)
+    doubled = weights[:even:2] + math.log(2)
+    return torch.cat([pairs, states[:, even:]], 1), torch.cat([doubled, weights[even:]])
 
 
 def _attention_dtype(torch_model: "nn.Module", states: "Tensor"):

@@ -101,11 +101,15 @@ class Model:
 
     def tokens(self, text: str, language: str, task: str) -> list[int]:
         """A whole decoder sequence for the text: start, language, task, words, end."""
+        words = self.tokenizer(" " + text, add_special_tokens=False).input_ids
+        end = self.torch_model.generation_config.eos_token_id
+        return [*self.prompt(language, task), *words, end]
+
+    def prompt(self, language: str, task: str) -> list[int]:
+        """What the decoder is given before the words: start, language, task, no timestamps."""
         tables, ids = self.torch_model.generation_config, self.tokenizer.convert_tokens_to_ids
         chosen = [ids(f"<|{language}|>"), tables.task_to_id[task]] if self.multilingual else []
-        words = self.tokenizer(" " + text, add_special_tokens=False).input_ids
-        start, end = tables.decoder_start_token_id, tables.eos_token_id
-        return [start, *chosen, tables.no_timestamps_token_id, *words, end]
+        return [tables.decoder_start_token_id, *chosen, tables.no_timestamps_token_id]
 
 
 def find(name: str) -> Source:

@@ -1,6 +1,6 @@
 """Protocols: how a model is made to transcribe. A value, like a recipe, beside each number."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -8,8 +8,13 @@ class Protocol:
     """Decoding and batching of an evaluation; every field but the name changes a result.
 
     window: fixed-30s pads every utterance to Whisper's 30 s window; longer ones are transcribed
-        window after window, guided by timestamps. fitted cuts the window to the longest utterance
-        of the batch plus margin_s seconds of silence.
+        window after window, guided by timestamps. fitted gives every utterance up to 30 s a window
+        of its own: the speech and margin_s seconds of silence. What loops there is decoded again in
+        the whole window.
+    fold: with a fitted window, how many positions of the silence beyond the margin become one that
+        counts as many in attention; None cuts that silence off.
+    merge_at: with a fitted window, the part of the encoder's layers after which pairs of positions
+        become one that counts twice; None for never.
     batch_size: utterances a batch; batches are formed by length, longest first.
     temperatures: 0 is greedy. Where there are more, a doubtful transcript is decoded again at the
         next one, as Whisper itself does, and what has no speech is left empty.
@@ -28,6 +33,8 @@ class Protocol:
     timestamps: bool = False
     tied: bool = False
     margin_s: float | None = None
+    fold: int | None = None
+    merge_at: float | None = None
 
     def identity(self) -> dict:
         """What a protocol adds to a result's identity: every field but labels.
@@ -37,9 +44,15 @@ class Protocol:
         """
         fields = asdict(self)
         del fields["name"], fields["tied"]
-        if self.margin_s is None:
-            del fields["margin_s"]
+        for later in ("margin_s", "fold", "merge_at"):
+            if fields[later] is None:
+                del fields[later]
         return fields
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the window follows the length of the speech."""
+        return self.window == "fitted"
 
     @property
     def has_fallback(self) -> bool:
@@ -60,8 +73,14 @@ class Protocol:
         decoding = "greedy"
         if self.has_fallback:
             decoding += f", temperature fallback up to {self.temperatures[-1]:g}, silence left out"
+        window = "fixed 30 s window"
+        if self.is_fitted:
+            silence = f"silence folded by {self.fold}" if self.fold else "silence cut"
+            window = f"window of the speech and {self.margin_s:g} s, {silence}"
+            if self.merge_at:
+                window += f", positions merged after {self.merge_at:.0%} of the encoder"
         tied = ", tied projection" if self.tied else ""
-        return f"{decoding}, fixed 30 s window, batches of {self.batch_size} sorted by length{tied}"
+        return f"{decoding}, {window}, batches of {self.batch_size} sorted by length{tied}"
 
     @property
     def description(self) -> str:
@@ -72,6 +91,20 @@ class Protocol:
                 ", tried again at rising temperatures where a transcript repeats itself or is"
                 " improbable; what has no speech is left empty"
             )
+        if self.is_fitted:
+            decoding += (
+                f", in a window of the speech and {self.margin_s:g} s of silence instead of 30 s"
+            )
+            if self.fold:
+                decoding += (
+                    f"; of the silence beyond, one position stands for {self.fold} and counts as"
+                    " many in attention"
+                )
+            if self.merge_at:
+                decoding += (
+                    f"; after {self.merge_at:.0%} of the encoder's layers two positions become one"
+                )
+            decoding += "; a transcript that repeats itself is decoded again in the whole window"
         calibration = (
             "Static recipes calibrate on held-out speech only"
             if self.held_out_only
@@ -88,9 +121,12 @@ class Protocol:
 
 STUDY = Protocol("as in the study")
 CORRECTED = Protocol("corrected", temperatures=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0), tied=True)
-PROTOCOLS = {protocol.name: protocol for protocol in (STUDY, CORRECTED)}
+# Margin, fold and merging as `python -m benchmarks.window` found them on held-out speech.
+FITTED = Protocol("fitted window", batch_size=16, window="fitted", margin_s=0.5, fold=32)
+MERGED = replace(FITTED, name="merged window", merge_at=0.67)
 # What the command line calls them.
-SHORT_NAMES = {"study": STUDY, "corrected": CORRECTED}
+SHORT_NAMES = {"study": STUDY, "corrected": CORRECTED, "fitted": FITTED, "merged": MERGED}
+PROTOCOLS = {protocol.name: protocol for protocol in SHORT_NAMES.values()}
 
 
 def short_name(name: str) -> str:

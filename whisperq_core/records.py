@@ -22,7 +22,7 @@ from whisperq_core.scores import Counts, Score, total
 
 # The layout of a record. Raise it when fields change, and teach `parse` to read the older one.
 # 2 added what is optional: temperatures, the encoder's time, the first token's time, tokens.
-# 3 added the recipe's rest and attention, and the protocol's margin_s.
+# 3 added the recipe's rest and attention, the protocol's fitted window, redone.
 SCHEMA = 3
 # The computation itself: raise it when code changes that can change a transcript or a time.
 PIPELINE = 1
@@ -70,7 +70,8 @@ class RunSpec(_Frozen):
 class UtteranceResult(_Frozen):
     """One utterance: what was said, what was heard, and the counts of its errors.
 
-    temperature: at which the transcript was accepted, above 0 after a fallback.
+    temperature: at which the transcript was accepted, above 0 after a fallback. redone: whether it
+    looped in a fitted window and was decoded again in the whole one.
     """
 
     id: str
@@ -81,6 +82,7 @@ class UtteranceResult(_Frozen):
     hypothesis: str
     batch: int
     temperature: float = 0.0
+    redone: bool = False
     score: Score
 
 
@@ -189,8 +191,8 @@ class AccuracyRun(_Run):
 
     @property
     def fallbacks(self) -> int:
-        """Utterances that were decoded again and accepted at a temperature above 0."""
-        return sum(u.temperature > 0 for u in self.utterances)
+        """Utterances that were decoded again, at a temperature above 0 or in the whole window."""
+        return sum(u.temperature > 0 or u.redone for u in self.utterances)
 
     @property
     def rtf(self) -> float | None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from whisperq_core import fitted
 from whisperq_core.audio import SAMPLE_RATE
 from whisperq_core.errors import ModelError, RecipeError
 from whisperq_core.eval_sets import Utterance
 from whisperq_core.generation import generate, timed
 from whisperq_core.protocols import Protocol
-from whisperq_core.scores import COMPRESSION_RATIO_THRESHOLD, compression_ratio
+from whisperq_core.scores import COMPRESSION_RATIO_THRESHOLD, compression_ratio, is_looped
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,6 +39,7 @@ class Transcripts:
     """Hypotheses of one batch in the order of its inputs, and what the generation took.
 
     temperatures: at which each was accepted; for audio over 30 s the highest of its windows.
+    redone: which were decoded again in the whole window, as they looped in a fitted one.
     wall_s, encoder_s: seconds in all, and in the encoder; the rest is the decoder's.
     first_token_s: seconds from the start of the first attempt to its first token.
     tokens: generated tokens of all attempts, their ends included, prompts not.
@@ -49,6 +51,7 @@ class Transcripts:
     encoder_s: float
     first_token_s: float
     tokens: int
+    redone: tuple[bool, ...] = ()
 
 
 def plan_batches(utterances: Sequence[Utterance], batch_size: int) -> list[tuple[Utterance, ...]]:
@@ -114,6 +117,8 @@ def transcribe(
 
     inputs = _inputs(model, torch_model, audio)
     options = _options(model, protocol, languages)
+    if protocol.is_fitted and not inputs.get("return_timestamps"):
+        return _in_fitted_windows(model, torch_model, inputs, audio, languages, protocol)
     # no_grad, not inference_mode: Quanto's packed weights cannot be inference tensors.
     with torch.no_grad():
         if not protocol.has_fallback:
@@ -124,6 +129,49 @@ def transcribe(
             return _window_by_window(model, torch_model, inputs, options, protocol.temperatures)
         features = inputs["input_features"]
         return _with_fallback(model, torch_model, features, options, protocol.temperatures)
+
+
+def _in_fitted_windows(
+    model: "Model",
+    torch_model: "nn.Module",
+    inputs: dict,
+    audio: Sequence[np.ndarray],
+    languages: Sequence[str | None],
+    protocol: Protocol,
+) -> Transcripts:
+    """Every utterance in a window of its own; what loops there again in the whole one."""
+    import torch
+
+    if None in languages:
+        raise ModelError("A fitted window needs the language. Choose one instead of detecting it.")
+    features = inputs["input_features"]
+    window = fitted.Window(protocol.margin_s, protocol.fold, protocol.merge_at)
+    seconds = [len(one) / SAMPLE_RATE for one in audio]
+    prompts = [model.prompt(language, protocol.task) for language in languages]
+
+    def looped(tokens: list[int]) -> bool:
+        return is_looped(model.tokenizer.decode(tokens))
+
+    with torch.no_grad():
+        made = fitted.generate(torch_model, features, seconds, prompts, window, looped)
+        texts, times, tokens = list(_texts(model, made.tokens)), [made.times], made.chosen
+        again = [row for row, text in enumerate(texts) if is_looped(text)]
+        if again:
+            asked = [WINDOW_S] * len(again), [prompts[row] for row in again]
+            whole = fitted.generate(torch_model, features[again], *asked, fitted.WHOLE)
+            times.append(whole.times)
+            tokens += whole.chosen
+            for row, text in zip(again, _texts(model, whole.tokens), strict=True):
+                texts[row] = text
+    return Transcripts(
+        texts=tuple(texts),
+        temperatures=(0.0,) * len(texts),
+        wall_s=sum(t.wall_s for t in times),
+        encoder_s=sum(t.encoder_s for t in times),
+        first_token_s=made.first_token_s,
+        tokens=tokens,
+        redone=tuple(row in again for row in range(len(texts))),
+    )
 
 
 def _texts(model: "Model", tokens: "Tensor") -> tuple[str, ...]:
