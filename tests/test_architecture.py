@@ -20,6 +20,7 @@ FLOW = (
     "errors",
     "recipes protocols machine memory text labels paper",
     "audio scores ctranslate2_format significance",
+    "features",
     "models eval_sets backends markup generation",
     "fitted",
     "backends.baseline backends.bnb backends.hqq_groups backends.quanto backends.torch_dynamic"

@@ -34,7 +34,7 @@ def heard(tiny, audio):
 
 
 def features(model, audio):
-    return model.features(audio, sampling_rate=16000, return_tensors="pt").input_features
+    return model.features.windows(audio)
 
 
 def test_in_the_whole_window_it_chooses_the_tokens_of_generate(tiny, audio, heard):

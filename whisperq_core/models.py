@@ -18,9 +18,10 @@ import numpy as np
 
 from whisperq_core.ctranslate2_format import read_variables, to_transformers
 from whisperq_core.errors import ModelError, ModelUnavailable
+from whisperq_core.features import LogMel
 
 if TYPE_CHECKING:
-    from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+    from transformers import WhisperForConditionalGeneration
 
 # Hub repositories at the revisions that were current when they were pinned.
 HUB = {
@@ -90,7 +91,7 @@ class Model:
     name: str
     digest: str
     torch_model: "WhisperForConditionalGeneration"
-    features: "WhisperFeatureExtractor"
+    features: LogMel
     tokenizer: object
     source: Source = field(repr=False, default=None)
 
@@ -292,11 +293,7 @@ def load(name: str) -> Model:
     _quieten_torchao()
     import torch
     import transformers
-    from transformers import (
-        WhisperConfig,
-        WhisperFeatureExtractor,
-        WhisperForConditionalGeneration,
-    )
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
 
     transformers.logging.set_verbosity_error()
     source = download(find(name))
@@ -316,7 +313,7 @@ def load(name: str) -> Model:
     model.tie_weights()
     model.requires_grad_(False).eval()
     model.generation_config = _generation_config(settings, tokenizer)
-    features = WhisperFeatureExtractor(feature_size=config.num_mel_bins)
+    features = LogMel(config.num_mel_bins)
     return Model(name, digest_of(tensors), model, features, tokenizer, source)
 
 

@@ -67,23 +67,15 @@ def plan_batches(utterances: Sequence[Utterance], batch_size: int) -> list[tuple
 
 def _inputs(model: "Model", torch_model: "nn.Module", audio: Sequence[np.ndarray]) -> dict:
     """Log-mel features, shape (batch, mels, frames), on the model's device in its precision."""
-    long = len(audio) == 1 and len(audio[0]) > WINDOW_S * SAMPLE_RATE
-    shape = {"truncation": False, "padding": "longest"} if long else {}
-    found = model.features(
-        list(audio),
-        sampling_rate=SAMPLE_RATE,
-        return_tensors="pt",
-        return_attention_mask=True,
-        **shape,
-    )
     conv = torch_model.model.encoder.conv1.weight
-    inputs = {"input_features": found.input_features.to(conv.device, conv.dtype)}
-    if long:
-        inputs |= {
-            "attention_mask": found.attention_mask.to(conv.device),
-            "return_timestamps": True,
-        }
-    return inputs
+    if len(audio) > 1 or len(audio[0]) <= WINDOW_S * SAMPLE_RATE:
+        return {"input_features": model.features.windows(audio).to(conv.device, conv.dtype)}
+    features, mask = model.features.whole(audio[0])
+    return {
+        "input_features": features.to(conv.device, conv.dtype),
+        "attention_mask": mask.to(conv.device),
+        "return_timestamps": True,
+    }
 
 
 def _options(model: "Model", protocol: Protocol, languages: Sequence[str | None]) -> dict:
