@@ -25,7 +25,7 @@ FLOW = (
     "fitted",
     "backends.baseline backends.bnb backends.hqq_groups backends.quanto backends.torch_dynamic"
     " backends.torchao_int8 backends.whisperq transcribe",
-    "records",
+    "records calibration",
     "store",
     "evaluate table provenance comparisons",
     "recordings charts evidence options standing sizes",

@@ -4,7 +4,8 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 import torch
 
-from whisperq_core import backends, eval_sets, evaluate, models
+from whisperq_core import backends, eval_sets, models
+from whisperq_core.calibration import calibrate_on
 from whisperq_core.errors import LibraryMissing, RecipeUnsupported
 from whisperq_core.protocols import STUDY
 from whisperq_core.recipes import CATALOGUE, recipe
@@ -17,7 +18,7 @@ def quantize(model, name, kernels="library", tied=False):
     """Static recipes are calibrated on one short utterance here, to be quick."""
     chosen = recipe(name).with_tied_projection() if tied else recipe(name)
     speech = eval_sets.by_name("dev-clean-excerpt").utterances[: chosen.scheme == "static"]
-    calibrate = evaluate._calibration_pass(model, speech, STUDY)
+    calibrate = calibrate_on(model, speech, STUDY)
     return backends.quantize(model.torch_model, chosen, "cpu", calibrate, kernels)
 
 

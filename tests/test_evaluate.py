@@ -171,16 +171,6 @@ def test_kernels_of_a_request_without_a_wish(name, eval_set, kernels):
     assert resolve(speed).kernels == "library"
 
 
-def test_calibration_is_held_out_unless_the_study_is_followed():
-    test_set = eval_sets.by_name("test-other-excerpt")
-    held_out = evaluate._calibration_utterances(recipe("quanto-int8-int8"), test_set)
-    drawn = evaluate._calibration_utterances(recipe("quanto-int8-int8-eval10"), test_set)
-    evaluated = {u.sha256 for u in test_set.utterances}
-    assert len(held_out) == 13 and not evaluated & {u.sha256 for u in held_out}
-    assert len(drawn) == 8 and {u.sha256 for u in drawn} <= evaluated  # a tenth of 74
-    assert drawn == evaluate._calibration_utterances(recipe("quanto-int8-int8-eval10"), test_set)
-
-
 def test_every_shipped_result_is_complete_and_current():
     """cache/results holds every CPU recipe on both excerpts, and base's with its speed."""
     store = Store(eval_sets.PROJECT / "cache")

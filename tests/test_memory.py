@@ -1,7 +1,9 @@
+import weakref
+
 import numpy as np
 import pytest
 
-from whisperq_core.memory import MemoryGrowth
+from whisperq_core.memory import Latest, MemoryGrowth
 
 MB = 1_000_000
 
@@ -50,3 +52,26 @@ def test_where_the_system_does_not_tell_nothing_is_claimed():
     with MemoryGrowth("mps") as growth:
         filled(1)
     assert growth.bytes is None
+
+
+def test_the_latest_is_made_once_and_gone_before_the_next_is_made():
+    latest, made = Latest(), []
+
+    def make():
+        made.append([earlier() is None for earlier in things])
+        thing = np.ones(3)
+        things.append(weakref.ref(thing))
+        return thing
+
+    things = []
+    for key in "aabba":
+        latest.get(key, make)
+    assert made == [[], [True], [True, True]]
+
+
+def test_what_could_not_be_made_is_tried_again():
+    latest = Latest()
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            latest.get("a", lambda: 1 / 0)
+    assert latest.get("a", lambda: 2) == 2

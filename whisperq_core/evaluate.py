@@ -4,15 +4,12 @@ A request is what a user asks for, by name; its spec is what decides the result.
 pieces (a batch of transcripts, a timed pass), so that a run that was killed goes on where it was.
 """
 
-import math
 import os
-import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import fmean
 
-from whisperq_core import backends, eval_sets, models, scores
+from whisperq_core import backends, calibration, eval_sets, models, scores
 from whisperq_core.errors import (
     Cancelled,
     ModelUnavailable,
@@ -21,7 +18,7 @@ from whisperq_core.errors import (
 )
 from whisperq_core.eval_sets import EvalSet
 from whisperq_core.machine import this_machine
-from whisperq_core.memory import MemoryGrowth
+from whisperq_core.memory import Latest, MemoryGrowth
 from whisperq_core.protocols import STUDY, Protocol
 from whisperq_core.recipes import CATALOGUE, Recipe
 from whisperq_core.records import (
@@ -34,7 +31,7 @@ from whisperq_core.records import (
     now,
 )
 from whisperq_core.store import Store
-from whisperq_core.transcribe import forward, plan_batches, transcribe, warm_up
+from whisperq_core.transcribe import plan_batches, transcribe, warm_up
 
 SPEED_SET = "quick-look"
 SPEED_REPEATS = 3
@@ -114,17 +111,7 @@ def requests_for(
 
 def reason_against(recipe: Recipe, protocol: Protocol, device: str) -> str | None:
     """Why the recipe is not run so, in a sentence; None where it is. Cheap: loads nothing."""
-    return _calibration_reason(recipe, protocol) or backends.reason_against(recipe, device)
-
-
-def _calibration_reason(recipe: Recipe, protocol: Protocol) -> str | None:
-    if not protocol.held_out_only or recipe.calibration != "evaluation-10%":
-        return None
-    return (
-        f"{recipe.name} calibrates on the speech it is evaluated on, which the protocol"
-        f" “{protocol.name}” does not allow. Take {recipe.name.removesuffix('-eval10')}, calibrated"
-        " on held-out speech."
-    )
+    return calibration.reason_against(recipe, protocol) or backends.reason_against(recipe, device)
 
 
 def recipe_under(recipe: Recipe, protocol: Protocol) -> Recipe:
@@ -132,7 +119,7 @@ def recipe_under(recipe: Recipe, protocol: Protocol) -> Recipe:
 
     Raises RecipeUnsupported for calibration that the protocol does not allow.
     """
-    if reason := _calibration_reason(recipe, protocol):
+    if reason := calibration.reason_against(recipe, protocol):
         raise RecipeUnsupported(reason)
     return recipe.with_tied_projection() if protocol.tied else recipe
 
@@ -156,13 +143,13 @@ def resolve(request: Request) -> RunSpec:
         and recipe.backend in backends.SAME_DEQUANTIZED
     )
     kernels = request.kernels or ("dequantized" if same and large and not speed else "library")
-    calibration = _calibration_utterances(recipe, eval_set)
+    calibrates_on = calibration.utterances_for(recipe, eval_set)
     return RunSpec(
         measures=request.measures,
         weights_digest=models.digest(models.find(request.model)),
         recipe=recipe,
         eval_set_digest=eval_set.digest,
-        calibration_digest=_digest_of(calibration) if calibration else None,
+        calibration_digest=calibration.digest(calibrates_on),
         protocol=request.protocol,
         kernels=kernels,
         device=request.device,
@@ -171,19 +158,6 @@ def resolve(request: Request) -> RunSpec:
         cpu=this_machine().cpu if speed else None,
         repeats=SPEED_REPEATS if speed else None,
     )
-
-
-def _digest_of(utterances: Sequence) -> str:
-    return EvalSet("calibration", "", tuple(utterances), "").digest
-
-
-def _calibration_utterances(recipe: Recipe, eval_set: EvalSet | None) -> list:
-    if recipe.calibration == "held-out":
-        return list(eval_sets.by_name(eval_sets.CALIBRATION).utterances)
-    if recipe.calibration == "evaluation-10%":
-        ordered = sorted(eval_set.utterances, key=lambda u: u.id)
-        return random.Random(0).sample(ordered, math.ceil(len(ordered) / 10))
-    return []
 
 
 def plan(requests: Iterable[Request], store: Store) -> list[Planned]:
@@ -289,10 +263,13 @@ def rescore(store: Store) -> int:
     return changed
 
 
-@lru_cache(maxsize=1)
+# A grid asks for a model again and again, and for a quantized one once for each set.
+_MODEL, _QUANTIZED = Latest(), Latest()
+
+
 def load_model(name: str) -> models.Model:
-    """The last model stays in memory: a grid asks for it again and again."""
-    return models.load(name)
+    """The fp32 model of that name; the last one stays in memory."""
+    return _MODEL.get(name, lambda: models.load(name))
 
 
 def quantize_model(
@@ -307,8 +284,8 @@ def quantize_model(
 
     eval_set is only looked at by recipes that calibrate on a part of it.
     """
-    calibration = _calibration_utterances(recipe, eval_set)
-    calibrate = _calibration_pass(model, calibration, protocol)
+    speech = calibration.utterances_for(recipe, eval_set)
+    calibrate = calibration.calibrate_on(model, speech, protocol)
     return backends.quantize(model.torch_model, recipe, device, calibrate, kernels)
 
 
@@ -389,10 +366,12 @@ class _Work:
 
         torch.set_num_threads(self.spec.threads)
         load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        model = self.model = load_model(self.request.model)
-        spec = self.spec
-        self.quantized = quantize_model(
-            model, spec.recipe, self.eval_set, spec.device, spec.protocol, spec.kernels
+        model, spec = load_model(self.request.model), self.spec
+        self.model = model
+        how = spec.recipe, spec.device, spec.protocol, spec.kernels
+        self.quantized = _QUANTIZED.get(
+            (self.request.model, *how, spec.calibration_digest, spec.threads),
+            lambda: quantize_model(model, how[0], self.eval_set, *how[1:]),
         )
         warm_up(model, self.quantized.torch_model, self._audio(0)[:1])
         content = {
@@ -477,24 +456,3 @@ def _peak(made: dict, growths: Sequence[int | None]) -> int | None:
     """Serialized weights plus the largest growth of memory while transcribing a batch."""
     known = [growth for growth in growths if growth is not None]
     return made["weights_bytes"] + max(known) if known else None
-
-
-def _calibration_pass(model: models.Model, utterances: Sequence, protocol: Protocol):
-    """A function that shows a quantized model the calibration speech, encoder and decoder.
-
-    The decoder is fed what fp32 hears in it, teacher-forced: generate() cannot run while Quanto
-    calibrates. None without utterances.
-    """
-    if not utterances:
-        return None
-    samples = []
-    for utterance in utterances:
-        audio, language = [eval_sets.read_audio(utterance)], utterance.language
-        heard = transcribe(model, model.torch_model, audio, [language], protocol).texts[0]
-        samples.append((audio, model.tokens(heard, language, protocol.task)))
-
-    def calibrate(torch_model) -> None:
-        for audio, tokens in samples:
-            forward(model, torch_model, audio, [tokens])
-
-    return calibrate

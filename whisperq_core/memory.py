@@ -1,8 +1,26 @@
-"""How much memory this process takes at its peak."""
+"""How much memory this process takes at its peak, and one way of keeping that low."""
 
 import ctypes
 import sys
+from collections.abc import Callable, Hashable
 from pathlib import Path
+from typing import Any
+
+
+class Latest:
+    """Keeps the one large thing that was made last, and lets go of it before making the next."""
+
+    def __init__(self):
+        self._key: Hashable = None
+        self._value: Any = None
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What was made for this key, where it is the last; otherwise made now, and kept."""
+        if key != self._key:
+            self._key = self._value = None
+            self._value = make()
+            self._key = key
+        return self._value
 
 
 class MemoryGrowth:
