@@ -14,6 +14,15 @@ from whisperq_core.transcribe import transcribe, warm_up
 ON_CPU = [r for r in CATALOGUE.values() if backends.reason_against(r, "cpu") is None]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def whatever_was_derived_from_them_the_weights_are_untouched(tiny):
+    """Quantized models share memory with the fp32 one: after all tests here no bit has changed."""
+    yield
+    state = {n: tensor.numpy() for n, tensor in tiny.torch_model.state_dict().items()}
+    del state["proj_out.weight"]
+    assert models.digest_of(state) == tiny.digest
+
+
 def quantize(model, name, kernels="library", tied=False):
     """Static recipes are calibrated on one short utterance here, to be quick."""
     chosen = recipe(name).with_tied_projection() if tied else recipe(name)
@@ -61,6 +70,18 @@ def test_the_given_model_stays_fp32_and_tied(tiny):
     quantize(tiny, "quanto-int4")
     assert {n: p.data_ptr() for n, p in tiny.torch_model.named_parameters()} == before
     assert tiny.torch_model.proj_out.weight is tiny.torch_model.model.decoder.embed_tokens.weight
+
+
+@pytest.mark.parametrize("name", ["fp32", "hqq-int4-g64"])
+def test_what_a_recipe_leaves_alone_is_not_copied(name, tiny):
+    given = {p.data_ptr() for p in tiny.torch_model.parameters()}
+    quantized = quantize(tiny, name)
+    every = quantized.torch_model.named_parameters()
+    kept = {n: p for n, p in every if n.rpartition(".")[0] not in quantized.modules}
+    assert "model.decoder.embed_tokens.weight" in kept
+    assert {n for n, p in kept.items() if p.data_ptr() not in given} == set()
+    own = {id(p) for p in tiny.torch_model.parameters()}
+    assert own.isdisjoint(id(p) for p in kept.values())
 
 
 @pytest.mark.parametrize(

@@ -133,8 +133,9 @@ def quantize(
     calibrate: Calibrate | None = None,
     kernels: str = "library",
 ) -> Quantized:
-    """Quantizes a copy of an fp32 model; the given one stays as it is.
+    """Derives a quantized model from an fp32 one; the given one stays as it is.
 
+    What the recipe leaves alone is shared with the given model where both are on one device.
     calibrate runs the model on calibration speech; static recipes need it. kernels="dequantized" is
     refused with RecipeUnsupported where the recipe also quantizes activations.
     """
@@ -146,7 +147,7 @@ def quantize(
             f"{recipe.name} quantizes activations too: only its library's kernels compute it."
         )
     module = importlib.import_module(f"{__name__}.{BACKENDS[recipe.backend][0]}")
-    work = copy.deepcopy(model).to(device)
+    work = _derived(model).to(device)
     if recipe.modules == "all-linear":
         _untie(work)
     start = time.perf_counter()
@@ -161,6 +162,19 @@ def quantize(
         if kernels == "dequantized":
             _restore_fp32(work, modules, module.weight_of)
     return Quantized(work, recipe, kernels, modules, quantize_s, size)
+
+
+def _derived(model: "nn.Module") -> "nn.Module":
+    """A model of its own layers over the same memory: a copy of what holds tensors, not of them.
+
+    Parameters are new objects, so that replacing, casting or moving one leaves the given model's
+    alone. No backend may write into the memory itself (tests/test_backends.py).
+    """
+    from torch import nn
+
+    shared = {id(p): nn.Parameter(p.data, requires_grad=False) for p in model.parameters()}
+    shared |= {id(buffer): buffer.detach() for buffer in model.buffers()}
+    return copy.deepcopy(model, shared)
 
 
 def _untie(model: "nn.Module") -> None:
