@@ -141,7 +141,7 @@ def choose() -> list[evaluate.Request]:
         with st.container(horizontal=True):
             device = st.selectbox("Device", machine.devices(), width=140)
             threads = st.number_input(
-                "Threads", 1, 256, evaluate.default_threads(), width=140, help="CPU threads."
+                "Threads", 1, 256, machine.default_threads(), width=140, help="CPU threads."
             )
         only_quick = sets == ["quick-look"]
         speed = st.toggle(

@@ -20,6 +20,8 @@ TABLE_COLUMNS = (
     *("rtf_source", "encoder_share", "first_token_s", "tokens_per_s", "fallbacks", "kernels"),
     *("cpu", "resampled", "created_at", "key"),
 )
+# What the colours of the plot may tell apart.
+COLOURS = ("backend", "family", "weights", "scheme")
 # How the columns of `standing` are shown that do not have two decimals.
 DECIMALS = {"lower_wer_pct": "%.0f", "minutes_needed": "%.0f", "difference_points": "%+.2f"}
 
@@ -163,19 +165,21 @@ def plot(found: pd.DataFrame, runs: list[AccuracyRun], margin: float) -> pd.Data
         return table.METRICS[column].title
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        options = {"format_func": named, "bind": "query-params", "width": 180}
+        by_label = {"bind": "query-params", "width": 180}
+        options = {"format_func": named, **by_label}
         x = st.selectbox("Across", metrics, metrics.index("rtf"), key="x", **options)
         y = st.selectbox("Up", metrics, 0, key="y", **options)
         size = st.selectbox(
             "Marker area", metrics, metrics.index("weights_bytes"), key="area", **options
         )
+        color = st.selectbox("Colour", COLOURS, format_func=table.AXES.get, key="color", **by_label)
         log_x = st.toggle("Logarithmic", x.startswith("rtf"), key=f"log_{x}")
         drawn = found[[x, y]].notna().all(axis=1)
         off = (charts.off_chart(found, x) | charts.off_chart(found, y)) & drawn
         show_all = off.any() and st.toggle("Whole range", key="whole_range")
     found = standings(found, runs, x, y, margin)
     figure = charts.tradeoff_figure(
-        found, x, y, size, log_x=log_x, show_all=show_all, chosen=st.session_state.get("run")
+        found, x, y, size, color, log_x=log_x, show_all=show_all, chosen=st.session_state.get("run")
     )
     st.plotly_chart(
         figure,

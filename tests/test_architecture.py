@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from whisperq_core.backends import BACKENDS
+from whisperq_core.recipes import RUNTIMES
 
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "whisperq_core"
@@ -18,14 +19,15 @@ PACKAGE = "whisperq_core"
 # the lines before its own only. A new module has to be given its place here.
 FLOW = (
     "errors",
-    "recipes protocols machine memory text labels paper",
-    "audio scores ctranslate2_format significance",
+    "recipes protocols machine memory text labels",
+    "audio scores ctranslate2_format significance runtime paper",
     "features",
-    "models eval_sets backends markup generation",
+    "models eval_sets",
+    "backends markup generation",
     "fitted",
     "backends.baseline backends.bnb backends.hqq_groups backends.quanto backends.torch_dynamic"
     " backends.torchao_int8 backends.whisperq transcribe",
-    "records calibration",
+    "records calibration backends.faster_whisper",
     "store",
     "evaluate table provenance comparisons",
     "recordings charts evidence options standing sizes",
@@ -47,12 +49,15 @@ EVERYTHING = sorted(
     for path in ([top] if top.is_file() else top.rglob("*.py"))
 )
 
-HEAVY = {"torch", "transformers", "torchao", "optimum", "hqq", "bitsandbytes", "ctranslate2"}
+HEAVY = {"torch", "transformers", "torchao", "optimum", "hqq", "bitsandbytes"}
+HEAVY |= {"ctranslate2", "faster_whisper"}
 OWN_LIBRARY = {
     "torchao": "backends.torchao_int8",
     "optimum": "backends.quanto",
     "hqq": "backends.hqq_groups",
     "bitsandbytes": "backends.bnb",
+    "ctranslate2": "backends.faster_whisper",
+    "faster_whisper": "backends.faster_whisper",
 }
 
 each_module = pytest.mark.parametrize("module", [m for m in MODULES if m != "__init__"])
@@ -171,13 +176,16 @@ def test_each_quantization_library_is_in_its_own_file_only(library):
     assert not [page for page in PAGES if library in libraries(all_imports(page))]
 
 
-@pytest.mark.parametrize("backend", [file for file, _ in BACKENDS.values()])
-def test_every_backend_has_the_two_functions(backend):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_backend_has_its_functions(backend):
     arguments = {
         node.name: [argument.arg for argument in node.args.args]
-        for node in tree(CORE / "backends" / f"{backend}.py").body
+        for node in tree(CORE / "backends" / f"{BACKENDS[backend][0]}.py").body
         if isinstance(node, ast.FunctionDef)
     }
+    if backend in RUNTIMES:
+        assert arguments["open_runtime"] == ["model", "recipe", "threads"]
+        return
     assert arguments["quantize"] == ["model", "recipe", "calibrate"]
     assert arguments["weight_of"] == ["layer"]
 

@@ -6,7 +6,14 @@ import pytest
 from whisperq_core import backends, recipes
 from whisperq_core.backends import BACKENDS
 from whisperq_core.errors import RecipeError
-from whisperq_core.recipes import BITS, CATALOGUE, HQQ_GROUP_SIZES, recipe, with_group_size
+from whisperq_core.recipes import (
+    BITS,
+    CATALOGUE,
+    HQQ_GROUP_SIZES,
+    RUNTIMES,
+    recipe,
+    with_group_size,
+)
 
 ALL = list(CATALOGUE.values())
 ALL += [recipe(f"hqq-int4-g{size}") for size in HQQ_GROUP_SIZES if size != 64]
@@ -27,6 +34,7 @@ def test_no_two_recipes_compute_the_same():
 
 def test_every_backend_has_a_file_and_a_recipe_and_the_other_way_round():
     files = {f.stem for f in Path(backends.__file__).parent.glob("*.py")} - {"__init__"}
+    assert set(RUNTIMES) < set(BACKENDS)
     assert sorted(module for module, _ in BACKENDS.values()) == sorted(files)
     assert set(BACKENDS) == {chosen.backend for chosen in CATALOGUE.values()}
 
@@ -34,8 +42,8 @@ def test_every_backend_has_a_file_and_a_recipe_and_the_other_way_round():
 @each_recipe
 def test_a_tied_projection_changes_the_modules_only(chosen):
     tied = chosen.with_tied_projection()
-    as_it_was = chosen.is_baseline or chosen.modules == "whole-model"
-    assert tied.modules == (chosen.modules if as_it_was else "linear-but-proj_out")
+    untied = chosen.modules == "all-linear"
+    assert tied.modules == ("linear-but-proj_out" if untied else chosen.modules)
     assert tied.name == chosen.name
     assert tied.axes() | {"modules": chosen.modules} == chosen.axes()
 
@@ -56,9 +64,10 @@ def test_axes_are_consistent(chosen):
     assert "cpu" in chosen.devices
     match chosen.scheme:
         case "none":
-            assert chosen.backend == "none"
+            assert chosen.backend in ("none", *RUNTIMES)
             assert chosen.method == chosen.granularity == chosen.modules == "none"
-            assert chosen.weights == chosen.embeddings == chosen.name
+            assert chosen.weights == chosen.embeddings
+            assert chosen.name.endswith(chosen.weights)
         case "weight-only":
             assert chosen.activations == "float"
         case "dynamic":
@@ -76,8 +85,16 @@ def test_axes_are_consistent(chosen):
     assert chosen.is_baseline == (chosen.scheme == "none")
 
 
-def test_only_fp32_bf16_and_fp16_are_baselines():
-    assert [c.name for c in ALL if c.is_baseline] == ["fp32", "bf16", "fp16"]
+def test_only_fp32_bf16_and_fp16_are_baselines_in_pytorch():
+    baselines = [c.name for c in ALL if c.is_baseline and not c.has_own_runtime]
+    assert baselines == ["fp32", "bf16", "fp16"]
+
+
+def test_every_recipe_has_a_family():
+    families = {name: chosen.family for name, chosen in CATALOGUE.items()}
+    assert families["bf16"] == "not quantized"
+    assert families["torch-int8"] == families["quanto-int2"] == "quantized in PyTorch"
+    assert families["faster-whisper-fp32"] == families["faster-whisper-int8"] == "other runtimes"
 
 
 @each_recipe

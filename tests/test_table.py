@@ -36,6 +36,7 @@ def test_design_axes_come_from_the_recipe():
     row = only_row(accuracy_run("bnb-nf4-dq"))
     axes = {axis: row[axis] for axis in table.AXES}
     assert axes == {
+        "family": "quantized in PyTorch",
         "backend": "bitsandbytes",
         "weights": "nf4",
         "bits": 4,

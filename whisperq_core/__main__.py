@@ -23,13 +23,13 @@ from whisperq_core import (
 )
 from whisperq_core.errors import StoreError, WhisperQError
 from whisperq_core.evaluate import (
-    default_threads,
     plan,
     reason_against,
     requests_for,
     rescore,
     run,
 )
+from whisperq_core.machine import default_threads
 from whisperq_core.options import SPEECH, Needs
 from whisperq_core.protocols import SHORT_NAMES
 from whisperq_core.significance import MARGIN
@@ -246,6 +246,8 @@ def _print_claim(judgement: claims.Judgement) -> None:
 def _sizes(arguments: argparse.Namespace, store: Store) -> int:
     protocol = SHORT_NAMES[arguments.protocol]
     chosen = _recipes(arguments.recipes, "cpu", protocol)
+    if arguments.recipes == ["all"]:  # other runtimes want a whole model, with real weights
+        chosen = [recipe for recipe in chosen if not recipe.has_own_runtime]
     for model in arguments.models:
         for recipe in chosen:
             found = measure(model, recipe, store, protocol)

@@ -21,8 +21,13 @@ _LOOKS = (
     ("#D55E00", "x"),
     ("#8A8A8A", "star"),
     ("#B8A800", "hexagram"),
+    ("#7E57C2", "cross"),
+    ("#8D6E63", "triangle-down"),
 )
-_BACKENDS = ("torch", "hqq", "quanto", "bitsandbytes", "torchao", "ctranslate2", "none")
+_BACKENDS = (
+    *("torch", "hqq", "quanto", "bitsandbytes", "torchao", "faster-whisper", "none", "whisperq"),
+    "whisper.cpp",
+)
 _GREY = "rgba(128,128,128,0.75)"
 # Opacity of the inside of what is decidedly dominated.
 _FADED = 0.15

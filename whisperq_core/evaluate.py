@@ -7,7 +7,6 @@ pieces (a batch of transcripts, a timed pass), so that a run that was killed goe
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from whisperq_core import backends, calibration, eval_sets, models, scores
 from whisperq_core.errors import (
@@ -17,7 +16,7 @@ from whisperq_core.errors import (
     WhisperQError,
 )
 from whisperq_core.eval_sets import EvalSet
-from whisperq_core.machine import this_machine
+from whisperq_core.machine import default_threads, this_machine
 from whisperq_core.memory import Latest, MemoryGrowth
 from whisperq_core.protocols import STUDY, Protocol
 from whisperq_core.recipes import CATALOGUE, Recipe
@@ -30,8 +29,9 @@ from whisperq_core.records import (
     UtteranceResult,
     now,
 )
+from whisperq_core.runtime import Runtime, Transcripts, together
 from whisperq_core.store import Store
-from whisperq_core.transcribe import plan_batches, transcribe, warm_up
+from whisperq_core.transcribe import plan_batches, runtime_of
 
 SPEED_SET = "quick-look"
 SPEED_REPEATS = 3
@@ -78,11 +78,6 @@ class Planned:
     estimate_s: float = 0.0
 
 
-def default_threads() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 def requests_for(
     model_names: Sequence[str],
     recipes: Sequence[Recipe],
@@ -111,15 +106,21 @@ def requests_for(
 
 def reason_against(recipe: Recipe, protocol: Protocol, device: str) -> str | None:
     """Why the recipe is not run so, in a sentence; None where it is. Cheap: loads nothing."""
-    return calibration.reason_against(recipe, protocol) or backends.reason_against(recipe, device)
+    return _protocol_reason(recipe, protocol) or backends.reason_against(recipe, device)
+
+
+def _protocol_reason(recipe: Recipe, protocol: Protocol) -> str | None:
+    if recipe.has_own_runtime and protocol.is_fitted:
+        return f"{recipe.name} pads to 30 s itself, and “{protocol.name}” fits the window."
+    return calibration.reason_against(recipe, protocol)
 
 
 def recipe_under(recipe: Recipe, protocol: Protocol) -> Recipe:
     """The recipe as the protocol runs it: the same name, perhaps with fewer modules.
 
-    Raises RecipeUnsupported for calibration that the protocol does not allow.
+    Raises RecipeUnsupported for what the protocol does not allow or a runtime cannot follow.
     """
-    if reason := calibration.reason_against(recipe, protocol):
+    if reason := _protocol_reason(recipe, protocol):
         raise RecipeUnsupported(reason)
     return recipe.with_tied_projection() if protocol.tied else recipe
 
@@ -284,6 +285,8 @@ def quantize_model(
 
     eval_set is only looked at by recipes that calibrate on a part of it.
     """
+    if recipe.has_own_runtime:
+        return backends.open_runtime(model, recipe, device)
     speech = calibration.utterances_for(recipe, eval_set)
     calibrate = calibration.calibrate_on(model, speech, protocol)
     return backends.quantize(model.torch_model, recipe, device, calibrate, kernels)
@@ -373,7 +376,8 @@ class _Work:
             (self.request.model, *how, spec.calibration_digest, spec.threads),
             lambda: quantize_model(model, how[0], self.eval_set, *how[1:]),
         )
-        warm_up(model, self.quantized.torch_model, self._audio(0)[:1])
+        self.runtimes = {"recipe": runtime_of(model, self.quantized)}
+        self.runtimes["recipe"].warm_up(self._audio(0)[:1])
         content = {
             "modules": self.quantized.modules,
             "weights_bytes": self.quantized.weights_bytes,
@@ -386,16 +390,15 @@ class _Work:
     def _audio(self, index: int) -> list:
         return [eval_sets.read_audio(u) for u in self.batches[index]]
 
-    def _generate(self, torch_model, index: int):
+    def _generate(self, runtime: Runtime, index: int) -> Transcripts:
         languages = [self.spec.protocol.language or u.language for u in self.batches[index]]
-        audio = self._audio(index)
-        return transcribe(self.model, torch_model, audio, languages, self.spec.protocol)
+        return runtime.transcribe(self._audio(index), languages, self.spec.protocol)
 
     def _transcribe(self, index: int) -> dict:
         if self.quantized is None:
             self._quantize()
         with MemoryGrowth(self.spec.device) as growth:
-            found = self._generate(self.quantized.torch_model, index)
+            found = self._generate(self.runtimes["recipe"], index)
         batch = self.batches[index]
         time = BatchTime(
             batch=index,
@@ -416,21 +419,22 @@ class _Work:
     def _time_pass(self, subject: str, repeat: int) -> dict:
         if self.quantized is None:
             self._quantize()
-            self.baseline = backends.quantize(
+            baseline = backends.quantize(
                 self.model.torch_model, CATALOGUE["fp32"], self.spec.device
             )
-            warm_up(self.model, self.baseline.torch_model, self._audio(0)[:1])
-        torch_model = (self.baseline if subject == "fp32" else self.quantized).torch_model
+            self.runtimes["fp32"] = runtime_of(self.model, baseline)
+            self.runtimes["fp32"].warm_up(self._audio(0)[:1])
         with MemoryGrowth(self.spec.device) as growth:
-            found = [self._generate(torch_model, i) for i in range(len(self.batches))]
+            batches = range(len(self.batches))
+            found = together([self._generate(self.runtimes[subject], i) for i in batches])
         timed = Pass(
             subject=subject,
             repeat=repeat,
             audio_s=self.eval_set.audio_s,
-            wall_s=sum(batch.wall_s for batch in found),
-            encoder_s=sum(batch.encoder_s for batch in found),
-            first_token_s=fmean(batch.first_token_s for batch in found),
-            tokens=sum(batch.tokens for batch in found),
+            wall_s=found.wall_s,
+            encoder_s=found.encoder_s,
+            first_token_s=found.first_token_s,
+            tokens=found.tokens,
         )
         return {"pass": timed.model_dump(), "growth_bytes": growth.bytes}
 

@@ -35,6 +35,11 @@ def cpu_flags() -> set[str]:
     return set((info.get("flags") or info.get("Features") or "").split())
 
 
+def default_threads() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def devices() -> list[str]:
     """Devices this machine seems to have, found without importing torch; cpu first."""
     found = ["cpu"]

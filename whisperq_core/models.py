@@ -8,6 +8,7 @@ app can compute digests. Nothing is unpickled: safetensors and CTranslate2's mod
 import hashlib
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, files
@@ -99,6 +100,14 @@ class Model:
     def multilingual(self) -> bool:
         """Whether it knows other languages than English."""
         return self.torch_model.generation_config.is_multilingual
+
+    def require_english(self, languages: Iterable[str | None], task: str) -> None:
+        """Raises ModelError where an English-only model is asked for anything else."""
+        if not self.multilingual and (task != "transcribe" or set(languages) - {"en", None}):
+            raise ModelError(
+                f"{self.name} knows English only. Choose a multilingual model, such as base, to"
+                " transcribe other languages or to translate."
+            )
 
     def tokens(self, text: str, language: str, task: str) -> list[int]:
         """A whole decoder sequence for the text: start, language, task, words, end."""

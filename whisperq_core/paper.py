@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from whisperq_core.recipes import IN_PYTORCH
+
 AUTHORS = "Arthur Söhler, Julian Irigoyen, Andreas Søeborg Kirkedal"
 TITLE = "Quantizing Whisper: How Design Choices Affect ASR Performance"
 CITATION = f"{AUTHORS}: {TITLE}."
@@ -228,13 +230,14 @@ def first_here(priority: Priority, frame: pd.DataFrame, model: str = "base") -> 
     """The row of that model that is first in the priority's column, on the best set for test-other.
 
     Only recipes that still transcribe: a WER of at most USABLE times fp32's, where fp32 was
-    measured. None where the column was not measured. Unquantized rows do not count.
+    measured. None where the column was not measured. Rows that are not quantized do not count, nor
+    those of other runtimes, which the study did not look at.
     """
     for name in SETS["other"]:
         mine = frame[(frame["model"] == model) & (frame["set"] == name)]
         baseline = mine.loc[mine["recipe"] == "fp32", "wer_pct"].max()
         usable = mine["wer_pct"] <= USABLE * baseline if pd.notna(baseline) else True
-        known = mine[(mine["backend"] != "none") & usable].dropna(subset=[priority.column])
+        known = mine[(mine["family"] == IN_PYTORCH) & usable].dropna(subset=[priority.column])
         if len(known):
             return known.sort_values([priority.column, "wer_pct", "recipe"]).iloc[0]
     return None

@@ -31,6 +31,14 @@ Device = Literal["cpu", "cuda", "mps"]
 _NOT_PROJ_OUT = "linear-but-proj_out"
 HQQ_GROUP_SIZES = (16, 32, 64, 128)
 
+# Backends that do not run in PyTorch.
+RUNTIMES = ("faster-whisper",)
+
+# Families of recipes.
+NOT_QUANTIZED = "not quantized"
+IN_PYTORCH = "quantized in PyTorch"
+OTHER_RUNTIMES = "other runtimes"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -82,6 +90,18 @@ class Recipe:
     def is_baseline(self) -> bool:
         """Whether nothing is quantized."""
         return self.scheme == "none"
+
+    @property
+    def has_own_runtime(self) -> bool:
+        """Whether it runs outside PyTorch, in what a user might pick instead."""
+        return self.backend in RUNTIMES
+
+    @property
+    def family(self) -> str:
+        """Not quantized, quantized in PyTorch, or another runtime, quantized or not."""
+        if self.has_own_runtime:
+            return OTHER_RUNTIMES
+        return NOT_QUANTIZED if self.is_baseline else IN_PYTORCH
 
     def with_tied_projection(self) -> "Recipe":
         """The same recipe with proj_out left tied to the token table, whatever its library does."""
@@ -186,6 +206,20 @@ def _whole(name: str, description: str, scheme: Scheme, **axes) -> Recipe:
     )
 
 
+def _faster_whisper(weights: str, description: str, scheme: Scheme, **axes) -> Recipe:
+    return Recipe(
+        f"faster-whisper-{weights}",
+        "faster-whisper",
+        f"{description} One utterance at a time, and its features padded with zeros, as OpenAI's"
+        " own code pads them; under the corrected protocol, its own fallback.",
+        weights,
+        scheme,
+        embeddings=weights,
+        devices=("cpu",),
+        **axes,
+    )
+
+
 _GROUPED = {"method": "asymmetric", "granularity": "group", "group_size": 128}
 
 _RECIPES = (
@@ -273,6 +307,23 @@ _RECIPES = (
         activations="int8",
         activation_granularity="row",
         attention="bf16",
+    ),
+    _faster_whisper(
+        "fp32",
+        "faster-whisper: CTranslate2 in 32-bit floating point.",
+        "none",
+        method="none",
+        granularity="none",
+        modules="none",
+    ),
+    _faster_whisper(
+        "int8",
+        "faster-whisper: CTranslate2 int8, every matrix, convolutions and token table included,"
+        " scaled by channel, activations by row.",
+        "dynamic",
+        activations="int8",
+        activation_granularity="row",
+        modules="whole-model",
     ),
 )
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from whisperq_core import audio, backends, evaluate, scores
+from whisperq_core import audio, backends, evaluate, machine, scores
 from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.protocols import Protocol
 from whisperq_core.recipes import Recipe
-from whisperq_core.transcribe import detect_language, transcribe, warm_up
+from whisperq_core.transcribe import detect_language, runtime_of
 
 AUTO = "auto"
 
@@ -78,14 +78,15 @@ def hear(
     """
     samples = audio.load(recording.data, recording.name)
     backends.require(recipe, device)
-    threads = threads or evaluate.default_threads()
+    threads = threads or machine.default_threads()
     model, quantized, fp32_bytes = _prepared(model_name, recipe, device, threads)
     detected = language == AUTO
     if detected:
         language = detect_language(model, samples)
     protocol = Protocol("recording", batch_size=1, task=task)
-    warm_up(model, quantized.torch_model, [samples[: audio.SAMPLE_RATE]])
-    found = transcribe(model, quantized.torch_model, [samples], [language], protocol)
+    runtime = runtime_of(model, quantized)
+    runtime.warm_up([samples[: audio.SAMPLE_RATE]])
+    found = runtime.transcribe([samples], [language], protocol)
     text = found.texts[0]
     known = recording.reference.strip()
     return Heard(

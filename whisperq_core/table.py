@@ -54,6 +54,7 @@ METRICS = {metric.column: metric for metric in _METRICS}
 
 # The design axes of a recipe, as columns, and how they are called.
 AXES = {
+    "family": "Family",
     "backend": "Library",
     "weights": "Weights",
     "bits": "Bits",
@@ -77,6 +78,7 @@ BACKEND_NAMES = {
     "hqq": "HQQ",
     "bitsandbytes": "bitsandbytes",
     "whisperq": "WhisperQ",
+    "faster-whisper": "faster-whisper",
 }
 
 # How the other columns are called, units included.
@@ -108,9 +110,9 @@ LABELS = AXES | {
 }
 
 _TEXT = (
-    *("key", "model", "recipe", "description", "backend", "weights", "scheme", "method"),
-    *("granularity", "activations", "double_quant", "calibration", "coverage", "embeddings"),
-    "attention",
+    *("key", "model", "recipe", "description", "family", "backend", "weights", "scheme"),
+    *("method", "granularity", "activations", "double_quant", "calibration", "coverage"),
+    *("embeddings", "attention"),
     *("set", "device", "protocol", "rtf_source", "kernels", "cpu", "speed_key"),
 )
 _COUNTS = (

@@ -6,7 +6,6 @@ not timed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +16,13 @@ from whisperq_core.errors import ModelError, RecipeError
 from whisperq_core.eval_sets import Utterance
 from whisperq_core.generation import generate, timed
 from whisperq_core.protocols import Protocol
+from whisperq_core.runtime import Runtime, Transcripts
 from whisperq_core.scores import COMPRESSION_RATIO_THRESHOLD, compression_ratio, is_looped
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from whisperq_core.backends import Quantized
     from whisperq_core.models import Model
 
 WINDOW_S = 30.0
@@ -32,26 +33,6 @@ NO_SPEECH_THRESHOLD = 0.6
 TOKEN_COMPRESSION_RATIO_THRESHOLD = 1.35
 # Sampling at a temperature above 0 starts here every time, so that a run can be repeated.
 SEED = 0
-
-
-@dataclass(frozen=True)
-class Transcripts:
-    """Hypotheses of one batch in the order of its inputs, and what the generation took.
-
-    temperatures: at which each was accepted; for audio over 30 s the highest of its windows.
-    redone: which were decoded again in the whole window, as they looped in a fitted one.
-    wall_s, encoder_s: seconds in all, and in the encoder; the rest is the decoder's.
-    first_token_s: seconds from the start of the first attempt to its first token.
-    tokens: generated tokens of all attempts, their ends included, prompts not.
-    """
-
-    texts: tuple[str, ...]
-    temperatures: tuple[float, ...]
-    wall_s: float
-    encoder_s: float
-    first_token_s: float
-    tokens: int
-    redone: tuple[bool, ...] = ()
 
 
 def plan_batches(utterances: Sequence[Utterance], batch_size: int) -> list[tuple[Utterance, ...]]:
@@ -85,11 +66,8 @@ def _options(model: "Model", protocol: Protocol, languages: Sequence[str | None]
     if model.multilingual:
         chosen = list(languages)
         options |= {"task": protocol.task, "language": None if None in chosen else chosen}
-    elif protocol.task != "transcribe" or set(languages) - {"en", None}:
-        raise ModelError(
-            f"{model.name} knows English only. Choose a multilingual model, such as base, to"
-            " transcribe other languages or to translate."
-        )
+    else:
+        model.require_english(languages, protocol.task)
     return options
 
 
@@ -274,6 +252,26 @@ def _no_speech(torch_model: "nn.Module", features: "Tensor") -> list[float]:
     start = features.new_full((len(features), 1), tables.decoder_start_token_id).long()
     logits = torch_model(input_features=features, decoder_input_ids=start).logits[:, 0].float()
     return logits.softmax(-1)[:, tables.no_timestamps_token_id - 1].tolist()
+
+
+class InPyTorch(Runtime):
+    """A PyTorch model after a recipe, and what of its fp32 model it needs."""
+
+    def __init__(self, model: "Model", torch_model: "nn.Module"):
+        self.model, self.torch_model = model, torch_model
+
+    def warm_up(self, audio):
+        """See the function `warm_up`."""
+        warm_up(self.model, self.torch_model, audio)
+
+    def transcribe(self, audio, languages, protocol):
+        """See the function `transcribe`."""
+        return transcribe(self.model, self.torch_model, audio, languages, protocol)
+
+
+def runtime_of(model: "Model", quantized: "Quantized") -> Runtime:
+    """What transcribes with the model after a recipe."""
+    return quantized.runtime or InPyTorch(model, quantized.torch_model)
 
 
 def warm_up(model: "Model", torch_model: "nn.Module", audio: Sequence[np.ndarray]) -> None:

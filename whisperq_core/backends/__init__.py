@@ -6,7 +6,12 @@ A backend module has
     weight_of(layer)                    the dequantized weight of a layer that the library
                                         quantized, shape (out, in) in fp32; None for other layers
 
-and a line in `BACKENDS`. Its library is imported inside those functions only.
+and a line in `BACKENDS`. A runtime that is not PyTorch has instead
+
+    open_runtime(model, recipe, threads)  a Runtime made from the models.Model, the names of what is
+                                          quantized in it, and its bytes on disk
+
+The library is imported inside those functions only.
 """
 
 import copy
@@ -20,9 +25,12 @@ from typing import TYPE_CHECKING
 
 from whisperq_core.errors import LibraryMissing, RecipeUnsupported
 from whisperq_core.recipes import Recipe
+from whisperq_core.runtime import Runtime
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from whisperq_core.models import Model
 
 # backend → (its module here, the pip package it needs)
 BACKENDS = {
@@ -33,7 +41,10 @@ BACKENDS = {
     "hqq": ("hqq_groups", "hqq"),
     "bitsandbytes": ("bnb", "bitsandbytes"),
     "whisperq": ("whisperq", "torch"),
+    "faster-whisper": ("faster_whisper", "faster-whisper"),
 }
+# Packages beside a backend's own that decide what it computes.
+_BESIDE = {"faster-whisper": ("ctranslate2",)}
 
 # On a CPU these dequantize to fp32 and multiply there, slowly: fp32 layers with their dequantized
 # weights give the same transcripts (tests/test_backends.py compares them on real speech).
@@ -47,16 +58,18 @@ Calibrate = Callable[["nn.Module"], None]
 class Quantized:
     """A model after a recipe: what runs, and what it cost to make.
 
+    torch_model is None, and runtime is not, where the recipe runs outside PyTorch.
     kernels is "library" where the library's own quantized layers run, "dequantized" where their
     weights were put back into fp32 layers (the same mathematics for weight-only recipes).
     """
 
-    torch_model: "nn.Module"
+    torch_model: "nn.Module | None"
     recipe: Recipe
     kernels: str
     modules: tuple[str, ...]
     quantize_s: float
     weights_bytes: int
+    runtime: Runtime | None = None
 
 
 def library_version(recipe: Recipe) -> str:
@@ -75,7 +88,8 @@ def versions(recipe: Recipe) -> dict[str, str]:
 
     Without a build's label: 2.13.0+cpu and 2.13.0+cu130 compute the same on a CPU.
     """
-    packages = {"torch", "transformers", BACKENDS[recipe.backend][1]}
+    own = (BACKENDS[recipe.backend][1], *_BESIDE.get(recipe.backend, ()))
+    packages = {"torch", "transformers", *own}
     return {package: version(package).partition("+")[0] for package in sorted(packages)}
 
 
@@ -86,6 +100,8 @@ def reason_against(recipe: Recipe, device: str) -> str | None:
     """
     if device not in recipe.devices:
         places = ", ".join(recipe.devices)
+        if recipe.has_own_runtime:
+            return f"{recipe.name} is compared on {places} only."
         return f"{recipe.name} runs on {places}; {recipe.backend} has no kernels for {device}."
     try:
         library_version(recipe)
@@ -97,7 +113,7 @@ def reason_against(recipe: Recipe, device: str) -> str | None:
 def _half_precision_reason(recipe: Recipe, device: str) -> str | None:
     """Half precision on a CPU is only worth the name where the CPU computes in it."""
     formats = {recipe.weights, recipe.attention} & {"bf16", "fp16"}
-    if device != "cpu" or not formats:
+    if device != "cpu" or recipe.has_own_runtime or not formats:
         return None
     from whisperq_core.machine import cpu_flags
 
@@ -146,7 +162,9 @@ def quantize(
         raise RecipeUnsupported(
             f"{recipe.name} quantizes activations too: only its library's kernels compute it."
         )
-    module = importlib.import_module(f"{__name__}.{BACKENDS[recipe.backend][0]}")
+    if recipe.has_own_runtime:
+        raise RecipeUnsupported(f"{recipe.name} needs a whole model with its tokenizer.")
+    module = _module(recipe)
     work = _derived(model).to(device)
     if recipe.modules == "all-linear":
         _untie(work)
@@ -162,6 +180,27 @@ def quantize(
         if kernels == "dequantized":
             _restore_fp32(work, modules, module.weight_of)
     return Quantized(work, recipe, kernels, modules, quantize_s, size)
+
+
+def open_runtime(model: "Model", recipe: Recipe, device: str = "cpu") -> Quantized:
+    """The model in the recipe's own runtime, which gets as many threads as PyTorch has.
+
+    Raises RecipeUnsupported or LibraryMissing with the reason where the recipe cannot run.
+    """
+    import torch
+
+    require(recipe, device)
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        opened = _module(recipe).open_runtime(model, recipe, torch.get_num_threads())
+    runtime, modules, size = opened
+    quantize_s = time.perf_counter() - start
+    return Quantized(None, recipe, "library", modules, quantize_s, size, runtime)
+
+
+def _module(recipe: Recipe):
+    return importlib.import_module(f"{__name__}.{BACKENDS[recipe.backend][0]}")
 
 
 def _derived(model: "nn.Module") -> "nn.Module":

@@ -1,0 +1,129 @@
+"""Runtimes other than PyTorch, on real weights: what a user might pick instead."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from whisperq_core import backends, eval_sets, evaluate, scores
+from whisperq_core.audio import SAMPLE_RATE
+from whisperq_core.errors import LibraryMissing, ModelError, RecipeUnsupported
+from whisperq_core.evaluate import Request, plan, resolve, run
+from whisperq_core.protocols import CORRECTED, FITTED, STUDY, Protocol
+from whisperq_core.recipes import CATALOGUE, recipe
+from whisperq_core.runtime import Transcripts, together
+
+RUNNABLE = [
+    name
+    for name, chosen in CATALOGUE.items()
+    if chosen.has_own_runtime and backends.reason_against(chosen, "cpu") is None
+]
+INT8 = "faster-whisper-int8"
+
+
+@pytest.fixture(scope="module")
+def opened(tiny):
+    return {name: backends.open_runtime(tiny, recipe(name)) for name in RUNNABLE}
+
+
+def test_faster_whisper_is_installed():
+    assert {"faster-whisper-fp32", INT8} <= set(RUNNABLE)
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_each_runtime_hears_jfk(name, opened, jfk):
+    found = opened[name].runtime.transcribe([eval_sets.read_audio(jfk)], ["en"], STUDY)
+    assert scores.score(jfk.reference, found.texts[0], "en").words.errors == 0
+    assert found.temperatures == (0.0,) and found.wall_s > 0
+    assert found.encoder_s is None or 0 < found.encoder_s < found.wall_s
+
+
+def test_faster_whisper_tells_encoder_and_tokens_but_not_the_first_token(opened, jfk):
+    audio = eval_sets.read_audio(jfk)
+    found = opened[INT8].runtime.transcribe([audio, audio], ["en", None], STUDY)
+    assert found.texts[0] == found.texts[1] and len(found.temperatures) == 2
+    assert found.first_token_s is None and found.tokens == 2 * 24  # 23 and the end
+
+
+def test_converting_leaves_the_model_as_it_was(opened, tiny, jfk):
+    """CTranslate2 quantizes in the memory it is given: a second conversion would hear nonsense."""
+    largest = {n: float(p.abs().max()) for n, p in tiny.torch_model.named_parameters()}
+    assert max(largest.values()) < 100  # scaled for int8 they would reach 127
+    again = backends.open_runtime(tiny, recipe(INT8)).runtime
+    audio = [eval_sets.read_audio(jfk)]
+    before = opened[INT8].runtime.transcribe(audio, ["en"], STUDY).texts
+    assert again.transcribe(audio, ["en"], STUDY).texts == before
+
+
+def test_sizes_are_those_of_the_files(opened, tiny):
+    fp32 = backends.serialized_bytes(tiny.torch_model)
+    plain, int8 = opened["faster-whisper-fp32"], opened[INT8]
+    assert plain.weights_bytes == pytest.approx(fp32, rel=0.001) and plain.modules == ()
+    assert int8.weights_bytes == pytest.approx(fp32 / 4, rel=0.1)
+    assert {"decoder/embeddings/weight", "encoder/conv1/weight"} <= set(int8.modules)
+    assert int8.torch_model is None and int8.quantize_s > 0
+
+
+def test_faster_whisper_falls_back_under_the_corrected_protocol_only(opened, jfk):
+    looping = np.tile(eval_sets.read_audio(jfk)[: int(2.2 * SAMPLE_RATE)], 4)
+    noise = np.random.default_rng(0).normal(0, 0.1, 5 * SAMPLE_RATE).astype(np.float32)
+    runtime, languages = opened["faster-whisper-fp32"].runtime, ["en", "en"]
+    study = runtime.transcribe([looping, noise], languages, STUDY)
+    corrected = runtime.transcribe([looping, noise], languages, CORRECTED)
+    assert study.temperatures == (0.0, 0.0) and study.texts[1]
+    assert corrected.temperatures[0] > 0 and corrected.texts[1] == ""
+    assert corrected.tokens > study.tokens
+
+
+def test_an_english_model_refuses_other_languages_and_translation(opened, jfk):
+    audio, runtime = [eval_sets.read_audio(jfk)], opened[INT8].runtime
+    with pytest.raises(ModelError, match="knows English only"):
+        runtime.transcribe(audio, ["de"], STUDY)
+    with pytest.raises(ModelError, match="translate"):
+        runtime.transcribe(audio, ["en"], Protocol("x", task="translate"))
+
+
+def test_a_runtime_is_evaluated_timed_and_stored_like_any_recipe(store, tmp_path, jfk):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    shutil.copy(jfk.audio, folder)
+    (folder / f"{jfk.audio.stem}.txt").write_text(jfk.reference)
+    request = Request("tiny.en", recipe(INT8), str(folder), threads=2)
+    found = run(request, store)
+    assert found.words.errors == 0 and found.key == resolve(request).key
+    assert found.spec.versions.keys() >= {"faster-whisper", "ctranslate2", "torch"}
+    assert store.get(found.key) == found == run(request, store)
+    timed = run(replace(request, measures="speed"), store)
+    assert [p.subject for p in timed.passes] == ["fp32", "recipe"] * evaluate.SPEED_REPEATS
+    assert timed.first_token_s() is None and timed.first_token_s("fp32") > 0
+    assert 0 < timed.encoder_share() < 1 and timed.tokens_per_s() > 0
+
+
+def test_what_a_runtime_cannot_do_is_refused_with_the_reason(store, tiny):
+    request = Request("tiny.en", recipe(INT8), "quick-look", threads=2)
+    fitted = replace(request, protocol=FITTED)
+    on_cuda = replace(request, device="cuda")
+    reasons = [planned.reason for planned in plan([fitted, on_cuda], store)]
+    assert "pads to 30 s itself" in reasons[0] and "on cpu only" in reasons[1]
+    for refused in (fitted, on_cuda):
+        with pytest.raises(RecipeUnsupported):
+            run(refused, store)
+    with pytest.raises(RecipeUnsupported, match="whole model"):
+        backends.quantize(tiny.torch_model, recipe(INT8))
+
+
+def test_a_missing_runtime_names_the_pip_command(monkeypatch, tiny):
+    def not_installed(package):
+        raise backends.PackageNotFoundError(package)
+
+    monkeypatch.setattr(backends, "version", not_installed)
+    with pytest.raises(LibraryMissing, match="pip install faster-whisper"):
+        backends.open_runtime(tiny, recipe(INT8))
+
+
+def test_together_adds_what_is_known():
+    one = Transcripts(("a",), (0.0,), 2.0, encoder_s=1.0, first_token_s=0.5, tokens=3)
+    other = Transcripts(("b",), (0.2,), 1.0, encoder_s=0.5, tokens=4)
+    assert together([one, one]) == Transcripts(("a",) * 2, (0.0,) * 2, 4.0, 2.0, 0.5, 6)
+    assert together([one, other]) == Transcripts(("a", "b"), (0.0, 0.2), 3.0, 1.5, None, 7)
