@@ -1,0 +1,83 @@
+"""Which margin, fold and merging a fitted window needs, on held-out speech.
+
+    python -m benchmarks.window [--model base] [--recipe fp32] [--set dev-clean-excerpt]
+
+For each window: how much its transcripts disagree with those of the whole window (words, in
+percent), how many utterances loop before they are decoded again, and the time beside the whole
+window's, batch by batch in turn.
+"""
+
+import argparse
+
+from whisperq_core import eval_sets, evaluate, fitted, scores
+from whisperq_core.fitted import WHOLE, Window
+from whisperq_core.machine import default_threads, this_machine
+from whisperq_core.protocols import FITTED
+from whisperq_core.recipes import recipe
+from whisperq_core.transcribe import plan_batches
+
+WINDOWS = (
+    WHOLE,
+    Window(4.0),
+    Window(2.0),
+    Window(1.0, 16),
+    Window(0.5, 32),
+    Window(0.3, 64),
+    Window(0.5, 32, merge_at=0.5),
+    Window(0.5, 32, merge_at=0.67),
+)
+
+
+def main() -> None:
+    """Prints one line a window."""
+    import torch
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="base")
+    parser.add_argument("--recipe", default="fp32")
+    parser.add_argument("--set", default=eval_sets.CALIBRATION)
+    arguments = parser.parse_args()
+    torch.set_num_threads(default_threads())
+    model = evaluate.load_model(arguments.model)
+    chosen = recipe(arguments.recipe)
+    quantized = evaluate.quantize_model(model, chosen, None, "cpu", FITTED).torch_model
+    utterances = eval_sets.by_name(arguments.set).utterances
+    found: dict[Window, list[str]] = {window: [] for window in WINDOWS}
+    took = dict.fromkeys(WINDOWS, 0.0)
+    batches = plan_batches(utterances, FITTED.batch_size)
+    for batch in batches:
+        audio = [eval_sets.read_audio(u) for u in batch]
+        mel = model.features(audio, sampling_rate=16000, return_tensors="pt").input_features
+        seconds = [u.duration_s for u in batch]
+        prompts = [model.prompt(u.language, FITTED.task) for u in batch]
+        for window in WINDOWS:
+            with torch.no_grad():
+                made = fitted.generate(quantized, mel, seconds, prompts, window)
+            took[window] += made.times.wall_s
+            found[window] += model.tokenizer.batch_decode(made.tokens, skip_special_tokens=True)
+    machine, ordered = this_machine(), [u for batch in batches for u in batch]
+    print(f"{arguments.model}, {chosen.name}, {arguments.set}: {len(ordered)} utterances;")
+    print(f"{machine.cpu}, {machine.cores} cores")
+    for window in WINDOWS:
+        pairs = zip(found[WHOLE], found[window], ordered, strict=True)
+        apart = scores.total(scores.score(a, b, u.language).words for a, b, u in pairs).rate
+        heard = zip(ordered, found[window], strict=True)
+        wer = scores.total(scores.score(u.reference, t, u.language).words for u, t in heard).rate
+        loops = sum(scores.is_looped(text) for text in found[window])
+        print(
+            f"{described(window):46s} disagreement {apart:6.2f}%  WER {wer:6.2f}%"
+            f"  loops {loops}  time {took[window] / took[WHOLE]:.2f}"
+        )
+
+
+def described(window: Window) -> str:
+    """The window in a few words."""
+    if window is WHOLE:
+        return "whole window"
+    silence = f"silence folded by {window.fold}" if window.fold else "silence cut"
+    merged = f", merged after {window.merge_at:.0%}" if window.merge_at else ""
+    return f"speech + {window.margin_s:g} s, {silence}{merged}"
+
+
+if __name__ == "__main__":
+    main()
