@@ -1,6 +1,8 @@
 import pytest
+from made_runs import accuracy_run
 
 from whisperq_core.__main__ import main
+from whisperq_core.protocols import FITTED
 from whisperq_core.recipes import CATALOGUE
 
 
@@ -54,3 +56,21 @@ def test_what_cannot_run_here_is_said_and_is_no_failure(store, capsys):
     arguments = ["run", "--recipes", "torch-int8", "--device", "mps", "--only", "accuracy"]
     assert main(["--cache", str(store.root), *arguments]) == 0
     assert "refused. torch-int8 runs on cpu" in capsys.readouterr().out
+
+
+def test_two_stored_runs_are_compared_whatever_their_protocols(store, capsys):
+    said = [("a cat sat down", "a cat sat down")] * 12
+    wrong = [("a cat sat down", "a cat stood up")] * 12
+    runs = [
+        accuracy_run("fp32", said, speakers="aabbccddeeff"),
+        accuracy_run("hqq-int3-g64", wrong, speakers="aabbccddeeff", protocol=FITTED),
+    ]
+    for run in runs:
+        store.put(run)
+    keys = [run.key[:8] for run in runs]
+    assert main(["--cache", str(store.root), "compare", *keys]) == 0
+    printed = capsys.readouterr().out
+    assert "WER 0.00%" in printed and "WER 50.00%" in printed and "fitted window" in printed
+    assert "a higher WER than fp32, decided (+50.00 points" in printed
+    assert main(["--cache", str(store.root), "compare", "ffffff", keys[0]]) == 1
+    assert "No stored run has a key that starts with ffffff" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from whisperq_core import (
     advisor,
     backends,
     claims,
+    comparisons,
     eval_sets,
     evidence,
     models,
@@ -106,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
     advise_command.add_argument("--protocol", default="study", choices=list(SHORT_NAMES))
     advise_command.add_argument("--speech", default="hard", choices=list(SPEECH))
     advise_command.add_argument("--priority", default="smallest", choices=["smallest", "fastest"])
+    compare_command = commands.add_parser(
+        "compare", help="two stored runs of the same speech: where the second's WER stands"
+    )
+    compare_command.add_argument("baseline", metavar="KEY", help="first digits of a record's key")
+    compare_command.add_argument("candidate", metavar="KEY")
+    compare_command.add_argument("--margin", type=float, default=MARGIN, help="points of WER")
     commands.add_parser("rescore", help="score stored transcripts again; runs no model")
     commands.add_parser("recipes", help="the recipes, and where each runs")
     commands.add_parser("models", help="model names, and which are here")
@@ -243,6 +250,29 @@ def _print_claim(judgement: claims.Judgement) -> None:
     print()
 
 
+def _compare(arguments: argparse.Namespace, store: Store) -> int:
+    heard = [one for one in store.runs() if one.measures == "accuracy"]
+    pair = [_by_key(heard, prefix) for prefix in (arguments.baseline, arguments.candidate)]
+    for one in pair:
+        found = comparisons.estimate(one)
+        print(
+            f"{one.slug}, {one.spec.protocol.name}: WER {found.value:.2f}%"
+            f" ({found.low:.2f} to {found.high:.2f}), {one.loops} loops"
+        )
+    compared = comparisons.compare_runs(*pair, margin=arguments.margin)
+    print(comparisons.in_words(compared, pair[0].spec.recipe.name, pair[0].minutes))
+    return 0
+
+
+def _by_key(runs: list, prefix: str) -> records.AccuracyRun:
+    """The one run whose key starts so; raises StoreError where there is none or several."""
+    found = [run for run in runs if run.key.startswith(prefix)]
+    if len(found) != 1:
+        count = "No stored run has" if not found else f"{len(found)} stored runs have"
+        raise StoreError(f"{count} a key that starts with {prefix}. Keys end the files' names.")
+    return found[0]
+
+
 def _sizes(arguments: argparse.Namespace, store: Store) -> int:
     protocol = SHORT_NAMES[arguments.protocol]
     chosen = _recipes(arguments.recipes, "cpu", protocol)
@@ -303,6 +333,8 @@ def main(argv: list[str] | None = None) -> int:
                 return _sizes(arguments, store)
             case "advise":
                 return _advise(arguments, store)
+            case "compare":
+                return _compare(arguments, store)
             case "rescore":
                 print(f"{rescore(store)} results changed")
             case "download":
