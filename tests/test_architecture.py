@@ -27,7 +27,7 @@ FLOW = (
     "fitted",
     "backends.baseline backends.bnb backends.hqq_groups backends.quanto backends.torch_dynamic"
     " backends.torchao_int8 backends.whisperq transcribe",
-    "records calibration backends.faster_whisper",
+    "records calibration backends.faster_whisper backends.whisper_cpp",
     "store",
     "evaluate table provenance comparisons",
     "recordings charts evidence options standing sizes",
@@ -50,7 +50,7 @@ EVERYTHING = sorted(
 )
 
 HEAVY = {"torch", "transformers", "torchao", "optimum", "hqq", "bitsandbytes"}
-HEAVY |= {"ctranslate2", "faster_whisper"}
+HEAVY |= {"ctranslate2", "faster_whisper", "pywhispercpp"}
 OWN_LIBRARY = {
     "torchao": "backends.torchao_int8",
     "optimum": "backends.quanto",
@@ -58,6 +58,7 @@ OWN_LIBRARY = {
     "bitsandbytes": "backends.bnb",
     "ctranslate2": "backends.faster_whisper",
     "faster_whisper": "backends.faster_whisper",
+    "pywhispercpp": "backends.whisper_cpp",
 }
 
 each_module = pytest.mark.parametrize("module", [m for m in MODULES if m != "__init__"])

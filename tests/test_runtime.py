@@ -1,6 +1,7 @@
 """Runtimes other than PyTorch, on real weights: what a user might pick instead."""
 
 import shutil
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +28,7 @@ def opened(tiny):
     return {name: backends.open_runtime(tiny, recipe(name)) for name in RUNNABLE}
 
 
-def test_faster_whisper_is_installed():
+def test_faster_whisper_can_run():
     assert {"faster-whisper-fp32", INT8} <= set(RUNNABLE)
 
 
@@ -120,6 +121,37 @@ def test_a_missing_runtime_names_the_pip_command(monkeypatch, tiny):
     monkeypatch.setattr(backends, "version", not_installed)
     with pytest.raises(LibraryMissing, match="pip install faster-whisper"):
         backends.open_runtime(tiny, recipe(INT8))
+
+
+def test_whisper_cpp_says_how_to_get_the_file_that_it_needs(monkeypatch, tmp_path, store):
+    monkeypatch.setenv("WHISPERQ_GGML", str(tmp_path))
+    plain, q8_0 = recipe("whisper.cpp-fp16"), recipe("whisper.cpp-q8_0")
+    assert "WHISPERQ_GGML" in backends.reason_against(plain, "cpu")
+    (tmp_path / "ggml-base.bin").write_bytes(b"weights")
+    assert backends.reason_against(plain, "cpu") is None
+    reason = backends.reason_against(q8_0, "cpu")
+    assert "whisper-quantize ggml-base.bin ggml-base-q8_0.bin q8_0" in reason
+    missing, there, corrected = plan(
+        [
+            Request("tiny.en", plain, "quick-look"),
+            Request("base", plain, "quick-look"),
+            Request("base", plain, "quick-look", protocol=CORRECTED),
+        ],
+        store,
+    )
+    assert missing.status == "refused" and "such as ggml-tiny.en.bin" in missing.reason
+    assert there.status == "to run" and "fell back" in corrected.reason
+    (tmp_path / "ggml-base.bin").write_bytes(b"other weights")
+    assert resolve(there.request).key != there.key
+
+
+def test_a_ggml_file_of_another_model_is_refused(monkeypatch, tmp_path, tiny):
+    monkeypatch.setenv("WHISPERQ_GGML", str(tmp_path))
+    base = struct.pack("<12i", 0x67676D6C, 51865, 1500, 512, 8, 6, 448, 512, 8, 6, 80, 1)
+    for content in (b"", b"x" * 100, base):
+        (tmp_path / "ggml-tiny.en.bin").write_bytes(content)
+        with pytest.raises(RecipeUnsupported, match=r"not a ggml file of tiny\.en"):
+            backends.open_runtime(tiny, recipe("whisper.cpp-fp16"))
 
 
 def test_together_adds_what_is_known():

@@ -112,6 +112,8 @@ def reason_against(recipe: Recipe, protocol: Protocol, device: str) -> str | Non
 def _protocol_reason(recipe: Recipe, protocol: Protocol) -> str | None:
     if recipe.has_own_runtime and protocol.is_fitted:
         return f"{recipe.name} pads to 30 s itself, and “{protocol.name}” fits the window."
+    if recipe.backend == "whisper.cpp" and protocol.has_fallback:
+        return f"{recipe.name} does not tell when it fell back, as “{protocol.name}” lets it."
     return calibration.reason_against(recipe, protocol)
 
 
@@ -155,7 +157,7 @@ def resolve(request: Request) -> RunSpec:
         kernels=kernels,
         device=request.device,
         threads=request.threads or default_threads(),
-        versions=backends.versions(recipe),
+        versions=backends.versions(recipe, request.model),
         cpu=this_machine().cpu if speed else None,
         repeats=SPEED_REPEATS if speed else None,
     )

@@ -25,14 +25,14 @@ BITS = {
 Scheme = Literal["none", "weight-only", "dynamic", "static"]
 Method = Literal["none", "symmetric", "asymmetric"]
 Granularity = Literal["none", "tensor", "channel", "group"]
-ActivationGranularity = Literal["none", "tensor", "row"]
+ActivationGranularity = Literal["none", "tensor", "row", "group"]
 Device = Literal["cpu", "cuda", "mps"]
 
 _NOT_PROJ_OUT = "linear-but-proj_out"
 HQQ_GROUP_SIZES = (16, 32, 64, 128)
 
 # Backends that do not run in PyTorch.
-RUNTIMES = ("faster-whisper",)
+RUNTIMES = ("faster-whisper", "whisper.cpp")
 
 # Families of recipes.
 NOT_QUANTIZED = "not quantized"
@@ -49,7 +49,7 @@ class Recipe:
         uses scales from calibration.
     method, granularity, group_size: of the weights.
     activations, activation_granularity: number format of the Linear layers' inputs, and what shares
-        one scale (the whole tensor, that is the batch; or each row, that is each token).
+        one scale: the whole tensor, that is the batch; each row, that is each token; each group.
     calibration: where static scales come from: held-out (dev-clean excerpt) or evaluation-10%
         (a random tenth of the evaluated data, as in the study).
     modules: which modules are quantized. all-linear is every nn.Linear, proj_out untied from the
@@ -220,6 +220,20 @@ def _faster_whisper(weights: str, description: str, scheme: Scheme, **axes) -> R
     )
 
 
+def _whisper_cpp(weights: str, ending: str, description: str, scheme: Scheme, **axes) -> Recipe:
+    return Recipe(
+        f"whisper.cpp-{ending}",
+        "whisper.cpp",
+        f"whisper.cpp {description}, from your own ggml file. One utterance at a time, greedily;"
+        " features are computed in the timed call, and a transcript ends after 220 tokens.",
+        weights,
+        scheme,
+        embeddings=weights,
+        devices=("cpu",),
+        **axes,
+    )
+
+
 _GROUPED = {"method": "asymmetric", "granularity": "group", "group_size": 128}
 
 _RECIPES = (
@@ -324,6 +338,27 @@ _RECIPES = (
         activations="int8",
         activation_granularity="row",
         modules="whole-model",
+    ),
+    _whisper_cpp(
+        "fp16",
+        "fp16",
+        "in 16-bit floating point",
+        "none",
+        method="none",
+        granularity="none",
+        modules="none",
+    ),
+    _whisper_cpp(
+        "int8",
+        "q8_0",
+        "with every matrix and its inputs in int8, in groups of 32",
+        "dynamic",
+        granularity="group",
+        group_size=32,
+        activations="int8",
+        activation_granularity="group",
+        modules="whole-model",
+        rest="fp16",
     ),
 )
 

@@ -28,7 +28,7 @@ def measure(model: str, recipe: Recipe, store: Store, protocol: Protocol = STUDY
         kernels="library",
         device="cpu",
         threads=0,
-        versions=backends.versions(recipe),
+        versions=backends.versions(recipe, model),
     )
     known = store.get(spec.key)
     if known is not None:

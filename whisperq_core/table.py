@@ -79,6 +79,7 @@ BACKEND_NAMES = {
     "bitsandbytes": "bitsandbytes",
     "whisperq": "WhisperQ",
     "faster-whisper": "faster-whisper",
+    "whisper.cpp": "whisper.cpp",
 }
 
 # How the other columns are called, units included.

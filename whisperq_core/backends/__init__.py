@@ -11,6 +11,11 @@ and a line in `BACKENDS`. A runtime that is not PyTorch has instead
     open_runtime(model, recipe, threads)  a Runtime made from the models.Model, the names of what is
                                           quantized in it, and its bytes on disk
 
+and, where it needs a file that is the user's,
+
+    reason_against(recipe)   why there is none for any model, in a sentence; None where there is one
+    identity(name, recipe)   what tells the file for the model of that name from another one
+
 The library is imported inside those functions only.
 """
 
@@ -42,9 +47,12 @@ BACKENDS = {
     "bitsandbytes": ("bnb", "bitsandbytes"),
     "whisperq": ("whisperq", "torch"),
     "faster-whisper": ("faster_whisper", "faster-whisper"),
+    "whisper.cpp": ("whisper_cpp", "pywhispercpp"),
 }
 # Packages beside a backend's own that decide what it computes.
 _BESIDE = {"faster-whisper": ("ctranslate2",)}
+# Those that need a file which is the user's.
+_WITH_FILE = ("whisper.cpp",)
 
 # On a CPU these dequantize to fp32 and multiply there, slowly: fp32 layers with their dequantized
 # weights give the same transcripts (tests/test_backends.py compares them on real speech).
@@ -83,14 +91,16 @@ def library_version(recipe: Recipe) -> str:
         ) from None
 
 
-def versions(recipe: Recipe) -> dict[str, str]:
-    """Versions of the libraries that decide what the recipe computes.
+def versions(recipe: Recipe, model: str) -> dict[str, str]:
+    """Versions of the libraries, and of a user's own file, that decide what the recipe computes.
 
+    Raises RecipeUnsupported where there is no such file for the model of that name.
     Without a build's label: 2.13.0+cpu and 2.13.0+cu130 compute the same on a CPU.
     """
     own = (BACKENDS[recipe.backend][1], *_BESIDE.get(recipe.backend, ()))
     packages = {"torch", "transformers", *own}
-    return {package: version(package).partition("+")[0] for package in sorted(packages)}
+    found = {package: version(package).partition("+")[0] for package in sorted(packages)}
+    return found | (_module(recipe).identity(model, recipe) if recipe.backend in _WITH_FILE else {})
 
 
 def reason_against(recipe: Recipe, device: str) -> str | None:
@@ -107,13 +117,15 @@ def reason_against(recipe: Recipe, device: str) -> str | None:
         library_version(recipe)
     except LibraryMissing as missing:
         return str(missing)
+    if recipe.backend in _WITH_FILE:
+        return _module(recipe).reason_against(recipe)
     return _half_precision_reason(recipe, device)
 
 
 def _half_precision_reason(recipe: Recipe, device: str) -> str | None:
     """Half precision on a CPU is only worth the name where the CPU computes in it."""
     formats = {recipe.weights, recipe.attention} & {"bf16", "fp16"}
-    if device != "cpu" or recipe.has_own_runtime or not formats:
+    if device != "cpu" or not formats:
         return None
     from whisperq_core.machine import cpu_flags
 
