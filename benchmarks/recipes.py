@@ -2,7 +2,9 @@
 
     python -m benchmarks.recipes [--model base] [--rounds 3] [--subjects fp32:study,…]
 
-Every subject is a recipe under a protocol. Each batch of utterances is transcribed by all subjects
+Every subject is a recipe under a protocol, in a process of its own, since runtimes with threads of
+their own slow each other even when idle (CTranslate2's make PyTorch's small operations take 1.5
+times as long). Only one works at a time: each slice of utterances is transcribed by all subjects
 before the next one, so that the machine's moods meet all alike; a round goes through all sets once.
 Times are those of generation, as everywhere (see README, “What the numbers mean”). Ratios are of a
 round's total times; printed is their median and range over rounds. WER is of the first round, its
@@ -10,17 +12,21 @@ difference to fp32's paired, with speakers as blocks.
 """
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import time
+import warnings
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
 from whisperq_core import eval_sets, evaluate, scores
+from whisperq_core.eval_sets import Utterance
 from whisperq_core.machine import default_threads, this_machine
-from whisperq_core.protocols import SHORT_NAMES, Protocol
-from whisperq_core.recipes import Recipe, recipe
+from whisperq_core.protocols import SHORT_NAMES
+from whisperq_core.recipes import recipe
 from whisperq_core.significance import MARGIN, Errors, compare
 from whisperq_core.transcribe import plan_batches, runtime_of
 
@@ -44,35 +50,73 @@ class Subject:
     """A recipe under a protocol, and what was measured of it: seconds a round, counts by set."""
 
     name: str
-    recipe: Recipe
-    protocol: Protocol
-    runtime: object = None
-    weights_bytes: int = 0
+    process: "Worker"
+    weights_bytes: int
     rounds_s: list[float] = field(default_factory=list)
     counts: dict[str, list[scores.Counts]] = field(default_factory=dict)
     redone: int = 0
 
 
-def subject(name: str) -> Subject:
-    """The subject named recipe:protocol."""
+class Worker:
+    """A process that holds one subject and transcribes what it is told to."""
+
+    def __init__(self, model: str, name: str):
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        context.Process(target=work, args=(theirs, model, name), daemon=True).start()
+
+    def ask(self, *question):
+        """The answer to a question; see `work`."""
+        self._ours.send(question)
+        return self._ours.recv()
+
+
+def work(pipe, model_name: str, name: str) -> None:
+    """Answers ("size",) with bytes, (set, start, stop) with seconds, transcripts and how many were
+    decoded again; the utterances are those of `ordered`.
+    """
+    import torch
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(default_threads())
     what, _, how = name.partition(":")
     protocol = SHORT_NAMES[how or "study"]
-    return Subject(name, evaluate.recipe_under(recipe(what), protocol), protocol)
+    model = evaluate.load_model(model_name)
+    chosen = evaluate.recipe_under(recipe(what), protocol)
+    made = evaluate.quantize_model(model, chosen, None, "cpu", protocol)
+    runtime = runtime_of(model, made)
+    shortest = ordered(SETS[0])[-1]
+    runtime.transcribe([eval_sets.read_audio(shortest)], [shortest.language], protocol)
+    while True:
+        place, *bounds = pipe.recv()
+        if place == "size":
+            pipe.send(made.weights_bytes)
+            continue
+        found = []
+        for batch in plan_batches(ordered(place)[slice(*bounds)], protocol.batch_size):
+            audio = [eval_sets.read_audio(u) for u in batch]
+            found.append(runtime.transcribe(audio, [u.language for u in batch], protocol))
+        texts = [text for one in found for text in one.texts]
+        redone = sum(sum(one.redone) for one in found)
+        pipe.send((sum(one.wall_s for one in found), texts, redone))
 
 
-def transcribe(one: Subject, utterances, first: bool, place: str) -> float:
+@lru_cache
+def ordered(place: str) -> list[Utterance]:
+    """A set's utterances as an evaluation batches them, longest first."""
+    utterances = eval_sets.by_name(place).utterances
+    return [u for batch in plan_batches(utterances, SLICE) for u in batch]
+
+
+def transcribe(one: Subject, place: str, start: int, first: bool) -> float:
     """Seconds of generation for a slice; the first round's transcripts are scored."""
-    took = 0.0
-    for batch in plan_batches(utterances, one.protocol.batch_size):
-        audio = [eval_sets.read_audio(u) for u in batch]
-        found = one.runtime.transcribe(audio, [u.language for u in batch], one.protocol)
-        took += found.wall_s
-        if first:
-            heard = zip(batch, found.texts, strict=True)
-            one.counts.setdefault(place, []).extend(
-                scores.score(u.reference, text, u.language).words for u, text in heard
-            )
-            one.redone += sum(getattr(found, "redone", ()))
+    took, texts, redone = one.process.ask(place, start, start + SLICE)
+    if first:
+        heard = zip(ordered(place)[start : start + SLICE], texts, strict=True)
+        one.counts.setdefault(place, []).extend(
+            scores.score(u.reference, text, u.language).words for u, text in heard
+        )
+        one.redone += redone
     return took
 
 
@@ -93,43 +137,30 @@ def spread(values: list[float]) -> str:
 
 def main() -> None:
     """Prints one line a subject: size, RTF, ratios, WERs and whether they are fp32's."""
-    import torch
-
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="base")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--subjects", default=",".join(SUBJECTS))
     arguments = parser.parse_args()
     started = time.perf_counter()
-    torch.set_num_threads(default_threads())
-    model = evaluate.load_model(arguments.model)
-    subjects = [subject(name) for name in arguments.subjects.split(",")]
-    sets = {name: eval_sets.by_name(name).utterances for name in SETS}
-    # The order of batches: longest first, as in an evaluation.
-    order = {
-        name: [u for batch in plan_batches(found, SLICE) for u in batch]
-        for name, found in sets.items()
-    }
-    for one in subjects:
-        made = evaluate.quantize_model(model, one.recipe, None, "cpu", one.protocol)
-        one.runtime, one.weights_bytes = runtime_of(model, made), made.weights_bytes
-        one.runtime.transcribe(
-            [eval_sets.read_audio(sets[SETS[0]][0])], [sets[SETS[0]][0].language], one.protocol
-        )
+    subjects = []
+    for name in arguments.subjects.split(","):
+        process = Worker(arguments.model, name)
+        subjects.append(Subject(name, process, process.ask("size")))
     for number in range(arguments.rounds):
         took = dict.fromkeys((one.name for one in subjects), 0.0)
-        for place, utterances in order.items():
-            for start in range(0, len(utterances), SLICE):
+        for place in SETS:
+            for start in range(0, len(ordered(place)), SLICE):
                 for one in subjects:
-                    part = utterances[start : start + SLICE]
-                    took[one.name] += transcribe(one, part, number == 0, place)
+                    took[one.name] += transcribe(one, place, start, number == 0)
         for one in subjects:
             one.rounds_s.append(took[one.name])
-    report(arguments.model, subjects, order, time.perf_counter() - started)
+    report(arguments.model, subjects, time.perf_counter() - started)
 
 
-def report(model: str, subjects: list[Subject], order: dict, took_s: float) -> None:
+def report(model: str, subjects: list[Subject], took_s: float) -> None:
     """Prints the table."""
+    order = {place: ordered(place) for place in SETS}
     machine, audio_s = this_machine(), sum(u.duration_s for us in order.values() for u in us)
     print(
         f"{model}, {', '.join(order)} ({audio_s / 60:.1f} min), {len(subjects[0].rounds_s)} rounds,"

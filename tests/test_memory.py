@@ -1,9 +1,11 @@
+import resource
+import sys
 import weakref
 
 import numpy as np
 import pytest
 
-from whisperq_core.memory import Latest, MemoryGrowth
+from whisperq_core.memory import Latest, MemoryGrowth, kept_memory
 
 MB = 1_000_000
 
@@ -75,3 +77,24 @@ def test_what_could_not_be_made_is_tried_again():
         with pytest.raises(ZeroDivisionError):
             latest.get("a", lambda: 1 / 0)
     assert latest.get("a", lambda: 2) == 2
+
+
+def page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_kept_memory_is_not_asked_of_the_system_again():
+    """A fault a page of 4 kB (or one of 2 MB) each time it is; nearly none where it is kept."""
+
+    def faults_of_three() -> int:
+        filled(100)
+        before = page_faults()
+        for _ in range(3):
+            filled(100)
+        return page_faults() - before
+
+    with kept_memory():
+        kept = faults_of_three()
+    asked = faults_of_three()
+    assert kept < asked / 3

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from whisperq_core.generation import Generated, Times, synchronize
+from whisperq_core.memory import kept_memory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,6 +62,11 @@ def generate(
     seconds: of speech in each row. prompts: first tokens of each row, all of one length. watch:
     asked of a row's tokens now and then; True ends the row. To be called under no_grad.
     """
+    with kept_memory():
+        return _generate(torch_model, features, seconds, prompts, window, watch)
+
+
+def _generate(torch_model, features, seconds, prompts, window, watch) -> Generated:
     import torch
 
     device, end = features.device.type, torch_model.generation_config.eos_token_id
