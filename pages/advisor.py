@@ -4,9 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from pages._entry import shared_store, through_app, utterances_url
-from whisperq_core import advisor, markup, options, protocols
+from whisperq_core import advisor, artefacts, jobs, markup, options, protocols
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import MARGIN
+from whisperq_core.store import Store
 
 SPEECH = {"hard": "Hard, noisy", "clean": "Clean, in quiet"}
 PRIORITIES = {"smallest": "The smallest", "fastest": "The fastest"}
@@ -125,7 +126,7 @@ def show_answer(advice: advisor.Advice) -> None:
     st.caption(markup.plain_markdown(" ".join(advice.notes)))
 
 
-def show_card(option: options.Option) -> None:
+def show_card(option: options.Option, queue: jobs.Jobs) -> None:
     wer = option.wer
     interval = "" if pd.isna(wer.low) else f" ({wer.low:.2f} to {wer.high:.2f})"
     with st.container(border=True, height="stretch"):
@@ -141,6 +142,50 @@ def show_card(option: options.Option) -> None:
         st.markdown(f"[Evidence, on the Trade-offs page]({utterances_url(option.run)})")
         with st.popover("Use it", icon=":material/code:"):
             st.code(advisor.snippet(option), language="python", wrap_lines=True)
+            export(option, queue)
+
+
+def export(option: options.Option, queue: jobs.Jobs) -> None:
+    spec = option.run.spec
+    if reason := artefacts.reason_against(spec.recipe):
+        st.caption(markup.plain_markdown(reason))
+    elif st.button(
+        "Export it",
+        icon=":material/download:",
+        key=f"export-{spec.key}",
+        help="Writes the quantized model to a folder, which transcribes without other weights.",
+    ):
+        with st.spinner("Starting the worker process"):
+            queue.export(option.model, spec.recipe, spec.device, spec.protocol)
+
+
+def exports(queue: jobs.Jobs) -> list[jobs.Job]:
+    return [job for job in queue.all() if job.folder is not None]
+
+
+def show_exports(queue: jobs.Jobs) -> None:
+    for job in exports(queue):
+        label = markup.plain_markdown(job.label)
+        if job.status == jobs.DONE:
+            size = queue.result(job).weights_bytes / 1e6
+            st.success(
+                f"**{label}** is in `{job.folder}`, {size:.0f} MB. Transcribe with it on the"
+                f" **Compare recordings** page, or in Python:"
+                f' `artefacts.load("{job.folder}").transcribe("speech.wav")`',
+                icon=":material/download_done:",
+            )
+        elif job.is_over:
+            st.error(f"**{label}** was not exported. {markup.plain_markdown(job.message)}")
+        else:
+            st.caption(f":material/progress_activity: Exporting {label}: {job.status} …")
+
+
+@st.fragment(run_every=1.0)
+def watch_exports(queue: jobs.Jobs) -> None:
+    show_exports(queue)
+    if all(job.is_over for job in exports(queue)):
+        # Redrawing the whole page ends the polling.
+        st.rerun()
 
 
 def show_next(found: advisor.Measurement) -> None:
@@ -199,6 +244,7 @@ def main() -> None:
     if not models:
         st.info("There are no results yet. Open **Run evaluations** and measure a few recipes.")
         return
+    queue = jobs.shared(Store().root)
     answer = st.container()
     advice = advisor.advise(ask(models, known), stored)
     with answer:
@@ -207,7 +253,11 @@ def main() -> None:
         shown = [o for o in advice.options if o.status != options.NOT_MET] or advice.options
         for column, option in zip(st.columns(CARDS), shown[:CARDS], strict=False):
             with column:
-                show_card(option)
+                show_card(option, queue)
+    if all(job.is_over for job in exports(queue)):
+        show_exports(queue)
+    else:
+        watch_exports(queue)
     if advice.next_measurement:
         show_next(advice.next_measurement)
     if advice.options:

@@ -1,11 +1,12 @@
 """A user's recordings, transcribed by several recipes side by side."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 
 from pages._entry import through_app
-from whisperq_core import jobs, machine, markup, models, recipes, scores
+from whisperq_core import artefacts, jobs, machine, markup, models, recipes, scores
 from whisperq_core.errors import WhisperQError
 from whisperq_core.recordings import AUTO, Heard, Recording
 from whisperq_core.store import Store
@@ -26,6 +27,7 @@ LANGUAGES = {
     "ar": "Arabic",
     "hi": "Hindi",
 }
+NO_MODEL = "none, exported models only"
 COLUMNS_A_ROW = 3
 MAX_BYTES = 200_000_000
 
@@ -64,9 +66,32 @@ def collect() -> list[Recording]:
     return found
 
 
-def options() -> tuple[str, list[recipes.Recipe], dict]:
+# A column of the comparison: its heading, and what to transcribe with. An exported model has its
+# folder for a name, and no recipe beside it.
+Column = tuple[str, str, recipes.Recipe | None]
+
+
+def exported_columns(queue: jobs.Jobs) -> list[Column]:
+    known = {str(path): made for path, made in artefacts.found(queue.store.root).items()}
+    chosen = st.multiselect(
+        "Exported models",
+        list(known),
+        format_func=lambda folder: Path(folder).name,
+        accept_new_options=True,
+        placeholder="none",
+        help="Quantized models that were exported to a folder, on the Advisor page or by"
+        " `python -m whisperq_core export`. They need no other weights. Type a folder to add one.",
+    )
+    for folder in chosen:
+        made = known.get(folder) or artefacts.read(folder)
+        if others := made.other_versions():
+            st.caption(f"{made.label} was exported with {'; '.join(others)}.")
+    return [(f"{Path(folder).name}, exported", folder, None) for folder in chosen]
+
+
+def options(queue: jobs.Jobs) -> tuple[str, list[Column], dict]:
     offline = models.offline_names()
-    names = [*offline, *(name for name in models.NAMES if name not in offline)]
+    names = [*offline, *(name for name in models.NAMES if name not in offline), NO_MODEL]
     possible = [
         name
         for name, recipe in recipes.CATALOGUE.items()
@@ -77,10 +102,19 @@ def options() -> tuple[str, list[recipes.Recipe], dict]:
         model = st.selectbox(
             "Model",
             names,
-            format_func=lambda n: n if n in offline else f"{n} (fetched from the hub)",
+            format_func=lambda n: n if n in (*offline, NO_MODEL) else f"{n} (fetched from the hub)",
         )
     with second:
-        chosen = st.multiselect("Recipes, beside fp32", possible, ["torch-int8", "bnb-nf4"])
+        chosen = st.multiselect(
+            "Recipes, beside fp32",
+            possible,
+            ["torch-int8", "bnb-nf4"],
+            disabled=model == NO_MODEL,
+        )
+    columns = []
+    if model != NO_MODEL:
+        columns = [(name, model, recipes.recipe(name)) for name in ["fp32", *chosen]]
+    columns += exported_columns(queue)
     with st.container(horizontal=True):
         multilingual = not model.endswith(".en")
         language = st.selectbox(
@@ -96,19 +130,18 @@ def options() -> tuple[str, list[recipes.Recipe], dict]:
             width=220,
         )
         device = st.selectbox("Device", machine.devices(), width=220)
-    every = [recipes.recipe(name) for name in ["fp32", *chosen]]
-    return model, every, {"language": language, "task": task, "device": device}
+    return model, columns, {"language": language, "task": task, "device": device}
 
 
-def start(queue: jobs.Jobs, found, model, chosen, how) -> list[Comparison]:
+def start(queue: jobs.Jobs, found, model, columns, how) -> list[Comparison]:
     with st.spinner("Starting the worker process"):
         return [
             Comparison(
                 recording,
                 model,
                 tuple(
-                    (recipe.name, queue.transcribe(recording, model, recipe, **how))
-                    for recipe in chosen
+                    (heading, queue.transcribe(recording, name, recipe, **how))
+                    for heading, name, recipe in columns
                 ),
             )
             for recording in found
@@ -130,9 +163,9 @@ def show(queue: jobs.Jobs, comparisons: list[Comparison]) -> None:
 
 
 def compare(queue: jobs.Jobs, comparison: Comparison) -> None:
-    heard = {name: queue.result(job) for name, job in comparison.jobs if job.status == jobs.DONE}
+    heard = {job.id: queue.result(job) for _, job in comparison.jobs if job.status == jobs.DONE}
     known = comparison.recording.reference.strip()
-    baseline = heard.get("fp32")
+    baseline = next((heard.get(job.id) for name, job in comparison.jobs if name == "fp32"), None)
     if baseline is not None:
         facts = [f"{baseline.audio_s:.1f} s of audio", comparison.model]
         language = LANGUAGES.get(baseline.language, baseline.language)
@@ -150,9 +183,9 @@ def compare(queue: jobs.Jobs, comparison: Comparison) -> None:
         part = comparison.jobs[row : row + COLUMNS_A_ROW]
         for column, (name, job) in zip(st.columns(COLUMNS_A_ROW), part, strict=False):
             with column:
-                st.markdown(f"**{name}**")
-                if name in heard:
-                    show_heard(heard[name], against, is_reference=name == "fp32" and not known)
+                st.markdown(f"**{markup.plain_markdown(name)}**")
+                if job.id in heard:
+                    show_heard(heard[job.id], against, is_reference=name == "fp32" and not known)
                 elif job.is_over:
                     st.error(markup.plain_markdown(job.message))
                 else:
@@ -195,13 +228,13 @@ st.markdown(
 queue = jobs.shared(Store().root)
 try:
     found = collect()
-    model, chosen, how = options()
+    model, columns, how = options(queue)
     large = [r.name for r in found if len(r.data) > MAX_BYTES]
     if large:
         st.error(f"{', '.join(large)} is larger than 200 MB. Cut it into shorter pieces.")
-    ready = bool(found) and not large
+    ready = bool(found and columns) and not large
     if st.button("Transcribe", type="primary", icon=":material/graphic_eq:", disabled=not ready):
-        st.session_state["comparisons"] = start(queue, found, model, chosen, how)
+        st.session_state["comparisons"] = start(queue, found, model, columns, how)
     comparisons = st.session_state.get("comparisons", [])
     if comparisons and not is_over(comparisons):
         watch(queue)

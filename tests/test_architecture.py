@@ -26,10 +26,11 @@ FLOW = (
     "backends markup generation",
     "fitted",
     "backends.baseline backends.bnb backends.hqq_groups backends.quanto backends.torch_dynamic"
-    " backends.torchao_int8 backends.whisperq transcribe",
+    " backends.torchao_int8 backends.whisperq transcribe parts",
     "records calibration backends.faster_whisper backends.whisper_cpp",
     "store",
     "evaluate table provenance comparisons",
+    "artefacts",
     "recordings charts evidence options standing sizes",
     "measures jobs forest sections advisor",
     "claims study_figures report_body",
@@ -188,7 +189,8 @@ def test_every_backend_has_its_functions(backend):
         assert arguments["open_runtime"] == ["model", "recipe", "threads"]
         return
     assert arguments["quantize"] == ["model", "recipe", "calibrate"]
-    assert arguments["weight_of"] == ["layer"]
+    assert arguments["weight_of"] == arguments["state_of"] == ["layer"]
+    assert arguments["layer_from"] == ["tensors", "settings"]
 
 
 def test_the_app_and_its_pages_load_no_torch():

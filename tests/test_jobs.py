@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from whisperq_core import eval_sets, evaluate, jobs
+from whisperq_core import artefacts, eval_sets, evaluate, jobs
 from whisperq_core.recipes import recipe
 from whisperq_core.recordings import Recording
 from whisperq_core.store import Store
@@ -47,6 +47,22 @@ def test_a_recording_comes_back_heard(queue, jfk):
     recording = Recording("jfk.flac", jfk.audio.read_bytes())
     job = wait(queue, queue.transcribe(recording, "tiny.en", recipe("fp32"), language="en"))
     assert "your country" in queue.result(job).text
+
+
+def test_a_model_is_exported_and_heard_in_the_worker(queue, jfk):
+    export = wait(queue, queue.export("tiny.en", recipe("torch-int8")))
+    made = queue.result(export)
+    assert export.folder.name == "tiny.en_torch-int8" and made.label == export.label
+    assert artefacts.found(queue.store.root) == {export.folder: made}
+    recording = Recording("jfk.flac", jfk.audio.read_bytes())
+    job = wait(queue, queue.transcribe(recording, str(export.folder), None, language="en"))
+    heard = queue.result(job)
+    assert "your country" in heard.text
+    assert (heard.weights_bytes, heard.fp32_bytes) == (made.weights_bytes, made.fp32_bytes)
+    (export.folder / "model.safetensors").unlink()
+    (export.folder / "SHA256SUMS").write_text("")
+    job = wait(queue, queue.transcribe(recording, str(export.folder), None, language="en"))
+    assert job.status == jobs.FAILED and "Copy the folder" in job.message
 
 
 def test_bad_input_is_a_sentence_not_a_trace(queue):

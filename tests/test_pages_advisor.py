@@ -87,3 +87,9 @@ def test_other_speech_and_devices_have_their_own_answers(filled):
     assert "Nothing was measured on cpu with clean speech yet" in text(app)
     app = ask(ask(app, "Audio", "hard"), "Device", "cuda")
     assert "Nothing was measured on cuda" in text(app) and not app.dataframe
+
+
+def test_a_recipe_can_be_exported(filled):
+    app = ask(opened(), "WER may rise by (points)", 2.0)
+    exports = [button for button in app.button if button.label == "Export it"]
+    assert len(exports) == 3 and not any(button.disabled for button in exports)

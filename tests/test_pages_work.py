@@ -6,9 +6,10 @@ import pytest
 from made_runs import accuracy_run
 from streamlit.testing.v1 import AppTest
 
-from whisperq_core import eval_sets, evaluate
+from whisperq_core import artefacts, backends, eval_sets, evaluate
 from whisperq_core.recipes import recipe
 
+NO_MODEL = "none, exported models only"
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 
 
@@ -129,3 +130,15 @@ def test_a_multilingual_model_offers_languages_and_translation(store):
     assert "Translate to English" in by_label(app.selectbox, "Task").options
     recipes = by_label(app.multiselect, "Recipes").options
     assert "fp32" not in recipes and not any("eval10" in name for name in recipes)
+
+
+def test_exported_models_can_be_columns_with_no_other_model(store, tiny, tmp_path):
+    folder = store.root / artefacts.FOLDER / artefacts.folder_name("tiny.en", recipe("bf16"))
+    artefacts.write(tiny, backends.quantize(tiny.torch_model, recipe("bf16")), folder)
+    app = opened("recordings.py")
+    assert by_label(app.multiselect, "Exported models").options == ["tiny.en_bf16"]
+    app = changed(by_label(app.multiselect, "Exported models"), [str(folder)])
+    app = changed(by_label(app.selectbox, "Model"), NO_MODEL)
+    assert by_label(app.multiselect, "Recipes").disabled and not app.error
+    app = changed(by_label(app.multiselect, "Exported models"), [str(tmp_path)])
+    assert "no exported model" in app.error[0].value

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from whisperq_core import (
     advisor,
+    artefacts,
     backends,
     claims,
     comparisons,
@@ -113,6 +114,14 @@ def _parser() -> argparse.ArgumentParser:
     compare_command.add_argument("baseline", metavar="KEY", help="first digits of a record's key")
     compare_command.add_argument("candidate", metavar="KEY")
     compare_command.add_argument("--margin", type=float, default=MARGIN, help="points of WER")
+    export_command = commands.add_parser(
+        "export", help="a quantized model as a folder, which loads without the fp32 weights"
+    )
+    export_command.add_argument("--model", default="base")
+    export_command.add_argument("--recipe", required=True)
+    export_command.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    export_command.add_argument("--protocol", default="study", choices=list(SHORT_NAMES))
+    export_command.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
     commands.add_parser("rescore", help="score stored transcripts again; runs no model")
     commands.add_parser("recipes", help="the recipes, and where each runs")
     commands.add_parser("models", help="model names, and which are here")
@@ -306,6 +315,20 @@ def _advise(arguments: argparse.Namespace, store: Store) -> int:
     return 0
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    folder, recipe = arguments.out, recipes.recipe(arguments.recipe)
+    protocol = SHORT_NAMES[arguments.protocol]
+    made = artefacts.export(arguments.model, recipe, folder, arguments.device, protocol)
+    size, promised = artefacts.size_on_disk(folder), made.weights_bytes
+    print(f"{folder}: {made.label}, for {made.device}, sha256 {artefacts.digest(folder)}")
+    print(
+        f"{size / 1e6:.1f} MB of weights on disk, {promised / 1e6:.1f} MB promised"
+        f" ({100 * (size / promised - 1):+.2f} %), fp32 {made.fp32_bytes / 1e6:.1f} MB"
+    )
+    print(f"from whisperq_core import artefacts; artefacts.load({str(folder)!r}).transcribe(…)")
+    return 0
+
+
 def _download(split: str) -> int:
     def progress(done: int, total: int) -> None:
         print(f"\r{done / 1e6:.0f} of {total / 1e6:.0f} MB ", end="", file=sys.stderr, flush=True)
@@ -335,6 +358,8 @@ def main(argv: list[str] | None = None) -> int:
                 return _advise(arguments, store)
             case "compare":
                 return _compare(arguments, store)
+            case "export":
+                return _export(arguments)
             case "rescore":
                 print(f"{rescore(store)} results changed")
             case "download":

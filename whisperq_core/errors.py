@@ -5,7 +5,8 @@ WhisperQError                what was wrong and what to do, in a sentence a user
 │   ├── AudioError           unreadable, empty, too long, too large
 │   └── EvalSetError         a manifest, a folder or a download that is not an evaluation set
 ├── ModelError               a model's name, its weights or its folder
-│   └── ModelUnavailable     not here, and the hub cannot be reached
+│   ├── ModelUnavailable     not here, and the hub cannot be reached
+│   └── ArtefactError        an exported model that was cut or altered, or cannot be written
 ├── RecipeError              a recipe that does not exist
 │   ├── RecipeUnsupported    not on this device
 │   └── LibraryMissing       its package is not installed
@@ -38,6 +39,10 @@ class ModelError(WhisperQError):
 
 class ModelUnavailable(ModelError):
     """The model is not on this machine and the hub cannot be reached."""
+
+
+class ArtefactError(ModelError):
+    """An exported model was cut, altered or made by a newer WhisperQ, or cannot be written."""
 
 
 class RecipeError(WhisperQError):

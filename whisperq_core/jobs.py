@@ -14,9 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from whisperq_core import evaluate
+from whisperq_core import artefacts, evaluate
+from whisperq_core.artefacts import Manifest
 from whisperq_core.errors import Cancelled, WhisperQError
 from whisperq_core.evaluate import Planned, Request
+from whisperq_core.protocols import STUDY, Protocol
 from whisperq_core.recipes import Recipe
 from whisperq_core.recordings import Heard, Recording
 from whisperq_core.store import Store
@@ -28,10 +30,11 @@ _IDLE_TIMEOUT = "30 minutes"
 
 @dataclass
 class Job:
-    """One task: an evaluation (planned is set) or the transcription of a recording."""
+    """One task: an evaluation (planned is set), an export (folder is set) or a recording."""
 
     label: str
     planned: Planned | None = None
+    folder: Path | None = None
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     submitted_at: float = field(default_factory=time.time)
     started_at: float | None = None
@@ -50,10 +53,18 @@ def _evaluate_task(request: Request, root: Path, job_id: str) -> str:
     return evaluate.run(request, Store(root), stop=_stop_event(job_id).is_set).key
 
 
-def _recording_task(recording: Recording, model: str, recipe: Recipe, options: dict) -> Heard:
+def _recording_task(
+    recording: Recording, model: str, recipe: Recipe | None, options: dict
+) -> Heard:
     from whisperq_core.recordings import hear
 
     return hear(recording, model, recipe, **options)
+
+
+def _export_task(
+    model: str, recipe: Recipe, folder: Path, device: str, protocol: Protocol
+) -> Manifest:
+    return artefacts.export(model, recipe, folder, device, protocol)
 
 
 def _stop_event(job_id: str, client=None):
@@ -86,10 +97,21 @@ class Jobs:
             for job in jobs
         ]
 
-    def transcribe(self, recording: Recording, model: str, recipe: Recipe, **options) -> Job:
-        """Queues one recording for one recipe; the job's future holds a Heard."""
-        job = Job(f"{recording.name} · {recipe.name}")
+    def transcribe(self, recording: Recording, model: str, recipe: Recipe | None, **options) -> Job:
+        """Queues one recording for one recipe, or for an exported model where that is None.
+
+        The job's future holds a Heard.
+        """
+        job = Job(f"{recording.name} · {recipe.name if recipe else Path(model).name}")
         return self._submit(job, _recording_task, recording, model, recipe, options)
+
+    def export(
+        self, model: str, recipe: Recipe, device: str = "cpu", protocol: Protocol = STUDY
+    ) -> Job:
+        """Queues the export of a model to the app's folder; the job's future holds a Manifest."""
+        name = artefacts.folder_name(model, recipe, protocol)
+        job = Job(f"{model} · {recipe.name}", folder=self.store.root / artefacts.FOLDER / name)
+        return self._submit(job, _export_task, model, recipe, job.folder, device, protocol)
 
     def _submit(self, job: Job, task: Callable, *arguments) -> Job:
         client = self._connected()

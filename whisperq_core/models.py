@@ -40,6 +40,8 @@ HUB = {
     ),
 }
 NAMES = tuple(HUB)
+# A folder with this file is an exported model (see artefacts.py), not fp32 weights.
+EXPORTED = "recipe.json"
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,11 @@ def find(name: str) -> Source:
         repo, revision = HUB[name]
         return Source(name, "hub", _hub_folder(repo, revision), revision)
     folder = Path(name).expanduser()
+    if name and (folder / EXPORTED).is_file():
+        raise ModelError(
+            f"{folder} is an exported model, quantized already. Transcribe with it on the page"
+            " Compare recordings, or in Python: whisperq_core.artefacts.load(folder)."
+        )
     if name and folder.is_dir():
         return Source(str(folder.resolve()), "folder", folder.resolve())
     repo, _, revision = name.partition("@")
@@ -299,16 +306,14 @@ def _folder_digest(source: Source, stamp: tuple) -> str:
 
 def load(name: str) -> Model:
     """The model of that name, downloaded if need be, in fp32 on the CPU."""
-    _quieten_torchao()
+    quieten_libraries()
     import torch
-    import transformers
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-    transformers.logging.set_verbosity_error()
     source = download(find(name))
     tensors = read_weights(source)
     settings = _settings_folder(source)
-    tokenizer = _tokenizer(settings)
+    tokenizer = read_tokenizer(settings)
     config = WhisperConfig(**_dimensions(source, tensors), **_token_ids(tokenizer))
     with torch.device("meta"):
         model = WhisperForConditionalGeneration(config)
@@ -322,14 +327,18 @@ def load(name: str) -> Model:
     model.tie_weights()
     model.requires_grad_(False).eval()
     model.generation_config = _generation_config(settings, tokenizer)
-    features = LogMel(config.num_mel_bins)
-    return Model(name, digest_of(tensors), model, features, tokenizer, source)
+    return Model(name, digest_of(tensors), model, LogMel(config.num_mel_bins), tokenizer, source)
 
 
-def _quieten_torchao() -> None:
-    """It looks for CUDA libraries when imported, and says at length that a CPU has none."""
+def quieten_libraries() -> None:
+    """Before torch is imported: Transformers' log, and torchao's, which looks for CUDA libraries
+    when imported and says at length that a CPU has none.
+    """
     for noisy in ("torchao", "torch.utils._pytree"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    import transformers
+
+    transformers.logging.set_verbosity_error()
 
 
 def random_model(name: str) -> "WhisperForConditionalGeneration":
@@ -339,7 +348,7 @@ def random_model(name: str) -> "WhisperForConditionalGeneration":
     """
     if name not in _SHAPES:
         raise ModelError(f"The shape of “{name}” is not known. Known: {', '.join(_SHAPES)}.")
-    _quieten_torchao()
+    quieten_libraries()
     import torch
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
@@ -397,7 +406,11 @@ def _dimensions(source: Source, tensors: dict[str, np.ndarray]) -> dict:
     }
 
 
-def _tokenizer(folder: Path):
+def read_tokenizer(folder: Path):
+    """Whisper's tokenizer from tokenizer.json, or from vocab.json and merges.txt.
+
+    Raises ModelError where the folder has neither.
+    """
     from transformers import WhisperTokenizerFast
 
     if (folder / "tokenizer.json").is_file():

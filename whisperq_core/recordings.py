@@ -1,9 +1,9 @@
-"""A user's recording in, one recipe's transcript out: decode, quantize, transcribe, score."""
+"""A user's recording in, a transcript out: decode, quantize or load, transcribe, score."""
 
 from dataclasses import dataclass
 from functools import lru_cache
 
-from whisperq_core import audio, backends, evaluate, machine, scores
+from whisperq_core import artefacts, audio, backends, evaluate, machine, scores
 from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.protocols import Protocol
 from whisperq_core.recipes import Recipe
@@ -46,11 +46,17 @@ class Heard:
 
 
 @lru_cache(maxsize=1)
-def _prepared(model_name: str, recipe: Recipe, device: str, threads: int):
-    """The last quantized model stays in memory for the next recording."""
+def _prepared(model_name: str, recipe: Recipe | None, device: str, threads: int, stamp: str):
+    """The last quantized model stays in memory for the next recording.
+
+    stamp: the digest of an exported model, whose folder may be written anew.
+    """
     import torch
 
     torch.set_num_threads(threads)
+    if recipe is None:
+        made = artefacts.load(model_name)
+        return made.model, made.quantized, made.manifest.fp32_bytes
     if recipe.calibration == "evaluation-10%":
         raise RecipeUnsupported(
             f"{recipe.name} is calibrated on evaluation data, and a recording has none."
@@ -64,7 +70,7 @@ def _prepared(model_name: str, recipe: Recipe, device: str, threads: int):
 def hear(
     recording: Recording,
     model_name: str,
-    recipe: Recipe,
+    recipe: Recipe | None,
     *,
     language: str = AUTO,
     task: str = "transcribe",
@@ -73,13 +79,17 @@ def hear(
 ) -> Heard:
     """Transcribes one recording with one recipe.
 
+    recipe None: model_name is the folder of an exported model, which has a recipe and a device.
     Raises AudioError for what is not usable audio, RecipeUnsupported or LibraryMissing for a recipe
-    that cannot run here, ModelUnavailable for weights that cannot be had.
+    that cannot run here, ModelUnavailable for weights that cannot be had, ArtefactError for an
+    exported model that cannot be loaded.
     """
     samples = audio.load(recording.data, recording.name)
-    backends.require(recipe, device)
+    if recipe is not None:
+        backends.require(recipe, device)
+    stamp = "" if recipe else artefacts.digest(model_name)
     threads = threads or machine.default_threads()
-    model, quantized, fp32_bytes = _prepared(model_name, recipe, device, threads)
+    model, quantized, fp32_bytes = _prepared(model_name, recipe, device, threads, stamp)
     detected = language == AUTO
     if detected:
         language = detect_language(model, samples)

@@ -5,8 +5,15 @@ A backend module has
     quantize(model, recipe, calibrate)  quantizes every Linear of the model in place and returns it
     weight_of(layer)                    the dequantized weight of a layer that the library
                                         quantized, shape (out, in) in fp32; None for other layers
+    state_of(layer)                     what a layer of the library's own is rebuilt from: plain
+                                        tensors by name, and settings that JSON can hold; None for
+                                        other layers
+    layer_from(tensors, settings)       that layer again, on the tensors' device
+    prepare(model, recipe)              where it has one: what the model needs beside its layers
 
-and a line in `BACKENDS`. A runtime that is not PyTorch has instead
+and a line in `BACKENDS`. A tensor that two layers share is to be returned, and taken, as one.
+
+A runtime that is not PyTorch has instead
 
     open_runtime(model, recipe, threads)  a Runtime made from the models.Model, the names of what is
                                           quantized in it, and its bytes on disk
@@ -26,6 +33,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from whisperq_core.errors import LibraryMissing, RecipeUnsupported
@@ -80,6 +88,11 @@ class Quantized:
     runtime: Runtime | None = None
 
 
+def module_of(recipe: Recipe) -> ModuleType:
+    """The recipe's backend module; the library itself is not imported yet."""
+    return importlib.import_module(f"{__name__}.{BACKENDS[recipe.backend][0]}")
+
+
 def library_version(recipe: Recipe) -> str:
     """Name and version of the recipe's library, such as hqq 0.2.8; raises LibraryMissing."""
     package = BACKENDS[recipe.backend][1]
@@ -100,7 +113,9 @@ def versions(recipe: Recipe, model: str) -> dict[str, str]:
     own = (BACKENDS[recipe.backend][1], *_BESIDE.get(recipe.backend, ()))
     packages = {"torch", "transformers", *own}
     found = {package: version(package).partition("+")[0] for package in sorted(packages)}
-    return found | (_module(recipe).identity(model, recipe) if recipe.backend in _WITH_FILE else {})
+    return found | (
+        module_of(recipe).identity(model, recipe) if recipe.backend in _WITH_FILE else {}
+    )
 
 
 def reason_against(recipe: Recipe, device: str) -> str | None:
@@ -118,7 +133,7 @@ def reason_against(recipe: Recipe, device: str) -> str | None:
     except LibraryMissing as missing:
         return str(missing)
     if recipe.backend in _WITH_FILE:
-        return _module(recipe).reason_against(recipe)
+        return module_of(recipe).reason_against(recipe)
     return _half_precision_reason(recipe, device)
 
 
@@ -176,7 +191,7 @@ def quantize(
         )
     if recipe.has_own_runtime:
         raise RecipeUnsupported(f"{recipe.name} needs a whole model with its tokenizer.")
-    module = _module(recipe)
+    module = module_of(recipe)
     work = _derived(model).to(device)
     if recipe.modules == "all-linear":
         _untie(work)
@@ -205,14 +220,10 @@ def open_runtime(model: "Model", recipe: Recipe, device: str = "cpu") -> Quantiz
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        opened = _module(recipe).open_runtime(model, recipe, torch.get_num_threads())
+        opened = module_of(recipe).open_runtime(model, recipe, torch.get_num_threads())
     runtime, modules, size = opened
     quantize_s = time.perf_counter() - start
     return Quantized(None, recipe, "library", modules, quantize_s, size, runtime)
-
-
-def _module(recipe: Recipe):
-    return importlib.import_module(f"{__name__}.{BACKENDS[recipe.backend][0]}")
 
 
 def _derived(model: "nn.Module") -> "nn.Module":

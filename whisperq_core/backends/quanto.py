@@ -29,3 +29,51 @@ def weight_of(layer):
     from optimum.quanto import QLinear
 
     return layer.weight.dequantize() if isinstance(layer, QLinear) else None
+
+
+def state_of(layer):
+    """Packed weight and scales of a QLinear, or of a QLayerNorm, which a static recipe has too.
+
+    Its weight stays in floating point and its output is quantized.
+    """
+    from optimum.quanto import QLayerNorm, QLinear
+
+    if isinstance(layer, QLinear):
+        shape = {"in_features": layer.in_features, "out_features": layer.out_features}
+        shape["weights"] = layer.weight_qtype.name
+    elif isinstance(layer, QLayerNorm):
+        shape = {"normalized_shape": list(layer.normalized_shape), "eps": layer.eps}
+    else:
+        return None
+    if (activations := layer.activation_qtype) is not None:
+        # Calibration takes the hook away where nothing wants the output quantized.
+        hook = layer._quantize_hooks["output"]
+        activations = {"type": activations.name, "output": hook.id in layer._forward_hooks}
+    return layer.state_dict(), shape | {"activations": activations}
+
+
+def layer_from(tensors, settings):
+    """A frozen QLinear, or a QLayerNorm, again."""
+    from optimum.quanto import QLayerNorm, QLinear, qtypes
+
+    activations = settings["activations"]
+    common = {
+        "bias": "bias" in tensors,
+        "dtype": tensors["output_scale"].dtype,
+        "device": "meta",
+        "activations": activations and qtypes[activations["type"]],
+    }
+    if "weights" in settings:
+        layer = QLinear(
+            settings["in_features"],
+            settings["out_features"],
+            weights=qtypes[settings["weights"]],
+            quantize_input=True,
+            **common,
+        )
+    else:
+        layer = QLayerNorm(settings["normalized_shape"], settings["eps"], **common)
+    if activations and not activations["output"]:
+        layer.disable_output_quantization()
+    layer.load_state_dict(tensors, assign=True)
+    return layer

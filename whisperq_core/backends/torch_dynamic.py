@@ -31,3 +31,40 @@ def weight_of(layer):
     from torch.ao.nn.quantized.dynamic import Linear
 
     return layer.weight().dequantize() if isinstance(layer, Linear) else None
+
+
+def state_of(layer):
+    """The unpacked int8 weight with its scales, which a dynamic quantized Linear keeps packed."""
+    import torch
+    from torch.ao.nn.quantized.dynamic import Linear
+
+    if not isinstance(layer, Linear):
+        return None
+    weight, bias = layer._weight_bias()
+    tensors = {"weight": weight.int_repr()}
+    if bias is not None:
+        tensors["bias"] = bias
+    by_channel = weight.qscheme() == torch.per_channel_affine
+    if by_channel:
+        tensors["scale"] = weight.q_per_channel_scales()
+        tensors["zero_point"] = weight.q_per_channel_zero_points()
+    else:
+        tensors["scale"] = torch.tensor(weight.q_scale(), dtype=torch.float64)
+        tensors["zero_point"] = torch.tensor(weight.q_zero_point())
+    return tensors, {"granularity": "channel" if by_channel else "tensor"}
+
+
+def layer_from(tensors, settings):
+    """Packs the weight again."""
+    import torch
+    from torch.ao.nn.quantized.dynamic import Linear
+
+    weight, scale, zero = tensors["weight"], tensors["scale"], tensors["zero_point"]
+    if settings["granularity"] == "channel":
+        packed = torch._make_per_channel_quantized_tensor(weight, scale, zero, 0)
+    else:
+        packed = torch._make_per_tensor_quantized_tensor(weight, scale.item(), zero.item())
+    rows, columns = weight.shape
+    layer = Linear(columns, rows)
+    layer.set_weight_bias(packed, tensors.get("bias"))
+    return layer

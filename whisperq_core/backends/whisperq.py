@@ -131,7 +131,13 @@ def prepare(model, recipe):
     """What a model whose layers are int8 needs besides: how the rest is stored and computed."""
     encoder, decoder = model.model.encoder, model.model.decoder
     for module in (encoder.conv1, encoder.conv2, encoder.embed_positions, decoder.embed_positions):
+        module.half().float()  # what is stored is what is computed with, wherever it came from
         module._register_state_dict_hook(_stored_as_fp16)
+    if recipe.scheme == "dynamic":
+        rows = layers().Rows()
+        for layer in model.modules():
+            if isinstance(layer, layers().Int8Linear):
+                layer.rows = rows
     if recipe.attention == "bf16":
         _compute_in_bf16(model)
     return model
@@ -179,3 +185,23 @@ def _compute_in_bf16(model) -> None:
 def weight_of(layer):
     """The dequantized weight of an Int8Linear."""
     return layer.weight * layer.scale[:, None] if isinstance(layer, layers().Int8Linear) else None
+
+
+def state_of(layer):
+    """int8 weight, scales and bias of an Int8Linear or an Int8Embedding."""
+    made = layers()
+    if not isinstance(layer, made.Int8Linear | made.Int8Embedding):
+        return None
+    settings = {"class": type(layer).__name__}
+    if isinstance(layer, made.Int8Linear):
+        settings["dynamic"] = layer.rows is not None
+    return layer.state_dict(), settings
+
+
+def layer_from(tensors, settings):
+    """An Int8Linear or an Int8Embedding; the weight is packed again for this CPU."""
+    made = layers()
+    if settings["class"] == "Int8Embedding":
+        return made.Int8Embedding(tensors["weight"], tensors["scale"])
+    rows = made.Rows() if settings["dynamic"] else None
+    return made.Int8Linear(tensors["weight"], tensors["scale"], tensors.get("bias"), rows)
