@@ -11,32 +11,56 @@ import pytest
 from whisperq_core import eval_sets, evaluate, recipes
 from whisperq_core.errors import Cancelled, RecipeUnsupported
 from whisperq_core.evaluate import Request, plan, requests_for, resolve, run
-from whisperq_core.protocols import CORRECTED
+from whisperq_core.protocols import CORRECTED, STUDY
 from whisperq_core.recipes import recipe
 from whisperq_core.store import Store
 
+SHIPPED = Store(eval_sets.PROJECT / "cache")
 QUICK = Request("tiny.en", recipe("torch-int8"), "quick-look", threads=2)
 
 
-def test_base_fp32_has_the_known_wer_on_the_clean_excerpt(store):
-    found = run(Request("base", recipe("fp32"), "test-clean-excerpt", threads=2), store)
-    assert found.words.rate == pytest.approx(3.26, abs=0.3)
-    assert found.characters.rate == pytest.approx(0.94, abs=0.3)
-    assert found.loops == 0 and len(found.utterances) == 22
-    assert found.spec.kernels == "library" and found.rtf > 0
-    assert store.get(found.key) == found
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """The result of QUICK, run once."""
+    return run(QUICK, Store(tmp_path_factory.mktemp("quick")))
+
+
+def test_a_run_is_stored_with_what_it_took(quick, store):
+    store.put(quick)
+    assert store.get(quick.key) == quick
+    assert quick.spec.kernels == "library" and quick.rtf > 0
+    assert len(quick.utterances) == 8 and [b.utterances for b in quick.batches] == [8]
+
+
+def test_base_fp32_has_the_known_wer_and_hears_today_what_was_stored(store, tmp_path):
+    """A batch of the excerpt is heard anew, and is the stored one's but for a word or two."""
+    what = "base", recipe("fp32"), "test-clean-excerpt"
+    stored = next(
+        r
+        for r in SHIPPED.runs()
+        if (r.model, r.spec.recipe, r.eval_set, r.spec.protocol) == (*what, STUDY)
+    )
+    assert stored.words.rate == pytest.approx(3.26, abs=0.3)
+    assert stored.characters.rate == pytest.approx(0.94, abs=0.3)
+    assert stored.loops == 0 and len(stored.utterances) == 22
+    last = {u.id: u for u in stored.utterances if u.batch == 2}
+    speech = [u for u in eval_sets.by_name("test-clean-excerpt").utterances if u.id in last]
+    for u in speech:
+        shutil.copy(u.audio, tmp_path / f"{u.id}.flac")
+        (tmp_path / f"{u.id}.txt").write_text(last[u.id].hypothesis)
+    today = run(Request(*what[:2], str(tmp_path), threads=2), store)
+    assert len(today.utterances) == 6 and today.words.rate < 3
 
 
 def test_a_run_killed_in_mid_flight_goes_on_and_ends_the_same(tmp_path):
     """SIGKILL after the first finished batch: no batch is redone, and the transcripts are those of
     a run that was never disturbed.
     """
-    request = Request("tiny.en", recipe("torch-int8"), "test-clean-excerpt", threads=2)
+    request = replace(QUICK, protocol=replace(QUICK.protocol, batch_size=2))
     killed, undisturbed = Store(tmp_path / "killed"), Store(tmp_path / "undisturbed")
     key = resolve(request).key
-    command = [sys.executable, "-m", "whisperq_core", "--cache", str(killed.root), "run"]
-    command += ["--models", "tiny.en", "--recipes", "torch-int8", "--threads", "2"]
-    command += ["--sets", "test-clean-excerpt", "--only", "accuracy"]
+    names = "from whisperq_core.evaluate import Protocol, Recipe, Request, Store, run"
+    command = [sys.executable, "-c", f"{names}; run({request}, Store({str(killed.root)!r}))"]
     process = subprocess.Popen(command, cwd=eval_sets.PROJECT)
     deadline = time.monotonic() + 120
     while not killed.count_pieces(key, "batch-") and time.monotonic() < deadline:
@@ -44,7 +68,7 @@ def test_a_run_killed_in_mid_flight_goes_on_and_ends_the_same(tmp_path):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     finished = killed.count_pieces(key, "batch-")
-    assert 1 <= finished < 3 and killed.get(key) is None
+    assert 1 <= finished < 4 and killed.get(key) is None
     first = killed.piece(key, "batch-0000")
 
     again, whole = run(request, killed), run(request, undisturbed)
@@ -69,7 +93,7 @@ def test_stopping_keeps_what_is_finished(store):
     assert seen == [(1, 2), (2, 2)]
 
 
-def test_a_plan_says_what_is_cached_what_will_run_and_what_cannot(store):
+def test_a_plan_says_what_is_cached_what_will_run_and_what_cannot(store, quick):
     requests = requests_for(
         ["tiny.en", "small"],
         [recipe("torch-int8"), recipe("fp32")],
@@ -77,7 +101,7 @@ def test_a_plan_says_what_is_cached_what_will_run_and_what_cannot(store):
         speed=False,
         threads=2,
     )
-    run(requests[1], store)
+    store.put(quick)
     planned = plan(requests, store)
     assert [(p.request.model, p.request.recipe.name, p.status) for p in planned] == [
         ("tiny.en", "fp32", "to run"),
@@ -96,15 +120,15 @@ def test_what_cannot_run_is_refused_before_anything_is_fetched(store):
         run(replace(QUICK, model="small", device="mps"), store)
 
 
-def test_the_corrected_protocol_leaves_the_projection_tied(store):
-    request = replace(QUICK, protocol=CORRECTED)
+def test_the_corrected_protocol_leaves_the_projection_tied(store, quick):
+    request = replace(QUICK, eval_set="jfk", protocol=CORRECTED)
     study, corrected = resolve(QUICK), resolve(request)
     assert (study.recipe.modules, corrected.recipe.modules) == ("all-linear", "linear-but-proj_out")
     assert corrected.recipe.name == QUICK.recipe.name and corrected.key != study.key
     assert resolve(replace(request, recipe=recipe("bnb-nf4"))).recipe == recipe("bnb-nf4")
-    found, untied = run(request, store), run(QUICK, store)
+    found = run(request, store)
     assert found.key == corrected.key and "proj_out" not in found.modules
-    assert found.weights_bytes < untied.weights_bytes - 19e6
+    assert "proj_out" in quick.modules and found.weights_bytes < quick.weights_bytes - 19e6
     assert found.fallbacks == 0 and request.label.endswith("corrected")
     assert plan([request], store)[0].status == "cached"
 
@@ -137,7 +161,7 @@ def test_pieces_of_schema_1_are_still_used(store):
 
 
 def test_speed_is_interleaved_with_fp32(store):
-    request = replace(QUICK, measures="speed")
+    request = replace(QUICK, measures="speed", eval_set="jfk")
     found = run(request, store)
     assert [p.subject for p in found.passes] == ["fp32", "recipe"] * evaluate.SPEED_REPEATS
     assert len(found.ratios()) == evaluate.SPEED_REPEATS and min(found.ratios()) > 0
@@ -173,9 +197,8 @@ def test_kernels_of_a_request_without_a_wish(name, eval_set, kernels):
 
 def test_every_shipped_result_is_complete_and_current():
     """cache/results holds every CPU recipe on both excerpts, and base's with its speed."""
-    store = Store(eval_sets.PROJECT / "cache")
-    runs = store.runs()
-    assert not store.unreadable
+    runs = SHIPPED.runs()
+    assert not SHIPPED.unreadable
     accuracy = {(r.model, r.spec.recipe.name, r.eval_set) for r in runs if r.measures == "accuracy"}
     speed = {(r.model, r.spec.recipe.name) for r in runs if r.measures == "speed"}
     # fp16 needs instructions that the CPU of the shipped results does not have; other runtimes are
@@ -191,12 +214,11 @@ def test_every_shipped_result_is_complete_and_current():
     digests = {s: eval_sets.by_name(s).digest for s in (*sets, evaluate.SPEED_SET)}
     assert all(digests.get(r.eval_set) in (None, r.spec.eval_set_digest) for r in runs)
     shipped = {r.key for r in runs}
-    assert shipped == store.keys()
+    assert shipped == SHIPPED.keys()
 
 
 def test_the_key_of_a_shipped_result_is_what_a_request_resolves_to():
-    store = Store(eval_sets.PROJECT / "cache")
-    found = [r for r in store.runs() if r.model == "base" and r.spec.recipe.name == "bnb-nf4"]
+    found = [r for r in SHIPPED.runs() if r.model == "base" and r.spec.recipe.name == "bnb-nf4"]
     keys = {r.key for r in found if r.measures == "accuracy"}
     request = Request("base", recipe("bnb-nf4"), "test-clean-excerpt", threads=2)
     assert resolve(request).key in keys
@@ -213,16 +235,15 @@ def test_a_folder_s_record_bears_its_name_not_its_path(tmp_path, store):
     assert str(tmp_path) not in found.model_dump_json()
 
 
-def test_records_are_plain_json(store):
-    run(QUICK, store)
-    path = next(store.results.glob("*.json"))
+def test_records_are_plain_json(store, quick):
+    path = store.put(quick)
     content = json.loads(path.read_text())
     assert content["spec"]["recipe"]["name"] == "torch-int8"
     assert path.stat().st_mode & 0o400 and path.stat().st_size < 100_000
 
 
-def test_stored_transcripts_are_scored_again_without_a_model(store):
-    found = run(QUICK, store)
+def test_stored_transcripts_are_scored_again_without_a_model(store, quick):
+    found = quick
     old = replace(found.utterances[0].score, normaliser="whisper-english@0.0.1", looped=True)
     stale = found.utterances[0].model_copy(update={"score": old})
     store.put(found.model_copy(update={"utterances": (stale, *found.utterances[1:])}))

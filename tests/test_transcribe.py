@@ -26,8 +26,8 @@ def test_batches_are_formed_by_length_and_long_ones_stand_alone():
 def chapter():
     """Consecutive utterances of one chapter, which make one recording over 30 s."""
     every = eval_sets.by_name("test-other-excerpt").utterances
-    found = sorted((u for u in every if u.id.startswith("367-130732-")), key=lambda u: u.id)
-    assert sum(u.duration_s for u in found) > 35
+    found = sorted((u for u in every if u.id.startswith("367-130732-")), key=lambda u: u.id)[:5]
+    assert 35 < sum(u.duration_s for u in found) < 45
     return found
 
 
@@ -37,7 +37,7 @@ def test_over_30_seconds_is_transcribed_whole(tiny, chapter):
     heard = transcribe(tiny, tiny.torch_model, [audio], ["en"], STUDY).texts[0]
     words = scores.score(reference, heard).words
     assert words.rate < 30
-    # Nothing after the first window is missing: its words alone would be a third of the whole.
+    # Nothing after the first window is missing: a quarter of the words come there.
     assert words.deletions < 0.15 * words.reference_length
 
 
@@ -128,7 +128,8 @@ def test_languages_follow_the_rows_that_are_decoded_again(base, german, looping)
     assert _options_of(options, [1]) == {"language": ["en"], "task": "transcribe"}
     assert _options_of({"language": None}, [1]) == {"language": None}
     audio = [eval_sets.read_audio(german), looping]
-    found = transcribe(base, base.torch_model, audio, ["de", "en"], CORRECTED)
+    twice = replace(CORRECTED, temperatures=(0.0, 0.6))
+    found = transcribe(base, base.torch_model, audio, ["de", "en"], twice)
     alone = transcribe(base, base.torch_model, audio[:1], ["de"], STUDY)
     assert found.texts[0] == alone.texts[0]
 
