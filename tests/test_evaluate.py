@@ -171,6 +171,8 @@ def test_speed_is_interleaved_with_fp32(store):
         assert 0 < found.encoder_share(subject) < 1
         assert found.first_token_s(subject) > 0 and found.tokens_per_s(subject) > 0
     assert len({p.tokens for p in found.passes if p.subject == "fp32"}) == 1
+    accuracy = run(replace(request, measures="accuracy"), store)
+    assert accuracy.quantize_s == found.quantize_s  # quantized once for both
 
 
 def test_accuracy_does_not_depend_on_the_cpu_but_speed_does():

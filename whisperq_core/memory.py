@@ -2,7 +2,7 @@
 
 import ctypes
 import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,10 @@ class Latest:
     """Keeps the one large thing that was made last, and lets go of it before making the next."""
 
     def __init__(self):
-        self._key: Hashable = None
-        self._value: Any = None
+        self._key = self._value = None
 
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What was made for this key, where it is the last; otherwise made now, and kept."""
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What was made for an equal key, where it is the last; otherwise made now, and kept."""
         if key != self._key:
             self._key = self._value = None
             self._value = make()
