@@ -7,6 +7,8 @@ import tempfile
 import pytest
 from playwright.sync_api import sync_playwright
 
+# Two tests run side by side: threads beyond one each would only wait for each other.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 # No test may fetch a model or find one fetched before: what is embedded has to be enough.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="whisperq-no-hub-")
