@@ -160,6 +160,14 @@ def test_a_cut_or_altered_file_is_named(name, made, tmp_path):
         artefacts.load(folder)
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"0" * 64 + b"  model.safetensors\n"])
+def test_digests_that_were_altered_are_refused(content, made, tmp_path):
+    folder = copied(made[0]["bf16"], tmp_path)
+    replaced(folder / "SHA256SUMS", content)
+    with pytest.raises(ArtefactError, match="its sha256 is not that in SHA256SUMS"):
+        artefacts.load(folder)
+
+
 def test_what_is_no_exported_model_is_said(tmp_path, made):
     with pytest.raises(ArtefactError, match="no exported model"):
         artefacts.load(tmp_path)
@@ -209,7 +217,8 @@ def test_parts_that_do_not_fit_are_refused(change, words, made, tmp_path):
             {"decoder_ffn_dim": 8},
             r"fc1 cannot be rebuilt: its shape is \(1536, 384\)",
         ),
-        ("bf16", {"d_model": "wide"}, "config.json cannot be used"),
+        ("bf16", {"d_model": -8}, "config.json cannot be used"),
+        ("bf16", {"d_model": "a name"}, "do not fit the model"),
     ],
 )
 def test_weights_of_another_shape_are_refused(name, changed, words, made, tmp_path):
@@ -269,6 +278,12 @@ def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path):
         with pytest.raises(RecipeUnsupported, match=words):
             artefacts.export("tiny.en", recipe(name), tmp_path / "x")
     assert not list(tmp_path.iterdir())
+
+
+def test_dequantized_weights_are_not_exported(tiny, tmp_path):
+    dequantized = backends.quantize(tiny.torch_model, recipe("whole-int8"), kernels="dequantized")
+    with pytest.raises(RecipeUnsupported, match="fp32's size"):
+        artefacts.write(tiny, dequantized, tmp_path / "x")
 
 
 def test_an_exported_model_is_no_fp32_model(made):

@@ -148,6 +148,10 @@ def write(model: models.Model, quantized: backends.Quantized, folder: Path) -> M
     """
     import safetensors.torch
 
+    if quantized.kernels != "library":
+        raise RecipeUnsupported(
+            "Dequantized weights are fp32's size. Export the library's kernels."
+        )
     parts = take_apart(quantized)
     manifest = Manifest(
         model=Path(model.name).name if model.source.kind == "folder" else model.name,
@@ -194,8 +198,8 @@ def _require_replaceable(folder: Path) -> None:
 def _write_all(folder: Path, files: dict[str, bytes]) -> None:
     """Writes beside the folder and renames, so that it is never there in part."""
     _require_replaceable(folder)
-    beside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
-    new, old = beside.with_suffix(".new"), beside.with_suffix(".old")
+    beside = f".{folder.name}-{uuid.uuid4().hex[:8]}"
+    new, old = folder.with_name(f"{beside}.new"), folder.with_name(f"{beside}.old")
     try:
         new.mkdir(parents=True)
         for name, content in files.items():
@@ -320,13 +324,11 @@ def load(folder: Path | str) -> Artefact:
 def _without_weights(manifest: Manifest, folder: Path) -> models.Model:
     """The model with its tokenizer and settings; its weights are on the meta device."""
     import torch
-    from transformers import (
-        GenerationConfig,
-        WhisperConfig,
-        WhisperForConditionalGeneration,
-    )
+    from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
-    config = WhisperConfig.from_pretrained(folder)
+    settings = json.loads((folder / _CONFIG).read_text("utf-8"))
+    # Numbers only: for some names, such as that of another attention, Transformers fetches code.
+    config = WhisperConfig(**{k: v for k, v in settings.items() if isinstance(v, int | float)})
     with torch.device("meta"):
         torch_model = WhisperForConditionalGeneration(config)
     torch_model.generation_config = GenerationConfig.from_pretrained(folder)
@@ -344,8 +346,8 @@ def _verified(folder: Path) -> bytes:
 
     Raises ArtefactError naming the file that is not.
     """
-    lines = [line.partition("  ") for line in (folder / _SUMS).read_text("utf-8").splitlines()]
-    sums = {name: digest for digest, _, name in lines}
+    lines = (folder / _SUMS).read_text("utf-8", errors="replace").splitlines()
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     content = b""
     for name in reversed(_FILES):
         try:

@@ -79,7 +79,8 @@ def hear(
 ) -> Heard:
     """Transcribes one recording with one recipe.
 
-    recipe None: model_name is the folder of an exported model, which has a recipe and a device.
+    recipe None: model_name is the folder of an exported model, which has a recipe and a device, and
+    detects the language itself.
     Raises AudioError for what is not usable audio, RecipeUnsupported or LibraryMissing for a recipe
     that cannot run here, ModelUnavailable for weights that cannot be had, ArtefactError for an
     exported model that cannot be loaded.
