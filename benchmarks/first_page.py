@@ -20,7 +20,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from whisperq_core.machine import this_machine
+from benchmarks.processes import machine
 from whisperq_core.store import Store
 
 PROJECT = Path(__file__).parent.parent
@@ -74,8 +74,7 @@ def main() -> None:
     finally:
         process.terminate()
         process.wait(20)
-    machine = this_machine()
-    print(f"{len(Store().keys())} results; {machine.cpu}, {machine.cores} cores")
+    print(f"{len(Store().keys())} results; {machine()}")
     print(f"first visit after the start: {first[0]:.2f} s")
     fresh, again = zip(*later, strict=True)
     for label, times in (("a new browser", fresh), ("the same browser again", again)):

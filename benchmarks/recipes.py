@@ -12,19 +12,20 @@ difference to fp32's paired, with speakers as blocks.
 """
 
 import argparse
-import multiprocessing
 import os
-import statistics
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
+from benchmarks.processes import machine, median_and_range, process
 from whisperq_core import eval_sets, evaluate, scores
 from whisperq_core.eval_sets import Utterance
-from whisperq_core.machine import default_threads, this_machine
+from whisperq_core.machine import default_threads
 from whisperq_core.protocols import SHORT_NAMES
 from whisperq_core.recipes import recipe
 from whisperq_core.significance import MARGIN, Errors, compare
@@ -50,31 +51,16 @@ class Subject:
     """A recipe under a protocol, and what was measured of it: seconds a round, counts by set."""
 
     name: str
-    process: "Worker"
+    process: ProcessPoolExecutor
     weights_bytes: int
     rounds_s: list[float] = field(default_factory=list)
     counts: dict[str, list[scores.Counts]] = field(default_factory=dict)
     redone: int = 0
 
 
-class Worker:
-    """A process that holds one subject and transcribes what it is told to."""
-
-    def __init__(self, model: str, name: str):
-        context = multiprocessing.get_context("spawn")
-        self._ours, theirs = context.Pipe()
-        context.Process(target=work, args=(theirs, model, name), daemon=True).start()
-
-    def ask(self, *question):
-        """The answer to a question; see `work`."""
-        self._ours.send(question)
-        return self._ours.recv()
-
-
-def work(pipe, model_name: str, name: str) -> None:
-    """Answers ("size",) with bytes, (set, start, stop) with seconds, transcripts and how many were
-    decoded again; the utterances are those of `ordered`.
-    """
+@lru_cache
+def opened(model_name: str, name: str):
+    """In a subject's process: what transcribes, its protocol, and its bytes; warm."""
     import torch
 
     warnings.simplefilter("ignore")
@@ -87,18 +73,23 @@ def work(pipe, model_name: str, name: str) -> None:
     runtime = runtime_of(model, made)
     shortest = ordered(SETS[0])[-1]
     runtime.transcribe([eval_sets.read_audio(shortest)], [shortest.language], protocol)
-    while True:
-        place, *bounds = pipe.recv()
-        if place == "size":
-            pipe.send(made.weights_bytes)
-            continue
-        found = []
-        for batch in plan_batches(ordered(place)[slice(*bounds)], protocol.batch_size):
-            audio = [eval_sets.read_audio(u) for u in batch]
-            found.append(runtime.transcribe(audio, [u.language for u in batch], protocol))
-        texts = [text for one in found for text in one.texts]
-        redone = sum(sum(one.redone) for one in found)
-        pipe.send((sum(one.wall_s for one in found), texts, redone))
+    return runtime, protocol, made.weights_bytes
+
+
+def weights_bytes(model_name: str, name: str) -> int:
+    """In a subject's process: bytes of its model."""
+    return opened(model_name, name)[2]
+
+
+def heard(model_name: str, name: str, place: str, start: int) -> tuple[float, list[str], int]:
+    """In a subject's process: seconds of generation for a slice, transcripts, how many redone."""
+    runtime, protocol, _ = opened(model_name, name)
+    found = []
+    for batch in plan_batches(ordered(place)[start : start + SLICE], protocol.batch_size):
+        audio = [eval_sets.read_audio(u) for u in batch]
+        found.append(runtime.transcribe(audio, [u.language for u in batch], protocol))
+    texts = [text for one in found for text in one.texts]
+    return sum(one.wall_s for one in found), texts, sum(sum(one.redone) for one in found)
 
 
 @lru_cache
@@ -108,13 +99,13 @@ def ordered(place: str) -> list[Utterance]:
     return [u for batch in plan_batches(utterances, SLICE) for u in batch]
 
 
-def transcribe(one: Subject, place: str, start: int, first: bool) -> float:
+def transcribe(model: str, one: Subject, place: str, start: int, first: bool) -> float:
     """Seconds of generation for a slice; the first round's transcripts are scored."""
-    took, texts, redone = one.process.ask(place, start, start + SLICE)
+    took, texts, redone = one.process.submit(heard, model, one.name, place, start).result()
     if first:
-        heard = zip(ordered(place)[start : start + SLICE], texts, strict=True)
+        pairs = zip(ordered(place)[start : start + SLICE], texts, strict=True)
         one.counts.setdefault(place, []).extend(
-            scores.score(u.reference, text, u.language).words for u, text in heard
+            scores.score(u.reference, text, u.language).words for u, text in pairs
         )
         one.redone += redone
     return took
@@ -130,11 +121,6 @@ def errors(one: Subject, place: str, speakers: list) -> Errors:
     )
 
 
-def spread(values: list[float]) -> str:
-    """Median and range."""
-    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
-
-
 def main() -> None:
     """Prints one line a subject: size, RTF, ratios, WERs and whether they are fp32's."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -143,40 +129,43 @@ def main() -> None:
     parser.add_argument("--subjects", default=",".join(SUBJECTS))
     arguments = parser.parse_args()
     started = time.perf_counter()
-    subjects = []
-    for name in arguments.subjects.split(","):
-        process = Worker(arguments.model, name)
-        subjects.append(Subject(name, process, process.ask("size")))
-    for number in range(arguments.rounds):
-        took = dict.fromkeys((one.name for one in subjects), 0.0)
-        for place in SETS:
-            for start in range(0, len(ordered(place)), SLICE):
-                for one in subjects:
-                    took[one.name] += transcribe(one, place, start, number == 0)
-        for one in subjects:
-            one.rounds_s.append(took[one.name])
+    with ExitStack() as processes:
+        subjects = []
+        for name in arguments.subjects.split(","):
+            own = processes.enter_context(process())
+            size = own.submit(weights_bytes, arguments.model, name).result()
+            subjects.append(Subject(name, own, size))
+        for number in range(arguments.rounds):
+            took = dict.fromkeys((one.name for one in subjects), 0.0)
+            for place in SETS:
+                for start in range(0, len(ordered(place)), SLICE):
+                    for one in subjects:
+                        first = number == 0
+                        took[one.name] += transcribe(arguments.model, one, place, start, first)
+            for one in subjects:
+                one.rounds_s.append(took[one.name])
     report(arguments.model, subjects, time.perf_counter() - started)
 
 
 def report(model: str, subjects: list[Subject], took_s: float) -> None:
     """Prints the table."""
     order = {place: ordered(place) for place in SETS}
-    machine, audio_s = this_machine(), sum(u.duration_s for us in order.values() for u in us)
+    audio_s = sum(u.duration_s for us in order.values() for u in us)
     print(
         f"{model}, {', '.join(order)} ({audio_s / 60:.1f} min), {len(subjects[0].rounds_s)} rounds,"
-        f" {default_threads()} threads; {machine.cpu}, {machine.cores} cores,"
+        f" {default_threads()} threads; {machine()},"
         f" load {os.getloadavg()[0]:.1f}; {took_s / 60:.1f} min in all"
     )
     by_name = {one.name: one for one in subjects}
     baseline, peer = by_name.get(BASELINE), by_name.get("faster-whisper-int8:study")
     for one in subjects:
         print(f"\n{one.name}: {one.weights_bytes / 1e6:.1f} MB")
-        print(f"  RTF {spread([s / audio_s for s in one.rounds_s])}")
+        print(f"  RTF {median_and_range([s / audio_s for s in one.rounds_s], 4)}")
         for label, other in (("fp32 at the study's protocol", baseline), ("its int8 peer", peer)):
             if other and other is not one:
                 ratios = [a / b for a, b in zip(one.rounds_s, other.rounds_s, strict=True)]
                 name = label if other is baseline else other.name
-                print(f"  time / {name}: {spread(ratios)}")
+                print(f"  time / {name}: {median_and_range(ratios, 3)}")
         for place in (*order, "both"):
             if place == "both":
                 for each in filter(None, (one, baseline)):

@@ -11,9 +11,10 @@ import argparse
 import statistics
 import time
 
+from benchmarks.processes import machine
 from whisperq_core import backends, evaluate, fitted
 from whisperq_core.fitted import WHOLE, Window
-from whisperq_core.machine import default_threads, this_machine
+from whisperq_core.machine import default_threads
 from whisperq_core.recipes import recipe
 
 SPEECH_S = 7.4  # the mean utterance of the two excerpts
@@ -73,8 +74,8 @@ def main() -> None:
     parser.add_argument("--model", default="base")
     torch.set_num_threads(default_threads())
     model = evaluate.load_model(parser.parse_args().model)
-    config, machine = model.torch_model.config, this_machine()
-    print(f"{model.name}; {machine.cpu}, {machine.cores} cores, {default_threads()} threads")
+    config = model.torch_model.config
+    print(f"{model.name}; {machine()}, {default_threads()} threads")
     peak = peaks(config.d_model)
     for name, rate in peak.items():
         print(f"peak of {name} products: {rate / 1e9:.0f} G/s")

@@ -9,9 +9,10 @@ window's, batch by batch in turn.
 
 import argparse
 
+from benchmarks.processes import machine
 from whisperq_core import eval_sets, evaluate, fitted, scores
 from whisperq_core.fitted import WHOLE, Window
-from whisperq_core.machine import default_threads, this_machine
+from whisperq_core.machine import default_threads
 from whisperq_core.protocols import FITTED
 from whisperq_core.recipes import recipe
 from whisperq_core.transcribe import plan_batches
@@ -55,9 +56,9 @@ def main() -> None:
                 made = fitted.generate(quantized, mel, seconds, prompts, window)
             took[window] += made.times.wall_s
             found[window] += model.tokenizer.batch_decode(made.tokens, skip_special_tokens=True)
-    machine, ordered = this_machine(), [u for batch in batches for u in batch]
+    ordered = [u for batch in batches for u in batch]
     print(f"{arguments.model}, {chosen.name}, {arguments.set}: {len(ordered)} utterances;")
-    print(f"{machine.cpu}, {machine.cores} cores")
+    print(machine())
     for window in WINDOWS:
         pairs = zip(found[WHOLE], found[window], ordered, strict=True)
         apart = scores.total(scores.score(a, b, u.language).words for a, b, u in pairs).rate
