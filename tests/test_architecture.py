@@ -27,7 +27,8 @@ FLOW = (
     "fitted",
     "backends.baseline backends.bnb backends.hqq_groups backends.quanto backends.torch_dynamic"
     " backends.torchao_int8 backends.whisperq transcribe parts",
-    "records calibration backends.faster_whisper backends.whisper_cpp",
+    "records calibration backends.faster_whisper backends.whisper_cpp exported",
+    "backends.onnxruntime backends.openvino",
     "store",
     "evaluate table provenance comparisons",
     "artefacts",
@@ -51,7 +52,7 @@ EVERYTHING = sorted(
 )
 
 HEAVY = {"torch", "transformers", "torchao", "optimum", "hqq", "bitsandbytes"}
-HEAVY |= {"ctranslate2", "faster_whisper", "pywhispercpp"}
+HEAVY |= {"ctranslate2", "faster_whisper", "pywhispercpp", "onnxruntime", "openvino", "nncf"}
 OWN_LIBRARY = {
     "torchao": "backends.torchao_int8",
     "optimum": "backends.quanto",
@@ -60,6 +61,9 @@ OWN_LIBRARY = {
     "ctranslate2": "backends.faster_whisper",
     "faster_whisper": "backends.faster_whisper",
     "pywhispercpp": "backends.whisper_cpp",
+    "onnxruntime": "backends.onnxruntime",
+    "openvino": "backends.openvino",
+    "nncf": "backends.openvino",
 }
 
 each_module = pytest.mark.parametrize("module", [m for m in MODULES if m != "__init__"])

@@ -1,7 +1,10 @@
 """Runtimes other than PyTorch, on real weights: what a user might pick instead."""
 
+import io
 import shutil
 import struct
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 
 import numpy as np
@@ -21,15 +24,25 @@ RUNNABLE = [
     if chosen.has_own_runtime and backends.reason_against(chosen, "cpu") is None
 ]
 INT8 = "faster-whisper-int8"
+EXPORTED = ("onnxruntime-int8", "openvino-int8")
 
 
 @pytest.fixture(scope="module")
-def opened(tiny):
-    return {name: backends.open_runtime(tiny, recipe(name)) for name in RUNNABLE}
+def opening(tiny):
+    """Every runtime there is, and what opening them printed."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        found = {name: backends.open_runtime(tiny, recipe(name)) for name in RUNNABLE}
+    return found, printed.getvalue()
 
 
-def test_faster_whisper_can_run():
-    assert {"faster-whisper-fp32", INT8} <= set(RUNNABLE)
+@pytest.fixture(scope="module")
+def opened(opening):
+    return opening[0]
+
+
+def test_those_without_a_file_of_the_user_s_can_run():
+    assert {"faster-whisper-fp32", INT8, *EXPORTED} <= set(RUNNABLE)
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
@@ -64,6 +77,33 @@ def test_sizes_are_those_of_the_files(opened, tiny):
     assert int8.weights_bytes == pytest.approx(fp32 / 4, rel=0.1)
     assert {"decoder/embeddings/weight", "encoder/conv1/weight"} <= set(int8.modules)
     assert int8.torch_model is None and int8.quantize_s > 0
+
+
+def test_exported_graphs_are_as_small_as_their_recipe_says(opened, tiny):
+    """A byte a weight; ONNX Runtime has the token table twice, and convolutions in fp32."""
+    parameters = {name: p.numel() for name, p in tiny.torch_model.named_parameters()}
+    table, every = parameters["model.decoder.embed_tokens.weight"], sum(parameters.values())
+    found = {name: opened[name] for name in EXPORTED}
+    assert found["openvino-int8"].weights_bytes == pytest.approx(every, rel=0.1)
+    assert found["onnxruntime-int8"].weights_bytes == pytest.approx(every + table, rel=0.15)
+    # Compressed are 34 constants in each of OpenVINO's graphs; one is the table, for two modules.
+    assert [len(found[name].modules) for name in EXPORTED] == [66, 69]
+    assert "model.encoder.conv1" in found["openvino-int8"].modules
+    assert all({"proj_out", "model.decoder.embed_tokens"} <= set(f.modules) for f in found.values())
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_exported_graphs_take_batches_and_tell_their_times(name, opened, jfk):
+    audio = eval_sets.read_audio(jfk)
+    found = opened[name].runtime.transcribe([audio, audio[: 4 * SAMPLE_RATE]], ["en"] * 2, STUDY)
+    assert scores.score(jfk.reference, found.texts[0], "en").words.errors <= 1
+    assert "fellow Americans" in found.texts[1] and len(found.texts[1]) < len(found.texts[0])
+    assert 0 < found.encoder_s < found.first_token_s < found.wall_s and found.tokens > 30
+
+
+def test_opening_prints_nothing_and_openvino_reports_nothing(opening):
+    assert opening[1] == ""
+    assert sys.modules["openvino_telemetry"] is None
 
 
 def test_faster_whisper_falls_back_under_the_corrected_protocol_only(opened, jfk):
@@ -123,6 +163,26 @@ def test_a_missing_runtime_names_the_pip_command(monkeypatch, tiny):
         backends.open_runtime(tiny, recipe(INT8))
 
 
+def test_what_a_runtime_needs_beside_its_library_is_named_too(monkeypatch):
+    def without_nncf(package):
+        if package == "nncf":
+            raise backends.PackageNotFoundError(package)
+        return "1"
+
+    monkeypatch.setattr(backends, "version", without_nncf)
+    assert "pip install nncf" in backends.reason_against(recipe("openvino-int8"), "cpu")
+    assert backends.reason_against(recipe("onnxruntime-int8"), "cpu") is None
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_exported_graphs_decode_greedily_only(name, store):
+    protocols = STUDY, CORRECTED, replace(STUDY, name="beams", beams=5)
+    asked = [Request("tiny.en", recipe(name), "quick-look", protocol=p) for p in protocols]
+    found = plan(asked, store)
+    assert found[0].status == "to run"
+    assert all("greedily only" in refused.reason for refused in found[1:])
+
+
 def test_whisper_cpp_says_how_to_get_the_file_that_it_needs(monkeypatch, tmp_path, store):
     monkeypatch.setenv("WHISPERQ_GGML", str(tmp_path))
     plain, q8_0 = recipe("whisper.cpp-fp16"), recipe("whisper.cpp-q8_0")
@@ -140,7 +200,7 @@ def test_whisper_cpp_says_how_to_get_the_file_that_it_needs(monkeypatch, tmp_pat
         store,
     )
     assert missing.status == "refused" and "such as ggml-tiny.en.bin" in missing.reason
-    assert there.status == "to run" and "fell back" in corrected.reason
+    assert there.status == "to run" and "greedily only" in corrected.reason
     (tmp_path / "ggml-base.bin").write_bytes(b"other weights")
     assert resolve(there.request).key != there.key
 

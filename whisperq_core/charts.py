@@ -23,10 +23,11 @@ _LOOKS = (
     ("#B8A800", "hexagram"),
     ("#7E57C2", "cross"),
     ("#8D6E63", "triangle-down"),
+    ("#C2185B", "hourglass"),
 )
 _BACKENDS = (
     *("torch", "hqq", "quanto", "bitsandbytes", "torchao", "faster-whisper", "none", "whisperq"),
-    "whisper.cpp",
+    *("whisper.cpp", "onnxruntime", "openvino"),
 )
 _GREY = "rgba(128,128,128,0.75)"
 # Opacity of the inside of what is decidedly dominated.

@@ -19,7 +19,7 @@ from whisperq_core.eval_sets import EvalSet
 from whisperq_core.machine import default_threads, this_machine
 from whisperq_core.memory import Latest, MemoryGrowth
 from whisperq_core.protocols import STUDY, Protocol
-from whisperq_core.recipes import CATALOGUE, Recipe
+from whisperq_core.recipes import CATALOGUE, GREEDY_ONLY, Recipe
 from whisperq_core.records import (
     AccuracyRun,
     BatchTime,
@@ -112,8 +112,8 @@ def reason_against(recipe: Recipe, protocol: Protocol, device: str) -> str | Non
 def _protocol_reason(recipe: Recipe, protocol: Protocol) -> str | None:
     if recipe.has_own_runtime and protocol.is_fitted:
         return f"{recipe.name} pads to 30 s itself, and “{protocol.name}” fits the window."
-    if recipe.backend == "whisper.cpp" and protocol.has_fallback:
-        return f"{recipe.name} does not tell when it fell back, as “{protocol.name}” lets it."
+    if recipe.backend in GREEDY_ONLY and (protocol.has_fallback or protocol.beams > 1):
+        return f"{recipe.name} is run greedily only, and “{protocol.name}” is not greedy."
     return calibration.reason_against(recipe, protocol)
 
 

@@ -32,7 +32,9 @@ _NOT_PROJ_OUT = "linear-but-proj_out"
 HQQ_GROUP_SIZES = (16, 32, 64, 128)
 
 # Backends that do not run in PyTorch.
-RUNTIMES = ("faster-whisper", "whisper.cpp")
+RUNTIMES = ("faster-whisper", "whisper.cpp", "onnxruntime", "openvino")
+# Those of them that run greedily only.
+GREEDY_ONLY = ("whisper.cpp", "onnxruntime", "openvino")
 
 # Families of recipes.
 NOT_QUANTIZED = "not quantized"
@@ -234,6 +236,20 @@ def _whisper_cpp(weights: str, ending: str, description: str, scheme: Scheme, **
     )
 
 
+def _exported(backend: str, description: str, **axes) -> Recipe:
+    return Recipe(
+        f"{backend}-int8",
+        backend,
+        f"{description} Greedily; audio over 30 s is cut wherever 30 s end.",
+        "int8",
+        "dynamic",
+        activations="int8",
+        embeddings="int8",
+        devices=("cpu",),
+        **axes,
+    )
+
+
 _GROUPED = {"method": "asymmetric", "granularity": "group", "group_size": 128}
 
 _RECIPES = (
@@ -359,6 +375,20 @@ _RECIPES = (
         activation_granularity="group",
         modules="whole-model",
         rest="fp16",
+    ),
+    _exported(
+        "onnxruntime",
+        "ONNX Runtime's dynamic int8 of PyTorch's export: weights scaled by channel, activations by"
+        " batch; convolutions in fp32, the token table twice, for reading and for writing.",
+        activation_granularity="tensor",
+    ),
+    _exported(
+        "openvino",
+        "OpenVINO's dynamic int8 of PyTorch's export: every matrix, convolutions and token table"
+        " included, scaled by channel, activations in groups of 32.",
+        method="asymmetric",
+        activation_granularity="group",
+        modules="whole-model",
     ),
 )
 

@@ -80,6 +80,8 @@ BACKEND_NAMES = {
     "whisperq": "WhisperQ",
     "faster-whisper": "faster-whisper",
     "whisper.cpp": "whisper.cpp",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
 }
 
 # How the other columns are called, units included.

@@ -56,9 +56,15 @@ BACKENDS = {
     "whisperq": ("whisperq", "torch"),
     "faster-whisper": ("faster_whisper", "faster-whisper"),
     "whisper.cpp": ("whisper_cpp", "pywhispercpp"),
+    "onnxruntime": ("onnxruntime", "onnxruntime"),
+    "openvino": ("openvino", "openvino"),
 }
 # Packages beside a backend's own that decide what it computes.
-_BESIDE = {"faster-whisper": ("ctranslate2",)}
+_BESIDE = {
+    "faster-whisper": ("ctranslate2",),
+    "onnxruntime": ("onnx", "onnxscript"),
+    "openvino": ("nncf",),
+}
 # Those that need a file which is the user's.
 _WITH_FILE = ("whisper.cpp",)
 
@@ -95,13 +101,20 @@ def module_of(recipe: Recipe) -> ModuleType:
 
 def library_version(recipe: Recipe) -> str:
     """Name and version of the recipe's library, such as hqq 0.2.8; raises LibraryMissing."""
-    package = BACKENDS[recipe.backend][1]
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        raise LibraryMissing(
-            f"{recipe.name} needs the package {package}. Install it: pip install {package}"
-        ) from None
+    found = {}
+    for package in _packages(recipe):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            raise LibraryMissing(
+                f"{recipe.name} needs the package {package}. Install it: pip install {package}"
+            ) from None
+    return " ".join(next(iter(found.items())))
+
+
+def _packages(recipe: Recipe) -> tuple[str, ...]:
+    """What the recipe needs beside PyTorch, its library first."""
+    return (BACKENDS[recipe.backend][1], *_BESIDE.get(recipe.backend, ()))
 
 
 def versions(recipe: Recipe, model: str) -> dict[str, str]:
@@ -110,8 +123,7 @@ def versions(recipe: Recipe, model: str) -> dict[str, str]:
     Raises RecipeUnsupported where there is no such file for the model of that name.
     Without a build's label: 2.13.0+cpu and 2.13.0+cu130 compute the same on a CPU.
     """
-    own = (BACKENDS[recipe.backend][1], *_BESIDE.get(recipe.backend, ()))
-    packages = {"torch", "transformers", *own}
+    packages = {"torch", "transformers", *_packages(recipe)}
     found = {package: version(package).partition("+")[0] for package in sorted(packages)}
     return found | (
         module_of(recipe).identity(model, recipe) if recipe.backend in _WITH_FILE else {}
