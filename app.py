@@ -1,5 +1,7 @@
 """WhisperQ's dashboard: `streamlit run app.py`."""
 
+# Plotly looks for pandas, and fails on one that another session's thread has imported in part.
+import pandas  # noqa: F401
 import streamlit as st
 
 st.set_page_config(page_title="WhisperQ", layout="wide")
@@ -13,6 +15,7 @@ page = st.navigation(
         st.Page("pages/run_evaluations.py", title="Run evaluations", icon=":material/play_circle:"),
         st.Page("pages/recordings.py", title="Compare recordings", icon=":material/graphic_eq:"),
         st.Page("pages/report.py", title="Report", icon=":material/description:"),
+        st.Page("pages/layers.py", title="Layers", icon=":material/layers:"),
         st.Page("pages/study.py", title="Study", icon=":material/menu_book:"),
     ]
 )

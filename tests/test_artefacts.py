@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from whisperq_core import artefacts, backends, eval_sets, models
+from whisperq_core import artefacts, backends, eval_sets, models, sensitivity
 from whisperq_core.__main__ import main
 from whisperq_core.calibration import calibrate_on
 from whisperq_core.errors import ArtefactError, ModelError, RecipeUnsupported
@@ -24,6 +24,7 @@ from whisperq_core.transcribe import transcribe
 RECIPES = (
     *("bf16", "torch-int8", "torch-int8-channel", "torchao-int8-dynamic", "quanto-int4"),
     *("quanto-int8-int8", "hqq-int4-g64", "bnb-int8", "bnb-nf4-dq", "whole-int8-dynamic"),
+    "mixed-84-dynamic",
 )
 
 # In a batch of two; the others, whose rows do not meet, hear one utterance alone.
@@ -75,8 +76,9 @@ def made(tiny, spoken, tmp_path_factory):
     speech = [eval_sets.read_audio(u) for u in spoken]
     folders, heard = {}, {}
     for name in RECIPES:
-        calibrate = calibrate_on(tiny, spoken[: recipe(name).scheme == "static"], STUDY)
-        quantized = backends.quantize(tiny.torch_model, recipe(name), "cpu", calibrate)
+        chosen = sensitivity.mapped(recipe(name), tiny.digest)
+        calibrate = calibrate_on(tiny, spoken[: chosen.calibration != "none"], STUDY)
+        quantized = backends.quantize(tiny.torch_model, chosen, "cpu", calibrate)
         folders[name] = root / name
         artefacts.write(tiny, quantized, folders[name])
         some = speech if name in BATCHED else speech[:1]

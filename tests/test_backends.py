@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 import torch
 
-from whisperq_core import backends, eval_sets, models
+from whisperq_core import backends, eval_sets, models, sensitivity
 from whisperq_core.calibration import calibrate_on
 from whisperq_core.errors import LibraryMissing, RecipeUnsupported
 from whisperq_core.protocols import STUDY
@@ -28,9 +28,10 @@ def whatever_was_derived_from_them_the_weights_are_untouched(tiny):
 
 
 def quantize(model, name, kernels="library", tied=False):
-    """Static recipes are calibrated on one short utterance here, to be quick."""
+    """Recipes are calibrated on one short utterance here, to be quick."""
     chosen = recipe(name).with_tied_projection() if tied else recipe(name)
-    speech = eval_sets.by_name("dev-clean-excerpt").utterances[: chosen.scheme == "static"]
+    chosen = sensitivity.mapped(chosen, model.digest)
+    speech = eval_sets.by_name("dev-clean-excerpt").utterances[: chosen.calibration != "none"]
     calibrate = calibrate_on(model, speech, STUDY)
     return backends.quantize(model.torch_model, chosen, "cpu", calibrate, kernels)
 
@@ -45,7 +46,11 @@ def test_every_family_of_the_issue_runs_on_this_cpu():
     assert len(ON_CPU) >= 22
 
 
-@pytest.mark.parametrize("name", [r.name for r in ON_CPU if r.bits >= 4])
+# One size of the mixed recipes is enough.
+TRANSCRIBING = [r.name for r in ON_CPU if r.smaller_pct == 80 or (r.bits or 0) >= 4]
+
+
+@pytest.mark.parametrize("name", TRANSCRIBING)
 def test_each_recipe_hears_jfk(name, tiny, jfk):
     quantized = quantize(tiny, name)
     heard = words(tiny, quantized.torch_model, [jfk])[0].lower()
@@ -149,7 +154,7 @@ def shapes():
     return get
 
 
-TWINS = ("torchao-int8", "quanto-int4", "quanto-float8", "hqq-int3-g64", "whole-int8")
+TWINS = ("torchao-int8", "quanto-int4", "quanto-float8", "hqq-int3-g64", "whole-int8", "mixed-80")
 
 
 def test_each_backend_that_runs_dequantized_weights_is_compared_with_its_kernels():

@@ -74,7 +74,15 @@ def test_a_link_to_a_page_opens_it_with_the_whole_navigation(browser, app):
     expect(opened.get_by_role("heading", name="Study", level=1)).to_be_visible(timeout=LOADED_MS)
     opened.get_by_test_id("stExpandSidebarButton").click()
     links = opened.get_by_test_id("stSidebarNav").get_by_role("link")
-    titles = "Trade-offs", "Advisor", "Run evaluations", "Compare recordings", "Report", "Study"
+    titles = (
+        "Trade-offs",
+        "Advisor",
+        "Run evaluations",
+        "Compare recordings",
+        "Report",
+        "Layers",
+        "Study",
+    )
     expect(links).to_have_text([re.compile(title) for title in titles])
     opened.close()
 

@@ -59,7 +59,8 @@ def test_description_is_one_sentence_on_one_line(chosen):
 def test_axes_are_consistent(chosen):
     assert (chosen.granularity == "group") == (chosen.group_size is not None)
     assert (chosen.activations == "float") == (chosen.activation_granularity == "none")
-    assert (chosen.scheme == "static") == (chosen.calibration != "none")
+    fitted = chosen.scheme == "static" or chosen.smaller_pct is not None
+    assert fitted == (chosen.calibration != "none")
     assert chosen.double_quant <= (chosen.weights in ("nf4", "fp4"))
     assert "cpu" in chosen.devices
     match chosen.scheme:
@@ -83,7 +84,8 @@ def test_axes_are_consistent(chosen):
         # ONNX Runtime quantizes the token table twice, for reading and for writing.
         whole = chosen.modules == "whole-model" or chosen.backend == "onnxruntime"
         assert whole == (chosen.embeddings == chosen.weights)
-        assert chosen.bits <= 8
+        assert (chosen.bits or 8) <= 8
+        assert (chosen.weights == "mixed") == (chosen.smaller_pct is not None)
     assert chosen.is_baseline == (chosen.scheme == "none")
 
 
@@ -102,7 +104,8 @@ def test_every_recipe_has_a_family():
 @each_recipe
 def test_bits_are_those_of_the_format(chosen):
     digits = "".join(c for c in chosen.weights.removeprefix("b") if c.isdigit())
-    assert chosen.bits == BITS[chosen.weights] == int(digits)
+    assert chosen.bits == (int(digits) if digits else None) == BITS.get(chosen.weights)
+    assert digits or chosen.weights == "mixed"
 
 
 @each_recipe
@@ -115,6 +118,7 @@ def test_axes_are_all_fields_but_the_labels(chosen):
     labels = {"name", "description", "devices"}
     # They came later, and count where they say something.
     silent = {field for field in ("rest", "attention") if getattr(chosen, field) == "fp32"}
+    silent |= {field for field in ("smaller_pct", "layers") if not getattr(chosen, field)}
     assert set(chosen.axes()) == {f.name for f in fields(chosen)} - labels - silent
     assert all(value == getattr(chosen, axis) for axis, value in chosen.axes().items())
 
@@ -133,7 +137,16 @@ def test_hqq_has_every_group_size_by_name(weights, size):
     "name",
     (
         *("", "int8", "FP32", "../fp32", "quanto-int4-g64", "bnb-nf4-g64", "hqq-fp4-g32"),
-        *("hqq-int4", "hqq-int4-g", "hqq-int4-g48", "hqq-int4-g-64", "hqq-int4-g²"),
+        *(
+            "mixed-8",
+            "mixed-084",
+            "mixed-84-static",
+            "hqq-int4",
+            "hqq-int4-g",
+            "hqq-int4-g48",
+            "hqq-int4-g-64",
+            "hqq-int4-g²",
+        ),
     ),
 )
 def test_an_unknown_name_is_refused_with_the_names_there_are(name):
@@ -149,3 +162,10 @@ def test_an_unknown_name_is_refused_with_the_names_there_are(name):
 def test_a_group_size_that_is_not_offered_is_refused(name, size):
     with pytest.raises(RecipeError, match=f"{size} is not offered for {name}.*16, 32, 64, 128"):
         with_group_size(recipe(name), size)
+
+
+def test_a_mixed_recipe_is_found_for_any_percentage():
+    found = recipe("mixed-82-dynamic")
+    assert found.axes() == recipe("mixed-84-dynamic").axes() | {"smaller_pct": 82}
+    assert (found.name, found.layers) == ("mixed-82-dynamic", ())
+    assert found.with_layers({"proj_out": "int5"}).axes()["layers"] == (("proj_out", "int5"),)

@@ -66,6 +66,8 @@ OTHER_AXES = {
     "embeddings": "fp16",
     "rest": "fp16",
     "attention": "bf16",
+    "smaller_pct": 84,
+    "layers": (("proj_out", "int5"),),
 }
 OTHER_DECODING = {
     "batch_size": 1,

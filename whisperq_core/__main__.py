@@ -21,6 +21,7 @@ from whisperq_core import (
     records,
     report,
     sections,
+    sensing,
     table,
 )
 from whisperq_core.errors import StoreError, WhisperQError
@@ -96,6 +97,10 @@ def _parser() -> argparse.ArgumentParser:
     sizes.add_argument("--models", type=_names, default=["tiny", "base", "small"], metavar="A,B")
     sizes.add_argument("--recipes", type=_names, default=["all"], metavar="A,B")
     sizes.add_argument("--protocol", default="study", choices=list(SHORT_NAMES))
+    layers = commands.add_parser(
+        "sensitivity", help="what each layer loses when it alone is quantized, for mixed recipes"
+    )
+    layers.add_argument("--models", type=_names, default=["base"], metavar="A,B")
     advise_command = commands.add_parser("advise", help="which recipe meets your needs")
     advise_command.add_argument("--models", type=_names, default=["base"], metavar="A,B")
     advise_command.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
@@ -298,6 +303,33 @@ def _sizes(arguments: argparse.Namespace, store: Store) -> int:
     return 0
 
 
+def _sensitivity(names: list[str], store: Store) -> int:
+    def progress(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{name}: {done}/{total} layers ", end="", file=sys.stderr, flush=True)
+
+    for name in names:
+        found = sensing.measure(name, store, progress)
+        total = sum(layer.losses["int4"].nats for layer in found.layers)
+        print(
+            f"{name}: {len(found.layers)} layers, {found.tokens} tokens of {found.eval_set},"
+            f" {found.measured_s:.0f} s"
+        )
+        for layer in sorted(found.layers, key=lambda one: -one.losses["int4"].nats)[:10]:
+            loss = layer.losses["int4"]
+            print(
+                f"  {layer.module:44s} int4: {loss.nats:.5f} nats a token"
+                f" ({100 * loss.nats / total:.0f}%)"
+            )
+        for check in found.checks:
+            print(
+                f"  {check.name:18s} −{check.smaller_pct:.1f}%: predicted"
+                f" {check.predicted_nats:.4f}, measured {check.measured.nats:.4f} nats a token,"
+                f" {100 * check.measured.changed:.1f}% of tokens changed"
+            )
+    return 0
+
+
 def _advise(arguments: argparse.Namespace, store: Store) -> int:
     size = arguments.max_mb
     needs = Needs(
@@ -354,6 +386,8 @@ def main(argv: list[str] | None = None) -> int:
                 return _claims(store, arguments.verdict)
             case "sizes":
                 return _sizes(arguments, store)
+            case "sensitivity":
+                return _sensitivity(arguments.models, store)
             case "advise":
                 return _advise(arguments, store)
             case "compare":

@@ -5,8 +5,11 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from whisperq_core import eval_sets
 from whisperq_core.eval_sets import EvalSet, Utterance
+from whisperq_core.fitted import Window
 from whisperq_core.memory import Latest
 from whisperq_core.protocols import Protocol
 from whisperq_core.recipes import Recipe
@@ -15,6 +18,10 @@ from whisperq_core.transcribe import forward, transcribe
 if TYPE_CHECKING:
     from whisperq_core.backends import Calibrate
     from whisperq_core.models import Model
+
+# Most of 30 s is silence after the speech: weights that are rounded for what they are multiplied
+# with would be rounded for silence. On held-out speech base's loss at −84% was 18% lower like this.
+SPEECH_ONLY = Window(margin_s=1.0)
 
 # Static recipes follow each other in a grid: what fp32 hears in their speech is heard once.
 _HEARD = Latest()
@@ -49,29 +56,41 @@ def digest(utterances: Sequence[Utterance]) -> str | None:
     return EvalSet("calibration", "", tuple(utterances), "").digest if utterances else None
 
 
-def calibrate_on(
+def heard(
     model: "Model", utterances: Sequence[Utterance], protocol: Protocol
+) -> list[tuple[np.ndarray, list[int]]]:
+    """Samples of each utterance, and what fp32 hears in it as a whole decoder sequence."""
+
+    def listen() -> list:
+        found = []
+        for utterance in utterances:
+            audio, language = eval_sets.read_audio(utterance), utterance.language
+            text = transcribe(model, model.torch_model, [audio], [language], protocol).texts[0]
+            found.append((audio, model.tokens(text, language, protocol.task)))
+        return found
+
+    return _HEARD.get((model.digest, tuple(utterances), protocol), listen)
+
+
+def calibrate_on(
+    model: "Model",
+    utterances: Sequence[Utterance],
+    protocol: Protocol,
+    window: Window | None = None,
 ) -> "Calibrate | None":
     """A function that shows a quantized model the calibration speech, encoder and decoder.
+
+    window: what is shown of each utterance's 30 s, all of them where it is None.
 
     The decoder is fed what fp32 hears in it, teacher-forced: generate() cannot run while Quanto
     calibrates. None without utterances.
     """
     if not utterances:
         return None
-
-    def listen() -> list:
-        samples = []
-        for utterance in utterances:
-            audio, language = [eval_sets.read_audio(utterance)], utterance.language
-            heard = transcribe(model, model.torch_model, audio, [language], protocol).texts[0]
-            samples.append((audio, model.tokens(heard, language, protocol.task)))
-        return samples
-
-    samples = _HEARD.get((model.digest, tuple(utterances), protocol), listen)
+    samples = heard(model, utterances, protocol)
 
     def calibrate(torch_model) -> None:
         for audio, tokens in samples:
-            forward(model, torch_model, audio, [tokens])
+            forward(model, torch_model, [audio], [tokens], window)
 
     return calibrate

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from whisperq_core import backends, calibration, eval_sets, models, scores
+from whisperq_core import backends, calibration, eval_sets, models, scores, sensitivity
 from whisperq_core.errors import (
     Cancelled,
     ModelUnavailable,
@@ -134,10 +134,11 @@ def resolve(request: Request) -> RunSpec:
     Without a wish, accuracy on a large set comes from dequantized weights where these are shown to
     give the transcripts of the library's kernels (see backends.SAME_DEQUANTIZED), since they run at
     fp32's speed. Speed always takes the library's kernels.
-    Raises RecipeUnsupported for calibration that the protocol does not allow, ModelUnavailable
-    while a hub model is not downloaded, and the errors of a bad name.
+    Raises RecipeUnsupported for calibration that the protocol does not allow or layers that were
+    not measured, ModelUnavailable while a hub model is not downloaded, the errors of a bad name.
     """
-    recipe, speed = recipe_under(request.recipe, request.protocol), request.measures == "speed"
+    weights_digest, speed = models.digest(models.find(request.model)), request.measures == "speed"
+    recipe = sensitivity.mapped(recipe_under(request.recipe, request.protocol), weights_digest)
     eval_set = eval_sets.by_name(request.eval_set)
     large = len(eval_set.utterances) > FEW_UTTERANCES
     same = (
@@ -149,7 +150,7 @@ def resolve(request: Request) -> RunSpec:
     calibrates_on = calibration.utterances_for(recipe, eval_set)
     return RunSpec(
         measures=request.measures,
-        weights_digest=models.digest(models.find(request.model)),
+        weights_digest=weights_digest,
         recipe=recipe,
         eval_set_digest=eval_set.digest,
         calibration_digest=calibration.digest(calibrates_on),
@@ -283,14 +284,16 @@ def quantize_model(
     protocol: Protocol,
     kernels: str = "library",
 ) -> backends.Quantized:
-    """A copy of the model after the recipe, calibrated where the recipe wants it.
+    """A copy of the model after the recipe, calibrated and mapped where the recipe wants it.
 
     eval_set is only looked at by recipes that calibrate on a part of it.
     """
+    recipe = sensitivity.mapped(recipe, model.digest)
     if recipe.has_own_runtime:
         return backends.open_runtime(model, recipe, device)
     speech = calibration.utterances_for(recipe, eval_set)
-    calibrate = calibration.calibrate_on(model, speech, protocol)
+    shown = calibration.SPEECH_ONLY if recipe.weights == "mixed" else None
+    calibrate = calibration.calibrate_on(model, speech, protocol, shown)
     return backends.quantize(model.torch_model, recipe, device, calibrate, kernels)
 
 

@@ -73,7 +73,7 @@ def _generate(torch_model, features, seconds, prompts, window, watch) -> Generat
     synchronize(device)
     start = time.perf_counter()
     encoded = [
-        _encode(torch_model, row[None], length, window)
+        encode(torch_model, row[None], length, window)
         for row, length in zip(features, seconds, strict=True)
     ]
     synchronize(device)
@@ -118,7 +118,7 @@ def _generate(torch_model, features, seconds, prompts, window, watch) -> Generat
     )
 
 
-def _encode(
+def encode(
     torch_model: "nn.Module", features: "Tensor", seconds: float, window: Window
 ) -> tuple["Tensor", "Tensor"]:
     """States of one row, shape (positions, width), and each position's weight in attention.

@@ -3,18 +3,22 @@
 The axes of the study are fields (method, granularity, weights, scheme) or follow from them (bits).
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from whisperq_core.errors import RecipeError
 
-# Bits of a stored weight in each number format.
+# Bits of a stored weight in each number format; of a mixture there is no one number.
 BITS = {
     "fp32": 32,
     "bf16": 16,
     "fp16": 16,
     "int8": 8,
     "float8": 8,
+    "int6": 6,
+    "int5": 5,
     "int4": 4,
     "nf4": 4,
     "fp4": 4,
@@ -30,6 +34,10 @@ Device = Literal["cpu", "cuda", "mps"]
 
 _NOT_PROJ_OUT = "linear-but-proj_out"
 HQQ_GROUP_SIZES = (16, 32, 64, 128)
+_MIXED = re.compile(r"mixed-(\d\d)(-dynamic)?")
+
+# Fields that came after results were stored, and what they are where they say nothing.
+_LATER = {"rest": "fp32", "attention": "fp32", "smaller_pct": None, "layers": ()}
 
 # Backends that do not run in PyTorch.
 RUNTIMES = ("faster-whisper", "whisper.cpp", "onnxruntime", "openvino")
@@ -52,8 +60,9 @@ class Recipe:
     method, granularity, group_size: of the weights.
     activations, activation_granularity: number format of the Linear layers' inputs, and what shares
         one scale: the whole tensor, that is the batch; each row, that is each token; each group.
-    calibration: where static scales come from: held-out (dev-clean excerpt) or evaluation-10%
-        (a random tenth of the evaluated data, as in the study).
+    calibration: the speech that static scales, or the rounding of mixed weights, are fitted to:
+        held-out (dev-clean excerpt) or evaluation-10% (a random tenth of the evaluated data, as in
+        the study).
     modules: which modules are quantized. all-linear is every nn.Linear, proj_out untied from the
         token table: what PyTorch and Quanto do when called directly. linear-but-proj_out leaves the
         tied output projection alone, as HQQ and bitsandbytes do through Transformers. Both are what
@@ -63,6 +72,10 @@ class Recipe:
     embeddings: number format of the token table.
     rest: number format in which convolutions and positions are stored.
     attention: number format of attention's products, where the recipe chooses it.
+    smaller_pct: with mixed weights, how much smaller than fp32 the stored model has to be, in
+        percent. Which layer gets which format for it differs from model to model.
+    layers: module and number format of each layer of a certain model, with mixed weights; empty
+        until the model is known (see sensitivity.py).
     """
 
     name: str
@@ -81,12 +94,14 @@ class Recipe:
     embeddings: str = "fp32"
     rest: str = "fp32"
     attention: str = "fp32"
+    smaller_pct: int | None = None
+    layers: tuple[tuple[str, str], ...] = ()
     devices: tuple[Device, ...] = ("cpu", "cuda", "mps")
 
     @property
-    def bits(self) -> int:
-        """Bits of a stored weight."""
-        return BITS[self.weights]
+    def bits(self) -> int | None:
+        """Bits of a stored weight; None where layers differ in it."""
+        return BITS.get(self.weights)
 
     @property
     def is_baseline(self) -> bool:
@@ -110,6 +125,10 @@ class Recipe:
         untied = self.modules == "all-linear"
         return replace(self, modules=_NOT_PROJ_OUT) if untied else self
 
+    def with_layers(self, formats: Mapping[str, str]) -> "Recipe":
+        """The same recipe with these formats of a certain model's layers, by module."""
+        return replace(self, layers=tuple(formats.items()))
+
     def axes(self) -> dict:
         """Everything that changes what the recipe computes: its part of a result's identity.
 
@@ -118,8 +137,8 @@ class Recipe:
         fields = asdict(self)
         for label in ("name", "description", "devices"):
             del fields[label]
-        for later in ("rest", "attention"):
-            if fields[later] == "fp32":
+        for later, silent in _LATER.items():
+            if fields[later] == silent:
                 del fields[later]
         return fields
 
@@ -247,6 +266,29 @@ def _exported(backend: str, description: str, **axes) -> Recipe:
         embeddings="int8",
         devices=("cpu",),
         **axes,
+    )
+
+
+def _mixed(smaller_pct: int, dynamic: bool) -> Recipe:
+    activations = "activations scaled row by row" if dynamic else "activations in floating point"
+    return Recipe(
+        f"mixed-{smaller_pct}{'-dynamic' * dynamic}",
+        "mixed",
+        f"Bits by layer, for a model {smaller_pct} % smaller than fp32: 3 where it hurts little, 8"
+        f" where it hurts; rounded by GPTQ on the dev-clean excerpt, {activations}.",
+        "mixed",
+        "dynamic" if dynamic else "weight-only",
+        method="asymmetric",
+        granularity="group",
+        group_size=64,
+        activations="int8" if dynamic else "float",
+        activation_granularity="row" if dynamic else "none",
+        calibration="held-out",
+        modules="whole-model",
+        embeddings="mixed",
+        rest="fp16",
+        smaller_pct=smaller_pct,
+        devices=("cpu",),
     )
 
 
@@ -390,13 +432,17 @@ _RECIPES = (
         activation_granularity="group",
         modules="whole-model",
     ),
+    *(_mixed(84, dynamic) for dynamic in (False, True)),
 )
 
 CATALOGUE: dict[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of that name; HQQ's may name any group size, such as hqq-int4-g32.
+    """The recipe of that name.
+
+    HQQ's may name any group size, such as hqq-int4-g32, and mixed ones any percentage, such as
+    mixed-82.
 
     Raises RecipeError with the names there are.
     """
@@ -405,6 +451,8 @@ def recipe(name: str) -> Recipe:
     base, _, size = name.rpartition("-g")
     if size in map(str, HQQ_GROUP_SIZES) and f"{base}-g64" in CATALOGUE:
         return with_group_size(CATALOGUE[f"{base}-g64"], int(size))
+    if mixed := _MIXED.fullmatch(name):
+        return _mixed(int(mixed[1]), bool(mixed[2]))
     raise RecipeError(f"There is no recipe named “{name}”. Known: {', '.join(CATALOGUE)}.")
 
 

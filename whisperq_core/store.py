@@ -79,9 +79,13 @@ class Store:
     def put(self, run: AccuracyRun | SpeedRun) -> Path:
         """Stores a finished run, then removes its pieces."""
         path = self.results / f"{run.slug}.json"
-        _write(path, run.model_dump_json(indent=1))
-        shutil.rmtree(self._pieces(run.key), ignore_errors=True)
+        write(path, run.model_dump_json(indent=1))
+        self.drop_pieces(run.key)
         return path
+
+    def drop_pieces(self, key: str) -> None:
+        """Removes the pieces of what is finished."""
+        shutil.rmtree(self._pieces(key), ignore_errors=True)
 
     def piece(self, key: str, name: str) -> dict | None:
         """A finished piece of a run, or None; a damaged one counts as none and is made again."""
@@ -93,14 +97,15 @@ class Store:
 
     def put_piece(self, key: str, name: str, content: dict) -> None:
         """Stores a finished piece of a run."""
-        _write(self._pieces(key) / f"{name}.json", json.dumps(content))
+        write(self._pieces(key) / f"{name}.json", json.dumps(content))
 
     def count_pieces(self, key: str, prefix: str) -> int:
         """How many pieces whose name starts with prefix are finished."""
         return len(list(self._pieces(key).glob(f"{prefix}*.json")))
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Writes a file whole or not at all; raises StoreError where it cannot be written."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

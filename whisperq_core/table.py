@@ -82,6 +82,7 @@ BACKEND_NAMES = {
     "whisper.cpp": "whisper.cpp",
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
+    "mixed": "WhisperQ, bits by layer",
 }
 
 # How the other columns are called, units included.

@@ -294,17 +294,22 @@ def forward(
     torch_model: "nn.Module",
     audio: Sequence[np.ndarray],
     tokens: Sequence[Sequence[int]],
+    window: fitted.Window | None = None,
 ) -> "Tensor":
     """Logits of a teacher-forced pass, shape (batch, tokens, vocabulary).
 
-    One row of tokens serves the whole batch where there is only one.
+    One row of tokens serves the whole batch where there is only one. window: cut to fit the first
+    of the audio; None for the whole 30 s.
     """
     import torch
 
     features = _inputs(model, torch_model, audio)["input_features"]
     ids = torch.tensor(tokens, device=features.device).expand(len(audio), -1)
     with torch.no_grad():
-        return torch_model(input_features=features, decoder_input_ids=ids).logits
+        if window is None:
+            return torch_model(input_features=features, decoder_input_ids=ids).logits
+        states, _ = fitted.encode(torch_model, features, len(audio[0]) / SAMPLE_RATE, window)
+        return torch_model(encoder_outputs=(states[None],), decoder_input_ids=ids).logits
 
 
 def detect_language(model: "Model", audio: np.ndarray) -> str:

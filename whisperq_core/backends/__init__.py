@@ -58,6 +58,7 @@ BACKENDS = {
     "whisper.cpp": ("whisper_cpp", "pywhispercpp"),
     "onnxruntime": ("onnxruntime", "onnxruntime"),
     "openvino": ("openvino", "openvino"),
+    "mixed": ("mixed", "torch"),
 }
 # Packages beside a backend's own that decide what it computes.
 _BESIDE = {
@@ -71,7 +72,7 @@ _WITH_FILE = ("whisper.cpp",)
 # On a CPU these dequantize to fp32 and multiply there, slowly: fp32 layers with their dequantized
 # weights give the same transcripts (tests/test_backends.py compares them on real speech).
 # bitsandbytes is not among them: its 4-bit CPU kernels compute in lower precision.
-SAME_DEQUANTIZED = ("torchao", "quanto", "hqq", "whisperq")
+SAME_DEQUANTIZED = ("torchao", "quanto", "hqq", "whisperq", "mixed")
 
 Calibrate = Callable[["nn.Module"], None]
 
