@@ -220,7 +220,7 @@ def test_parts_that_do_not_fit_are_refused(change, words, made, tmp_path):
             r"fc1 cannot be rebuilt: its shape is \(1536, 384\)",
         ),
         ("bf16", {"d_model": -8}, "config.json cannot be used"),
-        ("bf16", {"d_model": "a name"}, "do not fit the model"),
+        ("bf16", {"vocab_size": "a name"}, "do not fit the model"),
     ],
 )
 def test_weights_of_another_shape_are_refused(name, changed, words, made, tmp_path):

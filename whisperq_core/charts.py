@@ -24,10 +24,11 @@ _LOOKS = (
     ("#7E57C2", "cross"),
     ("#8D6E63", "triangle-down"),
     ("#C2185B", "hourglass"),
+    ("#00796B", "star-diamond"),
 )
 _BACKENDS = (
     *("torch", "hqq", "quanto", "bitsandbytes", "torchao", "faster-whisper", "none", "whisperq"),
-    *("whisper.cpp", "onnxruntime", "openvino"),
+    *("whisper.cpp", "onnxruntime", "openvino", "mixed"),
 )
 _GREY = "rgba(128,128,128,0.75)"
 # Opacity of the inside of what is decidedly dominated.
