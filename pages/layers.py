@@ -54,10 +54,10 @@ def metrics(one: Sensitivity, formats: dict[str, str]) -> None:
     bits = sum(BITS[formats[module]] * count for module, count in weights.items())
     offered = one.conditions.formats
     counts = [list(formats.values()).count(name) for name in offered]
-    columns = st.columns(4)
+    columns = st.columns([3, 4, 4, 5])
     columns[0].metric("Size", f"{size / 1e6:.1f} MB")
     columns[1].metric("Bits a weight, scales aside", f"{bits / sum(weights.values()):.2f}")
-    columns[2].metric("Predicted loss", f"{one.predicted_nats(formats):.3g} nats a token")
+    columns[2].metric("Predicted loss, nats a token", f"{one.predicted_nats(formats):.3g}")
     columns[3].metric(
         f"Layers of {', '.join(str(BITS[name]) for name in offered)} bits",
         " · ".join(map(str, counts)),
