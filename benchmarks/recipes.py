@@ -1,6 +1,6 @@
 """How fast recipes and protocols are beside each other, at which WER, in one run.
 
-    python -m benchmarks.recipes [--model base] [--rounds 3] [--subjects fp32:study,…]
+    python -m benchmarks.recipes [--model base] [--rounds 2] [--subjects fp32:study,…]
 
 Every subject is a recipe under a protocol, in a process of its own, since runtimes with threads of
 their own slow each other even when idle (CTranslate2's make PyTorch's small operations take 1.5
@@ -37,9 +37,12 @@ SUBJECTS = (
     BASELINE,
     "torch-int8:study",
     "faster-whisper-int8:study",
+    "onnxruntime-int8:study",
+    "openvino-int8:study",
     "whole-int8-dynamic:study",
     "fp32:fitted",
     "whole-int8-dynamic-bf16:fitted",
+    "mixed-84-dynamic:fitted",
     "whole-int8-dynamic-bf16:merged",
 )
 # Utterances a slice: a multiple of every protocol's batch, so that batches stay a whole set's.
@@ -125,7 +128,7 @@ def main() -> None:
     """Prints one line a subject: size, RTF, ratios, WERs and whether they are fp32's."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="base")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--subjects", default=",".join(SUBJECTS))
     arguments = parser.parse_args()
     started = time.perf_counter()
