@@ -1,6 +1,6 @@
 """What the engine saves on a grid of recipes, against running each utterance by itself.
 
-    python -m benchmarks.engine [--models base] [--recipes all] [--protocol study] [--batches 2]
+    python -m benchmarks.engine [--models base] [--recipes all] [--protocol study] [--batches 1]
 
 The naive way loads and quantizes the model for every recipe, then reads each utterance, computes
 its features and transcribes it alone, in Whisper's whole window, with the library's kernels. The
@@ -218,7 +218,7 @@ def report(plan: Plan, rounds: Sequence[Round]) -> None:
     whole = range(len(plan.recipes))
     line(f"all {len(whole)} recipes", "", whole)
     # Two bits make some models repeat themselves up to the last token: slow by itself.
-    calm = [i for i in whole if plan.recipes[i].bits > 2]
+    calm = [i for i in whole if (plan.recipes[i].bits or 8) > 2]
     if calm and len(calm) < len(whole):
         line("all but the 2-bit ones", "", calm)
     print("* activations are quantized: neighbours in a batch may change the words")
@@ -232,7 +232,7 @@ def main() -> None:
     parser.add_argument("--models", default="base", help="such as base,tiny.en")
     parser.add_argument("--recipes", default="all", help="names, or all that this CPU runs")
     parser.add_argument("--protocol", default="study", choices=list(SHORT_NAMES))
-    parser.add_argument("--batches", type=int, default=2)
+    parser.add_argument("--batches", type=int, default=1)
     parser.add_argument("--utterances", type=int, default=2, help="of a batch, the naive way")
     parser.add_argument("--rounds", type=int, default=1)
     given = parser.parse_args()
