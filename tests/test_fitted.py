@@ -65,7 +65,7 @@ def test_an_utterance_does_not_depend_on_its_neighbours(tiny, audio):
 
 def encoded(tiny, audio, seconds, window):
     with torch.no_grad():
-        return fitted._encode(tiny.torch_model, features(tiny, audio[-1:]), seconds, window)
+        return fitted.encode(tiny.torch_model, features(tiny, audio[-1:]), seconds, window)
 
 
 def test_positions_and_their_weights_add_up_to_the_window(tiny, audio):
