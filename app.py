@@ -14,6 +14,7 @@ page = st.navigation(
         st.Page("pages/advisor.py", title="Advisor", icon=":material/assistant:"),
         st.Page("pages/run_evaluations.py", title="Run evaluations", icon=":material/play_circle:"),
         st.Page("pages/recordings.py", title="Compare recordings", icon=":material/graphic_eq:"),
+        st.Page("pages/my_speech.py", title="My speech", icon=":material/library_music:"),
         st.Page("pages/report.py", title="Report", icon=":material/description:"),
         st.Page("pages/layers.py", title="Layers", icon=":material/layers:"),
         st.Page("pages/study.py", title="Study", icon=":material/menu_book:"),

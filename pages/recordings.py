@@ -1,14 +1,17 @@
 """A user's recordings, transcribed by several recipes side by side."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
 
 from pages._entry import through_app
+from pages._side_by_side import Heading, side_by_side
 from whisperq_core import artefacts, jobs, machine, markup, models, recipes, scores
-from whisperq_core.errors import WhisperQError
-from whisperq_core.recordings import AUTO, Heard, Recording
+from whisperq_core.errors import AudioError, WhisperQError
+from whisperq_core.own_sets import OwnSets
+from whisperq_core.recordings import AUTO, Heard, Listener
+from whisperq_core.shelf import Kept, Shelf
+from whisperq_core.side_by_side import Word, align, disagreement_pct, words_of
 from whisperq_core.store import Store
 
 LANGUAGES = {
@@ -28,50 +31,61 @@ LANGUAGES = {
     "hi": "Hindi",
 }
 NO_MODEL = "none, exported models only"
-COLUMNS_A_ROW = 3
-MAX_BYTES = 200_000_000
+SHOWN = 4  # recordings a screen
+
+Asked = list[Listener]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One recording and its jobs, fp32 first."""
-
-    recording: Recording
-    model: str
-    jobs: tuple[tuple[str, jobs.Job], ...]
-
-
-def collect() -> list[Recording]:
-    """What the user gave: files, and a recording from the microphone."""
+def take(shelf: Shelf) -> None:
+    """Puts what was uploaded or recorded on the shelf, and empties the widgets."""
+    turn = st.session_state.setdefault("turn", 0)
     left, right = st.columns([3, 2], gap="large")
     with left:
         files = st.file_uploader(
             "Recordings",
             accept_multiple_files=True,
-            help="WAV, FLAC, MP3, OGG, Opus, M4A or WebM; any rate and number of channels.",
+            key=f"files-{turn}",
+            help="WAV, FLAC, MP3, OGG, Opus, M4A or WebM; any rate and number of channels, up to"
+            " 200 MB and two hours each.",
         )
     with right:
-        spoken = st.audio_input("Or record from the microphone")
+        spoken = st.audio_input("Or record from the microphone", key=f"spoken-{turn}")
     given = [(file.name, file.getvalue()) for file in files]
     if spoken is not None:
-        given.append(("microphone.wav", spoken.getvalue()))
-    found = []
-    for index, (name, data) in enumerate(given):
-        reference = st.text_input(
-            f"What is said in {name}? (optional)",
-            key=f"reference-{index}-{name}",
-            help="With the words that were spoken, WER and CER are computed.",
-        )
-        found.append(Recording(name, data, reference))
-    return found
+        given.append((f"microphone {turn + 1}.wav", spoken.getvalue()))
+    if given:
+        with st.spinner("Reading the recordings"):
+            found = shelf.add(given)
+        st.session_state["refused"] = [str(one) for one in found if isinstance(one, AudioError)]
+        new = [one.id for one in found if isinstance(one, Kept)]
+        chosen = st.session_state.get("recordings", [])
+        st.session_state["recordings"] = list(dict.fromkeys([*new, *chosen]))
+        st.session_state["turn"] += 1
+        st.rerun()
+    for sentence in st.session_state.get("refused", []):
+        st.error(markup.plain_markdown(sentence))
 
 
-# A column of the comparison: its heading, and what to transcribe with. An exported model has its
-# folder for a name, and no recipe beside it.
-Column = tuple[str, str, recipes.Recipe | None]
+def choose_recordings(shelf: Shelf) -> list[Kept]:
+    """Which of the recordings on the shelf are looked at."""
+    kept = {one.id: one for one in shelf.all()}
+    if not kept:
+        return []
+    names = [one.name for one in kept.values()]
+    chosen = st.multiselect(
+        "Compare",
+        list(kept),
+        [id for id in st.session_state.get("recordings", list(kept)[:1]) if id in kept],
+        format_func=lambda id: (
+            kept[id].name if names.count(kept[id].name) == 1 else f"{kept[id].name} ({id[:4]})"
+        ),
+        placeholder="Choose among the recordings on this machine",
+    )
+    st.session_state["recordings"] = chosen
+    return [kept[id] for id in chosen]
 
 
-def exported_columns(queue: jobs.Jobs) -> list[Column]:
+def exported(queue: jobs.Jobs) -> list[str]:
     known = {str(path): made for path, made in artefacts.found(queue.store.root).items()}
     chosen = st.multiselect(
         "Exported models",
@@ -86,10 +100,11 @@ def exported_columns(queue: jobs.Jobs) -> list[Column]:
         made = known.get(folder) or artefacts.read(folder)
         if others := made.other_versions():
             st.caption(f"{made.label} was exported with {'; '.join(others)}.")
-    return [(f"{Path(folder).name}, exported", folder, None) for folder in chosen]
+    return chosen
 
 
-def options(queue: jobs.Jobs) -> tuple[str, list[Column], dict]:
+def choose_listeners(queue: jobs.Jobs) -> Asked:
+    """The models and recipes that are compared, fp32 first."""
     offline = models.offline_names()
     names = [*offline, *(name for name in models.NAMES if name not in offline), NO_MODEL]
     possible = [
@@ -111,10 +126,7 @@ def options(queue: jobs.Jobs) -> tuple[str, list[Column], dict]:
             ["torch-int8", "bnb-nf4"],
             disabled=model == NO_MODEL,
         )
-    columns = []
-    if model != NO_MODEL:
-        columns = [(name, model, recipes.recipe(name)) for name in ["fp32", *chosen]]
-    columns += exported_columns(queue)
+    folders = exported(queue)
     with st.container(horizontal=True):
         multilingual = not model.endswith(".en")
         language = st.selectbox(
@@ -130,118 +142,191 @@ def options(queue: jobs.Jobs) -> tuple[str, list[Column], dict]:
             width=220,
         )
         device = st.selectbox("Device", machine.devices(), width=220)
-    return model, columns, {"language": language, "task": task, "device": device}
+    how = {"language": language, "task": task, "device": device}
+    asked = []
+    if model != NO_MODEL:
+        asked = [Listener(model, recipes.recipe(name), **how) for name in ["fp32", *chosen]]
+    return asked + [Listener(folder, None, **how) for folder in folders]
 
 
-def start(queue: jobs.Jobs, found, model, columns, how) -> list[Comparison]:
-    with st.spinner("Starting the worker process"):
-        return [
-            Comparison(
-                recording,
-                model,
-                tuple(
-                    (heading, queue.transcribe(recording, name, recipe, **how))
-                    for heading, name, recipe in columns
-                ),
-            )
-            for recording in found
-        ]
-
-
-def is_over(comparisons: list[Comparison]) -> bool:
-    return all(job.is_over for one in comparisons for _, job in one.jobs)
-
-
-def show(queue: jobs.Jobs, comparisons: list[Comparison]) -> None:
-    queue.all()  # brings every job up to date
-    for comparison in comparisons:
-        with st.container(border=True):
-            recording = comparison.recording
-            st.subheader(markup.plain_markdown(recording.name))
-            st.audio(recording.data)
-            compare(queue, comparison)
-
-
-def compare(queue: jobs.Jobs, comparison: Comparison) -> None:
-    heard = {job.id: queue.result(job) for _, job in comparison.jobs if job.status == jobs.DONE}
-    known = comparison.recording.reference.strip()
-    baseline = next((heard.get(job.id) for name, job in comparison.jobs if name == "fp32"), None)
-    if baseline is not None:
-        facts = [f"{baseline.audio_s:.1f} s of audio", comparison.model]
-        language = LANGUAGES.get(baseline.language, baseline.language)
-        facts.append(f"{language} (detected)" if baseline.detected else language)
-        st.caption(" · ".join(facts))
-        if baseline.silent:
-            st.warning("This recording is silent; words below are invented by the model.")
-    against = known or (baseline.text if baseline else "")
-    if known:
-        st.caption("Differences are against your reference text.")
-        st.html(markup.labelled_html([("Reference", known)]))
-    elif baseline is not None:
-        st.caption("Differences are against fp32; it is not necessarily right.")
-    for row in range(0, len(comparison.jobs), COLUMNS_A_ROW):
-        part = comparison.jobs[row : row + COLUMNS_A_ROW]
-        for column, (name, job) in zip(st.columns(COLUMNS_A_ROW), part, strict=False):
-            with column:
-                st.markdown(f"**{markup.plain_markdown(name)}**")
-                if job.id in heard:
-                    show_heard(heard[job.id], against, is_reference=name == "fp32" and not known)
-                elif job.is_over:
-                    st.error(markup.plain_markdown(job.message))
-                else:
-                    st.caption(f":material/progress_activity: {job.status} …")
-
-
-def show_heard(heard: Heard, against: str, is_reference: bool) -> None:
-    facts = [f"{heard.wall_s:.2f} s", f"RTF {heard.rtf:.2f}", f"{heard.weights_bytes / 1e6:.0f} MB"]
-    if heard.score is not None:
-        words, characters = heard.score.words, heard.score.characters
-        if words.rate is not None:
-            facts += [f"WER {words.rate:.1f} %", f"CER {characters.rate:.1f} %"]
+def header(shelf: Shelf, kept: Kept, heard: list[Heard]) -> None:
+    """Name, length, language; adding to a set, deleting."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader(markup.plain_markdown(kept.name), width="stretch", anchor=False)
+        with st.popover("Add to a set", icon=":material/library_add:"):
+            add_to_set(shelf, kept, heard)
+        with st.popover("Delete", icon=":material/delete:"):
+            st.markdown("The recording and its transcripts are removed from this machine.")
+            if st.button("Delete it", key=f"delete-{kept.id}", type="primary"):
+                shelf.delete(kept.id)
+                st.rerun()
+    facts = [f"{kept.sound.duration_s:.1f} s"]
+    if heard:
+        language = LANGUAGES.get(heard[0].language, heard[0].language)
+        facts.append(f"{language} (detected)" if heard[0].detected else language)
     st.caption(" · ".join(facts))
+    if kept.sound.silent:
+        st.warning("This recording is silent; any words below are invented by the model.")
+
+
+def add_to_set(shelf: Shelf, kept: Kept, heard: list[Heard]) -> None:
+    sets = OwnSets(shelf.folder.parent)
+    if not kept.reference:
+        st.markdown("Say below what is said in it: a set needs the reference of each recording.")
+        return
+    name = st.selectbox(
+        "Evaluation set",
+        sets.names(),
+        index=0 if sets.names() else None,
+        accept_new_options=True,
+        placeholder="Type a name for a new set",
+        key=f"set-{kept.id}",
+    )
+    speaker = st.text_input(
+        "Speaker (optional)",
+        key=f"speaker-{kept.id}",
+        help="Any name, the same for all recordings of one person: intervals are honest only when"
+        " it is known who speaks.",
+    )
+    if st.button("Add", key=f"add-{kept.id}", type="primary", disabled=not name):
+        language = heard[0].language if heard else "en"
+        sets.add(name, kept, shelf.original(kept.id), language, speaker)
+        st.success(f"{kept.name} is in {name}. Run it, export it or delete it on **My speech**.")
+
+
+def reference(shelf: Shelf, kept: Kept, suggestion: str) -> Kept:
+    """The words that are said, to type or to correct; what is typed is kept and scored."""
+    with st.expander("What is said in it", expanded=not kept.reference, icon=":material/edit:"):
+        typed = st.text_area(
+            "Reference",
+            kept.reference,
+            key=f"reference-{kept.id}-{hash(kept.reference):x}",
+            placeholder="Type the words that are said, and every recipe is scored against them.",
+            height="content",
+        )
+        label = "Start from fp32's transcript"
+        offered = suggestion and not typed.strip()
+        if offered and st.button(label, key=f"suggest-{kept.id}"):
+            typed = suggestion
+    if " ".join(typed.split()) != kept.reference:
+        shelf.refer(kept.id, typed)
+        st.rerun(scope="app")
+    return kept
+
+
+def compare(shelf: Shelf, queue: jobs.Jobs, kept: Kept, asked: Asked) -> None:
+    """One recording: player, reference, and what each listener heard."""
+    heard = {one: found for one in asked if (found := shelf.heard(kept.id, one))}
+    header(shelf, kept, list(heard.values()))
+    with st.container(key=f"audio-{kept.id}"):
+        st.audio(str(shelf.played(kept.id)))
+    fp32 = next((one for one in heard if one.name == "fp32"), None)
+    reference(shelf, kept, heard[fp32].text if fp32 else "")
+    waiting(queue, kept, [one for one in asked if one not in heard])
+    if not heard:
+        return
+    language = "en" if asked[0].task == "translate" else next(iter(heard.values())).language
+    headings, transcripts = [], []
+    if kept.reference:
+        headings.append(Heading("Reference"))
+        transcripts.append(words_of(kept.reference, language))
+    elif fp32:
+        st.caption("No reference: differences are from fp32, which is not necessarily right.")
+    words = {
+        one: words_of(found.text, language, [w.start_s for w in found.words])
+        for one, found in heard.items()
+    }
+    for one, found in heard.items():
+        against = words[fp32] if fp32 and one != fp32 else None
+        headings.append(heading(one, found, kept.reference, language, words[one], against))
+        transcripts.append(words[one])
+    side_by_side(f"side-{kept.id}", headings, align(transcripts), kept.sound, f"audio-{kept.id}")
+
+
+def heading(
+    listener: Listener,
+    heard: Heard,
+    said: str,
+    language: str,
+    words: tuple[Word, ...],
+    fp32: tuple[Word, ...] | None,
+) -> Heading:
+    """The figures above a column."""
+    facts = []
+    if said:
+        score = scores.score(said, heard.text, language)
+        if score.words.rate is not None:
+            facts.append(f"WER {score.words.rate:.1f} %, CER {score.characters.rate:.1f} %")
+    if fp32 is not None and (unlike := disagreement_pct(fp32, words)) is not None:
+        facts.append(f"{unlike:.1f} % unlike fp32")
+    facts.append(f"{heard.wall_s:.2f} s, RTF {heard.rtf:.2f}, {heard.weights_bytes / 1e6:.0f} MB")
+    warnings = []
     if heard.looped:
-        st.warning("The transcript repeats itself: a decoding loop.")
+        warnings.append("Repeats itself: a decoding loop.")
     if not heard.text:
-        st.info("Nothing was heard.")
-    elif is_reference or not against:
-        same = [scores.Edit("equal", word, word) for word in heard.text.split()]
-        st.html(markup.aligned_html(same))
-    else:
-        st.html(markup.aligned_html(scores.align(against, heard.text, heard.language)))
+        warnings.append("Nothing was heard.")
+    return Heading(listener.name, tuple(facts), tuple(warnings))
+
+
+def waiting(queue: jobs.Jobs, kept: Kept, missing: Asked) -> None:
+    """What is still to be heard, and why something was not."""
+    for one in missing:
+        job = queue.hearing(kept.id, one.key)
+        name = markup.plain_markdown(one.name)
+        if job is None or job.status == jobs.STOPPED:
+            st.caption(f"{name}: not transcribed yet. Press **Transcribe**.")
+        elif job.status == jobs.FAILED:
+            st.error(f"{name}: {markup.plain_markdown(job.message)}")
+        else:
+            st.caption(f":material/progress_activity: {name}: {job.status} …")
 
 
 @st.fragment(run_every=1.0)
-def watch(queue: jobs.Jobs) -> None:
-    comparisons = st.session_state["comparisons"]
-    show(queue, comparisons)
-    if is_over(comparisons):
-        # Redrawing the whole page ends the polling.
-        st.rerun()
+def watch(queue: jobs.Jobs, pairs: list[tuple[str, str]]) -> None:
+    """Draws the page anew when one of its jobs has ended, or begun."""
+    found = [job and job.status for job in (queue.hearing(*pair) for pair in pairs)]
+    if found != st.session_state.setdefault("statuses", found):
+        st.session_state["statuses"] = found
+        st.rerun(scope="app")
 
 
-through_app("recordings.py")
-st.title("Compare recordings")
-st.markdown(
-    "Upload speech or record some, and read what each recipe hears."
-    " Recordings stay on this machine."
-)
-queue = jobs.shared(Store().root)
-try:
-    found = collect()
-    model, columns, how = options(queue)
-    large = [r.name for r in found if len(r.data) > MAX_BYTES]
-    if large:
-        st.error(f"{', '.join(large)} is larger than 200 MB. Cut it into shorter pieces.")
-    ready = bool(found and columns) and not large
-    if st.button("Transcribe", type="primary", icon=":material/graphic_eq:", disabled=not ready):
-        st.session_state["comparisons"] = start(queue, found, model, columns, how)
-    comparisons = st.session_state.get("comparisons", [])
-    if comparisons and not is_over(comparisons):
-        watch(queue)
-    elif comparisons:
-        st.html(markup.legend_html())
-        show(queue, comparisons)
-    elif not found:
+def is_going(queue: jobs.Jobs, pair: tuple[str, str]) -> bool:
+    job = queue.hearing(*pair)
+    return job is not None and not job.is_over
+
+
+def main() -> None:
+    through_app("recordings.py")
+    st.title("Compare recordings")
+    st.markdown(
+        "Upload speech or record some, and read what each recipe hears. Recordings stay on this"
+        " machine until you delete them."
+    )
+    store = Store()
+    queue, shelf = jobs.shared(store.root), Shelf(store.root)
+    take(shelf)
+    chosen = choose_recordings(shelf)
+    asked = choose_listeners(queue)
+    missing = [(kept, one) for kept in chosen for one in asked if shelf.heard(kept.id, one) is None]
+    if st.button("Transcribe", type="primary", icon=":material/graphic_eq:", disabled=not missing):
+        with st.spinner("Starting the worker process"):
+            for kept, one in missing:
+                queue.transcribe(kept, one)
+    if not chosen:
         st.info("Nothing yet. A few seconds of clear speech are enough for a first impression.")
+        return
+    pages = -(-len(chosen) // SHOWN)
+    page = st.pagination(pages, key="recordings_page") if pages > 1 else 1
+    shown = chosen[(page - 1) * SHOWN : page * SHOWN]
+    for kept in shown:
+        with st.container(border=True):
+            compare(shelf, queue, kept, asked)
+    pairs = [(kept.id, one.key) for kept, one in missing if kept in shown]
+    if any(is_going(queue, pair) for pair in pairs):
+        watch(queue, pairs)
+
+
+try:
+    main()
 except WhisperQError as error:
-    st.error(str(error))
+    st.error(markup.plain_markdown(str(error)))

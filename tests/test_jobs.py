@@ -6,7 +6,8 @@ import pytest
 
 from whisperq_core import artefacts, eval_sets, evaluate, jobs
 from whisperq_core.recipes import recipe
-from whisperq_core.recordings import Recording
+from whisperq_core.recordings import Listener
+from whisperq_core.shelf import Shelf
 from whisperq_core.store import Store
 
 
@@ -44,9 +45,14 @@ def test_an_evaluation_runs_in_another_process_and_is_stored(queue):
 
 
 def test_a_recording_comes_back_heard(queue, jfk):
-    recording = Recording("jfk.flac", jfk.audio.read_bytes())
-    job = wait(queue, queue.transcribe(recording, "tiny.en", recipe("fp32"), language="en"))
-    assert "your country" in queue.result(job).text
+    shelf, listener = Shelf(queue.store.root), Listener("tiny.en", recipe("fp32"), "en")
+    (kept,) = shelf.add([("jfk.flac", jfk.audio.read_bytes())])
+    job = queue.transcribe(kept, listener)
+    assert queue.transcribe(kept, listener) is job  # not queued twice
+    assert "your country" in queue.result(wait(queue, job)).text
+    assert queue.hearing(kept.id, listener.key) is job
+    # It lies on the shelf, whatever becomes of this process.
+    assert shelf.heard(kept.id, listener) == queue.result(job)
 
 
 def test_a_model_is_exported_and_heard_in_the_worker(queue, jfk):
@@ -54,21 +60,25 @@ def test_a_model_is_exported_and_heard_in_the_worker(queue, jfk):
     made = queue.result(export)
     assert export.folder.name == "tiny.en_torch-int8" and made.label == export.label
     assert artefacts.found(queue.store.root) == {export.folder: made}
-    recording = Recording("jfk.flac", jfk.audio.read_bytes())
-    job = wait(queue, queue.transcribe(recording, str(export.folder), None, language="en"))
+    (kept,) = Shelf(queue.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
+    job = wait(queue, queue.transcribe(kept, Listener(str(export.folder), None, "en")))
     heard = queue.result(job)
     assert "your country" in heard.text
     assert (heard.weights_bytes, heard.fp32_bytes) == (made.weights_bytes, made.fp32_bytes)
     (export.folder / "model.safetensors").unlink()
     (export.folder / "SHA256SUMS").write_text("")
-    job = wait(queue, queue.transcribe(recording, str(export.folder), None, language="en"))
+    altered = Listener(str(export.folder), None, "en", device="cpu")
+    job = wait(queue, queue.transcribe(kept, altered))
     assert job.status == jobs.FAILED and "Copy the folder" in job.message
 
 
-def test_bad_input_is_a_sentence_not_a_trace(queue):
-    job = wait(queue, queue.transcribe(Recording("a.wav", b"zip"), "tiny.en", recipe("fp32")))
+def test_bad_input_is_a_sentence_not_a_trace(queue, jfk):
+    shelf = Shelf(queue.store.root)
+    (kept,) = shelf.add([("a.wav", jfk.audio.read_bytes())])
+    shelf.delete(kept.id)
+    job = wait(queue, queue.transcribe(kept, Listener("tiny.en", recipe("bf16"), "en")))
     assert job.status == jobs.FAILED
-    assert "a.wav" in job.message and "Traceback" not in job.message
+    assert job.message == "jfk.flac was deleted before its turn. Upload it again."
 
 
 def test_a_running_job_stops_after_its_piece_and_a_waiting_one_never_starts(queue):
@@ -105,8 +115,9 @@ def test_a_lost_worker_is_explained(queue, jfk):
     queue._jobs.append(job)
     wait(queue, job)
     assert job.status == jobs.FAILED and "worker process" in job.message
-    recording = Recording("jfk.flac", jfk.audio.read_bytes())
-    after = wait(queue, queue.transcribe(recording, "tiny.en", recipe("fp32"), language="en"))
+    (kept,) = Shelf(queue.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
+    listener = Listener("tiny.en", recipe("torch-int8"), "en")
+    after = wait(queue, queue.transcribe(kept, listener))
     assert after.status == jobs.DONE
 
 

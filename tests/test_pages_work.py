@@ -6,10 +6,9 @@ import pytest
 from made_runs import accuracy_run
 from streamlit.testing.v1 import AppTest
 
-from whisperq_core import artefacts, backends, eval_sets, evaluate
+from whisperq_core import eval_sets, evaluate
 from whisperq_core.recipes import recipe
 
-NO_MODEL = "none, exported models only"
 PAGES = Path(__file__).resolve().parent.parent / "pages"
 
 
@@ -114,31 +113,3 @@ def test_full_sets_are_offered_and_their_absence_is_a_sentence(store, monkeypatc
     app = opened("run_evaluations.py")
     app = changed(by_label(app.multiselect, "Speech"), ["test-clean"])
     assert "Download it first" in app.error[0].value
-
-
-def test_recordings_wait_for_a_recording(store):
-    app = opened("recordings.py")
-    assert by_label(app.button, "Transcribe").disabled
-    assert "Nothing yet" in app.info[0].value
-    assert by_label(app.selectbox, "Language").options == ["English"]
-
-
-def test_a_multilingual_model_offers_languages_and_translation(store):
-    app = opened("recordings.py")
-    app = changed(by_label(app.selectbox, "Model"), "base")
-    assert by_label(app.selectbox, "Language").options[:2] == ["Detect it", "English"]
-    assert "Translate to English" in by_label(app.selectbox, "Task").options
-    recipes = by_label(app.multiselect, "Recipes").options
-    assert "fp32" not in recipes and not any("eval10" in name for name in recipes)
-
-
-def test_exported_models_can_be_columns_with_no_other_model(store, tiny, tmp_path):
-    folder = store.root / artefacts.FOLDER / artefacts.folder_name("tiny.en", recipe("bf16"))
-    artefacts.write(tiny, backends.quantize(tiny.torch_model, recipe("bf16")), folder)
-    app = opened("recordings.py")
-    assert by_label(app.multiselect, "Exported models").options == ["tiny.en_bf16"]
-    app = changed(by_label(app.multiselect, "Exported models"), [str(folder)])
-    app = changed(by_label(app.selectbox, "Model"), NO_MODEL)
-    assert by_label(app.multiselect, "Recipes").disabled and not app.error
-    app = changed(by_label(app.multiselect, "Exported models"), [str(tmp_path)])
-    assert "no exported model" in app.error[0].value

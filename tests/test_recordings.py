@@ -4,39 +4,40 @@ import pytest
 from whisperq_core import audio, eval_sets
 from whisperq_core.errors import AudioError, RecipeUnsupported
 from whisperq_core.recipes import recipe
-from whisperq_core.recordings import Recording, hear
+from whisperq_core.recordings import Listener, hear
+
+FP32 = Listener("tiny.en", recipe("fp32"), "en")
 
 
-@pytest.fixture(scope="module")
-def said(jfk):
-    return Recording("jfk.flac", jfk.audio.read_bytes(), jfk.reference)
-
-
-def test_a_recording_is_heard_and_scored(said):
-    found = hear(said, "tiny.en", recipe("torch-int8"), language="en")
+def test_a_recording_is_heard_with_the_times_of_its_words(jfk):
+    found = hear(jfk.audio, Listener("tiny.en", recipe("torch-int8"), "en"))
     assert "your country" in found.text and not found.looped and not found.silent
     assert found.audio_s == pytest.approx(11.0, abs=0.1)
-    assert found.score.words.rate < 10 and found.rtf == found.wall_s / found.audio_s
+    assert found.rtf == found.wall_s / found.audio_s
     assert found.weights_bytes < found.fp32_bytes
+    assert [word.text for word in found.words] == found.text.split()
+    assert 9 < found.words[-1].start_s < 11
 
 
-def test_without_a_reference_there_is_no_score_and_the_language_is_detected():
+def test_the_language_is_detected():
     german = eval_sets.by_name("fleurs-de-example").utterances[0]
-    found = hear(Recording("x", german.audio.read_bytes()), "base", recipe("fp32"))
-    assert (found.language, found.detected, found.score) == ("de", True, None)
+    found = hear(german.audio, Listener("base", recipe("fp32")))
+    assert (found.language, found.detected) == ("de", True)
 
 
-def test_silence_is_said_to_be_silence():
-    silent = audio.encode_wav(np.zeros(16_000, np.float32))
-    assert hear(Recording("s.wav", silent), "tiny.en", recipe("fp32")).silent
+def test_silence_is_said_to_be_silence(tmp_path):
+    silent = tmp_path / "s.wav"
+    silent.write_bytes(audio.encode_wav(np.zeros(16_000, np.float32)))
+    assert hear(silent, FP32).silent
 
 
 @pytest.mark.parametrize("data", [b"", b"this is no sound", b"RIFF\x00\x00\x00\x00WAVE"])
-def test_what_is_no_audio_is_one_sentence(data):
-    with pytest.raises(AudioError, match=r"^[^\n]{15,200}$"):
-        hear(Recording("notes.wav", data), "tiny.en", recipe("fp32"))
+def test_what_is_no_audio_is_one_sentence(tmp_path, data):
+    (tmp_path / "original").write_bytes(data)
+    with pytest.raises(AudioError, match=r"^notes.wav[^\n]{15,200}$"):
+        hear(tmp_path / "original", FP32, "notes.wav")
 
 
-def test_a_recipe_calibrated_on_evaluation_data_is_refused(said):
+def test_a_recipe_calibrated_on_evaluation_data_is_refused(jfk):
     with pytest.raises(RecipeUnsupported, match="calibrated on evaluation data"):
-        hear(said, "tiny.en", recipe("quanto-int8-int8-eval10"))
+        hear(jfk.audio, Listener("tiny.en", recipe("quanto-int8-int8-eval10"), "en"))

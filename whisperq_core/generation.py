@@ -28,6 +28,7 @@ class Generated:
     chosen: generated tokens of all rows and attempts, the ends included.
     first_token_s: from the start to the choice of the first token.
     attempts: the most that a window of long audio took; 1 without fallback.
+    segments: of long audio, as start, end (seconds) and tokens, if asked for by return_segments.
     """
 
     tokens: "Tensor"
@@ -36,6 +37,7 @@ class Generated:
     first_token_s: float
     attempts: int
     times: Times
+    segments: tuple[tuple[float, float, list[int]], ...] = ()
 
 
 def synchronize(device: str) -> None:
@@ -146,8 +148,15 @@ def generate(
     end = torch_model.generation_config.eos_token_id
     with timed(torch_model) as times:
         recorder = _Recorder(end, device, with_logprobs)
-        tokens = torch_model.generate(
+        made = torch_model.generate(
             **inputs, **options, logits_processor=[recorder], monitor_progress=recorder.new_window
+        )
+    tokens, segments = made, ()
+    if inputs.get("return_segments"):
+        tokens = made["sequences"]
+        segments = tuple(
+            (float(part["start"]), float(part["end"]), part["tokens"].tolist())
+            for part in made["segments"][0]
         )
     return Generated(
         tokens=tokens,
@@ -156,4 +165,5 @@ def generate(
         first_token_s=recorder.first_token_s,
         attempts=max(recorder.attempts),
         times=times,
+        segments=segments,
     )

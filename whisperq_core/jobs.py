@@ -16,11 +16,12 @@ from typing import Any
 
 from whisperq_core import artefacts, evaluate
 from whisperq_core.artefacts import Manifest
-from whisperq_core.errors import Cancelled, WhisperQError
+from whisperq_core.errors import Cancelled, InputError, WhisperQError
 from whisperq_core.evaluate import Planned, Request
 from whisperq_core.protocols import STUDY, Protocol
 from whisperq_core.recipes import Recipe
-from whisperq_core.recordings import Heard, Recording
+from whisperq_core.recordings import Heard, Listener
+from whisperq_core.shelf import Kept, Shelf
 from whisperq_core.store import Store
 
 QUEUED, RUNNING, DONE, FAILED, STOPPED = "queued", "running", "done", "failed", "stopped"
@@ -30,11 +31,15 @@ _IDLE_TIMEOUT = "30 minutes"
 
 @dataclass
 class Job:
-    """One task: an evaluation (planned is set), an export (folder is set) or a recording."""
+    """One task: an evaluation (planned is set), an export (folder) or a recording (heard).
+
+    heard: the recording's id and the listener's key.
+    """
 
     label: str
     planned: Planned | None = None
     folder: Path | None = None
+    heard: tuple[str, str] | None = None
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     submitted_at: float = field(default_factory=time.time)
     started_at: float | None = None
@@ -53,12 +58,15 @@ def _evaluate_task(request: Request, root: Path, job_id: str) -> str:
     return evaluate.run(request, Store(root), stop=_stop_event(job_id).is_set).key
 
 
-def _recording_task(
-    recording: Recording, model: str, recipe: Recipe | None, options: dict
-) -> Heard:
+def _recording_task(kept: Kept, listener: Listener, root: Path) -> Heard:
     from whisperq_core.recordings import hear
 
-    return hear(recording, model, recipe, **options)
+    shelf = Shelf(root)
+    if shelf.get(kept.id) is None:
+        raise InputError(f"{kept.name} was deleted before its turn. Upload it again.")
+    heard = hear(shelf.original(kept.id), listener, kept.name)
+    shelf.put_heard(kept.id, listener, heard)
+    return heard
 
 
 def _export_task(
@@ -97,13 +105,22 @@ class Jobs:
             for job in jobs
         ]
 
-    def transcribe(self, recording: Recording, model: str, recipe: Recipe | None, **options) -> Job:
-        """Queues one recording for one recipe, or for an exported model where that is None.
+    def transcribe(self, kept: Kept, listener: Listener) -> Job:
+        """Queues one recording of the shelf for one listener; the job's future holds a Heard.
 
-        The job's future holds a Heard.
+        The shelf holds it, too, as soon as it is done. One that is under way is not queued again.
         """
-        job = Job(f"{recording.name} · {recipe.name if recipe else Path(model).name}")
-        return self._submit(job, _recording_task, recording, model, recipe, options)
+        heard = kept.id, listener.key
+        with self._lock:
+            going = self.hearing(*heard)
+            if going is not None and not going.is_over:
+                return going
+            job = Job(f"{kept.name} · {listener.name}", heard=heard)
+            return self._submit(job, _recording_task, kept, listener, self.store.root)
+
+    def hearing(self, id: str, key: str) -> Job | None:
+        """The last job for a recording and a listener's key."""
+        return next((job for job in reversed(self.all()) if job.heard == (id, key)), None)
 
     def export(
         self, model: str, recipe: Recipe, device: str = "cpu", protocol: Protocol = STUDY

@@ -1,34 +1,64 @@
-"""A user's recording in, a transcript out: decode, quantize or load, transcribe, score."""
+"""A recording in, a transcript out: decode, quantize or load, transcribe, time its words."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel
 
 from whisperq_core import artefacts, audio, backends, evaluate, machine, scores
 from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.protocols import Protocol
 from whisperq_core.recipes import Recipe
+from whisperq_core.records import PIPELINE
+from whisperq_core.runtime import Segment
 from whisperq_core.transcribe import detect_language, runtime_of
+from whisperq_core.word_times import TimedWord, timed_words
 
 AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class Recording:
-    """An uploaded or recorded file. reference: what was said, empty where unknown."""
+class Listener:
+    """What is to transcribe a recording, and how.
 
-    name: str
-    data: bytes
-    reference: str = ""
+    recipe None: model is the folder of an exported model, which has a recipe and a device.
+    """
+
+    model: str
+    recipe: Recipe | None
+    language: str = AUTO
+    task: str = "transcribe"
+    device: str = "cpu"
+
+    @property
+    def name(self) -> str:
+        """The recipe's name, or the exported folder's."""
+        return self.recipe.name if self.recipe else f"{Path(self.model).name}, exported"
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that change with everything that can change what is heard.
+
+        Raises ArtefactError for a folder that is no exported model.
+        """
+        what = self.recipe.axes() if self.recipe else artefacts.digest(self.model)
+        fields = [self.model, what, self.language, self.task, self.device, PIPELINE]
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class Heard:
-    """What one recipe heard in one recording. score is None without a reference.
+class Heard(BaseModel, frozen=True):
+    """What one recipe heard in one recording.
 
-    language: as chosen, or as detected where `detected`. rtf is of this single pass.
+    language: as chosen, or as detected where `detected`. words: with their times, from the fp32
+    model's attention. rtf is of this single pass; neither loading nor the words' times are in it.
     """
 
     text: str
+    words: tuple[TimedWord, ...]
     language: str
     detected: bool
     audio_s: float
@@ -37,7 +67,6 @@ class Heard:
     fp32_bytes: int
     silent: bool
     looped: bool
-    score: scores.Score | None
 
     @property
     def rtf(self) -> float:
@@ -67,48 +96,39 @@ def _prepared(model_name: str, recipe: Recipe | None, device: str, threads: int,
     return model, quantized, backends.serialized_bytes(model.torch_model)
 
 
-def hear(
-    recording: Recording,
-    model_name: str,
-    recipe: Recipe | None,
-    *,
-    language: str = AUTO,
-    task: str = "transcribe",
-    device: str = "cpu",
-    threads: int = 0,
-) -> Heard:
-    """Transcribes one recording with one recipe.
+def hear(recording: Path, listener: Listener, name: str = "", threads: int = 0) -> Heard:
+    """Transcribes one file. name: what messages call it; threads 0 is all cores.
 
-    recipe None: model_name is the folder of an exported model, which has a recipe and a device, and
-    detects the language itself.
+    An exported model detects the language itself.
     Raises AudioError for what is not usable audio, RecipeUnsupported or LibraryMissing for a recipe
     that cannot run here, ModelUnavailable for weights that cannot be had, ArtefactError for an
     exported model that cannot be loaded.
     """
-    samples = audio.load(recording.data, recording.name)
+    recipe, device, language = listener.recipe, listener.device, listener.language
+    samples = audio.load(recording, name)
     if recipe is not None:
         backends.require(recipe, device)
-    stamp = "" if recipe else artefacts.digest(model_name)
+    stamp = "" if recipe else artefacts.digest(listener.model)
     threads = threads or machine.default_threads()
-    model, quantized, fp32_bytes = _prepared(model_name, recipe, device, threads, stamp)
+    model, quantized, fp32_bytes = _prepared(listener.model, recipe, device, threads, stamp)
     detected = language == AUTO
     if detected:
         language = detect_language(model, samples)
-    protocol = Protocol("recording", batch_size=1, task=task)
     runtime = runtime_of(model, quantized)
     runtime.warm_up([samples[: audio.SAMPLE_RATE]])
+    protocol = Protocol("recording", batch_size=1, task=listener.task)
     found = runtime.transcribe([samples], [language], protocol)
-    text = found.texts[0]
-    known = recording.reference.strip()
+    text, length_s = found.texts[0], audio.duration_s(samples)
+    segments = found.segments or (Segment(0.0, length_s, text),)
     return Heard(
         text=text,
+        words=timed_words(model, samples, segments, language, listener.task),
         language=language,
         detected=detected,
-        audio_s=audio.duration_s(samples),
+        audio_s=length_s,
         wall_s=found.wall_s,
         weights_bytes=quantized.weights_bytes,
         fp32_bytes=fp32_bytes,
         silent=audio.is_silent(samples),
         looped=scores.is_looped(text),
-        score=scores.score(known, text, language) if known else None,
     )

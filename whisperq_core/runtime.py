@@ -15,6 +15,15 @@ from whisperq_core.protocols import Protocol
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A part of the speech, in seconds from its start, and what was heard in it."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Transcripts:
     """Hypotheses of one batch in the order of its inputs, and what the generation took.
 
@@ -24,6 +33,7 @@ class Transcripts:
     first_token_s: seconds from the start of the first attempt to its first token.
     tokens: generated tokens of all attempts, their ends included, prompts not.
     encoder_s, first_token_s and tokens are None where a runtime does not tell.
+    segments: of a single input over 30 s, where a runtime tells them.
     """
 
     texts: tuple[str, ...]
@@ -33,6 +43,7 @@ class Transcripts:
     first_token_s: float | None = None
     tokens: int | None = None
     redone: tuple[bool, ...] = ()
+    segments: tuple[Segment, ...] = ()
 
 
 def together(found: Sequence[Transcripts]) -> Transcripts:

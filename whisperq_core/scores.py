@@ -121,17 +121,21 @@ def total(counts: Iterable[Counts]) -> Counts:
 def align(reference: str, hypothesis: str, language: str = "en") -> list[Edit]:
     """Word by word alignment of two normalised texts, in reading order."""
     normalise = normaliser(language).apply
-    ref, hyp = normalise(reference).split(), normalise(hypothesis).split()
+    return edits(normalise(reference).split(), normalise(hypothesis).split())
+
+
+def edits(ref: list[str], hyp: list[str]) -> list[Edit]:
+    """The fewest edits from one list of words to another, in reading order."""
     if not ref or not hyp:
         return [Edit("delete", w, "") for w in ref] + [Edit("insert", "", w) for w in hyp]
-    edits = []
+    found = []
     for chunk in jiwer.process_words(" ".join(ref), " ".join(hyp)).alignments[0]:
         left = ref[chunk.ref_start_idx : chunk.ref_end_idx]
         right = hyp[chunk.hyp_start_idx : chunk.hyp_end_idx]
         size = max(len(left), len(right))
         left, right = left + [""] * (size - len(left)), right + [""] * (size - len(right))
-        edits += [Edit(chunk.type, a, b) for a, b in zip(left, right, strict=True)]
-    return edits
+        found += [Edit(chunk.type, a, b) for a, b in zip(left, right, strict=True)]
+    return found
 
 
 def compression_ratio(text: str) -> float:

@@ -16,7 +16,7 @@ from whisperq_core.errors import ModelError, RecipeError
 from whisperq_core.eval_sets import Utterance
 from whisperq_core.generation import generate, timed
 from whisperq_core.protocols import Protocol
-from whisperq_core.runtime import Runtime, Transcripts
+from whisperq_core.runtime import Runtime, Segment, Transcripts
 from whisperq_core.scores import COMPRESSION_RATIO_THRESHOLD, compression_ratio, is_looped
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def _inputs(model: "Model", torch_model: "nn.Module", audio: Sequence[np.ndarray
         "input_features": features.to(conv.device, conv.dtype),
         "attention_mask": mask.to(conv.device),
         "return_timestamps": True,
+        "return_segments": True,
     }
 
 
@@ -166,6 +167,10 @@ def _window_by_window(
         encoder_s=made.times.encoder_s,
         first_token_s=made.first_token_s,
         tokens=made.chosen,
+        segments=tuple(
+            Segment(start, end, model.tokenizer.decode(ids, skip_special_tokens=True).strip())
+            for start, end, ids in made.segments
+        ),
     )
 
 

@@ -1,0 +1,216 @@
+"""A user's own evaluation sets: to run, to judge blindly, to take elsewhere, to delete."""
+
+import getpass
+
+import pandas as pd
+import streamlit as st
+
+from pages._entry import shared_store, through_app
+from whisperq_core import blind, markup
+from whisperq_core.blind import Tally
+from whisperq_core.errors import WhisperQError
+from whisperq_core.eval_sets import EvalSet
+from whisperq_core.own_sets import OwnSets
+from whisperq_core.records import AccuracyRun
+
+
+def bring(sets: OwnSets) -> None:
+    """A set from another machine."""
+    with st.popover("Import a set", icon=":material/upload:"):
+        turn = st.session_state.setdefault("imports", 0)
+        name = st.text_input("Name", placeholder="as in the file", key=f"import-name-{turn}")
+        file = st.file_uploader(
+            "ZIP archive",
+            type="zip",
+            key=f"import-{turn}",
+            help="What **Export** gives, or any folder of recordings with a manifest.jsonl or"
+            " manifest.csv (columns audio, text).",
+        )
+        if file is not None and st.button("Import", type="primary"):
+            st.session_state["own_set"] = sets.import_zip(file.getvalue(), name)
+            st.session_state["imports"] += 1
+            st.rerun()
+
+
+def choose(sets: OwnSets) -> str | None:
+    """The set that is looked at; `?set=` in the URL."""
+    names = sets.names()
+    wanted = st.query_params.get("set")
+    if wanted is not None and wanted not in names:
+        shown = names[0] if names else "no set"
+        st.warning(
+            markup.plain_markdown(f"There is no set {wanted[:60]!r} here; {shown} is shown.")
+        )
+        del st.query_params["set"]
+    elif wanted is not None and "own_set" not in st.session_state:
+        st.session_state["own_set"] = wanted
+    if st.session_state.get("own_set") not in names:
+        st.session_state.pop("own_set", None)
+    if not names:
+        return None
+    chosen = st.selectbox("Evaluation set", names, key="own_set")
+    st.query_params["set"] = chosen
+    return chosen
+
+
+def everyday(sets: OwnSets, name: str, found: EvalSet) -> None:
+    """How large it is; run, export, delete."""
+    speakers = {u.speaker for u in found.utterances}
+    whose = "unknown speakers" if None in speakers else f"{len(speakers)} speakers"
+    st.markdown(
+        f"**{len(found.utterances)} recordings**, {found.audio_s / 60:.1f} minutes, {whose},"
+        f" {', '.join(found.languages)}"
+    )
+    with st.container(horizontal=True):
+        if st.button("Run an evaluation on it", type="primary", icon=":material/play_circle:"):
+            st.switch_page("pages/run_evaluations.py", query_params={"sets": name})
+        st.download_button(
+            "Export",
+            lambda: sets.export(name),
+            f"{name}.zip",
+            "application/zip",
+            icon=":material/download:",
+            on_click="ignore",
+            help="A ZIP archive of the recordings, their manifest and the votes.",
+        )
+        with st.popover("Delete", icon=":material/delete:"):
+            st.markdown(
+                "The set, its copies of the recordings and its votes are removed from this machine."
+                " Results that were measured on it stay."
+            )
+            if st.button("Delete the set", type="primary"):
+                sets.delete(name)
+                st.rerun()
+
+
+def recordings(sets: OwnSets, name: str, found: EvalSet) -> None:
+    with st.expander(f"Its {len(found.utterances)} recordings", icon=":material/graphic_eq:"):
+        pages = -(-len(found.utterances) // 10)
+        page = st.pagination(pages, key=f"own-{name}") if pages > 1 else 1
+        for utterance in found.utterances[(page - 1) * 10 : page * 10]:
+            with st.container(border=True):
+                who = f" · {utterance.speaker}" if utterance.speaker else ""
+                st.markdown(
+                    f"**{markup.plain_markdown(utterance.id)}** · {utterance.duration_s:.1f} s"
+                    f" · {utterance.language}{markup.plain_markdown(who)}"
+                )
+                st.markdown(markup.plain_markdown(utterance.reference))
+                st.audio(str(utterance.audio))
+                if st.button("Take it out", key=f"out-{name}-{utterance.id}"):
+                    sets.remove(name, utterance.id)
+                    st.rerun()
+
+
+def measured(found: EvalSet) -> dict[str, AccuracyRun]:
+    """Runs on exactly this set, by name; the newest of each."""
+    runs = [
+        run
+        for run in shared_store().runs()
+        if isinstance(run, AccuracyRun) and run.spec.eval_set_digest == found.digest
+    ]
+    return {blind.name_of(run): run for run in runs}
+
+
+def blind_test(sets: OwnSets, name: str, found: EvalSet) -> None:
+    st.subheader("How does it read?")
+    st.markdown(
+        "Two transcripts of one recording, without names. Choose the one that you would rather"
+        " read; the tally is kept with the set."
+    )
+    runs = measured(found)
+    if len(runs) < 2:
+        st.info(
+            "A blind test needs two recipes that were run on this set as it is now. Press **Run an"
+            " evaluation on it**."
+        )
+        return
+    names = st.multiselect(
+        "Between", list(runs), list(runs)[:2], key=f"between-{name}", placeholder="Choose two"
+    )
+    who, votes = getpass.getuser(), sets.votes(name)
+    left = blind.trials([runs[n] for n in names], votes, who, name)
+    if len(names) < 2:
+        st.info("Choose two recipes or more.")
+    elif left:
+        trial(sets, name, found, left, who)
+    else:
+        st.success("You have judged every recording in which these differ.")
+    tally(blind.tallies(votes))
+
+
+def trial(sets: OwnSets, name: str, found: EvalSet, left: list[blind.Trial], who: str) -> None:
+    now = left[0]
+    utterance = next(u for u in found.utterances if u.id == now.utterance)
+    st.caption(f"{len(left)} to judge")
+    st.audio(str(utterance.audio))
+    for column, side, text in zip(
+        st.columns(2), "AB", (now.left_text, now.right_text), strict=True
+    ):
+        with column.container(border=True, height="stretch"):
+            st.markdown(f"**{side}**")
+            st.markdown(markup.plain_markdown(text) or "*no words*")
+    labels = {"left": "A reads better", "same": "No difference", "right": "B reads better"}
+    with st.container(horizontal=True, horizontal_alignment="center"):
+        for chosen, label in labels.items():
+            if st.button(label, key=f"vote-{chosen}"):
+                sets.vote(name, now.vote(chosen, who))
+                st.rerun()
+
+
+def tally(found: list[Tally]) -> None:
+    if not found:
+        return
+    with st.expander("The tally", icon=":material/how_to_vote:"):
+        st.dataframe(
+            pd.DataFrame(
+                {
+                    "one": [t.first for t in found],
+                    "other": [t.second for t in found],
+                    "for the one": [t.for_first for t in found],
+                    "for the other": [t.for_second for t in found],
+                    "no difference": [t.same for t in found],
+                    "in words": [in_words(t) for t in found],
+                }
+            ),
+            hide_index=True,
+        )
+        st.caption(
+            "All readers on this machine. p: sign test, two-sided; “no difference” is left out."
+        )
+
+
+def in_words(one: Tally) -> str:
+    if one.p is None:
+        return "nobody saw a difference"
+    if one.p > 0.05:
+        return f"undecided (p = {one.p:.2f})"
+    liked = one.first if one.for_first > one.for_second else one.second
+    return f"{liked} reads better (p = {one.p:.3f})"
+
+
+def main() -> None:
+    through_app("my_speech.py")
+    st.title("My speech")
+    st.markdown(
+        "Evaluation sets of your own recordings. They stay on this machine until you delete them."
+    )
+    sets = OwnSets(shared_store().root)
+    try:
+        bring(sets)
+        name = choose(sets)
+        if name is None:
+            st.info(
+                "No set yet. Open **Compare recordings**, upload speech, say what is said in it,"
+                " and press **Add to a set**; or import one."
+            )
+            return
+        found = sets.get(name)
+    except WhisperQError as error:
+        st.error(markup.plain_markdown(str(error)))
+        return
+    everyday(sets, name, found)
+    recordings(sets, name, found)
+    blind_test(sets, name, found)
+
+
+main()

@@ -1,0 +1,200 @@
+"""Compare recordings and My speech, on real recordings; the browser test runs the work itself."""
+
+from pathlib import Path
+
+import pytest
+from made_runs import accuracy_run
+from streamlit.testing.v1 import AppTest
+
+from whisperq_core import artefacts, backends, eval_sets, evaluate
+from whisperq_core.own_sets import OwnSets
+from whisperq_core.recipes import recipe
+from whisperq_core.recordings import Heard, Listener
+from whisperq_core.shelf import Shelf
+
+NO_MODEL = "none, exported models only"
+PAGES = Path(__file__).resolve().parent.parent / "pages"
+
+
+def opened(name: str, **parameters: str) -> AppTest:
+    app = AppTest.from_file(PAGES / name, default_timeout=30)
+    app.session_state["entered"] = True
+    app.query_params.update(parameters)
+    app.run()
+    assert not app.exception
+    return app
+
+
+def changed(widget, value) -> AppTest:
+    app = widget.set_value(value).run()
+    assert not app.exception
+    return app
+
+
+def by_label(widgets, label: str):
+    return next(widget for widget in widgets if widget.label.startswith(label))
+
+
+def listener(name: str) -> Listener:
+    return Listener("tiny.en", recipe(name), "en")
+
+
+def heard(text: str, **other) -> Heard:
+    facts = {"language": "en", "detected": False, "audio_s": 11.0, "wall_s": 1.1}
+    facts |= {"weights_bytes": 5_000_000, "fp32_bytes": 9, "silent": False, "looped": False}
+    return Heard(text=text, words=(), **facts | other)
+
+
+@pytest.fixture
+def shelf(store) -> Shelf:
+    return Shelf(store.root)
+
+
+@pytest.fixture
+def kept(shelf, jfk):
+    """On the shelf, heard by fp32 and by another recipe that errs."""
+    (one,) = shelf.add([("jfk.flac", jfk.audio.read_bytes())])
+    shelf.put_heard(one.id, listener("fp32"), heard(jfk.reference))
+    wrong = jfk.reference.replace("COUNTRY", "COUNTY", 1)
+    shelf.put_heard(one.id, listener("torch-int8"), heard(f"{wrong} {'go ' * 9}", looped=True))
+    return one
+
+
+def drawn(app: AppTest) -> dict:
+    """What the component was given."""
+    import json
+
+    (found,) = [e for e in app.main if e.type == "bidi_component"] or app.get("bidi_component")
+    return json.loads(found.proto.json)
+
+
+def test_recordings_wait_for_a_recording(store):
+    app = opened("recordings.py")
+    assert by_label(app.button, "Transcribe").disabled
+    assert "Nothing yet" in app.info[0].value
+    assert by_label(app.selectbox, "Language").options == ["English"]
+
+
+def test_a_multilingual_model_offers_languages_and_translation(store):
+    app = opened("recordings.py")
+    app = changed(by_label(app.selectbox, "Model"), "base")
+    assert by_label(app.selectbox, "Language").options[:2] == ["Detect it", "English"]
+    assert "Translate to English" in by_label(app.selectbox, "Task").options
+    recipes = by_label(app.multiselect, "Recipes").options
+    assert "fp32" not in recipes and not any("eval10" in name for name in recipes)
+
+
+def test_exported_models_can_be_columns_with_no_other_model(store, tiny, tmp_path):
+    folder = store.root / artefacts.FOLDER / artefacts.folder_name("tiny.en", recipe("bf16"))
+    artefacts.write(tiny, backends.quantize(tiny.torch_model, recipe("bf16")), folder)
+    app = opened("recordings.py")
+    assert by_label(app.multiselect, "Exported models").options == ["tiny.en_bf16"]
+    app = changed(by_label(app.multiselect, "Exported models"), [str(folder)])
+    app = changed(by_label(app.selectbox, "Model"), NO_MODEL)
+    assert by_label(app.multiselect, "Recipes").disabled and not app.error
+    app = changed(by_label(app.multiselect, "Exported models"), [str(tmp_path)])
+    assert "no exported model" in app.error[0].value
+
+
+def test_what_was_heard_before_is_there_after_a_reload(kept):
+    app = opened("recordings.py")
+    data = drawn(app)
+    assert [column["name"] for column in data["columns"]] == ["fp32", "torch-int8"]
+    assert any("unlike fp32" in fact for fact in data["columns"][1]["facts"])
+    assert data["columns"][1]["warnings"] == ["Repeats itself: a decoding loop."]
+    assert any("nf4: not transcribed yet" in c.value for c in app.caption)
+    kinds = [w[1] for line in data["phrases"] for slot in line for w in slot["words"][1:] if w]
+    assert kinds.count("sub") == 1 and kinds.count("ins") == 9
+
+
+def test_a_reference_is_scored_as_soon_as_it_is_typed(kept, shelf, jfk):
+    app = opened("recordings.py")
+    app = changed(by_label(app.text_area, "Reference"), jfk.reference)
+    assert shelf.get(kept.id).reference == jfk.reference
+    columns = drawn(app)["columns"]
+    assert [column["name"] for column in columns] == ["Reference", "fp32", "torch-int8"]
+    assert "WER 0.0 %, CER 0.0 %" in columns[1]["facts"]
+    assert columns[2]["facts"][0].startswith("WER 45.5 %")  # 10 errors in 22 words
+
+
+def test_a_recording_goes_into_a_set_and_away(kept, shelf, store, jfk):
+    # Names of new sets are typed, which the harness cannot; the browser test does.
+    OwnSets(store.root).add("calls", shelf.refer(kept.id, "ask"), jfk.audio, "en")
+    shelf.refer(kept.id, jfk.reference)
+    app = opened("recordings.py")
+    by_label(app.button, "Add").click().run()
+    assert "calls" in app.success[0].value
+    assert [u.reference for u in OwnSets(store.root).get("calls").utterances] == [jfk.reference]
+    by_label(app.button, "Delete it").click().run()
+    assert not shelf.all() and "Nothing yet" in app.info[0].value
+    assert OwnSets(store.root).names() == ["calls"]  # a set has a copy of its own
+
+
+def test_a_silent_recording_is_said_to_be_silent(shelf):
+    import numpy as np
+
+    from whisperq_core import audio
+
+    shelf.add([("silence.wav", audio.encode_wav(np.zeros(16_000, np.float32)))])
+    app = opened("recordings.py")
+    assert "silent" in app.warning[0].value
+
+
+@pytest.fixture
+def own(store, shelf, jfk):
+    """A set of two recordings and two runs on it that differ in one of them."""
+    sets = OwnSets(store.root)
+    for place, utterance in enumerate([jfk, eval_sets.shipped()["quick-look"].utterances[0]]):
+        (one,) = shelf.add([(f"call {place}.flac", utterance.audio.read_bytes())])
+        one = shelf.refer(one.id, utterance.reference)
+        sets.add("calls", one, shelf.original(one.id), "en")
+    return sets
+
+
+def put_runs(store, sets) -> None:
+    for name, wrong in (("fp32", ""), ("bf16", " and more")):
+        request = evaluate.Request("tiny.en", recipe(name), sets.path_of("calls"))
+        made = accuracy_run(name)
+        spoken = [
+            made.utterances[0].model_copy(
+                update={"id": u.id, "hypothesis": u.reference + (wrong if place else "")}
+            )
+            for place, u in enumerate(sets.get("calls").utterances)
+        ]
+        changes = {"spec": evaluate.resolve(request), "utterances": tuple(spoken)}
+        store.put(made.model_copy(update=changes))
+
+
+def test_without_a_set_my_speech_says_what_to_do(store):
+    assert "Add to a set" in opened("my_speech.py").info[0].value
+
+
+def test_a_set_can_be_looked_at_and_thinned_out(own):
+    app = opened("my_speech.py", set="calls")
+    assert "2 recordings" in app.markdown[1].value and "unknown speakers" in app.markdown[1].value
+    by_label(app.button, "Take it out").click().run()
+    assert len(own.get("calls").utterances) == 1 and not app.exception
+    by_label(app.button, "Delete the set").click().run()
+    assert own.names() == [] and "No set yet" in app.info[0].value
+
+
+def test_a_link_to_no_set_is_a_sentence(own):
+    app = opened("my_speech.py", set="<script>alert(1)</script>")
+    assert "no set" in app.warning[0].value and by_label(app.selectbox, "Eval").value == "calls"
+
+
+def test_a_blind_test_shows_no_names_and_keeps_the_tally(own, store):
+    assert "needs two recipes" in opened("my_speech.py").info[0].value
+    put_runs(store, own)
+    app = opened("my_speech.py")
+    assert "1 to judge" in [c.value for c in app.caption]
+    shown = " ".join(m.value for m in app.markdown)
+    assert "**A**" in shown and "and more" in shown and "bf16" not in shown
+    by_label(app.button, "No difference").click().run()
+    assert "judged every recording" in app.success[0].value
+    (vote,) = own.votes("calls")
+    assert vote.chosen == "same" and {vote.left_name, vote.right_name} == {
+        "base bf16",
+        "base fp32",
+    }
+    assert app.dataframe[0].value["no difference"].tolist() == [1]

@@ -1,0 +1,203 @@
+"""Evaluation sets of users' own recordings: <cache>/sets/<name>/, a folder as `eval_sets` reads it.
+
+manifest.jsonl   audio, text, id, language, speaker of each recording
+votes/*.json     which transcript a reader liked better, see blind.py
+"""
+
+import io
+import json
+import re
+import shutil
+import uuid
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from whisperq_core import eval_sets
+from whisperq_core.blind import Vote
+from whisperq_core.errors import EvalSetError, StoreError
+from whisperq_core.eval_sets import AUDIO_SUFFIXES, EvalSet
+from whisperq_core.shelf import Kept
+from whisperq_core.store import write
+
+_MANIFEST, _VOTES = "manifest.jsonl", "votes"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}")
+# What an imported set may hold, whatever its archive says.
+MAX_FILES, MAX_BYTES = 20_000, 4_000_000_000
+
+
+class OwnSets:
+    """The sets below one folder, the cache."""
+
+    def __init__(self, root: Path):
+        self.root = root / "sets"
+
+    def folder(self, name: str) -> Path:
+        """Where a set of that name is. Raises EvalSetError for what cannot be a name."""
+        if not _NAME.fullmatch(name) or name.endswith((".", " ")):
+            raise EvalSetError(
+                f"{name[:60]!r} cannot be a set's name. Use letters, digits, spaces, dots, dashes,"
+                " at most 60, beginning with a letter or a digit."
+            )
+        if name in eval_sets.shipped() or name in eval_sets.LIBRISPEECH:
+            raise EvalSetError(f"{name} is a set of WhisperQ's. Choose another name.")
+        return self.root / name
+
+    def names(self) -> list[str]:
+        """Of all sets, sorted."""
+        return sorted(path.parent.name for path in self.root.glob(f"*/{_MANIFEST}"))
+
+    def path_of(self, name: str) -> str:
+        """What `evaluate` takes for a set: the folder of one's own, any other name as it is."""
+        return str(self.root / name) if name in self.names() else name
+
+    def get(self, name: str) -> EvalSet:
+        """The set. Raises EvalSetError where it is damaged or gone."""
+        return eval_sets.by_name(str(self.folder(name)))
+
+    def rows(self, name: str) -> list[dict]:
+        """The lines of its manifest; none for a set that does not exist."""
+        manifest = self.folder(name) / _MANIFEST
+        if not manifest.is_file():
+            return []
+        return [json.loads(line) for line in manifest.read_text("utf-8").splitlines() if line]
+
+    def add(self, name: str, kept: Kept, original: Path, language: str, speaker: str = "") -> None:
+        """Puts a recording with its reference into a set, which is made if there is none.
+
+        Added again, it has its new reference.
+        Raises EvalSetError without a reference, StoreError where the disk cannot take it.
+        """
+        if not kept.reference:
+            raise EvalSetError(f"Say first what is said in {kept.name}: it has no reference.")
+        folder = self.folder(name)
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", Path(kept.name).stem).strip("-")[:40]
+        id = "-".join(filter(None, (readable, kept.id[:8])))
+        row = {"id": id, "audio": f"{id}{original.suffix}", "text": kept.reference}
+        row |= {"language": language} | ({"speaker": speaker.strip()} if speaker.strip() else {})
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(original, folder / row["audio"])
+        except OSError as error:
+            raise _full(folder, error) from error
+        self._write(name, [*(r for r in self.rows(name) if r["audio"] != row["audio"]), row])
+
+    def remove(self, name: str, id: str) -> None:
+        """Takes one recording out; a set without any is deleted."""
+        rows = self.rows(name)
+        left = [row for row in rows if row.get("id") != id]
+        if not left:
+            self.delete(name)
+            return
+        self._write(name, left)
+        folder = self.folder(name).resolve()
+        for row in rows:
+            path = (folder / row["audio"]).resolve()
+            if row not in left and path.is_relative_to(folder):
+                path.unlink(missing_ok=True)
+
+    def _write(self, name: str, rows: list[dict]) -> None:
+        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+        write(self.folder(name) / _MANIFEST, "\n".join(lines) + "\n")
+
+    def delete(self, name: str) -> None:
+        """Removes a set, its copies of recordings and its votes."""
+        shutil.rmtree(self.folder(name), ignore_errors=True)
+
+    def export(self, name: str) -> bytes:
+        """The folder as a ZIP archive, votes included."""
+        folder, packed = self.folder(name), io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(folder.rglob("*")):
+                if path.is_file() and not path.name.startswith("."):
+                    archive.write(path, f"{name}/{path.relative_to(folder).as_posix()}")
+        return packed.getvalue()
+
+    def import_zip(self, data: bytes, name: str = "") -> str:
+        """Unpacks an exported set, or any folder with a manifest; returns its name.
+
+        name: what to call it; the archive's folder where that is empty.
+        Raises EvalSetError for what is no such archive, or is too large, or has a name that exists.
+        """
+        aside = self.root / f".{uuid.uuid4().hex}.tmp"
+        try:
+            inside = _unpack(data, aside)
+            name = name.strip() or inside
+            target = self.folder(name)
+            if target.exists():
+                raise EvalSetError(f"There is a set {name} already. Give this one another name.")
+            # As a user's folder may be described in other ways, it is read and written our way.
+            found = eval_sets.from_folder(aside, name)
+            rows = [
+                {"id": u.id, "audio": u.audio.relative_to(aside.resolve()).as_posix()}
+                | {"text": u.reference, "language": u.language}
+                | ({"speaker": u.speaker} if u.speaker else {})
+                for u in found.utterances
+            ]
+            lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+            write(aside / _MANIFEST, "\n".join(lines) + "\n")
+            aside.rename(target)
+        except OSError as error:
+            raise _full(self.root, error) from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return name
+
+    def vote(self, name: str, vote: Vote) -> None:
+        """Keeps a reader's choice with the set."""
+        path = self.folder(name) / _VOTES / f"{uuid.uuid4().hex[:16]}.json"
+        write(path, vote.model_dump_json())
+
+    def votes(self, name: str) -> list[Vote]:
+        """All readers' choices, the oldest first; what cannot be read is left out."""
+        found = []
+        for path in (self.folder(name) / _VOTES).glob("*.json"):
+            try:
+                found.append(Vote.model_validate_json(path.read_bytes()))
+            except (OSError, ValueError):
+                continue
+        return sorted(found, key=lambda vote: vote.at)
+
+
+def _unpack(data: bytes, target: Path) -> str:
+    """Files that a set may have, without their one top folder, whose name is returned."""
+    bad = EvalSetError(
+        "The file is not an exported set. Choose the ZIP archive of a folder with recordings and a"
+        " manifest."
+    )
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise bad from error
+    names = [PurePosixPath(info.filename) for info in archive.infolist() if not info.is_dir()]
+    if not names or len(names) > MAX_FILES:
+        raise bad
+    if any(name.is_absolute() or ".." in name.parts or "\\" in str(name) for name in names):
+        raise EvalSetError("The archive has files outside its folder. It was not unpacked.")
+    tops = {name.parts[0] for name in names if len(name.parts) > 1}
+    top = tops.pop() if len(tops) == 1 and all(len(n.parts) > 1 for n in names) else ""
+    left = MAX_BYTES
+    for info, name in zip((i for i in archive.infolist() if not i.is_dir()), names, strict=True):
+        inner = name.relative_to(top) if top else name
+        wanted = inner.suffix.lower() in {*AUDIO_SUFFIXES, ".txt", ".csv", ".jsonl"}
+        if not (wanted or inner.match(f"{_VOTES}/*.json")) or inner.name.startswith("."):
+            continue
+        path = target.joinpath(*inner.parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with archive.open(info) as source, path.open("wb") as file:
+                while block := source.read(min(1 << 20, left + 1)):
+                    left -= len(block)
+                    if left < 0:
+                        limit = f"{MAX_BYTES / 1e9:.0f} GB"
+                        raise EvalSetError(f"The set is larger than {limit}. Split it.")
+                    file.write(block)
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+            raise bad from error
+    return top or "imported"
+
+
+def _full(folder: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"The set could not be written to {folder} ({error.strerror or error}). Free some space or"
+        " set WHISPERQ_CACHE to a folder that can be written."
+    )
