@@ -2,16 +2,8 @@ import numpy as np
 import pytest
 from spoken_runs import ALIKE, MANY, NOISY, SOME, run_with
 
-from whisperq_core.comparisons import (
-    Beside,
-    by_errors,
-    by_passes,
-    compare_runs,
-    dominance,
-    exactly,
-    in_words,
-    more_speech,
-)
+from whisperq_core.comparisons import compare_runs, in_words, more_speech
+from whisperq_core.dominance import Beside, by_errors, by_passes, dominance, exactly
 
 
 def pairs(matrix: np.ndarray) -> set[tuple[int, int]]:

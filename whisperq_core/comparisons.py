@@ -30,8 +30,6 @@ from whisperq_core.significance import (
 )
 
 Unit = Literal["words", "characters"]
-# A median time up to this many times another's counts as no worse.
-SAME_TIME = 1.05
 # Beyond this, an estimate of the speech needed says that it is too much.
 _MANY_HOURS = 300
 
@@ -51,9 +49,10 @@ class Agreement:
     identical: int
 
 
+@lru_cache(maxsize=10_000)
 def errors(run: AccuracyRun, unit: Unit = "words") -> Errors:
     """Counts of a run's utterances, in the order of their ids, so that two runs line up."""
-    ordered = _by_id(run)
+    ordered = run.by_id
     counts = [getattr(u.score, unit) for u in ordered]
     return Errors(
         np.array([c.errors for c in counts], dtype=float),
@@ -74,7 +73,7 @@ def increase(harder: AccuracyRun, easier: AccuracyRun) -> Estimate:
 
 def without_loops(run: AccuracyRun) -> Estimate:
     """WER with its interval over the utterances that did not loop; the others are left out."""
-    looped = np.array([u.score.looped for u in _by_id(run)], dtype=bool)
+    looped = np.array([u.score.looped for u in run.by_id], dtype=bool)
     return rate(errors(run).only(~looped))
 
 
@@ -163,11 +162,11 @@ def verdicts(
         base = next((run for run in reversed(family) if run.spec.recipe.name == baseline), None)
         if base is None:
             continue
-        same = _speech(base)
+        same = base.speech
         others = {
             run.key: run
             for run in family
-            if run.spec.recipe.name != baseline and _speech(run) == same
+            if run.spec.recipe.name != baseline and run.speech == same
         }
         compared = [compare_runs(base, run, margin=margin) for run in others.values()]
         found |= dict(zip(others, corrected(compared), strict=True))
@@ -218,87 +217,10 @@ def _points(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
 
 
-@dataclass(frozen=True)
-class Beside:
-    """All results beside all others in one respect: [i, j] is what is decided of i beside j.
-
-    Booleans of shape (results, results); better implies no_worse. Where neither, nothing is
-    decided, or i is worse.
-    """
-
-    better: np.ndarray
-    no_worse: np.ndarray
-
-
-def exactly(values: np.ndarray) -> Beside:
-    """What has no uncertainty, such as bytes; lower is better, and a missing value is neither."""
-    return Beside(values[:, None] < values, values[:, None] <= values)
-
-
-def by_passes(median: np.ndarray, low: np.ndarray, high: np.ndarray) -> Beside:
-    """Times of repeated passes: better is the whole range below the other's range.
-
-    No worse is a median of at most SAME_TIME times the other's.
-    """
-    better = high[:, None] < low
-    return Beside(better, better | (median[:, None] <= SAME_TIME * median))
-
-
-def by_errors(
-    runs: Sequence[AccuracyRun],
-    unit: Unit = "words",
-    margin: float = MARGIN,
-    asked: np.ndarray | None = None,
-) -> Beside:
-    """Error rates: better is a comparison's verdict, no worse is that or non-inferiority.
-
-    asked: pairs to look at, all by default; Holm-corrected over those with the same j. Runs of
-    other speech are neither better nor worse.
-    """
-    counted = [errors(run, unit) for run in runs]
-    speech = [hash(_speech(run)) for run in runs]
-    better, no_worse = np.zeros((2, len(runs), len(runs)), dtype=bool)
-    places = range(len(runs))
-    for j in places:
-        alike = [i for i in places if i != j and speech[i] == speech[j]]
-        those = [i for i in alike if asked is None or asked[i, j]]
-        # With a loss of the margin or more as measured neither can be decided: their p counts as 1.
-        likely = [i for i in those if counted[i].rate - counted[j].rate < margin]
-        found = [compare(counted[j], counted[i], margin) for i in likely]
-        lost = [replace(c, p_difference=1.0, p_inferior=1.0) for c in found[:1]]
-        found = corrected(found + lost * (len(those) - len(likely)))
-        for i, comparison in zip(likely, found, strict=False):
-            better[i, j] = comparison.verdict == BETTER
-            no_worse[i, j] = better[i, j] or comparison.non_inferior
-    return Beside(better, no_worse)
-
-
-def dominance(first: Beside, second: Beside) -> np.ndarray:
-    """[i, j]: i decidedly dominates j: no worse in both respects, better in one or both.
-
-    "No worse" has margins, so results can dominate one another in a circle; those are left out, and
-    something is always undominated.
-    """
-    beats = first.no_worse & second.no_worse & (first.better | second.better)
-    reaches = beats.copy()
-    for k in range(len(reaches)):
-        reaches |= reaches[:, [k]] & reaches[k]
-    return beats & ~reaches.T
-
-
-def _by_id(run: AccuracyRun) -> list[UtteranceResult]:
-    return sorted(run.utterances, key=lambda u: u.id)
-
-
-def _speech(run: AccuracyRun) -> tuple[tuple[str, str], ...]:
-    """What makes two runs comparable: the utterances and what was said in them."""
-    return tuple((u.id, u.reference) for u in _by_id(run))
-
-
 def _pairs(a: AccuracyRun, b: AccuracyRun) -> list[tuple[UtteranceResult, UtteranceResult]]:
-    if _speech(a) != _speech(b):
+    if a.speech != b.speech:
         raise NotComparable(
             f"{a.spec.recipe.name} on {a.eval_set} and {b.spec.recipe.name} on {b.eval_set} are not"
             " results of the same utterances. Compare runs of one evaluation set."
         )
-    return list(zip(_by_id(a), _by_id(b), strict=True))
+    return list(zip(a.by_id, b.by_id, strict=True))

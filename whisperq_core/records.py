@@ -9,8 +9,9 @@ import json
 import math
 import re
 from datetime import UTC, datetime
+from functools import cached_property
 from statistics import median
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -30,6 +31,13 @@ PIPELINE = 1
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __copy__(self) -> Self:
+        """A copy that remembers nothing derived, for `model_copy` changes its fields."""
+        copied = super().__copy__()
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
 
 
 class RunSpec(_Frozen):
@@ -53,7 +61,7 @@ class RunSpec(_Frozen):
     repeats: int | None = None
     pipeline: int = PIPELINE
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The first 16 hex digits of the sha256 of the canonical JSON of every field.
 
@@ -139,6 +147,9 @@ class _Run(_Frozen):
     quantize_s: float
     peak_memory_bytes: int | None
 
+    def __hash__(self) -> int:
+        return hash(self.key)
+
     @property
     def key(self) -> str:
         """The identity's key."""
@@ -164,7 +175,18 @@ class AccuracyRun(_Run):
     utterances: tuple[UtteranceResult, ...]
     batches: tuple[BatchTime, ...]
 
-    @property
+    @cached_property
+    def by_id(self) -> tuple[UtteranceResult, ...]:
+        """The utterances in the order of their ids, so that two runs line up."""
+        return tuple(sorted(self.utterances, key=lambda u: u.id))
+
+    @cached_property
+    def speech(self) -> str:
+        """A digest of what makes two runs comparable: the utterances and what was said in them."""
+        said = json.dumps([(u.id, u.reference) for u in self.by_id])
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    @cached_property
     def audio_s(self) -> float:
         """Seconds of speech."""
         return sum(u.duration_s for u in self.utterances)
@@ -174,17 +196,17 @@ class AccuracyRun(_Run):
         """Minutes of speech."""
         return self.audio_s / 60
 
-    @property
+    @cached_property
     def words(self) -> Counts:
         """Word counts over all utterances; its rate is the WER."""
         return total(u.score.words for u in self.utterances)
 
-    @property
+    @cached_property
     def characters(self) -> Counts:
         """Character counts over all utterances; its rate is the CER."""
         return total(u.score.characters for u in self.utterances)
 
-    @property
+    @cached_property
     def loops(self) -> int:
         """Utterances whose transcript repeats itself as a looping decoder does."""
         return sum(u.score.looped for u in self.utterances)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
@@ -129,10 +129,16 @@ def rate(sample: Errors, confidence: float = CONFIDENCE) -> Estimate:
     the truth in 93% with 9 to 14 speakers and in 94% with 20 to 40; where it misses, the truth is
     mostly above. With utterances as blocks it would in 77 to 90%.
     """
-    blocks, block = _blocks(sample.speakers)
-    sums = _sums(blocks, sample.errors, sample.lengths)
-    drawn = _resampled(sums, lambda s: 100 * s[:, :1] / s[:, 1:])[:, 0]
-    return _estimate(sample.rate, drawn, len(sums), block, confidence)
+    return rates([sample], confidence)[0]
+
+
+def rates(samples: Sequence[Errors], confidence: float = CONFIDENCE) -> list[Estimate]:
+    """`rate` of each sample; all were counted on the same utterances, and are resampled at once."""
+    blocks, block = blocks_of(samples[0].speakers)
+    sums = sums_of(blocks, *(sample.errors for sample in samples), samples[0].lengths)
+    drawn = _resampled(sums, lambda s: 100 * s[:, :-1] / s[:, -1:])
+    values = [sample.rate for sample in samples]
+    return _estimates(values, drawn, len(sums), block, confidence)
 
 
 def compare(baseline: Errors, candidate: Errors, margin: float = MARGIN) -> Comparison:
@@ -147,32 +153,55 @@ def compare(baseline: Errors, candidate: Errors, margin: float = MARGIN) -> Comp
     of a Poisson count of as many, taken as normal. Without two blocks nothing is decided. Raises
     ValueError where the references differ.
     """
-    if not np.array_equal(baseline.lengths, candidate.lengths):
+    return compare_all(baseline, [candidate], margin)[0]
+
+
+def compare_all(
+    baseline: Errors, candidates: Sequence[Errors], margin: float = MARGIN
+) -> list[Comparison]:
+    """`compare` of each candidate with one baseline, resampled at once."""
+    if any(not np.array_equal(baseline.lengths, c.lengths) for c in candidates):
         raise ValueError("The two runs were not scored on the same references.")
-    blocks, block = _blocks(baseline.speakers)
-    sums = _sums(blocks, baseline.errors, candidate.errors, baseline.lengths)
+    if not candidates:
+        return []
+    blocks, block = blocks_of(baseline.speakers)
+    columns = (*(c.errors for c in candidates), baseline.errors, baseline.lengths)
+    sums, many = sums_of(blocks, *columns), len(candidates)
     drawn = _resampled(
         sums,
         lambda s: np.column_stack(
-            (100 * (s[:, 1] - s[:, 0]) / s[:, 2], np.log((s[:, 1] + 0.5) / (s[:, 0] + 0.5)))
+            (
+                100 * (s[:, :many] - s[:, [many]]) / s[:, [many + 1]],
+                np.log((s[:, :many] + 0.5) / (s[:, [many]] + 0.5)),
+            )
         ),
     )
-    value = candidate.rate - baseline.rate
-    difference = _estimate(value, drawn[:, 0], len(sums), block, CONFIDENCE)
-    if math.isnan(difference.low):
-        return Comparison(difference, math.nan, 0.5, 1.0, 1.0, margin)
-    n, one_word = len(sums), 100 / float(baseline.lengths.sum())
-    error = max(_standard_error(drawn[:, 0], n), one_word)
+    values = [candidate.rate - baseline.rate for candidate in candidates]
+    differences = _estimates(values, drawn[:, :many], len(sums), block, CONFIDENCE)
+    if math.isnan(differences[0].low):
+        return [Comparison(d, math.nan, 0.5, 1.0, 1.0, margin) for d in differences]
+    return [
+        _compared(baseline, candidate, difference, drawn[:, i], drawn[:, many + i], margin)
+        for i, (candidate, difference) in enumerate(zip(candidates, differences, strict=True))
+    ]
+
+
+def _compared(
+    baseline: Errors, candidate: Errors, difference: Estimate, drawn, log_ratios, margin: float
+) -> Comparison:
+    n, one_word = difference.blocks, 100 / float(baseline.lengths.sum())
+    value = difference.value
+    error = max(_standard_error(drawn, n), one_word)
     margin_error = math.sqrt(margin * one_word)
     by_chance = float(stats.norm.sf((margin - value) / margin_error)) if margin else 0.0
-    at_least = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * one_word
+    at_least = least_reach(n, one_word)
     low, high = min(difference.low, value - at_least), max(difference.high, value + at_least)
     fewer, more = sorted((baseline.errors.sum() + 0.5, candidate.errors.sum() + 0.5))
-    ratio_error = max(_standard_error(drawn[:, 1], n), math.log1p(1 / fewer))
+    ratio_error = max(_standard_error(log_ratios, n), math.log1p(1 / fewer))
     return Comparison(
         replace(difference, low=low, high=high),
         error,
-        float(np.mean(drawn[:, 0] < 0) + np.mean(drawn[:, 0] == 0) / 2),
+        float(np.mean(drawn < 0) + np.mean(drawn == 0) / 2),
         2 * _t_tail(math.log(more / fewer), ratio_error, n),
         max(_t_tail(margin - value, error, n), by_chance),
         margin,
@@ -180,12 +209,18 @@ def compare(baseline: Errors, candidate: Errors, margin: float = MARGIN) -> Comp
     )
 
 
+def least_reach(blocks: int, one_word: float) -> float:
+    """Half the width of the interval that an error of one word makes."""
+    return float(special.stdtrit(blocks - 1, (1 + CONFIDENCE) / 2)) * one_word
+
+
 def _standard_error(drawn: np.ndarray, blocks: int) -> float:
     return float(np.std(drawn)) * math.sqrt(blocks / (blocks - 1))
 
 
 def _t_tail(distance: float, standard_error: float, blocks: int) -> float:
-    return float(stats.t.sf(distance / standard_error, blocks - 1))
+    # What stats.t.sf computes, without its checks, which take most of its time.
+    return float(special.stdtr(blocks - 1, -distance / standard_error))
 
 
 def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -272,7 +307,7 @@ def _errors_by_place(edits: Sequence[str]) -> list[int]:
     return places
 
 
-def _blocks(speakers: Sequence[Hashable | None]) -> tuple[np.ndarray, str]:
+def blocks_of(speakers: Sequence[Hashable | None]) -> tuple[np.ndarray, str]:
     """The block of each utterance as an index, and what a block is."""
     if None not in speakers and len(set(speakers)) > 1:
         index = {speaker: i for i, speaker in enumerate(dict.fromkeys(speakers))}
@@ -280,7 +315,7 @@ def _blocks(speakers: Sequence[Hashable | None]) -> tuple[np.ndarray, str]:
     return np.arange(len(speakers)), "utterance"
 
 
-def _sums(blocks: np.ndarray, *columns: np.ndarray) -> np.ndarray:
+def sums_of(blocks: np.ndarray, *columns: np.ndarray) -> np.ndarray:
     """Sums of each column over each block, shape (blocks, columns)."""
     return np.column_stack([np.bincount(blocks, weights=column) for column in columns])
 
@@ -294,11 +329,11 @@ def _resampled(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) 
     if len(sums) < 2:
         return np.empty((0, sums.shape[1] - 1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = np.concatenate([statistic(weights @ sums) for weights in _weights(len(sums))])
+        drawn = np.concatenate([statistic(weights @ sums) for weights in drawn_weights(len(sums))])
     return drawn[np.isfinite(drawn).all(axis=1)]
 
 
-def _weights(blocks: int) -> Iterator[np.ndarray]:
+def drawn_weights(blocks: int) -> Iterator[np.ndarray]:
     """How often each block is drawn, shape (_CHUNK, blocks) at a time, to bound memory."""
     if blocks <= 100:
         yield _all_weights(blocks)
@@ -314,17 +349,30 @@ def _all_weights(blocks: int) -> np.ndarray:
     return random.multinomial(blocks, np.full(blocks, 1 / blocks), RESAMPLES).astype(float)
 
 
-def _estimate(value: float, drawn, blocks: int, block: str, confidence: float) -> Estimate:
+def _estimates(
+    values: Sequence[float], drawn, blocks: int, block: str, confidence: float
+) -> list[Estimate]:
     """Expanded percentile interval (Hesterberg 2015, "What teachers should know about the
     bootstrap", 5.3): few blocks make the plain percentiles too narrow, by the factor
     sqrt((n - 1) / n) and by using the normal's quantiles for Student's.
+
+    drawn: shape (resamples, values).
     """
     if not len(drawn):
-        return Estimate(value, math.nan, math.nan, blocks, block)
-    t = stats.t.ppf((1 + confidence) / 2, blocks - 1)
-    tail = stats.norm.cdf(-math.sqrt(blocks / (blocks - 1)) * t)
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high), blocks, block)
+        return [Estimate(value, math.nan, math.nan, blocks, block) for value in values]
+    tail = tail_of(blocks, confidence)
+    # Quantiles of rows lie side by side in memory, which makes them faster.
+    lows, highs = np.quantile(np.ascontiguousarray(drawn.T), [tail, 1 - tail], axis=1)
+    return [
+        Estimate(value, float(low), float(high), blocks, block)
+        for value, low, high in zip(values, lows, highs, strict=True)
+    ]
+
+
+def tail_of(blocks: int, confidence: float) -> float:
+    """The part of the resamples beyond each end of the expanded interval."""
+    t = special.stdtrit(blocks - 1, (1 + confidence) / 2)
+    return float(special.ndtr(-math.sqrt(blocks / (blocks - 1)) * t))
 
 
 def time_ratio(ratios: Sequence[float]) -> Estimate:

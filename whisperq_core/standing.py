@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from whisperq_core import comparisons
+from whisperq_core import comparisons, dominance
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import MARGIN, Comparison
 from whisperq_core.table import METRICS, pareto, values
@@ -91,7 +91,7 @@ def standings(
     """The rows with `front`, in words, and `beaten`: decidedly dominated on the columns x and y.
 
     A row off the measured front may still be on the true one, unless another is decided to
-    dominate it: see comparisons.dominance, and `judged` for what is decided of error rates.
+    dominate it: see dominance.dominance, and `judged` for what is decided of error rates.
     """
     by_key = {run.key: run for run in runs}
     mine = [by_key[key] for key in frame["key"]]
@@ -99,8 +99,8 @@ def standings(
     found, asked = [_besides(frame, column) for column in others], None
     if found:
         asked = found[0].no_worse
-    found += [comparisons.by_errors(mine, _UNITS[column], margin, asked) for column in rates]
-    dominates = comparisons.dominance(found[0], found[-1])
+    found += [dominance.by_errors(mine, _UNITS[column], margin, asked) for column in rates]
+    dominates = dominance.dominance(found[0], found[-1])
     measured = pareto(frame, x, y)
     known = frame[[x, y]].notna().all(axis=1).to_numpy()
     dominates &= known[:, None] & known
@@ -122,12 +122,12 @@ def standings(
     return frame.assign(front=words, beaten=beaten)
 
 
-def _besides(frame: pd.DataFrame, column: str) -> comparisons.Beside:
+def _besides(frame: pd.DataFrame, column: str) -> dominance.Beside:
     shown = values(frame, column)
     if f"{column}_low" in frame:
         low, high = (values(frame, f"{column}_{end}") for end in ("low", "high"))
-        return comparisons.by_passes(shown, low, high)
-    return comparisons.exactly(-shown if METRICS[column].higher_is_better else shown)
+        return dominance.by_passes(shown, low, high)
+    return dominance.exactly(-shown if METRICS[column].higher_is_better else shown)
 
 
 def _names(frame: pd.DataFrame) -> list[str]:
