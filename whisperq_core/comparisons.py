@@ -3,8 +3,8 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from whisperq_core import scores
 from whisperq_core.errors import NotComparable
+from whisperq_core.protocols import Protocol
 from whisperq_core.records import AccuracyRun, UtteranceResult
 from whisperq_core.significance import (
     BETTER,
@@ -23,13 +24,18 @@ from whisperq_core.significance import (
     Estimate,
     SegmentTest,
     compare,
+    compare_all,
     corrected,
     mapsswe,
     minus,
     rate,
+    rates,
 )
 
 Unit = Literal["words", "characters"]
+# Results are resampled so many at once, which bounds the memory, and as many are remembered: each
+# is a few numbers, and the runs that they are of.
+_AT_ONCE, _REMEMBERED = 64, 100_000
 # Beyond this, an estimate of the speech needed says that it is too much.
 _MANY_HOURS = 300
 
@@ -49,7 +55,7 @@ class Agreement:
     identical: int
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=2 * _REMEMBERED)
 def errors(run: AccuracyRun, unit: Unit = "words") -> Errors:
     """Counts of a run's utterances, in the order of their ids, so that two runs line up."""
     ordered = run.by_id
@@ -63,7 +69,49 @@ def errors(run: AccuracyRun, unit: Unit = "words") -> Errors:
 
 def estimate(run: AccuracyRun, unit: Unit = "words") -> Estimate:
     """WER or CER with its 95% interval, percent."""
-    return rate(errors(run, unit))
+    return estimates([run], unit)[0]
+
+
+def estimates(runs: Iterable[AccuracyRun], unit: Unit = "words") -> list[Estimate]:
+    """`estimate` of each run; those on the same speech are resampled together, and remembered."""
+
+    def resampled(missing: list[tuple[AccuracyRun, Unit]]) -> dict:
+        found = {}
+        for group in _alike(missing, lambda one: resampled_as(*one)):
+            found |= zip(group, rates([errors(*one) for one in group]), strict=True)
+        return found
+
+    return _remembered(_ESTIMATES, [(run, unit) for run in runs], resampled)
+
+
+def resampled_as(run: AccuracyRun, unit: Unit = "words") -> Hashable:
+    """What two runs share whose counts can be resampled together: speech, lengths, speakers."""
+    counted = errors(run, unit)
+    return run.speech, counted.lengths.tobytes(), counted.speakers
+
+
+def _alike(items: Iterable, kind: Callable) -> Iterator[list]:
+    """The items in groups of one kind, at most _AT_ONCE in each."""
+    groups = defaultdict(list)
+    for item in items:
+        groups[kind(item)].append(item)
+    for group in groups.values():
+        for start in range(0, len(group), _AT_ONCE):
+            yield group[start : start + _AT_ONCE]
+
+
+_ESTIMATES: dict[tuple[AccuracyRun, Unit], Estimate] = {}
+_COMPARISONS: dict[tuple[AccuracyRun, AccuracyRun, float], Comparison] = {}
+
+
+def _remembered(known: dict, wanted: Sequence, compute: Callable[[list], dict]) -> list:
+    """The values of the wanted keys; those that are not known are computed at once."""
+    found = {key: known.get(key) for key in wanted}
+    found |= compute([key for key, value in found.items() if value is None])
+    if len(known) > _REMEMBERED:
+        known.clear()
+    known |= found
+    return [found[key] for key in wanted]
 
 
 def increase(harder: AccuracyRun, easier: AccuracyRun) -> Estimate:
@@ -141,9 +189,13 @@ def _disagreement(baseline: str, candidate: str, language: str) -> scores.Counts
 def condition(run: AccuracyRun) -> str:
     """Everything that two runs must share for their difference to be the recipe's."""
     spec = run.spec
-    work = (spec.weights_digest, spec.eval_set_digest, spec.protocol.identity())
-    shared = (*work, spec.device, spec.threads)
-    return json.dumps(shared, sort_keys=True)
+    work = (spec.weights_digest, spec.eval_set_digest, _identity(spec.protocol))
+    return json.dumps((*work, spec.device, spec.threads))
+
+
+@lru_cache(maxsize=100)
+def _identity(protocol: Protocol) -> str:
+    return json.dumps(protocol.identity(), sort_keys=True)
 
 
 def verdicts(
@@ -168,9 +220,20 @@ def verdicts(
             for run in family
             if run.spec.recipe.name != baseline and run.speech == same
         }
-        compared = [compare_runs(base, run, margin=margin) for run in others.values()]
+        compared = _compared(base, list(others.values()), margin)
         found |= dict(zip(others, corrected(compared), strict=True))
     return found
+
+
+def _compared(base: AccuracyRun, candidates: list[AccuracyRun], margin: float) -> list[Comparison]:
+    def resampled(missing: list[tuple[AccuracyRun, AccuracyRun, float]]) -> dict:
+        found = {}
+        for group in _alike(missing, lambda _: None):
+            others = [errors(run) for _, run, _ in group]
+            found |= zip(group, compare_all(errors(base), others, margin), strict=True)
+        return found
+
+    return _remembered(_COMPARISONS, [(base, run, margin) for run in candidates], resampled)
 
 
 def baseline_of(

@@ -1,7 +1,7 @@
 """Which results decidedly dominate which, on two axes at once."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from whisperq_core.comparisons import Unit, errors
+from whisperq_core.comparisons import Unit, errors, resampled_as
 from whisperq_core.pairs import Pairs, holm_columns
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import CONFIDENCE, MARGIN
@@ -60,31 +60,33 @@ def by_errors(
     better, no_worse = np.zeros((2, len(runs), len(runs)), dtype=bool)
     if asked is None:
         asked = np.ones(better.shape, dtype=bool)
-    pools, alpha = _by_speech([*known, *runs]), 1 - CONFIDENCE
-    for speech, mine in _by_speech(runs).items():
-        pool = tuple(dict.fromkeys(pools[speech]))
+    everything, alpha = [*known, *runs], 1 - CONFIDENCE
+    pools = _by_sample(everything, unit)
+    for sample, places in _by_sample(runs, unit).items():
+        pool = tuple(dict.fromkeys(everything[place] for place in pools[sample]))
         pairs = _pairs(pool, unit)
         if not pairs.decidable:
             continue
-        at = np.array([place for place, run in enumerate(runs) if run.speech == speech])
+        at = np.ix_(places, places)
         where = {run: place for place, run in enumerate(pool)}
-        inside = np.ix_(*[[where[run] for run in mine]] * 2)
-        family = asked[np.ix_(at, at)] & ~np.eye(len(at), dtype=bool)
+        inside = np.ix_(*[[where[runs[place]] for place in places]] * 2)
+        family = asked[at] & ~np.eye(len(places), dtype=bool)
         # With a loss of the margin or more as measured neither can be decided: their p counts as 1.
         likely = family & (pairs.difference[inside] < margin)
         p = np.where(likely, pairs.p_difference[inside], 1.0)
         different = likely & (holm_columns(p, family) < alpha)
         p = np.where(likely, pairs.p_inferior(margin)[inside], 1.0)
         close = likely & (holm_columns(p, family) < alpha / 2)
-        better[np.ix_(at, at)] = _below(pairs, 0.0, different, inside)
-        no_worse[np.ix_(at, at)] = _below(pairs, margin, close, inside)
+        better[at] = _below(pairs, 0.0, different, inside)
+        no_worse[at] = _below(pairs, margin, close, inside)
     return Beside(better, better | no_worse)
 
 
-def _by_speech(runs: Iterable[AccuracyRun]) -> dict[str, list[AccuracyRun]]:
+def _by_sample(runs: Iterable[AccuracyRun], unit: Unit) -> dict[Hashable, list[int]]:
+    """Places of the runs whose counts can be resampled together."""
     found = defaultdict(list)
-    for run in runs:
-        found[run.speech].append(run)
+    for place, run in enumerate(runs):
+        found[resampled_as(run, unit)].append(place)
     return found
 
 

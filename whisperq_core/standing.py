@@ -8,7 +8,7 @@ import pandas as pd
 
 from whisperq_core import comparisons, dominance
 from whisperq_core.records import AccuracyRun
-from whisperq_core.significance import MARGIN, Comparison
+from whisperq_core.significance import MARGIN, Comparison, Estimate
 from whisperq_core.table import METRICS, pareto, values
 
 # What `judged` and `standings` add to the columns of `table.rows`, and how it is called.
@@ -50,16 +50,21 @@ def judged(
     shown = set(frame["key"])
     family = [r for r in by_key.values() if r.key in shown or r.spec.recipe.name == baseline]
     compared = comparisons.verdicts(family, baseline, margin)
-    added = [_row(by_key[key], compared.get(key), baseline) for key in frame["key"]]
+    mine = [by_key[key] for key in frame["key"]]
+    rates = zip(comparisons.estimates(mine), comparisons.estimates(mine, "characters"), strict=True)
+    added = [
+        _row(run, *found, compared.get(run.key), baseline)
+        for run, found in zip(mine, rates, strict=True)
+    ]
     texts = ("resampled", "verdict", "in_words")
     numbers = [c for c in LABELS if c not in (*texts, "front", "beaten")]
     columns = pd.DataFrame(added, columns=[*numbers, *texts], index=frame.index)
     return frame.join(columns.astype(dict.fromkeys(texts, "str") | dict.fromkeys(numbers, float)))
 
 
-def _row(run: AccuracyRun, found: Comparison | None, baseline: str) -> dict:
-    wer = comparisons.estimate(run)
-    cer = comparisons.estimate(run, "characters")
+def _row(
+    run: AccuracyRun, wer: Estimate, cer: Estimate, found: Comparison | None, baseline: str
+) -> dict:
     added = {
         "wer_low_pct": wer.low,
         "wer_high_pct": wer.high,
@@ -99,7 +104,10 @@ def standings(
     found, asked = [_besides(frame, column) for column in others], None
     if found:
         asked = found[0].no_worse
-    found += [dominance.by_errors(mine, _UNITS[column], margin, asked) for column in rates]
+    found += [
+        dominance.by_errors(mine, _UNITS[column], margin, asked, by_key.values())
+        for column in rates
+    ]
     dominates = dominance.dominance(found[0], found[-1])
     measured = pareto(frame, x, y)
     known = frame[[x, y]].notna().all(axis=1).to_numpy()
@@ -107,10 +115,12 @@ def standings(
     names = _names(frame)
     signed = -values(frame, y) if METRICS[y].higher_is_better else values(frame, y)
     beaten = dominates.any(axis=0)
+    # The dominating result to name: undominated itself where there is one, and lowest.
+    rank = np.argsort(np.lexsort((signed, beaten)))
+    first = np.where(dominates, rank[:, None], len(frame)).argmin(axis=0) if len(frame) else []
     words = []
     for i in range(len(frame)):
-        by = np.flatnonzero(dominates[:, i])
-        best = names[min(by, key=lambda j: (beaten[j], signed[j]))] if len(by) else ""
+        best = names[first[i]] if beaten[i] else ""
         if not known[i]:
             words.append(NOT_MEASURED)
         elif measured[i]:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,12 @@ class Store:
         self.root = Path(root or os.environ.get("WHISPERQ_CACHE") or DEFAULT_ROOT)
         self._parsed: dict[Path, tuple[tuple[int, int], AccuracyRun | SpeedRun]] = {}
         self.unreadable: dict[Path, str] = {}
+        self._listed: dict[str, tuple[int, int]] = {}
+        self._found: list[AccuracyRun | SpeedRun] = []
+        # One reader at a time: two sessions that open together would each read everything.
+        self._reading = threading.Lock()
+        # Rises when `runs` finds something else than before.
+        self.version = 0
 
     @property
     def results(self) -> Path:
@@ -51,16 +58,38 @@ class Store:
         return None
 
     def runs(self) -> list[AccuracyRun | SpeedRun]:
-        """All finished runs, oldest first; files that cannot be read are named in `unreadable`."""
-        found, unreadable = [], {}
-        for path in sorted(self.results.glob("*.json")):
-            try:
-                found.append(self._load(path))
-            except StoreError as error:
-                unreadable[path] = str(error)
-        # Replaced as a whole: another session may be reading it.
-        self.unreadable = unreadable
-        return sorted(found, key=lambda run: (run.created_at, run.key))
+        """All finished runs, oldest first; files that cannot be read are named in `unreadable`.
+
+        Only files that changed are read again.
+        """
+        with self._reading:
+            files = self._files()
+            if files != self._listed:
+                found, unreadable = [], {}
+                for name in sorted(files):
+                    path = self.results / name
+                    try:
+                        found.append(self._load(path))
+                    except StoreError as error:
+                        unreadable[path] = str(error)
+                # Replaced as a whole: another session may be looking at them.
+                self._found = sorted(found, key=lambda run: (run.created_at, run.key))
+                self.unreadable = unreadable
+                self._listed, self.version = files, self.version + 1
+            return list(self._found)
+
+    def _files(self) -> dict[str, tuple[int, int]]:
+        """Names of the results with the time of their last change and their size."""
+        found = {}
+        with suppress(OSError), os.scandir(self.results) as entries:
+            for entry in entries:
+                if entry.name.endswith(".json"):
+                    found[entry.name] = 0, 0
+                    # One that cannot be looked at is named when it cannot be read.
+                    with suppress(OSError):
+                        stat = entry.stat()
+                        found[entry.name] = stat.st_mtime_ns, stat.st_size
+        return found
 
     def _load(self, path: Path) -> AccuracyRun | SpeedRun:
         try:
