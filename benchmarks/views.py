@@ -2,33 +2,22 @@
 
     python -m benchmarks.views [--records 2000] [--repeats 8]
 
-Makes a store of so many accuracy records in a temporary folder, from the shipped ones: each utterance
-of a made one has the transcript, and the counts, that one of two real recipes of the same model, set
-and protocol gave it, and group sizes and library versions differ, so that every record is another.
-Speed records are the shipped ones. Then it starts the app on it, opens Trade-offs in headless
-Chromium, changes filters in turn, and measures from the click on an option to the plot being
-redrawn with other points: the server's part and the browser's together. What the server alone takes
-is measured in this process, by Streamlit's own test harness. Both share the machine.
+Makes a store of so many accuracy records in a temporary folder, from the shipped ones: each
+utterance of a made one has the transcript, and the counts, that one of two real recipes of the same
+model, set and protocol gave it, and group sizes and library versions differ, so that every record
+is another. Speed records are the shipped ones. Then it starts the app on it, opens Trade-offs in
+headless Chromium, switches filters of the design on and off in turn, and measures from the click to
+the plot standing there with other points: the server's part and the browser's together. What the
+server alone takes is measured by Streamlit's own test harness, in a process of its own that does
+nothing else. Browser and server share the machine.
 """
 
-import argparse
-import os
 import random
-import re
-import shutil
-import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import count, cycle
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
-from streamlit.testing.v1 import AppTest
-
-from benchmarks.first_page import POINTS, PROJECT, start_app
-from benchmarks.processes import machine, median_and_range
 from whisperq_core.records import AccuracyRun
 from whisperq_core.store import DEFAULT_ROOT, Store
 

@@ -3,12 +3,14 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import utterances_url
-from whisperq_core import comparisons, evidence, markup, scores
+from pages._aligned import audio_of, both
+from pages._entry import compare_url, utterances_url
+from pages._links import View
+from whisperq_core import comparisons, evidence, markup
 from whisperq_core.claims import CLAIMS, Finding, Judgement, judge
 from whisperq_core.evidence import NOT_MEASURABLE, NOT_REPRODUCED, REPRODUCED, UNDECIDED, Part
 from whisperq_core.protocols import STUDY
-from whisperq_core.records import AccuracyRun, UtteranceResult
+from whisperq_core.records import AccuracyRun
 from whisperq_core.store import Store
 
 LOOKS = {
@@ -35,7 +37,7 @@ def _judgements(_runs: list, keys: tuple[str, ...]) -> list[Judgement]:
     return judge(_runs)
 
 
-def claims(store: Store) -> None:
+def claims(view: View, store: Store) -> None:
     """Every claim, its verdict, and the evidence it opens."""
     st.header("What our measurements say of its claims", anchor="claims")
     judgements = judgements_of(store)
@@ -51,8 +53,12 @@ def claims(store: Store) -> None:
         " where that is not measured here, the verdict is that of the smaller models named beside"
         " it. `python -m whisperq_core claims` prints the same."
     )
-    wanted = st.segmented_control(
-        "Verdict", list(LOOKS), key="verdict", bind="query-params", label_visibility="collapsed"
+    wanted = view.one_of(
+        "Verdict",
+        list(LOOKS),
+        "verdict",
+        widget=st.segmented_control,
+        label_visibility="collapsed",
     )
     for judgement in judgements:
         if wanted in (None, judgement.verdict):
@@ -144,11 +150,9 @@ def utterances(store: Store, claim_id: str, parts: list[Part]) -> None:
         f" errors**; the {min(WORST, len(differing))} that differ most:"
     )
     st.html(markup.legend_html())
-    for first, second in differing[:WORST]:
-        with st.container(border=True):
-            st.markdown(f"**{markup.plain_markdown(first.id)}** · {first.duration_s:.1f} s")
-            for run, utterance in zip(runs, (first, second), strict=True):
-                heard(run, utterance)
+    audio = audio_of(runs[0])
+    for pair in differing[:WORST]:
+        both(tuple(runs), pair, audio.get(pair[0].id))
 
 
 def links(runs: list[AccuracyRun]) -> None:
@@ -157,17 +161,5 @@ def links(runs: list[AccuracyRun]) -> None:
     st.markdown(
         "All utterances of "
         + " · ".join(f"[{name}]({url})" for name, url in zip(names, urls, strict=True))
-    )
-
-
-def heard(run: AccuracyRun, utterance: UtteranceResult) -> None:
-    words = utterance.score.words
-    loop = " :orange-badge[loop]" if utterance.score.looped else ""
-    st.markdown(
-        f"{run.spec.recipe.name}: {words.errors} errors in {words.reference_length} words{loop}"
-    )
-    st.html(
-        markup.aligned_html(
-            scores.align(utterance.reference, utterance.hypothesis, utterance.language)
-        )
+        + f" · [Compare the two]({compare_url(*runs)})"
     )

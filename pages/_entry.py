@@ -2,8 +2,10 @@
 
 from urllib.parse import urlencode
 
+import pandas as pd
 import streamlit as st
 
+from whisperq_core import table
 from whisperq_core.protocols import STUDY
 from whisperq_core.records import AccuracyRun
 from whisperq_core.store import Store
@@ -26,6 +28,35 @@ def utterances_url(run: AccuracyRun) -> str:
     if run.spec.protocol.name != STUDY.name:
         where["protocol"] = run.spec.protocol.name
     return f"./?{urlencode(where)}#utterances"
+
+
+def compare_url(first: AccuracyRun, second: AccuracyRun) -> str:
+    """The page that compares the two."""
+    return f"./compare?{urlencode({'first': first.key, 'second': second.key})}"
+
+
+def open_point(event) -> None:
+    """To the utterances of a clicked point, if its customdata begins with a run's key."""
+    points = event.selection.points if event else []
+    if points and points[0].get("customdata"):
+        st.switch_page("pages/utterances.py", query_params={"run": points[0]["customdata"][0]})
+
+
+def all_runs() -> list:
+    """All results, oldest first; read anew where files changed."""
+    with st.spinner("Reading the results", show_time=True):
+        return shared_store().runs()
+
+
+def all_rows() -> pd.DataFrame:
+    """All accuracy results as a table; not to be changed, for all sessions share it."""
+    runs = all_runs()
+    return _rows(str(shared_store().root), shared_store().version, runs)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _rows(root: str, version: int, _runs: list) -> pd.DataFrame:
+    return table.rows(_runs)
 
 
 def shared_store() -> Store:

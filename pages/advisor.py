@@ -3,7 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import shared_store, through_app, utterances_url
+from pages._entry import all_runs, through_app, utterances_url
+from pages._links import View
 from whisperq_core import advisor, artefacts, jobs, markup, options, protocols
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import MARGIN
@@ -26,70 +27,72 @@ CARDS = 3
 ENDS = ("WER, low", "WER, high")
 
 
-def ask(models: list[str], known: list[str]) -> options.Needs:
+def ask(view: View, models: list[str], known: list[str]) -> options.Needs:
     """The questions, answered already with what most people want."""
     with st.container(border=True, horizontal=True, vertical_alignment="bottom"):
-        how = {"bind": "query-params", "width": 165}
-        chosen = st.multiselect(
-            "Model",
-            models,
-            ["base"] if "base" in models else models[:1],
-            key="need_model",
-            placeholder="any",
-            **how,
-        )
-        speech = st.selectbox(
+        how = {"width": 165}
+        default = ["base"] if "base" in models else models[:1]
+        chosen = view.several("Model", models, "need_model", default, placeholder="any", **how)
+        speech = view.one_of(
             "Audio",
             list(SPEECH),
+            "need_speech",
+            "hard",
             format_func=SPEECH.get,
-            key="need_speech",
             help="Hard is judged on LibriSpeech test-other, clean on test-clean, or on excerpts of"
             " them where the whole was not run.",
             **how,
         )
-        priority = st.selectbox(
+        priority = view.one_of(
             "Of what fits, I want",
             list(PRIORITIES),
+            "need_priority",
+            "smallest",
             format_func=PRIORITIES.get,
-            key="need_priority",
             **how,
         )
-        rise = st.number_input(
+        rise = view.number(
             "WER may rise by (points)",
             *(0.1, 20.0, MARGIN, 0.1),
+            "need_rise",
             format="%.1f",
-            key="need_rise",
             help="Over fp32 of the same model. Less is harder to decide, and takes more speech.",
             **how,
         )
-        size = st.number_input(
-            "Largest size (MB)", 1.0, None, None, 10.0, "%.0f", "need_mb", placeholder="any", **how
+        size = view.number(
+            "Largest size (MB)",
+            *(1.0, None, None, 10.0),
+            "need_mb",
+            format="%.0f",
+            placeholder="any",
+            **how,
         )
-        time = st.number_input(
+        time = view.number(
             "Slowest time (× fp32's)",
             *(0.05, None, 1.0, 0.05),
-            key="need_time",
+            "need_time",
+            may_be_empty=True,
             placeholder="any",
             help="1 is as fast as fp32. Empty the field for no limit.",
             **how,
         )
-        rtf = st.number_input(
+        rtf = view.number(
             "Slowest RTF",
             *(0.01, None, None, 0.05),
-            key="need_rtf",
+            "need_rtf",
             placeholder="any",
             help="Time over the audio's length on the machine that was measured: 0.1 is six seconds"
             " for a minute.",
             **how,
         )
-        device = st.selectbox("Device", ["cpu", "cuda", "mps"], key="need_device", **how)
+        device = view.one_of("Device", ["cpu", "cuda", "mps"], "need_device", "cpu", **how)
         protocol = protocols.STUDY.name
-        if len(known) > 1:
-            protocol = st.selectbox(
+        if len(known) > 1 or view.has("need_protocol"):
+            protocol = view.one_of(
                 "Protocol",
                 known,
-                known.index(protocol) if protocol in known else 0,
-                key="need_protocol",
+                "need_protocol",
+                protocol if protocol in known else known[0],
                 help="  \n".join(
                     f"**{markup.plain_markdown(name)}**: {markup.plain_markdown(found.summary)}"
                     for name, found in protocols.PROTOCOLS.items()
@@ -233,11 +236,8 @@ def show_table(advice: advisor.Advice) -> None:
     )
 
 
-def main() -> None:
-    through_app("advisor.py")
-    st.title("Advisor")
-    st.markdown("Say what you need; read which recipe is decided to give it, and what is not.")
-    stored = shared_store().runs()
+def main(view: View) -> None:
+    stored = all_runs()
     heard = [run for run in stored if isinstance(run, AccuracyRun)]
     models = sorted({run.model for run in heard})
     known = sorted({run.spec.protocol.name for run in heard} & protocols.PROTOCOLS.keys())
@@ -246,7 +246,7 @@ def main() -> None:
         return
     queue = jobs.shared(Store().root)
     answer = st.container()
-    advice = advisor.advise(ask(models, known), stored)
+    advice = advisor.advise(ask(view, models, known), stored)
     with answer:
         show_answer(advice)
     if advice.options:
@@ -264,4 +264,8 @@ def main() -> None:
         show_table(advice)
 
 
-main()
+through_app("advisor.py")
+st.title("Advisor")
+st.markdown("Say what you need; read which recipe is decided to give it, and what is not.")
+with View("advisor") as shown:
+    main(shown)

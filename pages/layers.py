@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages._entry import through_app
+from pages._links import View
 from whisperq_core import layer_figures, markup, sensitivity
 from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.layer_figures import Budget
@@ -86,45 +87,39 @@ def checks(one: Sensitivity) -> None:
     )
 
 
-def main() -> None:
-    through_app("layers.py")
-    st.title("Layers")
-    st.markdown(
-        "**How many bits does each layer need?** The study names mixed precision as future work."
-        " Here every layer was quantized alone, in every format; the recipes `mixed-84`,"
-        " `mixed-84-dynamic` and any `mixed-…` give each layer the bits that lose least for their"
-        " size."
-    )
+def main(view: View) -> None:
     known = {one.model: one for one in sensitivity.stored()}
     if not known:
         st.info("No model's layers were measured yet. Measure them on the command line:")
         st.code(COMMAND, language="bash")
         return
-    model = st.segmented_control(
+    model = view.one_of(
         "Model",
         list(known),
-        default="base" if "base" in known else next(iter(known)),
+        "layers_model",
+        "base" if "base" in known else next(iter(known)),
+        st.segmented_control,
         required=True,
-        key="layers_model",
-        bind="query-params",
     )
     one = known[model]
     budgets = budgets_of(one)
     offered = [budget.smaller_pct for budget in budgets]
-    smaller_pct = st.select_slider(
+    smaller_pct = view.one_of(
         "Smaller than fp32 by (%)",
         offered,
+        "layers_smaller",
         min(offered, key=lambda pct: abs(pct - 84)),
-        key="layers_smaller",
+        st.select_slider,
     )
     formats = formats_for(one, smaller_pct)
     metrics(one, formats)
-    shown = st.segmented_control(
+    shown = view.one_of(
         "Colour: what a layer loses in",
         list(one.conditions.formats),
-        default="int4",
+        "layers_format",
+        "int4",
+        st.segmented_control,
         required=True,
-        key="layers_format",
     )
     st.plotly_chart(
         layer_figures.layer_map(one, shown, formats),
@@ -144,4 +139,13 @@ def main() -> None:
     st.markdown(f"Another model's layers: `{COMMAND.replace('base', '<model>')}`")
 
 
-main()
+through_app("layers.py")
+st.title("Layers")
+st.markdown(
+    "**How many bits does each layer need?** The study names mixed precision as future work."
+    " Here every layer was quantized alone, in every format; the recipes `mixed-84`,"
+    " `mixed-84-dynamic` and any `mixed-…` give each layer the bits that lose least for their"
+    " size."
+)
+with View("layers") as page:
+    main(page)

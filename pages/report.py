@@ -4,8 +4,9 @@ from functools import partial
 
 import streamlit as st
 
-from pages._entry import shared_store, through_app
-from pages._utterances import shipped_sets
+from pages._aligned import title_of
+from pages._entry import all_runs, open_point, through_app
+from pages._links import View
 from whisperq_core import forest, markup, protocols, recipes, records, report, sections
 from whisperq_core.errors import InputError
 from whisperq_core.records import AccuracyRun
@@ -17,54 +18,51 @@ LABELS = {".html": "HTML, to read or print", ".csv": "CSV", ".json": "JSON"}
 PREVIEW_PX = 900
 
 
-def title_of(name: str) -> str:
-    return shipped_sets()[name].title if name in shipped_sets() else name
-
-
-def choose(runs: list[AccuracyRun]) -> dict:
+def choose(view: View, runs: list[AccuracyRun]) -> dict:
     """The sidebar: what the report is about, as `sections.select` takes it."""
     with st.sidebar:
         models = sorted({run.model for run in runs})
-        chosen = {"models": several("Model", models, "base", "report_model")}
+        chosen = {"models": several(view, "Model", models, "base", "report_model")}
         runs = [run for run in runs if run.model in (chosen["models"] or models)]
         sets = sorted({run.eval_set for run in runs})
         how = {"format_func": title_of}
-        chosen["sets"] = several("Evaluation set", sets, "test-other-excerpt", "report_set", **how)
+        chosen["sets"] = several(
+            view, "Evaluation set", sets, "test-other-excerpt", "report_set", **how
+        )
         runs = [run for run in runs if run.eval_set in (chosen["sets"] or sets)]
         known = sorted({run.spec.protocol.name for run in runs})
-        if len(known) > 1:
-            protocol = one_of("Protocol", known, protocols.STUDY.name, "report_protocol")
+        if len(known) > 1 or view.has("report_protocol"):
+            protocol = one_of(view, "Protocol", known, protocols.STUDY.name, "report_protocol")
             chosen["protocols"] = [protocol]
             runs = [run for run in runs if run.spec.protocol.name == protocol]
         order = list(recipes.CATALOGUE)
         found = {run.spec.recipe.name for run in runs}
         names = sorted(found, key=lambda n: (order.index(n) if n in order else len(order), n))
-        chosen["recipes"] = several("Recipes", names, None, "report_recipes")
-        chosen["baseline"] = one_of("Compare with", names, "fp32", "report_baseline")
+        chosen["recipes"] = several(view, "Recipes", names, None, "report_recipes")
+        chosen["baseline"] = one_of(view, "Compare with", names, "fp32", "report_baseline")
     return chosen
 
 
-def several(label: str, options: list[str], default: str | None, key: str, **how) -> list[str]:
+def several(view: View, label: str, options: list[str], default: str | None, key: str, **how):
     """Any of the options; none of them is all."""
     default = [default] if default in options else []
-    how |= {"bind": "query-params", "placeholder": "all that were measured"}
-    return st.multiselect(label, options, default, key=key, **how)
+    how["placeholder"] = "all that were measured"
+    return view.several(label, options, key, default, **how)
 
 
-def one_of(label: str, options: list[str], default: str, key: str) -> str:
-    index = options.index(default) if default in options else 0
-    return st.selectbox(label, options, index, key=key, bind="query-params")
+def one_of(view: View, label: str, options: list[str], default: str, key: str) -> str:
+    return view.one_of(label, options, key, default if default in options else options[0])
 
 
-def choose_margin() -> float:
-    return st.sidebar.number_input(
-        "Margin (points of WER)",
-        *(0.1, 20.0, MARGIN, 0.1),
-        format="%.1f",
-        key="report_margin",
-        bind="query-params",
-        help="A recipe that is decided to lose less than this counts as no worse.",
-    )
+def choose_margin(view: View) -> float:
+    with st.sidebar:
+        return view.number(
+            "Margin (points of WER)",
+            *(0.1, 20.0, MARGIN, 0.1),
+            "report_margin",
+            format="%.1f",
+            help="A recipe that is decided to lose less than this counts as no worse.",
+        )
 
 
 def downloads(make) -> None:
@@ -98,22 +96,20 @@ def show(section: Section) -> None:
     figure = forest.differences(section.frame, section.margin)
     if figure.data:
         st.markdown(f"**WER minus that of {markup.plain_markdown(section.baseline)}**")
-        st.plotly_chart(
+        clicked = st.plotly_chart(
             figure,
             key=f"differences_{section.newest.key}",
+            on_select="rerun",
+            selection_mode="points",
             config={"displayModeBar": False},
             alt="Differences in WER with their 95% intervals; the report's table has them.",
         )
+        st.caption("Click a point to see its utterances.")
+        open_point(clicked)
 
 
-def main() -> None:
-    through_app("report.py")
-    st.title("Report")
-    st.markdown(
-        "The results chosen in the sidebar as one file, to send to whoever decides: figures, table,"
-        " verdicts, and how all of it was measured."
-    )
-    runs = shared_store().runs()
+def main(view: View) -> None:
+    runs = all_runs()
     measured = [run for run in runs if isinstance(run, AccuracyRun)]
     if not measured:
         st.info(
@@ -123,19 +119,26 @@ def main() -> None:
         )
         return
     try:
-        chosen = choose(measured)
-        how = {"baseline": chosen["baseline"], "margin": choose_margin()}
+        chosen = choose(view, measured)
+        how = {"baseline": chosen["baseline"], "margin": choose_margin(view)}
         selected = sections.select(runs, **chosen)
     except InputError as error:
         st.info(str(error))
         return
     make = partial(report.as_file, selected, date=records.now(), **how)
     downloads(make)
-    if st.toggle("Show the whole report", key="report_whole"):
+    if view.flag("Show the whole report", False, "report_whole"):
         st.iframe(make(".html").decode(), height=PREVIEW_PX)
         return
     for section in sections.sections(selected, **how):
         show(section)
 
 
-main()
+through_app("report.py")
+st.title("Report")
+st.markdown(
+    "The results chosen in the sidebar as one file, to send to whoever decides: figures, table,"
+    " verdicts, and how all of it was measured."
+)
+with View("report") as shown:
+    main(shown)

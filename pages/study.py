@@ -4,7 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from pages._claims import badge, claims, judgements_of
-from pages._entry import shared_store, through_app
+from pages._entry import all_rows, all_runs, open_point, shared_store, through_app
+from pages._links import View
 from whisperq_core import comparisons, markup, paper, table
 from whisperq_core.evidence import Evidence
 from whisperq_core.measures import increases, recipe_under
@@ -163,52 +164,42 @@ def first(store: Store, row: paper.Priority, best: pd.Series) -> str:
     return markup.plain_markdown(f"{best['recipe']}: {', '.join(parts)}")
 
 
-def figure_1(store: Store, protocol: str) -> None:
+def figure_1(protocol: str) -> None:
     st.header("Figure 1: how much harder is test-other?")
-    evidence = Evidence(store.runs())
+    evidence = Evidence(all_runs())
     bars = [
         bar
         for model in ("base", "tiny.en", "small")
         for bar in increases(evidence, model, protocol)
     ]
-    st.plotly_chart(
+    clicked = st.plotly_chart(
         increase_figure(bars),
+        key="increases",
+        on_select="rerun",
+        selection_mode="points",
         config={"displayModeBar": False},
         alt="WER on test-other minus WER on test-clean for each recipe, published and measured.",
     )
     st.caption(
         "Hollow diamonds: as published, without intervals. Filled: measured here on the excerpts,"
-        " with 95 % intervals over speakers. Arrows: beyond the chart, with their values."
+        " with 95 % intervals over speakers. Arrows: beyond the chart, with their values. Click a"
+        " filled point to see its utterances on test-other."
     )
+    open_point(clicked)
 
 
-def main() -> None:
-    through_app("study.py")
-    st.title("Study")
-    st.markdown(
-        f"{paper.AUTHORS}: *{paper.TITLE}*. Its numbers are in"
-        " italics on a tinted ground; ours are upright, on plain."
-    )
-    st.info(
-        "**What can be compared.** The study transcribed all of LibriSpeech test-clean and"
-        " test-other (2620 and 2939 utterances) on other hardware. Unless a row says otherwise,"
-        " ours are excerpts of 22 and 74 utterances, so every WER of ours has its 95 % interval"
-        " over speakers in parentheses. RTFs of different machines do not compare;"
-        " **RTF / fp32** does, within limits. WER and CER are in percent; the gap is WER on"
-        " test-other minus WER on test-clean, in points. The last column names the records, by the"
-        " beginning of their keys, in `cache/results`."
-    )
+def main(view: View) -> None:
     store = shared_store()
-    claims(store)
-    everything = table.rows(store.runs())
+    claims(view, store)
+    everything = all_rows()
     st.header("Its tables and figure")
-    protocol = st.segmented_control(
+    protocol = view.one_of(
         "Our measurements",
         list(PROTOCOLS),
-        default=STUDY.name,
+        "protocol",
+        STUDY.name,
+        st.segmented_control,
         required=True,
-        key="protocol",
-        bind="query-params",
     )
     st.caption(PROTOCOLS[protocol].description)
     if protocol == CORRECTED.name:
@@ -216,7 +207,7 @@ def main() -> None:
     results = everything[everything["protocol"] == protocol]
     table_2(store, results, protocol)
     table_3(store, results)
-    figure_1(store, protocol)
+    figure_1(protocol)
     table_4(store, results)
     with st.expander("How the study's words map to recipes here"):
         st.markdown(
@@ -233,4 +224,20 @@ def main() -> None:
         )
 
 
-main()
+through_app("study.py")
+st.title("Study")
+st.markdown(
+    f"{paper.AUTHORS}: *{paper.TITLE}*. Its numbers are in"
+    " italics on a tinted ground; ours are upright, on plain."
+)
+st.info(
+    "**What can be compared.** The study transcribed all of LibriSpeech test-clean and"
+    " test-other (2620 and 2939 utterances) on other hardware. Unless a row says otherwise,"
+    " ours are excerpts of 22 and 74 utterances, so every WER of ours has its 95 % interval"
+    " over speakers in parentheses. RTFs of different machines do not compare;"
+    " **RTF / fp32** does, within limits. WER and CER are in percent; the gap is WER on"
+    " test-other minus WER on test-clean, in points. The last column names the records, by the"
+    " beginning of their keys, in `cache/results`."
+)
+with View("study") as shown:
+    main(shown)

@@ -3,8 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import shared_store, through_app
-from pages._utterances import details, shipped_sets
+from pages import _result
+from pages._aligned import title_of
+from pages._entry import all_rows, all_runs, shared_store, through_app
+from pages._links import View
 from whisperq_core import charts, markup, protocols, recipes, standing, table
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import MARGIN
@@ -26,90 +28,81 @@ COLOURS = ("backend", "family", "weights", "scheme")
 DECIMALS = {"lower_wer_pct": "%.0f", "minutes_needed": "%.0f", "difference_points": "%+.2f"}
 
 
-def title_of(name: str) -> str:
-    return shipped_sets()[name].title if name in shipped_sets() else name
+def follow_link(view: View, results: pd.DataFrame) -> None:
+    """A link that names a result and nothing else is to be found among the results shown."""
+    wanted = results[results["key"] == view.given("run")]
+    for column in ("model", "set", "protocol"):
+        if len(wanted):
+            view.imply(column, wanted.iloc[0][column])
 
 
-def follow_link(results: pd.DataFrame) -> None:
-    """A link names a set and a result by name and key, where the widgets' own URLs have labels."""
-    for parameter, column in (("set", "set"), ("run", "key")):
-        wanted = st.query_params.get(parameter)
-        if wanted in set(results[column]):
-            st.session_state[parameter] = wanted
-
-
-def choose(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def choose(view: View, results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The sidebar: which results to look at, and these together with recipes of other designs."""
     with st.sidebar:
         models = sorted(results["model"].unique())
         default = "base" if "base" in models else models[0]
-        chosen = st.multiselect(
-            "Model", models, [default], key="model", bind="query-params", placeholder="any"
-        )
+        chosen = view.several("Model", models, "model", [default], placeholder="any")
         alike = results[results["model"].isin(chosen)] if chosen else results
         sets = sorted(results["set"].unique())
-        name = one_of("Evaluation set", sets, "test-other-excerpt", "set", format_func=title_of)
+        how = {"format_func": title_of}
+        name = one_of(view, "Evaluation set", sets, "test-other-excerpt", "set", **how)
         alike = alike[alike["set"] == name]
         known = sorted(results["protocol"].unique())
-        if len(known) > 1:
-            protocol = one_of("Protocol", known, protocols.STUDY.name, "protocol")
+        if len(known) > 1 or view.has("protocol"):
+            protocol = one_of(view, "Protocol", known, protocols.STUDY.name, "protocol")
             alike = alike[alike["protocol"] == protocol]
-        alike = filtered(alike, results, {"device": "Device"}, always=True)
-        alike = filtered(alike, results, {"threads": "Threads"})
+        alike = filtered(view, alike, results, {"device": "Device"}, always=True)
+        alike = filtered(view, alike, results, {"threads": "Threads"})
         with st.expander("Design of the quantization"):
-            return filtered(alike, results, table.AXES, always=True), alike
+            return filtered(view, alike, results, table.AXES, always=True), alike
 
 
-def one_of(label: str, options: list[str], default: str, key: str, **how) -> str:
-    """A selectbox with the default first; a link may have chosen another."""
+def one_of(view: View, label: str, options: list[str], default: str, key: str, **how) -> str:
+    """A selectbox with the default first, or what there is where that is not."""
     options = sorted(options, key=lambda option: option != default)
-    return st.selectbox(label, options, key=key, bind="query-params", **how)
+    return view.one_of(label, options, key, options[0], **how)
 
 
-def compared_with(alike: pd.DataFrame) -> tuple[str, float]:
+def compared_with(view: View, alike: pd.DataFrame) -> tuple[str, float]:
     """The sidebar: the baseline of every difference, and what still counts as no worse."""
     order = list(recipes.CATALOGUE)
     names = sorted(alike["recipe"].unique(), key=lambda n: (n not in order, n != "fp32", n))
     with st.sidebar:
         baseline = one_of(
+            view,
             "Compare with",
             names,
             "fp32",
             "baseline",
             help="The baseline of every difference in WER and of every verdict.",
         )
-        margin = st.number_input(
+        margin = view.number(
             "Margin (points of WER)",
             *(0.1, 20.0, MARGIN, 0.1),
+            "margin",
             format="%.1f",
-            key="margin",
-            bind="query-params",
             help="A recipe that is decided to lose less than this counts as no worse.",
         )
     return baseline, margin
 
 
-@st.cache_data(max_entries=20, show_spinner=False)
-def judged(found: pd.DataFrame, alike: pd.DataFrame, _runs: list, baseline: str, margin: float):
+def judged(found: pd.DataFrame, alike: pd.DataFrame, runs: list, baseline: str, margin: float):
     keys = set(alike["key"])
-    return standing.judged(found, [r for r in _runs if r.key in keys], baseline, margin)
+    return standing.judged(found, [r for r in runs if r.key in keys], baseline, margin)
 
 
-@st.cache_data(max_entries=20, show_spinner=False)
-def standings(found: pd.DataFrame, _runs: list, x: str, y: str, margin: float):
-    return standing.standings(found, _runs, x, y, margin)
-
-
-def filtered(found, results, columns: dict[str, str], always: bool = False) -> pd.DataFrame:
+def filtered(
+    view: View, found, results, columns: dict[str, str], always: bool = False
+) -> pd.DataFrame:
     for column, label in columns.items():
-        options = sorted(results[column].dropna().unique().tolist())
-        if not always and len(options) < 2:
+        key, options = f"filter_{column}", sorted(results[column].dropna().unique().tolist())
+        if not (always or len(options) > 1 or view.has(key)):
             continue
         names = table.BACKEND_NAMES if column == "backend" else {}
-        wanted = st.multiselect(
+        wanted = view.several(
             label,
             options,
-            key=f"filter_{column}",
+            key,
             placeholder="any",
             format_func=lambda option, names=names: names.get(option, str(option)),
         )
@@ -157,7 +150,7 @@ def leaders(found: pd.DataFrame, baseline: str, margin: float) -> None:
             st.caption(markup.plain_markdown(f"WER: {words}." if words else ""))
 
 
-def plot(found: pd.DataFrame, runs: list[AccuracyRun], margin: float) -> pd.DataFrame:
+def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float) -> pd.DataFrame:
     """The plot below its axes; returns the rows with where each stands, the lowest `up` first."""
     metrics = list(table.METRICS)
 
@@ -165,19 +158,19 @@ def plot(found: pd.DataFrame, runs: list[AccuracyRun], margin: float) -> pd.Data
         return table.METRICS[column].title
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        by_label = {"bind": "query-params", "width": 180}
-        options = {"format_func": named, **by_label}
-        x = st.selectbox("Across", metrics, metrics.index("rtf"), key="x", **options)
-        y = st.selectbox("Up", metrics, 0, key="y", **options)
-        size = st.selectbox(
-            "Marker area", metrics, metrics.index("weights_bytes"), key="area", **options
-        )
-        color = st.selectbox("Colour", COLOURS, format_func=table.AXES.get, key="color", **by_label)
-        log_x = st.toggle("Logarithmic", x.startswith("rtf"), key=f"log_{x}")
+        how = {"format_func": named, "width": 180}
+        x = view.one_of("Across", metrics, "x", "rtf", **how)
+        y = view.one_of("Up", metrics, "y", metrics[0], **how)
+        size = view.one_of("Marker area", metrics, "area", "weights_bytes", **how)
+        how["format_func"] = table.AXES.get
+        color = view.one_of("Colour", COLOURS, "color", COLOURS[0], **how)
+        log_x = view.flag("Logarithmic", x.startswith("rtf"), f"log_{x}")
         drawn = found[[x, y]].notna().all(axis=1)
         off = (charts.off_chart(found, x) | charts.off_chart(found, y)) & drawn
-        show_all = off.any() and st.toggle("Whole range", key="whole_range")
-    found = standings(found, runs, x, y, margin)
+        show_all = False
+        if off.any() or view.has("whole_range"):
+            show_all = view.flag("Whole range", False, "whole_range")
+    found = standing.standings(found, runs, x, y, margin)
     figure = charts.tradeoff_figure(
         found, x, y, size, color, log_x=log_x, show_all=show_all, chosen=st.session_state.get("run")
     )
@@ -270,13 +263,10 @@ def take_row() -> None:
         st.session_state["run"] = st.session_state["table_keys"][chosen[0]]
 
 
-def main() -> None:
-    through_app("tradeoffs.py")
-    st.title("Trade-offs")
-    st.markdown("Which way of quantizing Whisper should I use, and what will it cost me?")
+def main(view: View) -> None:
     store = shared_store()
-    stored = store.runs()
-    results = table.rows(stored)
+    results = all_rows()
+    stored = all_runs()
     if store.unreadable:
         names = ", ".join(path.name for path in store.unreadable)
         st.warning(f"Left out, for they cannot be read: {markup.plain_markdown(names)}.")
@@ -287,22 +277,31 @@ def main() -> None:
             " quick-look`."
         )
         return
-    follow_link(results)
-    found, alike = choose(results)
+    follow_link(view, results)
+    found, alike = choose(view, results)
     if found.empty:
         st.info("No result matches these filters. Clear one of them in the sidebar.")
         return
-    baseline, margin = compared_with(alike)
+    baseline, margin = compared_with(view, alike)
     runs = [run for run in stored if isinstance(run, AccuracyRun)]
-    found = judged(found, alike, runs, baseline, margin)
+    with st.spinner("Resampling the results", show_time=True):
+        found = judged(found, alike, runs, baseline, margin)
     leaders(found, baseline, margin)
     summary(found, runs)
-    found = plot(found, runs, margin)
+    found = plot(view, found, runs, margin)
     if st.session_state.get("run") in set(found["key"]):
         name = found.set_index("key")["recipe"][st.session_state["run"]]
         st.markdown(f"Chosen: **{markup.plain_markdown(name)}**. [Its utterances](#utterances)")
     show_table(found, baseline, margin)
-    details(store, found, runs, baseline, margin)
+    st.subheader("Utterances", anchor="utterances")
+    run = _result.choose(view, found, runs)
+    if run is not None:
+        row = found[found["key"] == run.key].iloc[0]
+        _result.details(view, run, row, runs, baseline, margin)
 
 
-main()
+through_app("tradeoffs.py")
+st.title("Trade-offs")
+st.markdown("Which way of quantizing Whisper should I use, and what will it cost me?")
+with View("tradeoffs") as shown:
+    main(shown)

@@ -34,10 +34,10 @@ FLOW = (
     "sensitivity",
     "evaluate sensing table provenance comparisons",
     "artefacts dominance",
-    "recordings charts layer_figures evidence options standing sizes",
+    "confusions recordings charts layer_figures evidence options standing sizes",
     "shelf",
     "own_sets measures jobs forest sections advisor",
-    "claims study_figures report_body",
+    "claims change_figure study_figures report_body",
     "report",
     "__main__",
 )

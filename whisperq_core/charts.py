@@ -41,6 +41,11 @@ _ENDS = {
     "wer_pct": ("wer_low_pct", "wer_high_pct"),
     "cer_pct": ("cer_low_pct", "cer_high_pct"),
 }
+# What the hover says of a row.
+_SAID = (
+    *("recipe", "model", "rtf_source", "in_words", "front", *METRICS),
+    *(end for ends in _ENDS.values() for end in ends),
+)
 # How far bars may widen the range of an axis, in times the spread of its points.
 _BARS_ROOM = 0.6
 # An error rate is off the chart above 100 %, or above this many times the median.
@@ -61,10 +66,14 @@ def off_chart(frame: pd.DataFrame, column: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis: where each row is drawn, in the axis's own units, and its range."""
+    """One axis: where each row is drawn, in the axis's own units, and its range.
+
+    ends: of the rows' bars, where they have some.
+    """
 
     column: str
     at: np.ndarray
+    ends: tuple[np.ndarray, np.ndarray] | None
     off: np.ndarray
     low: float
     high: float
@@ -99,8 +108,9 @@ def _axis(frame: pd.DataFrame, column: str, log: bool, show_all: bool) -> _Axis:
     at = values(frame, column)
     off = np.zeros(len(frame), dtype=bool) if show_all else off_chart(frame, column)
     inside = at[~off]
-    if ends := _ends(frame, column):
-        bars = np.concatenate([end[~off] for end in ends])
+    spread = _ends(frame, column)
+    if spread:
+        bars = np.concatenate([end[~off] for end in spread])
         if column in ("wer_pct", "cer_pct"):
             room = _BARS_ROOM * (np.ptp(inside) or np.nanmax(bars, initial=1.0))
             bars = np.clip(bars, max(0.0, inside.min() - room), inside.max() + room)
@@ -114,7 +124,8 @@ def _axis(frame: pd.DataFrame, column: str, log: bool, show_all: bool) -> _Axis:
     if not log and inside.min() >= 0:
         low = max(low, -pad / 2)
     edge = high - pad / 3
-    return _Axis(column, np.where(off, 10**edge if log else edge, at), off, low, high, log)
+    drawn = np.where(off, 10**edge if log else edge, at)
+    return _Axis(column, drawn, spread, off, low, high, log)
 
 
 def tradeoff_figure(
@@ -145,13 +156,15 @@ def tradeoff_figure(
     front = pareto(frame, x, y)
     areas = _diameters(frame, size)
     _draw_front(figure, across, up, front & ~across.off & ~up.off)
+    said = [column for column in _SAID if column in frame]
+    hover = [_hover(row) for row in frame[said].to_dict("records")]
     groups = frame[color].fillna("–").astype(str)
     for group in sorted(groups.unique(), key=lambda g: (g == "none", g)):
         mine = np.flatnonzero(groups == group)
         # The legend takes the look of the first.
         off = (across.off | up.off)[mine]
         mine = mine[np.lexsort((_beaten(frame)[mine], off))]
-        _draw_group(figure, frame, mine, across, up, areas, _look(color, group, groups))
+        _draw_group(figure, frame, mine, across, up, areas, _look(color, group, groups), hover)
     if chosen is not None:
         _draw_ring(figure, np.flatnonzero(frame["key"] == chosen), across, up, areas)
     figure.update_layout(
@@ -203,15 +216,15 @@ def _draw_front(figure: go.Figure, across: _Axis, up: _Axis, on_front: np.ndarra
     )
 
 
-def _draw_group(figure, frame, mine, across: _Axis, up: _Axis, areas, look) -> None:
+def _draw_group(figure, frame, mine, across: _Axis, up: _Axis, areas, look, hover) -> None:
     colour, symbol, name = look
     off_up, off_across = up.off[mine], across.off[mine]
     symbols = np.where(off_up, "arrow-up", np.where(off_across, "arrow-right", symbol))
     beaten = _beaten(frame)[mine]
     spreads = {
-        f"error_{letter}": _spread(frame.iloc[mine], axis.column, ~(off_up | off_across), colour)
+        f"error_{letter}": _spread(axis, mine, ~(off_up | off_across), colour)
         for letter, axis in (("x", across), ("y", up))
-        if _ends(frame, axis.column)
+        if axis.ends
     }
     figure.add_scatter(
         x=across.at[mine],
@@ -226,7 +239,7 @@ def _draw_group(figure, frame, mine, across: _Axis, up: _Axis, areas, look) -> N
             "line": {"width": 1, "color": np.where(beaten, colour, _GREY)},
         },
         customdata=frame["key"].to_numpy()[mine, None].astype(object),
-        hovertext=[_hover(frame.iloc[i]) for i in mine],
+        hovertext=[hover[i] for i in mine],
         hovertemplate="%{hovertext}<extra></extra>",
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 0.6}},
@@ -240,9 +253,9 @@ def _ends(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray] | N
     return (values(frame, low), values(frame, high)) if low in frame else None
 
 
-def _spread(frame: pd.DataFrame, column: str, drawn: np.ndarray, colour: str) -> dict:
-    low, high = _ends(frame, column)
-    at = values(frame, column)
+def _spread(axis: _Axis, mine: np.ndarray, drawn: np.ndarray, colour: str) -> dict:
+    low, high = (end[mine] for end in axis.ends)
+    at = axis.at[mine]
     return {
         "type": "data",
         "symmetric": False,
@@ -263,14 +276,14 @@ def _translucent(colour: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity})"
 
 
-def _hover(row: pd.Series) -> str:
+def _hover(row: dict) -> str:
     lines = [f"<b>{escape(row['recipe'])}</b> · {escape(row['model'])}"]
     for metric in METRICS.values():
         if pd.isna(row[metric.column]):
             continue
         value = metric.show(row[metric.column])
         ends = [row.get(end) for end in _ENDS.get(metric.column, ())]
-        if ends and pd.notna(ends).all():
+        if ends and not any(pd.isna(end) for end in ends):
             value += f" ({' to '.join(f'{end:.{metric.decimals}f}' for end in ends)})"
         lines.append(f"{metric.label} {value}")
     lines.append(f"RTF from: {escape(row['rtf_source'])}")

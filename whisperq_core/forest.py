@@ -43,7 +43,10 @@ def rates(frame: pd.DataFrame, baseline: str) -> go.Figure:
 
 
 def differences(frame: pd.DataFrame, margin: float) -> go.Figure:
-    """WER minus the baseline's with its interval; lines at zero and at the margin."""
+    """WER minus the baseline's with its interval; lines at zero and at the margin.
+
+    Each point's customdata is [key].
+    """
     compared = frame[frame["difference_points"].notna()]
     columns = ("difference_points", "difference_low", "difference_high")
     figure = _forest(compared, *columns, "Difference in WER (points)", "points", (0.0, margin))
@@ -100,6 +103,7 @@ def _forest(frame, column: str, low: str, high: str, title: str, unit: str, show
                 "thickness": 2,
                 "width": 4,
             },
+            customdata=frame.loc[mine, ["key"]].to_numpy(dtype=object) if "key" in frame else None,
             hovertext=[_hover(names[i], at[i], lows[i], highs[i], unit) for i in mine.nonzero()[0]],
             hovertemplate="%{hovertext}<extra></extra>",
         )
@@ -129,6 +133,7 @@ def _forest(frame, column: str, low: str, high: str, title: str, unit: str, show
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hoverlabel={"align": "left"},
+        clickmode="event+select",
         dragmode=False,
     )
     return figure

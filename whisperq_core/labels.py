@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 # A plot's inner width and height on a desktop and on a phone, and how much the place counts there.
 _SCREENS = ((960, 420, 1.0), (330, 400, 0.3))
 _CHAR_PX, _LINE_PX = 7.2, 17
@@ -9,9 +11,6 @@ _STEPS = ((0, 1), (-1, 0.6), (1, 0.6), (0, -1), (-1, -0.6), (1, -0.6))
 _DISTANCES_PX = (10, 24, 42, 64, 90)
 _OUTSIDE_COST = 50.0
 _DISTANCE_COST = 6.0
-
-# Left, top, right, bottom.
-Box = tuple[float, float, float, float]
 
 
 class Placer:
@@ -22,13 +21,9 @@ class Placer:
     """
 
     def __init__(self, spots: Sequence[Sequence[float]], diameters_px: Sequence[float]):
-        self._taken = [
-            [
-                _box(x * width, y * height, diameter, diameter)
-                for (x, y), diameter in zip(spots, diameters_px, strict=True)
-            ]
-            for width, height, _ in _SCREENS
-        ]
+        spots = np.asarray(spots, dtype=float).reshape(-1, 2)
+        sides = np.asarray(diameters_px, dtype=float)[:, None] * (1, 1)
+        self._taken = [_boxes(spots * screen[:2], sides) for screen in _SCREENS]
 
     def place(
         self, spot: Sequence[float], diameter_px: float, characters: int
@@ -37,39 +32,30 @@ class Placer:
 
         The best of the places around it: near, and covering little on every screen.
         """
-        size = characters * _CHAR_PX, _LINE_PX
-        best_cost, best_shift = float("inf"), (0.0, 0.0)
-        for distance in _DISTANCES_PX:
-            reach = diameter_px / 2 + distance
-            for dx, dy in _STEPS:
-                shift = dx * (reach + size[0] / 2), dy * (reach + size[1] / 2 - 4)
-                cost = self._cost(spot, shift, size) + _DISTANCE_COST * distance
-                if cost < best_cost:
-                    best_cost, best_shift = cost, shift
-        for taken, box in zip(self._taken, _boxes(spot, best_shift, size), strict=True):
-            taken.append(box)
-        return best_shift
-
-    def _cost(self, spot, shift, size) -> float:
-        cost = 0.0
-        boxes = _boxes(spot, shift, size)
-        for taken, box, (width, height, weight) in zip(self._taken, boxes, _SCREENS, strict=True):
-            beyond = (-box[0], -box[1], box[2] - width, box[3] - height)
-            cost += weight * _OUTSIDE_COST * sum(max(0.0, pixels) for pixels in beyond)
-            cost += weight * sum(_overlap(box, other) for other in taken)
-        return cost
+        size = np.array((characters * _CHAR_PX, _LINE_PX))
+        distances = np.repeat(_DISTANCES_PX, len(_STEPS))
+        reach = diameter_px / 2 + distances[:, None] + (size[0] / 2, size[1] / 2 - 4)
+        shifts = np.tile(_STEPS, (len(_DISTANCES_PX), 1)) * reach
+        costs = _DISTANCE_COST * distances
+        for taken, screen in zip(self._taken, _SCREENS, strict=True):
+            costs = costs + _cost(_boxes(spot * np.array(screen[:2]) + shifts, size), taken, screen)
+        best = int(np.argmin(costs))
+        for i, screen in enumerate(_SCREENS):
+            box = _boxes(spot * np.array(screen[:2]) + shifts[[best]], size)
+            self._taken[i] = np.concatenate([self._taken[i], box])
+        return float(shifts[best, 0]), float(shifts[best, 1])
 
 
-def _boxes(spot, shift, size) -> list[Box]:
-    """The label's box on each screen."""
-    return [_box(spot[0] * w + shift[0], spot[1] * h + shift[1], *size) for w, h, _ in _SCREENS]
+def _cost(boxes: np.ndarray, taken: np.ndarray, screen: tuple[float, float, float]) -> np.ndarray:
+    """What each box covers, and how far it lies outside of the screen, shape (boxes,)."""
+    width, height, weight = screen
+    beyond = np.concatenate([-boxes[:, :2], boxes[:, 2:] - (width, height)], axis=1)
+    covered = np.minimum(boxes[:, None, 2:], taken[:, 2:])
+    covered -= np.maximum(boxes[:, None, :2], taken[:, :2])
+    overlap = covered.clip(0).prod(axis=2).sum(axis=1)
+    return weight * (_OUTSIDE_COST * beyond.clip(0).sum(axis=1) + overlap)
 
 
-def _box(x: float, y: float, width: float, height: float) -> Box:
-    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
-
-
-def _overlap(a: Box, b: Box) -> float:
-    across = min(a[2], b[2]) - max(a[0], b[0])
-    up = min(a[3], b[3]) - max(a[1], b[1])
-    return across * up if across > 0 and up > 0 else 0.0
+def _boxes(middles: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Left, top, right and bottom of boxes around their middles, shape (boxes, 4)."""
+    return np.concatenate([middles - sizes / 2, middles + sizes / 2], axis=1)

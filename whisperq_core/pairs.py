@@ -36,6 +36,7 @@ class Pairs:
         self._blocks, self._words = len(sums), float(samples[0].lengths.sum())
         self._errors = sums[:, :-1].sum(axis=0)
         self._drawn, self._lengths = _drawn(sums)
+        self._inferior: tuple[float, np.ndarray] | None = None
         self._below: dict[float, tuple[np.ndarray, np.ndarray]] = {}
 
     @property
@@ -68,7 +69,12 @@ class Pairs:
         return 2 * special.stdtr(self._blocks - 1, -np.log(more / fewer) / error)
 
     def p_inferior(self, margin: float) -> np.ndarray:
-        """p-values of a loss of `margin` points or more, one-sided."""
+        """p-values of a loss of `margin` points or more, one-sided; those of one margin are kept."""
+        if self._inferior is None or self._inferior[0] != margin:
+            self._inferior = margin, self._p_inferior(margin)
+        return self._inferior[1]
+
+    def _p_inferior(self, margin: float) -> np.ndarray:
         distance = margin - self.difference
         p = special.stdtr(self._blocks - 1, -distance / self._standard_error)
         if not margin:

@@ -114,9 +114,9 @@ class Comparison:
         """
         if self.verdict != UNDECIDED or not self.standard_error > 0:
             return None
-        tail, z = (1 - CONFIDENCE) / 2 / self.family, stats.norm.ppf(POWER)
-        reach = (stats.t.isf(tail, self.difference.blocks - 1) + z) * self.standard_error
-        margin_reach = max(reach, (stats.norm.isf(tail) + z) * self.margin_error)
+        tail, z = (1 - CONFIDENCE) / 2 / self.family, special.ndtri(POWER)
+        reach = (z - special.stdtrit(self.difference.blocks - 1, tail)) * self.standard_error
+        margin_reach = max(reach, (z - special.ndtri(tail)) * self.margin_error)
         difference = self.difference.value
         sooner = max(abs(difference) / reach, (self.margin - difference) / margin_reach)
         return minutes * max(1.0, float(sooner) ** -2)
@@ -193,7 +193,7 @@ def _compared(
     value = difference.value
     error = max(_standard_error(drawn, n), one_word)
     margin_error = math.sqrt(margin * one_word)
-    by_chance = float(stats.norm.sf((margin - value) / margin_error)) if margin else 0.0
+    by_chance = float(special.ndtr((value - margin) / margin_error)) if margin else 0.0
     at_least = least_reach(n, one_word)
     low, high = min(difference.low, value - at_least), max(difference.high, value + at_least)
     fewer, more = sorted((baseline.errors.sum() + 0.5, candidate.errors.sum() + 0.5))

@@ -20,7 +20,8 @@ def increase_figure(bars: Iterable[Increase]) -> go.Figure:
     """WER on test-other minus test-clean, a line for each recipe: published beside measured.
 
     Published values are hollow diamonds without an interval; measured ones are filled, with their
-    95% intervals, a colour and symbol for each model. Values beyond the edge become arrows.
+    95% intervals, a colour and symbol for each model. Values beyond the edge become arrows. The
+    customdata of a measured point begins with the key of its run on test-other.
     """
     bars = list(bars)
     published = [row for row in (*paper.TABLE_2, *paper.TABLE_3)]
@@ -63,6 +64,7 @@ def increase_figure(bars: Iterable[Increase]) -> go.Figure:
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
+        clickmode="event+select",
         dragmode=False,
     )
     return figure
@@ -109,12 +111,13 @@ def _draw(figure: go.Figure, order: list[str], model: str, bars: list[Increase])
             "width": 4,
         },
         customdata=[
-            (bar.found.value, bar.found.low, bar.found.high, *(k[:6] for k in bar.keys), bar.recipe)
+            [bar.keys[0], bar.recipe, bar.found.value, bar.found.low, bar.found.high]
+            + [key[:6] for key in bar.keys]
             for bar in bars
         ],
         hovertemplate=(
-            "%{customdata[5]}, " + model + ": %{customdata[0]:.2f} points"
-            " (%{customdata[1]:.2f} to %{customdata[2]:.2f})<br>"
-            "records %{customdata[3]} and %{customdata[4]}<extra></extra>"
+            "%{customdata[1]}, " + model + ": %{customdata[2]:.2f} points"
+            " (%{customdata[3]:.2f} to %{customdata[4]:.2f})<br>"
+            "records %{customdata[5]} and %{customdata[6]}<extra></extra>"
         ),
     )

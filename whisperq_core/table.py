@@ -272,12 +272,11 @@ def highlights(frame: pd.DataFrame, baseline: str = "fp32", points: float = 0.5)
     As measured, with no claim that a difference is more than chance. What cannot be told (no speed
     measured beside fp32, no run of the baseline) is left out.
     """
-    known = frame[frame["recipe"] == baseline].sort_values("created_at")
-    baselines = {_condition(row): row for _, row in known.iterrows()}
-    limits = [
-        baselines[c]["wer_pct"] + points if (c := _condition(row)) in baselines else np.nan
-        for _, row in frame.iterrows()
-    ]
+    conditions = list(frame[_CONDITION].itertuples(index=False, name=None))
+    order = np.argsort(frame["created_at"].to_numpy(), kind="stable")
+    recipes = frame["recipe"].tolist()
+    baselines = {conditions[i]: frame.iloc[i] for i in order if recipes[i] == baseline}
+    limits = [baselines[c]["wer_pct"] + points if c in baselines else np.nan for c in conditions]
     plural = "point" if points == 1 else "points"
     close = frame[values(frame, "wer_pct") <= np.array(limits, dtype=float)]
     ranked = (
@@ -290,12 +289,12 @@ def highlights(frame: pd.DataFrame, baseline: str = "fp32", points: float = 0.5)
         known = among.dropna(subset=[column])
         if len(known):
             row = known.sort_values([column, "weights_bytes", "recipe"]).iloc[0]
-            found.append(Highlight(title, row, baselines.get(_condition(row))))
+            found.append(Highlight(title, row, baselines.get(tuple(row[_CONDITION]))))
     return found
 
 
-def _condition(row: pd.Series) -> tuple:
-    return tuple(row[["model", "set", "device", "threads", "protocol"]])
+# What a result and its baseline have in common.
+_CONDITION = ["model", "set", "device", "threads", "protocol"]
 
 
 def display(frame: pd.DataFrame) -> pd.DataFrame:

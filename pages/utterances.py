@@ -1,0 +1,47 @@
+"""One result, utterance by utterance: where a point of a plot leads."""
+
+import streamlit as st
+
+from pages._aligned import title_of
+from pages._entry import all_rows, all_runs, through_app
+from pages._links import View
+from pages._result import choose, details
+from whisperq_core import markup, protocols, standing
+from whisperq_core.records import AccuracyRun
+from whisperq_core.significance import MARGIN
+
+
+def main(view: View) -> None:
+    rows = all_rows()
+    if rows.empty:
+        st.info("There are no results yet. Open **Run evaluations** and measure a few recipes.")
+        return
+    wanted = rows[rows["key"] == view.given("run")]
+    for column in ("model", "set", "protocol"):
+        if len(wanted):
+            view.imply(column, wanted.iloc[0][column])
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for column, label, default in (
+            ("model", "Model", "base"),
+            ("set", "Evaluation set", "test-other-excerpt"),
+            ("protocol", "Protocol", protocols.STUDY.name),
+        ):
+            options = sorted(rows[column].unique())
+            first = default if default in options else options[0]
+            how = {"format_func": title_of} if column == "set" else {}
+            value = view.one_of(label, options, column, first, width=300, **how)
+            rows = rows[rows[column] == value]
+    runs = [run for run in all_runs() if isinstance(run, AccuracyRun)]
+    run = choose(view, rows, runs)
+    if run is None:
+        st.info("Choose a result above, or click a point of a plot on another page.")
+        return
+    st.subheader(markup.plain_markdown(f"{run.spec.recipe.name} on {run.model}"), anchor=False)
+    row = standing.judged(rows[rows["key"] == run.key], runs, margin=MARGIN).iloc[0]
+    details(view, run, row, runs)
+
+
+through_app("utterances.py")
+st.title("Utterances")
+with View("utterances") as shown:
+    main(shown)
