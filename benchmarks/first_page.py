@@ -9,6 +9,7 @@ also imports what the page needs and reads every result. Browser and server shar
 """
 
 import argparse
+import os
 import shutil
 import socket
 import statistics
@@ -27,13 +28,16 @@ PROJECT = Path(__file__).parent.parent
 POINTS = ".js-plotly-plot .scatterlayer .point"
 
 
-def start_app() -> tuple[subprocess.Popen, str]:
-    """The running app and its address."""
+def start_app(cache: Path | None = None) -> tuple[subprocess.Popen, str]:
+    """The running app and its address; its results are those of `cache`, or of the project."""
+    there = {} if cache is None else {"WHISPERQ_CACHE": str(cache)}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
-    process = subprocess.Popen([*command, "--server.port", str(port)], cwd=PROJECT)
+    process = subprocess.Popen(
+        [*command, "--server.port", str(port)], cwd=PROJECT, env=os.environ | there
+    )
     address = f"http://localhost:{port}"
     for _ in range(300):
         try:

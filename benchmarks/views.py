@@ -12,17 +12,34 @@ server alone takes is measured by Streamlit's own test harness, in a process of 
 nothing else. Browser and server share the machine.
 """
 
+import argparse
+import os
 import random
+import shutil
+import tempfile
+import time
 from collections import defaultdict
 from dataclasses import replace
 from itertools import count, cycle
 from pathlib import Path
 
+from playwright.sync_api import Page, sync_playwright
+from streamlit.testing.v1 import AppTest
+
+from benchmarks.first_page import POINTS, PROJECT, start_app
+from benchmarks.processes import machine, median_and_range, process
 from whisperq_core.records import AccuracyRun
 from whisperq_core.store import DEFAULT_ROOT, Store
 
-# Filters that are switched on and off in turn: label and option.
-FILTERS = (("Library", "HQQ"), ("Library", "Quanto"), ("Weights", "int8"), ("Bits", "4"))
+# A filter of the design and what is chosen in it, switched on and off in turn.
+FILTERS = (("Library", "HQQ"), ("Library", "Quanto"), ("Library", "PyTorch"))
+FIRST_MS, REDRAWN_MS = 300_000, 30_000
+# Whether the plot stands: its points changed, and Streamlit is at rest.
+_REDRAWN = """([points, before]) => {
+    const drawn = document.querySelectorAll(points).length;
+    return drawn > 0 && drawn !== before
+        && document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning';
+}"""
 
 
 def fill(root: Path, records: int) -> None:
@@ -60,3 +77,105 @@ def between(run: AccuracyRun, other: AccuracyRun, number: int, choose) -> Accura
     size = round(run.weights_bytes * choose.uniform(0.9, 1.1))
     changed = {"spec": spec, "utterances": heard, "batches": run.batches[:1], "weights_bytes": size}
     return run.model_copy(update=changed)
+
+
+def browser_s(cache: Path, repeats: int) -> tuple[float, list[float], int]:
+    """Seconds to the first plot and to each redrawn one; points of the unfiltered plot."""
+    app, address = start_app(cache)
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            )
+            page = browser.new_page(viewport={"width": 1440, "height": 1000})
+            start = time.perf_counter()
+            page.goto(address)
+            page.locator(POINTS).first.wait_for(state="attached", timeout=FIRST_MS)
+            first = time.perf_counter() - start
+            page.get_by_text("Design of the quantization").click()
+            page.wait_for_timeout(3000)
+            whole = page.locator(POINTS).count()
+            times = []
+            for _ in range(repeats):
+                for label, option in FILTERS:
+                    times.append(switch_on(page, label, option))
+                    times.append(switch_off(page, label))
+            browser.close()
+    finally:
+        app.terminate()
+        app.wait(20)
+    return first, times, whole
+
+
+def switch_on(page: Page, label: str, option: str) -> float:
+    """Seconds from the click on an option, the list being open, to the plot of what is left."""
+    box = page.get_by_test_id("stMultiSelect").filter(has=page.get_by_text(label, exact=True))
+    box.get_by_role("combobox").fill(option)
+    wanted = page.get_by_role("option", name=option, exact=True)
+    wanted.wait_for()
+    return redrawn_s(page, wanted.click)
+
+
+def switch_off(page: Page, label: str) -> float:
+    """Seconds from clearing the filter to the whole plot."""
+    page.keyboard.press("Escape")
+    box = page.get_by_test_id("stMultiSelect").filter(has=page.get_by_text(label, exact=True))
+    return redrawn_s(page, box.get_by_label("Clear all").click)
+
+
+def redrawn_s(page: Page, click) -> float:
+    """Seconds from the click until other points are drawn and the script has ended."""
+    before = page.locator(POINTS).count()
+    start = time.perf_counter()
+    click()
+    page.wait_for_function(_REDRAWN, arg=[POINTS, before], timeout=REDRAWN_MS, polling="raf")
+    taken = time.perf_counter() - start
+    page.wait_for_timeout(500)
+    return taken
+
+
+def server_s(cache: Path, repeats: int) -> tuple[float, list[float]]:
+    """Seconds of the page's script alone: at first, and after each change of a filter."""
+    os.environ["WHISPERQ_CACHE"] = str(cache)
+    app = AppTest.from_file(PROJECT / "pages" / "tradeoffs.py", default_timeout=FIRST_MS / 1000)
+    app.session_state["entered"] = True
+
+    def run() -> float:
+        start = time.perf_counter()
+        app.run()
+        return time.perf_counter() - start
+
+    first, times = run(), []
+    for _ in range(repeats):
+        for label, option in FILTERS:
+            box = next(box for box in app.multiselect if box.label == label)
+            for value in ([box.options.index(option)], []):
+                box.set_value([box.options[i] for i in value])
+                times.append(run())
+    return first, times
+
+
+def main() -> None:
+    """Prints first the server's part, then the whole."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--records", type=int, default=2000)
+    parser.add_argument("--repeats", type=int, default=4, help="rounds through the filters")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        cache = Path(made)
+        fill(cache, given.records)
+        print(f"{given.records} accuracy records; {machine()}; load {os.getloadavg()[0]:.1f}")
+        with process() as new:
+            first, times = new.submit(server_s, cache, given.repeats).result()
+        print(f"server: first {first:.1f} s, then {median_and_range(times, 2)} s a filter")
+        first, times, points = browser_s(cache, given.repeats)
+        print(
+            f"click to drawn: first {first:.1f} s, then {median_and_range(times, 2)} s a filter,"
+            f" {len(times)} changes of up to {points} points; load {os.getloadavg()[0]:.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,7 @@
 """Every measured result: as a plot, as a table, and utterance by utterance."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -34,6 +36,9 @@ def follow_link(view: View, results: pd.DataFrame) -> None:
     for column in ("model", "set", "protocol"):
         if len(wanted):
             view.imply(column, wanted.iloc[0][column])
+    if len(wanted):
+        # The plot, which rings it, comes before the widget that holds it.
+        st.session_state["run"] = wanted.iloc[0]["key"]
 
 
 def choose(view: View, results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -235,7 +240,12 @@ def show_table(found: pd.DataFrame, baseline: str, margin: float) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.subheader("All results", width="stretch")
         st.download_button(
-            "CSV", table.csv(found), "whisperq-results.csv", "text/csv", icon=":material/download:"
+            "CSV",
+            partial(table.csv, found),
+            "whisperq-results.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
         )
     st.dataframe(
         table.display(found),

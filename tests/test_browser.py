@@ -80,6 +80,8 @@ def test_a_link_to_a_page_opens_it_with_the_whole_navigation(browser, app):
         "Run evaluations",
         "Compare recordings",
         "Report",
+        "Utterances",
+        "Compare runs",
         "Layers",
         "Study",
     )

@@ -69,7 +69,7 @@ class Pairs:
         return 2 * special.stdtr(self._blocks - 1, -np.log(more / fewer) / error)
 
     def p_inferior(self, margin: float) -> np.ndarray:
-        """p-values of a loss of `margin` points or more, one-sided; those of one margin are kept."""
+        """p-values of a loss of `margin` points or more, one-sided; kept for one margin."""
         if self._inferior is None or self._inferior[0] != margin:
             self._inferior = margin, self._p_inferior(margin)
         return self._inferior[1]
