@@ -48,9 +48,8 @@ def all_runs() -> list:
         return shared_store().runs()
 
 
-def all_rows() -> pd.DataFrame:
-    """All accuracy results as a table; not to be changed, for all sessions share it."""
-    runs = all_runs()
+def all_rows(runs: list) -> pd.DataFrame:
+    """`all_runs` as a table; not to be changed, for all sessions share it."""
     return _rows(str(shared_store().root), shared_store().version, runs)
 
 

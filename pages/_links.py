@@ -28,7 +28,10 @@ class View:
             f"view of {page}", {"written": {}, "keys": set(), "ignored": []}
         )
         given = {name: st.query_params.get_all(name) for name in st.query_params}
-        entered = not any(key in st.session_state for key in self._last["keys"])
+        # Pages share the names of some widgets, whose values stay when one page follows the other.
+        entered = st.session_state.get("view shown") != page
+        entered |= not any(key in st.session_state for key in self._last["keys"])
+        st.session_state["view shown"] = page
         if entered and not given:
             # Back from another page by the menu: as it was left.
             given = self._last["written"]

@@ -191,7 +191,7 @@ def figure_1(protocol: str) -> None:
 def main(view: View) -> None:
     store = shared_store()
     claims(view, store)
-    everything = all_rows()
+    everything = all_rows(all_runs())
     st.header("Its tables and figure")
     protocol = view.one_of(
         "Our measurements",

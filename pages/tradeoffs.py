@@ -275,8 +275,8 @@ def take_row() -> None:
 
 def main(view: View) -> None:
     store = shared_store()
-    results = all_rows()
     stored = all_runs()
+    results = all_rows(stored)
     if store.unreadable:
         names = ", ".join(path.name for path in store.unreadable)
         st.warning(f"Left out, for they cannot be read: {markup.plain_markdown(names)}.")

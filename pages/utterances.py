@@ -12,7 +12,8 @@ from whisperq_core.significance import MARGIN
 
 
 def main(view: View) -> None:
-    rows = all_rows()
+    stored = all_runs()
+    rows = all_rows(stored)
     if rows.empty:
         st.info("There are no results yet. Open **Run evaluations** and measure a few recipes.")
         return
@@ -31,7 +32,7 @@ def main(view: View) -> None:
             how = {"format_func": title_of} if column == "set" else {}
             value = view.one_of(label, options, column, first, width=300, **how)
             rows = rows[rows[column] == value]
-    runs = [run for run in all_runs() if isinstance(run, AccuracyRun)]
+    runs = [run for run in stored if isinstance(run, AccuracyRun)]
     run = choose(view, rows, runs)
     if run is None:
         st.info("Choose a result above, or click a point of a plot on another page.")

@@ -316,8 +316,9 @@ def _labels(frame: pd.DataFrame, across: _Axis, up: _Axis, front, areas) -> list
     spots = np.column_stack((across.fractions, 1 - up.fractions))
     placer = Placer(spots, areas)
     labels = []
+    told_apart = [c for c in ("model", "device", "set") if frame[c].nunique() > 1]
     for i in np.flatnonzero(front | across.off | up.off):
-        text = _label(frame, i, across, up)
+        text = _label(frame.iloc[i], i, told_apart, across, up)
         shift = placer.place(spots[i], areas[i], len(text))
         labels.append(
             {
@@ -337,11 +338,8 @@ def _labels(frame: pd.DataFrame, across: _Axis, up: _Axis, front, areas) -> list
     return labels
 
 
-def _label(frame: pd.DataFrame, i: int, across: _Axis, up: _Axis) -> str:
-    row = frame.iloc[i]
-    parts = [row["recipe"]]
-    parts += [row[c] for c in ("model", "device", "set") if frame[c].nunique() > 1]
-    text = " · ".join(str(part) for part in parts)
+def _label(row: pd.Series, i: int, told_apart: list[str], across: _Axis, up: _Axis) -> str:
+    text = " · ".join(str(row[column]) for column in ("recipe", *told_apart))
     for axis in (across, up):
         if axis.off[i]:
             metric = METRICS[axis.column]
