@@ -18,7 +18,8 @@ def through_app(page: str) -> None:
     opened after the server's start. The page then hands over to app.py, which comes back to it.
     """
     if "entered" not in st.session_state:
-        st.session_state["wanted"] = f"pages/{page}", st.query_params.to_dict()
+        given = {name: st.query_params.get_all(name) for name in st.query_params}
+        st.session_state["wanted"] = f"pages/{page}", given
         st.switch_page("app.py")
 
 

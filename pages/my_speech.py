@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from pages._entry import shared_store, through_app
+from pages._links import View
 from whisperq_core import blind, markup
 from whisperq_core.blind import Tally
 from whisperq_core.errors import WhisperQError
@@ -27,30 +28,17 @@ def bring(sets: OwnSets) -> None:
             " manifest.csv (columns audio, text).",
         )
         if file is not None and st.button("Import", type="primary"):
-            st.session_state["own_set"] = sets.import_zip(file.getvalue(), name)
+            st.session_state["set"] = sets.import_zip(file.getvalue(), name)
             st.session_state["imports"] += 1
             st.rerun()
 
 
-def choose(sets: OwnSets) -> str | None:
+def choose(sets: OwnSets, view: View) -> str | None:
     """The set that is looked at; `?set=` in the URL."""
     names = sets.names()
-    wanted = st.query_params.get("set")
-    if wanted is not None and wanted not in names:
-        shown = names[0] if names else "no set"
-        st.warning(
-            markup.plain_markdown(f"There is no set {wanted[:60]!r} here; {shown} is shown.")
-        )
-        del st.query_params["set"]
-    elif wanted is not None and "own_set" not in st.session_state:
-        st.session_state["own_set"] = wanted
-    if st.session_state.get("own_set") not in names:
-        st.session_state.pop("own_set", None)
-    if not names:
-        return None
-    chosen = st.selectbox("Evaluation set", names, key="own_set")
-    st.query_params["set"] = chosen
-    return chosen
+    if st.session_state.get("set") not in names:
+        st.session_state.pop("set", None)
+    return view.one_of("Evaluation set", names, "set", names[0]) if names else None
 
 
 def everyday(sets: OwnSets, name: str, found: EvalSet) -> None:
@@ -196,8 +184,9 @@ def main() -> None:
     )
     sets = OwnSets(shared_store().root)
     try:
-        bring(sets)
-        name = choose(sets)
+        with View("my_speech") as view:
+            bring(sets)
+            name = choose(sets, view)
         if name is None:
             st.info(
                 "No set yet. Open **Compare recordings**, upload speech, say what is said in it,"

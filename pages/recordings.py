@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from pages._entry import through_app
+from pages._links import View
 from pages._side_by_side import Heading, side_by_side
 from whisperq_core import artefacts, jobs, machine, markup, models, recipes, scores
 from whisperq_core.errors import AudioError, WhisperQError
@@ -66,30 +67,38 @@ def take(shelf: Shelf) -> None:
         st.error(markup.plain_markdown(sentence))
 
 
-def choose_recordings(shelf: Shelf) -> list[Kept]:
+def choose_recordings(shelf: Shelf, view: View) -> list[Kept]:
     """Which of the recordings on the shelf are looked at."""
     kept = {one.id: one for one in shelf.all()}
     if not kept:
         return []
     names = [one.name for one in kept.values()]
-    chosen = st.multiselect(
+
+    def label(id: str) -> str:
+        name = kept[id].name
+        return name if names.count(name) == 1 else f"{name} ({id[:4]})"
+
+    if "recordings" in st.session_state:  # some may have been deleted
+        known = [id for id in st.session_state["recordings"] if id in kept]
+        st.session_state["recordings"] = known
+    view.imply("recordings", next(iter(kept)))
+    chosen = view.several(
         "Compare",
         list(kept),
-        [id for id in st.session_state.get("recordings", list(kept)[:1]) if id in kept],
-        format_func=lambda id: (
-            kept[id].name if names.count(kept[id].name) == 1 else f"{kept[id].name} ({id[:4]})"
-        ),
+        "recordings",
+        format_func=label,
         placeholder="Choose among the recordings on this machine",
     )
-    st.session_state["recordings"] = chosen
     return [kept[id] for id in chosen]
 
 
-def exported(queue: jobs.Jobs) -> list[str]:
+def exported(queue: jobs.Jobs, view: View) -> list[str]:
     known = {str(path): made for path, made in artefacts.found(queue.store.root).items()}
-    chosen = st.multiselect(
+    typed = [folder for folder in st.session_state.get("exported", []) if folder not in known]
+    chosen = view.several(
         "Exported models",
-        list(known),
+        [*known, *typed],
+        "exported",
         format_func=lambda folder: Path(folder).name,
         accept_new_options=True,
         placeholder="none",
@@ -103,7 +112,7 @@ def exported(queue: jobs.Jobs) -> list[str]:
     return chosen
 
 
-def choose_listeners(queue: jobs.Jobs) -> Asked:
+def choose_listeners(queue: jobs.Jobs, view: View) -> Asked:
     """The models and recipes that are compared, fp32 first."""
     offline = models.offline_names()
     names = [*offline, *(name for name in models.NAMES if name not in offline), NO_MODEL]
@@ -114,39 +123,39 @@ def choose_listeners(queue: jobs.Jobs) -> Asked:
     ]
     first, second = st.columns([1, 2], gap="large")
     with first:
-        model = st.selectbox(
+        model = view.one_of(
             "Model",
             names,
+            "model",
+            names[0],
             format_func=lambda n: n if n in (*offline, NO_MODEL) else f"{n} (fetched from the hub)",
         )
     with second:
-        chosen = st.multiselect(
-            "Recipes, beside fp32",
-            possible,
-            ["torch-int8", "bnb-nf4"],
-            disabled=model == NO_MODEL,
+        usual = ["torch-int8", "bnb-nf4"]
+        chosen = view.several(
+            "Recipes, beside fp32", possible, "recipes", usual, disabled=model == NO_MODEL
         )
-    folders = exported(queue)
+    folders = exported(queue, view)
+    multilingual = not model.endswith(".en")
+    languages = list(LANGUAGES) if multilingual else ["en"]
+    tasks = {"transcribe": "Transcribe", "translate": "Translate to English"}
+    offered = list(tasks) if multilingual else ["transcribe"]
+    how = {"width": 220}
+    for key, options in (("language", languages), ("task", offered)):
+        if st.session_state.get(key, options[0]) not in options:
+            st.session_state[key] = options[0]
     with st.container(horizontal=True):
-        multilingual = not model.endswith(".en")
-        language = st.selectbox(
-            "Language",
-            list(LANGUAGES) if multilingual else ["en"],
-            format_func=LANGUAGES.get,
-            width=220,
-        )
-        task = st.selectbox(
-            "Task",
-            ["transcribe", "translate"] if multilingual else ["transcribe"],
-            format_func=lambda t: "Transcribe" if t == "transcribe" else "Translate to English",
-            width=220,
-        )
-        device = st.selectbox("Device", machine.devices(), width=220)
-    how = {"language": language, "task": task, "device": device}
+        how_heard = {
+            "language": view.one_of(
+                "Language", languages, "language", languages[0], format_func=LANGUAGES.get, **how
+            ),
+            "task": view.one_of("Task", offered, "task", offered[0], format_func=tasks.get, **how),
+            "device": view.one_of("Device", machine.devices(), "device", "cpu", **how),
+        }
     asked = []
     if model != NO_MODEL:
-        asked = [Listener(model, recipes.recipe(name), **how) for name in ["fp32", *chosen]]
-    return asked + [Listener(folder, None, **how) for folder in folders]
+        asked = [Listener(model, recipes.recipe(name), **how_heard) for name in ["fp32", *chosen]]
+    return asked + [Listener(folder, None, **how_heard) for folder in folders]
 
 
 def header(shelf: Shelf, kept: Kept, heard: list[Heard]) -> None:
@@ -304,9 +313,12 @@ def main() -> None:
     )
     store = Store()
     queue, shelf = jobs.shared(store.root), Shelf(store.root)
-    take(shelf)
-    chosen = choose_recordings(shelf)
-    asked = choose_listeners(queue)
+    with View("recordings") as view:
+        take(shelf)
+        chosen = choose_recordings(shelf, view)
+        asked = choose_listeners(queue, view)
+        pages = -(-len(chosen) // SHOWN)
+        page = view.page_of(pages, "page") if pages > 1 else 1
     missing = [(kept, one) for kept in chosen for one in asked if shelf.heard(kept.id, one) is None]
     if st.button("Transcribe", type="primary", icon=":material/graphic_eq:", disabled=not missing):
         with st.spinner("Starting the worker process"):
@@ -315,8 +327,6 @@ def main() -> None:
     if not chosen:
         st.info("Nothing yet. A few seconds of clear speech are enough for a first impression.")
         return
-    pages = -(-len(chosen) // SHOWN)
-    page = st.pagination(pages, key="recordings_page") if pages > 1 else 1
     shown = chosen[(page - 1) * SHOWN : page * SHOWN]
     for kept in shown:
         with st.container(border=True):
