@@ -9,43 +9,16 @@ also imports what the page needs and reads every result. Browser and server shar
 """
 
 import argparse
-import os
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import time
-import urllib.request
-from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
 from benchmarks.processes import machine
+from benchmarks.served_app import launched, served
 from whisperq_core.store import Store
 
-PROJECT = Path(__file__).parent.parent
 POINTS = ".js-plotly-plot .scatterlayer .point"
-
-
-def start_app(cache: Path | None = None) -> tuple[subprocess.Popen, str]:
-    """The running app and its address; its results are those of `cache`, or of the project."""
-    there = {} if cache is None else {"WHISPERQ_CACHE": str(cache)}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
-    process = subprocess.Popen(
-        [*command, "--server.port", str(port)], cwd=PROJECT, env=os.environ | there
-    )
-    address = f"http://localhost:{port}"
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
-            return process, address
-        except OSError:
-            time.sleep(0.1)
-    raise TimeoutError(address)
 
 
 def draw_s(browser, address: str) -> tuple[float, float]:
@@ -67,18 +40,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     repeats = parser.parse_args().repeats
-    process, address = start_app()
-    try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-            )
-            first, *later = [draw_s(browser, address) for _ in range(repeats + 1)]
-            browser.close()
-    finally:
-        process.terminate()
-        process.wait(20)
-    print(f"{len(Store().keys())} results; {machine()}")
+    with served() as app, sync_playwright() as playwright:
+        browser = launched(playwright)
+        first, *later = [draw_s(browser, app.address) for _ in range(repeats + 1)]
+        browser.close()
+        print(f"{len(Store(app.cache).keys())} results; {machine()}")
     print(f"first visit after the start: {first[0]:.2f} s")
     fresh, again = zip(*later, strict=True)
     for label, times in (("a new browser", fresh), ("the same browser again", again)):

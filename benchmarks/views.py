@@ -15,7 +15,6 @@ nothing else. Browser and server share the machine.
 import argparse
 import os
 import random
-import shutil
 import tempfile
 import time
 from collections import defaultdict
@@ -26,8 +25,9 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 from streamlit.testing.v1 import AppTest
 
-from benchmarks.first_page import POINTS, PROJECT, start_app
+from benchmarks.first_page import POINTS
 from benchmarks.processes import machine, median_and_range, process
+from benchmarks.served_app import PROJECT, launched, served
 from whisperq_core.records import AccuracyRun
 from whisperq_core.store import DEFAULT_ROOT, Store
 
@@ -84,30 +84,23 @@ def between(run: AccuracyRun, other: AccuracyRun, number: int, choose) -> Accura
 
 def browser_s(cache: Path, repeats: int) -> tuple[float, list[float], int]:
     """Seconds to the first plot and to each redrawn one; points of the unfiltered plot."""
-    app, address = start_app(cache)
-    try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-            )
-            page = browser.new_page(viewport={"width": 1440, "height": 1000})
-            page.add_init_script(_CLICKED)
-            start = time.perf_counter()
-            page.goto(address)
-            page.locator(POINTS).first.wait_for(state="attached", timeout=FIRST_MS)
-            first = time.perf_counter() - start
-            page.get_by_text("Design of the quantization").click()
-            page.wait_for_timeout(3000)
-            whole = page.locator(POINTS).count()
-            times = []
-            for _ in range(repeats):
-                for label, option in FILTERS:
-                    times.append(switch_on(page, label, option))
-                    times.append(switch_off(page, label))
-            browser.close()
-    finally:
-        app.terminate()
-        app.wait(20)
+    with served(cache) as app, sync_playwright() as playwright:
+        browser = launched(playwright)
+        page = browser.new_page(viewport={"width": 1440, "height": 1000})
+        page.add_init_script(_CLICKED)
+        start = time.perf_counter()
+        page.goto(app.address)
+        page.locator(POINTS).first.wait_for(state="attached", timeout=FIRST_MS)
+        first = time.perf_counter() - start
+        page.get_by_text("Design of the quantization").click()
+        page.wait_for_timeout(3000)
+        whole = page.locator(POINTS).count()
+        times = []
+        for _ in range(repeats):
+            for label, option in FILTERS:
+                times.append(switch_on(page, label, option))
+                times.append(switch_off(page, label))
+        browser.close()
     return first, times, whole
 
 

@@ -1,8 +1,8 @@
 """Real weights, real speech, results in a folder of the test's own."""
 
 import os
-import shutil
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -13,6 +13,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="whisperq-no-hub-")
 
+from benchmarks.served_app import Served, chromium, launched, served
 from whisperq_core import eval_sets, models
 from whisperq_core.store import Store
 
@@ -40,19 +41,18 @@ def jfk() -> eval_sets.Utterance:
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=_chromium(), args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield launched
-        launched.close()
-
-
-def _chromium() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None and os.environ.get("CI"):
+    if chromium() is None and os.environ.get("CI"):
         pytest.fail("CI needs a browser: apt-get install chromium")
-    if found is None:
+    if chromium() is None:
         pytest.skip("no browser here; install one with: sudo apt-get install chromium")
-    return found
+    with sync_playwright() as playwright:
+        found = launched(playwright)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory) -> Iterator[Served]:
+    """The app, just started, on a copy of the shipped results."""
+    with served(tmp_path_factory.mktemp("app") / "cache") as running:
+        yield running

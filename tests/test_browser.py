@@ -1,19 +1,12 @@
 """What a user does, in headless Chromium, on the real app with real weights and speech."""
 
-import os
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from whisperq_core import eval_sets
+from benchmarks.served_app import pages
 from whisperq_core.store import Store
 
 pytestmark = pytest.mark.browser
@@ -21,42 +14,10 @@ pytestmark = pytest.mark.browser
 LOADED_MS, WORK_MS = 30_000, 240_000
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    """The app on a copy of the shipped results: (its address, its cache, its process id)."""
-    cache = tmp_path_factory.mktemp("app") / "cache"
-    shutil.copytree(eval_sets.PROJECT / "cache" / "results", cache / "results")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py"]
-    command += ["--server.headless", "true", "--server.port", str(port)]
-    process = subprocess.Popen(
-        command, cwd=eval_sets.PROJECT, env=os.environ | {"WHISPERQ_CACHE": str(cache)}
-    )
-    address = f"http://localhost:{port}"
-    try:
-        wait_for(f"{address}/_stcore/health")
-        yield address, cache, process.pid
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def wait_for(url: str) -> None:
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(url, timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise TimeoutError(url)
-
-
 @pytest.fixture
 def page(browser, app):
     opened = browser.new_page(viewport={"width": 1440, "height": 1000})
-    opened.goto(app[0])
+    opened.goto(app.address)
     yield opened
     assert opened.get_by_text("Traceback").count() == 0
     opened.close()
@@ -70,22 +31,13 @@ def open_page(page: Page, title: str) -> None:
 def test_a_link_to_a_page_opens_it_with_the_whole_navigation(browser, app):
     # The first test: a link opened right after the start of the server is the hard case.
     opened = browser.new_page(viewport={"width": 420, "height": 900}, color_scheme="dark")
-    opened.goto(f"{app[0]}/study")
+    opened.goto(f"{app.address}/study")
     expect(opened.get_by_role("heading", name="Study", level=1)).to_be_visible(timeout=LOADED_MS)
     opened.get_by_test_id("stExpandSidebarButton").click()
     links = opened.get_by_test_id("stSidebarNav").get_by_role("link")
-    titles = (
-        "Trade-offs",
-        "Advisor",
-        "Run evaluations",
-        "Compare recordings",
-        "Report",
-        "Utterances",
-        "Compare runs",
-        "Layers",
-        "Study",
-    )
-    expect(links).to_have_text([re.compile(title) for title in titles])
+    expect(links).to_have_text([re.compile(offered.title) for offered in pages()])
+    paths = [link.get_attribute("href").removeprefix(f"{app.address}/") for link in links.all()]
+    assert paths == [offered.path for offered in pages()]
     opened.close()
 
 
@@ -94,7 +46,7 @@ def test_the_dashboard_opens_with_results_and_no_torch_in_it(page, app):
     expect(plot).to_be_visible(timeout=LOADED_MS)
     expect(plot.locator(".scatterlayer .point").first).to_be_attached(timeout=LOADED_MS)
     expect(page.get_by_text("results", exact=False).first).to_be_visible()
-    mapped = Path(f"/proc/{app[2]}/maps").read_text()
+    mapped = Path(f"/proc/{app.pid}/maps").read_text()
     assert "libtorch" not in mapped and "pandas" in mapped  # it sees what is loaded
 
 
@@ -112,7 +64,7 @@ def test_a_small_evaluation_runs_to_its_end(page, app):
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("finished").first).to_be_visible(timeout=LOADED_MS)
     expect(page.get_by_text("3 of 3 finished")).to_be_visible(timeout=WORK_MS)
-    runs = [r for r in Store(app[1]).runs() if r.eval_set == "quick-look"]
+    runs = [r for r in Store(app.cache).runs() if r.eval_set == "quick-look"]
     found = {r.spec.recipe.name for r in runs if r.model == "tiny.en" and r.measures == "accuracy"}
     assert {"fp32", "torch-int8", "bnb-nf4"} <= found
 
