@@ -4,7 +4,8 @@
 import pandas  # noqa: F401
 import streamlit as st
 
-st.set_page_config(page_title="WhisperQ", layout="wide")
+# Without an icon of its own Streamlit would fetch one from Google for every page.
+st.set_page_config(page_title="WhisperQ", page_icon="docs/icon.svg", layout="wide")
 
 page = st.navigation(
     [

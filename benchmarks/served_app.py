@@ -80,15 +80,16 @@ def pages() -> list[NavigationPage]:
 
 @contextmanager
 def served(cache: Path | None = None) -> Iterator[Served]:
-    """The app on `cache`, with a copy of the shipped results where it has none, until the end.
+    """The app on the results in `cache`, or on a copy of the shipped ones where it has none.
+
+    Without `cache` that copy is in a temporary folder, and goes with the app at the end.
 
     Raises RuntimeError with what the app printed last where it does not come up.
     """
     with tempfile.TemporaryDirectory(prefix="whisperq-app-") as made:
         cache = cache or Path(made) / "cache"
-        for name in SHIPPED:
-            if not (cache / name).exists():
-                shutil.copytree(PROJECT / "cache" / name, cache / name)
+        for name in SHIPPED if not cache.exists() else ():
+            shutil.copytree(PROJECT / "cache" / name, cache / name)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]

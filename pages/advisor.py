@@ -134,7 +134,7 @@ def show_card(option: options.Option, queue: jobs.Jobs) -> None:
     interval = "" if pd.isna(wer.low) else f" ({wer.low:.2f} to {wer.high:.2f})"
     with st.container(border=True, height="stretch"):
         st.markdown(BADGES[option.status])
-        st.subheader(markup.plain_markdown(f"{option.recipe} on {option.model}"), anchor=False)
+        st.header(markup.plain_markdown(f"{option.recipe} on {option.model}"), anchor=False)
         st.markdown(markup.plain_markdown(f"{option.figures}, WER {wer.value:.2f} %{interval}"))
         lines = (
             f"{ICONS[c.status]} {markup.plain_markdown(f'{c.need}: {c.reason}')}"
@@ -192,14 +192,14 @@ def watch_exports(queue: jobs.Jobs) -> None:
 
 
 def show_next(found: advisor.Measurement) -> None:
-    st.subheader("What to measure next")
+    st.header("What to measure next")
     st.markdown(markup.plain_markdown(found.why))
     if found.commands:
         st.code("\n".join(found.commands), language="bash", wrap_lines=True)
 
 
 def show_table(advice: advisor.Advice) -> None:
-    st.subheader("All that was measured")
+    st.header("All that was measured")
     rows = [
         {
             "Status": option.status,

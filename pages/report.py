@@ -82,7 +82,7 @@ def downloads(make) -> None:
 
 def show(section: Section) -> None:
     """The answer, and the figure that it is read from."""
-    st.subheader(markup.plain_markdown(section.title))
+    st.header(markup.plain_markdown(section.title))
     protocol = section.newest.spec.protocol
     st.caption(
         markup.plain_markdown(

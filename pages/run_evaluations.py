@@ -167,7 +167,7 @@ def show_plan(planned: list[evaluate.Planned]) -> list[evaluate.Planned]:
     to_run = [item for item in planned if item.status == "to run"]
     cached = sum(item.status == "cached" for item in planned)
     refused = sum(item.status == "refused" for item in planned)
-    st.subheader("What will happen")
+    st.header("What will happen")
     parts = [f"**{len(to_run)} to run**"]
     if to_run:
         parts[0] += f", about {spoken(sum(item.estimate_s for item in to_run))}"
@@ -196,7 +196,7 @@ def show_jobs(queue: jobs.Jobs) -> None:
     found = [job for job in queue.all() if job.planned is not None]
     if not found:
         return
-    st.subheader("Progress")
+    st.header("Progress")
     left_s = sum(queue.remaining_s(job) for job in found)
     over = sum(job.is_over for job in found)
     text = f"{over} of {len(found)} finished"
@@ -236,7 +236,7 @@ def show_results(store: Store, keys: list[str | None]) -> None:
     frame = table.rows(runs)
     if frame.empty:
         return
-    st.subheader("Results")
+    st.header("Results")
     columns = ["model", "recipe", "set", "wer_pct", "cer_pct", "rtf", "rtf_ratio"]
     columns += ["size_reduction_pct", "loops", "protocol"]
     st.dataframe(

@@ -150,7 +150,7 @@ def leaders(found: pd.DataFrame, baseline: str, margin: float) -> None:
         words = row["in_words"]
         with column.container(border=True, height="stretch", gap=None):
             st.caption(f"{first.title}, as measured")
-            st.markdown(f"### {markup.plain_markdown(name)}")
+            st.markdown(f"## {markup.plain_markdown(name)}")
             st.markdown(" · ".join(parts))
             st.caption(markup.plain_markdown(f"WER: {words}." if words else ""))
 
@@ -238,7 +238,7 @@ def show_table(found: pd.DataFrame, baseline: str, margin: float) -> None:
         if pd.api.types.is_float_dtype(found[column])
     }
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.subheader("All results", width="stretch")
+        st.header("All results", width="stretch")
         st.download_button(
             "CSV",
             partial(table.csv, found),

@@ -81,7 +81,7 @@ def test_no_model_and_no_set_are_all(filled):
     app = opened()
     by_label(app.multiselect, "Model").set_value([])
     by_label(app.multiselect, "Evaluation set").set_value([])
-    assert len(again(app).subheader) == 3
+    assert len(again(app).header) == 3
 
 
 def test_protocols_are_one_at_a_time(filled):
