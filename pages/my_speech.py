@@ -100,7 +100,7 @@ def measured(found: EvalSet) -> dict[str, AccuracyRun]:
 
 
 def blind_test(sets: OwnSets, name: str, found: EvalSet) -> None:
-    st.subheader("How does it read?")
+    st.header("How does it read?")
     st.markdown(
         "Two transcripts of one recording, without names. Choose the one that you would rather"
         " read; the tally is kept with the set."

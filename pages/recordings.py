@@ -161,7 +161,7 @@ def choose_listeners(queue: jobs.Jobs, view: View) -> Asked:
 def header(shelf: Shelf, kept: Kept, heard: list[Heard]) -> None:
     """Name, length, language; adding to a set, deleting."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(markup.plain_markdown(kept.name), width="stretch", anchor=False)
+        st.header(markup.plain_markdown(kept.name), width="stretch", anchor=False)
         with st.popover("Add to a set", icon=":material/library_add:"):
             add_to_set(shelf, kept, heard)
         with st.popover("Delete", icon=":material/delete:"):

@@ -303,7 +303,7 @@ def main(view: View) -> None:
         name = found.set_index("key")["recipe"][st.session_state["run"]]
         st.markdown(f"Chosen: **{markup.plain_markdown(name)}**. [Its utterances](#utterances)")
     show_table(found, baseline, margin)
-    st.subheader("Utterances", anchor="utterances")
+    st.header("Utterances", anchor="utterances")
     run = _result.choose(view, found, runs)
     if run is not None:
         row = found[found["key"] == run.key].iloc[0]
