@@ -91,9 +91,17 @@ function draw(data, root) {
   sheet.append(head);
 
   let number = 0;
-  for (const phrase of data.phrases) {
+  for (const { slots: phrase, left_out: leftOut } of data.phrases) {
     const line = element("div", "line");
     line.setAttribute("role", "row");
+    if (leftOut) {
+      line.classList.add("left-out");
+      const note = element("div", "cell", `… ${leftOut} lines of added words are not shown …`);
+      note.setAttribute("role", "cell");
+      line.append(note);
+      sheet.append(line);
+      continue;
+    }
     const first = phrase.find((slot) => slot.at !== null);
     const when = element("div", "cell when");
     when.setAttribute("role", "rowheader");
@@ -134,7 +142,8 @@ function draw(data, root) {
     sheet.append(line);
   }
   root.append(sheet);
-  count.textContent = disputes.length === 1 ? "1 place in dispute" : `${disputes.length} places in dispute`;
+  const total = data.disputed;
+  count.textContent = total === 1 ? "1 place in dispute" : `${total} places in dispute`;
   wave.mark(disputes.map((slot) => starts[slot]).filter((at) => at !== null));
   earlier.disabled = later.disabled = !disputes.length;
 
@@ -159,7 +168,7 @@ function draw(data, root) {
     const spans = slots[disputes[place]];
     point(spans[0]);
     spans[0].scrollIntoView({ block: "center", inline: "nearest", behavior: "instant" });
-    count.textContent = `${place + 1} of ${disputes.length} in dispute`;
+    count.textContent = `${place + 1} of ${disputes.length} shown`;
   }
   earlier.onclick = () => go(place < 0 ? 0 : -1);
   later.onclick = () => go(1);

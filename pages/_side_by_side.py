@@ -1,6 +1,8 @@
 """Transcripts side by side, tied to the recording: a part of the Compare recordings page."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import streamlit as st
@@ -9,6 +11,8 @@ from whisperq_core.side_by_side import Slot, phrases
 from whisperq_core.sounds import Sound
 
 _HERE = Path(__file__).parent
+# More lines in a row than this that have only added words are not all drawn.
+_ADDED_LINES = 4
 _KINDS = {"equal": "", "substitute": "sub", "delete": "del", "insert": "ins"}
 
 
@@ -32,13 +36,17 @@ def side_by_side(
     key: str, headings: list[Heading], slots: list[Slot], sound: Sound, audio: str
 ) -> None:
     """Draws slots below their headings. audio: the key of the container with the player."""
-    lines = [[_slot(slot) for slot in line] for line in phrases(slots)]
+    lines = [
+        {"left_out": line} if isinstance(line, int) else {"slots": [_slot(slot) for slot in line]}
+        for line in _without_loops(phrases(slots))
+    ]
     columns = [
         {"name": h.name, "facts": list(h.facts), "warnings": list(h.warnings)} for h in headings
     ]
     data = {
         "columns": columns,
         "phrases": lines,
+        "disputed": sum(slot.disputed for slot in slots),
         "outline": list(sound.outline),
         "duration": sound.duration_s,
         "audio": f".st-key-{audio} audio",
@@ -46,6 +54,18 @@ def side_by_side(
     }
     css, js = ((_HERE / f"_side_by_side.{kind}").read_text("utf-8") for kind in ("css", "js"))
     _component(css, js)(data=data, key=key)
+
+
+def _without_loops(lines: list[list[Slot]]) -> Iterator[list[Slot] | int]:
+    """Long runs of lines that only have added words, as of a decoding loop, become their ends.
+
+    Between these stands how many lines are left out.
+    """
+    for added, run in groupby(lines, lambda line: all(slot.words[0] is None for slot in line)):
+        found = list(run)
+        if added and len(found) > _ADDED_LINES:
+            found = [found[0], len(found) - 2, found[-1]]
+        yield from found
 
 
 def _slot(slot: Slot) -> dict:

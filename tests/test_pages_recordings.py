@@ -103,7 +103,9 @@ def test_what_was_heard_before_is_there_after_a_reload(kept):
     assert any("unlike fp32" in fact for fact in data["columns"][1]["facts"])
     assert data["columns"][1]["warnings"] == ["Repeats itself: a decoding loop."]
     assert any("nf4: not transcribed yet" in c.value for c in app.caption)
-    kinds = [w[1] for line in data["phrases"] for slot in line for w in slot["words"][1:] if w]
+    kinds = [
+        w[1] for line in data["phrases"] for slot in line["slots"] for w in slot["words"][1:] if w
+    ]
     assert kinds.count("sub") == 1 and kinds.count("ins") == 9
 
 

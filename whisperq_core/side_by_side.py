@@ -7,8 +7,9 @@ several recipes add stand in one slot.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from functools import lru_cache
+
+from rapidfuzz.distance import Levenshtein
 
 from whisperq_core import scores
 from whisperq_core.scores import Edit
@@ -70,7 +71,7 @@ def words_of(text: str, language: str, starts_s: Sequence[float] = ()) -> tuple[
     times = list(starts_s) if len(starts_s) == len(written) else [None] * len(written)
     alone = [word for word, _ in sources]
     found: list[Word] = []
-    for _, a1, a2, b1, b2 in SequenceMatcher(None, alone, whole, autojunk=False).get_opcodes():
+    for _, a1, a2, b1, b2 in Levenshtein.opcodes(alone, whole):
         for offset, word in enumerate(whole[b1:b2]):
             at = min(a1 + offset, a2 - 1) if a2 > a1 else min(a1, len(sources) - 1)
             source = sources[at][1] if sources else None
@@ -120,9 +121,8 @@ def _edits(pivot: Sequence[Word], words: Sequence[Word]) -> list[Edit]:
 def _merge(gap: list[dict[int, Word]], column: int, added: list[Word]) -> None:
     """Adds one transcript's inserted words to the slots of a gap, beside the same of others."""
     known = [next(iter(slot.values())).scored for slot in gap]
-    matcher = SequenceMatcher(None, known, [w.scored for w in added], autojunk=False)
     slots: list[dict[int, Word]] = []
-    for kind, a1, a2, b1, b2 in matcher.get_opcodes():
+    for kind, a1, a2, b1, b2 in Levenshtein.opcodes(known, [w.scored for w in added]):
         theirs, mine = gap[a1:a2], added[b1:b2]
         # Words that differ share a slot one by one: they are heard in the same place.
         for index in range(max(len(theirs), len(mine)) if kind != "equal" else len(mine)):

@@ -1,0 +1,160 @@
+"""How long a page with ten recipes' transcripts of a three-minute recording takes to be drawn.
+
+    python -m benchmarks.side_by_side [--repeats 8] [--loops]
+
+The recording is the first three minutes of the test-other excerpt, the transcripts are those of the
+shipped results of ten recipes, so every word is one that a model wrote; words are spread evenly
+over their utterance. With --loops, a recipe that repeats itself for thousands of words is one of
+them; otherwise recipes have less than one error a word. They are put on the shelf of a temporary
+cache, the app is started on it, and in headless Chromium one recipe is taken out and put back in
+turn. Measured is from the click to the columns standing there, on the browser's clock, all words in
+them; and by itself what of it is the alignment. Browser and server share the machine.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from urllib.parse import urlencode
+
+import numpy as np
+from playwright.sync_api import Page, sync_playwright
+
+from benchmarks.processes import machine, median_and_range
+from benchmarks.served_app import launched, served, wait_until_drawn
+from whisperq_core import audio, eval_sets
+from whisperq_core.protocols import STUDY
+from whisperq_core.recordings import Heard, Listener
+from whisperq_core.records import AccuracyRun
+from whisperq_core.shelf import Kept, Shelf
+from whisperq_core.side_by_side import align, phrases, words_of
+from whisperq_core.store import DEFAULT_ROOT, Store
+from whisperq_core.word_times import TimedWord
+
+MODEL, SET, LENGTH_S, RECIPES = "tiny.en", "test-other-excerpt", 180.0, 10
+_CLICKED = "addEventListener('pointerdown', () => window.clickedAt = performance.now(), true)"
+# Milliseconds from the last click, once so many columns stand there and every phrase has them.
+_DRAWN = """columns => {
+    const hosts = [...document.querySelectorAll('*')].filter(e => e.shadowRoot);
+    const sheet = hosts.map(h => h.shadowRoot.querySelector('.sheet')).find(Boolean);
+    const lines = sheet ? [...sheet.querySelectorAll('.line:not(.left-out)')] : [];
+    return lines.length > 1 && lines.every(line => line.children.length === columns + 1)
+        && performance.now() - window.clickedAt;
+}"""
+
+
+def runs(loops: bool) -> list[AccuracyRun]:
+    """fp32's result and those of other recipes that a recording can be heard by."""
+    found = {
+        run.spec.recipe.name: run
+        for run in Store(DEFAULT_ROOT).runs()
+        if isinstance(run, AccuracyRun)
+        and (run.model, run.eval_set) == (MODEL, SET)
+        and run.spec.protocol.name == STUDY.name
+        and run.spec.recipe.calibration != "evaluation-10%"
+    }
+    fp32 = found.pop("fp32")
+    worst_first = sorted(found.values(), key=lambda run: -run.words.rate)
+    usual = [run for run in found.values() if run.words.rate < 100]
+    return [fp32, *(worst_first[:1] if loops else []), *usual][:RECIPES]
+
+
+def fill(cache: Path, measured: list[AccuracyRun]) -> Kept:
+    """Puts the recording and what was heard in it on the shelf of the cache."""
+    utterances, length_s = [], 0.0
+    for utterance in eval_sets.shipped()[SET].utterances:
+        if length_s < LENGTH_S:
+            utterances.append(utterance)
+            length_s += utterance.duration_s
+    samples = np.concatenate([eval_sets.read_audio(one) for one in utterances])
+    shelf = Shelf(cache)
+    (kept,) = shelf.add([("three minutes.wav", audio.encode_wav(samples))])
+    kept = shelf.refer(kept.id, " ".join(one.reference for one in utterances))
+    for run in measured:
+        heard = {one.id: one.hypothesis for one in run.utterances}
+        words, start = [], 0.0
+        for one in utterances:
+            said = heard[one.id].split()
+            edges = np.linspace(start, start + one.duration_s, len(said) + 1)
+            words += [
+                TimedWord(text=word, start_s=float(a), end_s=float(b))
+                for word, a, b in zip(said, edges[:-1], edges[1:], strict=True)
+            ]
+            start += one.duration_s
+        facts = {"language": "en", "detected": False, "audio_s": length_s, "silent": False}
+        facts |= {"wall_s": 1.0, "weights_bytes": run.weights_bytes, "looped": False}
+        text = " ".join(word.text for word in words)
+        made = Heard(text=text, words=tuple(words), fp32_bytes=run.fp32_bytes, **facts)
+        shelf.put_heard(kept.id, Listener(MODEL, run.spec.recipe, "en"), made)
+    return kept
+
+
+def align_s(cache: Path, kept: Kept, measured: list[AccuracyRun]) -> tuple[float, int]:
+    """Seconds to align all, and how many words there are in all columns."""
+    shelf = Shelf(cache)
+    start = time.perf_counter()
+    columns = [words_of(kept.reference, "en")]
+    for run in measured:
+        heard = shelf.heard(kept.id, Listener(MODEL, run.spec.recipe, "en"))
+        columns.append(words_of(heard.text, "en", [word.start_s for word in heard.words]))
+    phrases(align(columns))
+    return time.perf_counter() - start, sum(map(len, columns))
+
+
+def redrawn_s(page: Page, columns: int, click) -> float:
+    """Seconds from the click to so many columns."""
+    click()
+    taken_ms = page.wait_for_function(_DRAWN, arg=columns, timeout=60_000, polling="raf")
+    page.wait_for_timeout(1000)
+    return taken_ms.json_value() / 1000
+
+
+def main() -> None:
+    """Prints the alignment's part, then the whole."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=8)
+    parser.add_argument("--loops", action="store_true")
+    given = parser.parse_args()
+    repeats, measured = given.repeats, runs(given.loops)
+    names = [run.spec.recipe.name for run in measured]
+    with tempfile.TemporaryDirectory() as made:
+        cache = Path(made)
+        kept = fill(cache, measured)
+        taken = [align_s(cache, kept, measured) for _ in range(repeats)]
+        print(f"{machine()}; load {os.getloadavg()[0]:.1f}")
+        print(
+            f"{len(names)} recipes and the reference, {kept.sound.duration_s:.0f} s,"
+            f" {taken[0][1]} words: aligned in {median(s for s, _ in taken):.2f} s"
+        )
+        with served(cache) as app, sync_playwright() as playwright:
+            browser = launched(playwright)
+            page = browser.new_page(viewport={"width": 1440, "height": 1000})
+            page.add_init_script(_CLICKED)
+            asked = {"model": MODEL, "recordings": kept.id, "recipes": names[1:]}
+            page.goto(f"{app.address}/recordings?{urlencode(asked, doseq=True)}")
+            wait_until_drawn(page)
+            box = page.get_by_test_id("stMultiSelect").filter(
+                has=page.get_by_text("Recipes, beside fp32")
+            )
+            times = []
+            for _ in range(repeats):
+                last = box.get_by_label(f"Remove {names[-1]}")
+                times.append(redrawn_s(page, len(names), last.first.click))
+                box.get_by_role("combobox").fill(names[-1])
+                option = page.get_by_role("option", name=names[-1], exact=True)
+                option.wait_for()
+                times.append(redrawn_s(page, len(names) + 1, option.click))
+                page.keyboard.press("Escape")
+            browser.close()
+        print(
+            f"click to drawn: {median_and_range(times, 2)} s, {len(times)} changes;"
+            f" load {os.getloadavg()[0]:.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
