@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from whisperq_core import artefacts, eval_sets, evaluate, jobs
+from whisperq_core import artefacts, eval_sets, evaluate, history, jobs
 from whisperq_core.recipes import recipe
 from whisperq_core.recordings import Listener
 from whisperq_core.shelf import Shelf
@@ -42,6 +42,8 @@ def test_an_evaluation_runs_in_another_process_and_is_stored(queue):
     assert queue.progress(first) == (1, 1) and queue.remaining_s(first) == 0
     assert {first.planned.key, second.planned.key} <= queue.store.keys()
     assert queue.evaluate(planned(queue, "fp32")) == []  # it is cached now
+    entries = history.read(queue.store.root).entries
+    assert [entry.key for entry in entries[::-1]] == [first.planned.key, second.planned.key]
 
 
 def test_a_recording_comes_back_heard(queue, jfk):
@@ -110,11 +112,14 @@ def test_a_lost_worker_is_explained(queue, jfk):
 
         os.kill(os.getpid(), signal.SIGKILL)
 
-    job = jobs.Job("dies")
+    work = history.Work(kind="evaluation", model="tiny.en", recipe="fp32")
+    job = jobs.Job("dies", work=work, who="ada")
     job.future = client.submit(die, retries=0)
     queue._jobs.append(job)
     wait(queue, job)
     assert job.status == jobs.FAILED and "worker process" in job.message
+    entry = history.read(queue.store.root).entries[0]
+    assert (entry.who, entry.work, entry.outcome) == ("ada", work, history.FAILED)
     (kept,) = Shelf(queue.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
     listener = Listener("tiny.en", recipe("torch-int8"), "en")
     after = wait(queue, queue.transcribe(kept, listener))

@@ -15,6 +15,8 @@ from whisperq_core import (
     comparisons,
     eval_sets,
     evidence,
+    history,
+    inventory,
     models,
     protocols,
     recipes,
@@ -26,11 +28,13 @@ from whisperq_core import (
 )
 from whisperq_core.errors import StoreError, WhisperQError
 from whisperq_core.evaluate import (
+    Planned,
     plan,
     reason_against,
     requests_for,
     rescore,
     run,
+    work_of,
 )
 from whisperq_core.machine import default_threads
 from whisperq_core.options import SPEECH, Needs
@@ -70,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     run_command.add_argument("--only", choices=["accuracy", "speed"], help="one measurement only")
     run_command.add_argument("--plan", action="store_true", help="say what would run, and stop")
     commands.add_parser("results", help="the table of stored results")
+    commands.add_parser("history", help="who ran what on this machine, when, and for how long")
     report_command = commands.add_parser(
         "report", help="stored results as one file for people who decide"
     )
@@ -127,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     export_command.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     export_command.add_argument("--protocol", default="study", choices=list(SHORT_NAMES))
     export_command.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
+    commands.add_parser("machine", help="what this machine has, and what is missing")
     commands.add_parser("rescore", help="score stored transcripts again; runs no model")
     commands.add_parser("recipes", help="the recipes, and where each runs")
     commands.add_parser("models", help="model names, and which are here")
@@ -173,7 +179,7 @@ def _run(arguments: argparse.Namespace, store: Store) -> int:
     return 1 if failed else 0
 
 
-def _run_one(item, store: Store, head: str) -> bool:
+def _run_one(item: Planned, store: Store, head: str) -> bool:
     start = time.perf_counter()
 
     def progress(done: int, total: int) -> None:
@@ -181,7 +187,7 @@ def _run_one(item, store: Store, head: str) -> bool:
             print(f"\r{head}: {done}/{total} ", end="", file=sys.stderr, flush=True)
 
     try:
-        result = run(item.request, store, progress)
+        result = _run_and_record(item, store, progress)
     except WhisperQError as error:
         print(f"{head}: failed. {error}", file=sys.stderr)
         return False
@@ -197,6 +203,17 @@ def _run_one(item, store: Store, head: str) -> bool:
         figures += f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
     print(f"{head}: {figures}, −{result.size_reduction_pct:.1f}% size [{took:.0f} s]", flush=True)
     return True
+
+
+def _run_and_record(
+    item: Planned, store: Store, progress
+) -> records.AccuracyRun | records.SpeedRun:
+    if item.status == "cached":
+        return run(item.request, store, progress)
+    with history.recorded(store.root, work_of(item.request)) as note:
+        result = run(item.request, store, progress)
+        note.key = result.key
+    return result
 
 
 def _results(store: Store) -> int:
@@ -347,10 +364,18 @@ def _advise(arguments: argparse.Namespace, store: Store) -> int:
     return 0
 
 
-def _export(arguments: argparse.Namespace) -> int:
+def _export(arguments: argparse.Namespace, store: Store) -> int:
     folder, recipe = arguments.out, recipes.recipe(arguments.recipe)
     protocol = SHORT_NAMES[arguments.protocol]
-    made = artefacts.export(arguments.model, recipe, folder, arguments.device, protocol)
+    work = history.Work(
+        kind=history.EXPORT,
+        model=arguments.model,
+        recipe=recipe.name,
+        protocol=protocol.name,
+        device=arguments.device,
+    )
+    with history.recorded(store.root, work):
+        made = artefacts.export(arguments.model, recipe, folder, arguments.device, protocol)
     size, promised = artefacts.size_on_disk(folder), made.weights_bytes
     print(f"{folder}: {made.label}, for {made.device}, sha256 {artefacts.digest(folder)}")
     print(
@@ -380,6 +405,10 @@ def main(argv: list[str] | None = None) -> int:
                 return _run(arguments, store)
             case "results":
                 return _results(store)
+            case "machine":
+                print(inventory.as_text(inventory.inventory(store.root)))
+            case "history":
+                print(history.as_text(history.read(store.root)))
             case "report":
                 return _report(arguments, store)
             case "claims":
@@ -393,7 +422,7 @@ def main(argv: list[str] | None = None) -> int:
             case "compare":
                 return _compare(arguments, store)
             case "export":
-                return _export(arguments)
+                return _export(arguments, store)
             case "rescore":
                 print(f"{rescore(store)} results changed")
             case "download":

@@ -16,6 +16,7 @@ from whisperq_core.errors import (
     WhisperQError,
 )
 from whisperq_core.eval_sets import EvalSet
+from whisperq_core.history import EVALUATION, Work
 from whisperq_core.machine import default_threads, this_machine
 from whisperq_core.memory import Latest, MemoryGrowth
 from whisperq_core.protocols import STUDY, Protocol
@@ -76,6 +77,20 @@ class Planned:
     reason: str | None = None
     pieces: int = 0
     estimate_s: float = 0.0
+
+
+def work_of(request: Request) -> Work:
+    """What the history says of a request."""
+    return Work(
+        kind=EVALUATION,
+        model=request.model,
+        recipe=request.recipe.name,
+        eval_set=request.eval_set,
+        measures=request.measures,
+        protocol=request.protocol.name,
+        device=request.device,
+        threads=request.threads or default_threads(),
+    )
 
 
 def requests_for(

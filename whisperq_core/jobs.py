@@ -10,14 +10,16 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from whisperq_core import artefacts, evaluate
+from whisperq_core import artefacts, evaluate, history
 from whisperq_core.artefacts import Manifest
 from whisperq_core.errors import Cancelled, InputError, WhisperQError
 from whisperq_core.evaluate import Planned, Request
+from whisperq_core.machine import this_machine
 from whisperq_core.protocols import STUDY, Protocol
 from whisperq_core.recipes import Recipe
 from whisperq_core.recordings import Heard, Listener
@@ -34,12 +36,15 @@ class Job:
     """One task: an evaluation (planned is set), an export (folder) or a recording (heard).
 
     heard: the recording's id and the listener's key.
+    work and who are what the history says of it; recordings have no place there.
     """
 
     label: str
     planned: Planned | None = None
     folder: Path | None = None
     heard: tuple[str, str] | None = None
+    work: history.Work | None = None
+    who: str | None = None
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     submitted_at: float = field(default_factory=time.time)
     started_at: float | None = None
@@ -54,8 +59,10 @@ class Job:
         return self.status in (DONE, FAILED, STOPPED)
 
 
-def _evaluate_task(request: Request, root: Path, job_id: str) -> str:
-    return evaluate.run(request, Store(root), stop=_stop_event(job_id).is_set).key
+def _evaluate_task(request: Request, root: Path, job_id: str, who: str | None) -> str:
+    with history.recorded(root, evaluate.work_of(request), who) as note:
+        note.key = evaluate.run(request, Store(root), stop=_stop_event(job_id).is_set).key
+    return note.key
 
 
 def _recording_task(kept: Kept, listener: Listener, root: Path) -> Heard:
@@ -70,9 +77,15 @@ def _recording_task(kept: Kept, listener: Listener, root: Path) -> Heard:
 
 
 def _export_task(
-    model: str, recipe: Recipe, folder: Path, device: str, protocol: Protocol
+    work: history.Work,
+    recipe: Recipe,
+    folder: Path,
+    root: Path,
+    protocol: Protocol,
+    who: str | None,
 ) -> Manifest:
-    return artefacts.export(model, recipe, folder, device, protocol)
+    with history.recorded(root, work, who):
+        return artefacts.export(work.model, recipe, folder, work.device, protocol)
 
 
 def _stop_event(job_id: str, client=None):
@@ -97,11 +110,19 @@ class Jobs:
                 self._client = self._start_client()
             return self._client
 
-    def evaluate(self, planned: Sequence[Planned]) -> list[Job]:
-        """Queues every planned run that is not cached or refused, in order."""
-        jobs = [Job(item.request.label, item) for item in planned if item.status == "to run"]
+    def evaluate(self, planned: Sequence[Planned], who: str | None = None) -> list[Job]:
+        """Queues every planned run that is not cached or refused, in order.
+
+        who: for the history; None is whoever runs the app.
+        """
+        root = self.store.root
+        jobs = [
+            Job(item.request.label, item, who=who, work=evaluate.work_of(item.request))
+            for item in planned
+            if item.status == "to run"
+        ]
         return [
-            self._submit(job, _evaluate_task, job.planned.request, self.store.root, job.id)
+            self._submit(job, _evaluate_task, job.planned.request, root, job.id, who)
             for job in jobs
         ]
 
@@ -123,12 +144,25 @@ class Jobs:
         return next((job for job in reversed(self.all()) if job.heard == (id, key)), None)
 
     def export(
-        self, model: str, recipe: Recipe, device: str = "cpu", protocol: Protocol = STUDY
+        self,
+        model: str,
+        recipe: Recipe,
+        device: str = "cpu",
+        protocol: Protocol = STUDY,
+        who: str | None = None,
     ) -> Job:
         """Queues the export of a model to the app's folder; the job's future holds a Manifest."""
-        name = artefacts.folder_name(model, recipe, protocol)
-        job = Job(f"{model} · {recipe.name}", folder=self.store.root / artefacts.FOLDER / name)
-        return self._submit(job, _export_task, model, recipe, job.folder, device, protocol)
+        folder = self.store.root / artefacts.FOLDER / artefacts.folder_name(model, recipe, protocol)
+        work = history.Work(
+            kind=history.EXPORT,
+            model=model,
+            recipe=recipe.name,
+            protocol=protocol.name,
+            device=device,
+        )
+        job = Job(f"{model} · {recipe.name}", folder=folder, who=who, work=work)
+        root = self.store.root
+        return self._submit(job, _export_task, work, recipe, folder, root, protocol, who)
 
     def _submit(self, job: Job, task: Callable, *arguments) -> Job:
         client = self._connected()
@@ -157,10 +191,29 @@ class Jobs:
         if status == "finished":
             job.status = DONE
         elif status == "error":
-            job.status, job.message = _explained(job.future.exception())
+            error = job.future.exception()
+            job.status, job.message = _explained(error)
+            if _died(error):
+                self._remember(job)
         elif job.status != STOPPED:
             job.status = FAILED
             job.message = "The worker process was lost. Run it again: finished pieces are kept."
+            self._remember(job)
+
+    def _remember(self, job: Job) -> None:
+        """The history's entry of a job whose process ended before it could write one."""
+        if job.work is None or job.started_at is None:
+            return
+        entry = history.Entry(
+            who=job.who or history.login(),
+            work=job.work,
+            started_at=datetime.fromtimestamp(job.started_at, UTC),
+            took_s=job.finished_at - job.started_at,
+            outcome=history.FAILED,
+            message=job.message,
+            machine=this_machine(),
+        )
+        history.put(self.store.root, entry)
 
     def result(self, job: Job) -> Any:
         """What a finished job returned."""
@@ -211,12 +264,17 @@ def _explained(error: BaseException) -> tuple[str, str]:
         return STOPPED, "Stopped; finished pieces are kept."
     if isinstance(error, WhisperQError):
         return FAILED, str(error)
-    if type(error).__name__ == "KilledWorker" or isinstance(error, MemoryError):
+    if _died(error) or isinstance(error, MemoryError):
         return (
             FAILED,
             "The worker process died, most likely for lack of memory. Try a smaller model.",
         )
     return FAILED, f"Something unexpected happened ({type(error).__name__}: {error})."
+
+
+def _died(error: BaseException) -> bool:
+    """Whether the worker process ended under the task."""
+    return type(error).__name__ == "KilledWorker"
 
 
 @lru_cache
