@@ -4,6 +4,8 @@
 import pandas  # noqa: F401
 import streamlit as st
 
+from pages._progress import show_progress
+
 # Without an icon of its own Streamlit would fetch one from Google for every page.
 st.set_page_config(page_title="WhisperQ", page_icon="docs/icon.svg", layout="wide")
 
@@ -21,6 +23,9 @@ page = st.navigation(
         st.Page("pages/compare.py", title="Compare runs", icon=":material/compare_arrows:"),
         st.Page("pages/layers.py", title="Layers", icon=":material/layers:"),
         st.Page("pages/study.py", title="Study", icon=":material/menu_book:"),
+        st.Page("pages/history.py", title="History", icon=":material/history:"),
+        st.Page("pages/machine.py", title="This machine", icon=":material/memory:"),
+        st.Page("pages/terms.py", title="Terms", icon=":material/dictionary:"),
     ]
 )
 # See pages/_entry.py.
@@ -28,4 +33,8 @@ st.session_state["entered"] = True
 if "wanted" in st.session_state:
     wanted, query = st.session_state.pop("wanted")
     st.switch_page(wanted, query_params=query)
+# Drawn last, for the page may start work; its place is above what the page has in the sidebar.
+work = st.sidebar.container()
 page.run()
+with work:
+    show_progress()

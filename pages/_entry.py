@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from whisperq_core import table
+from whisperq_core.history import Work
 from whisperq_core.protocols import STUDY
 from whisperq_core.records import AccuracyRun
 from whisperq_core.store import Store
@@ -57,6 +58,21 @@ def all_rows(runs: list) -> pd.DataFrame:
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _rows(root: str, version: int, _runs: list) -> pd.DataFrame:
     return table.rows(_runs)
+
+
+def run_url(work: Work) -> str:
+    """The Run evaluations page with the choices of that work."""
+    where = {"models": work.model, "recipes": work.recipe, "sets": work.eval_set}
+    if work.protocol != STUDY.name:
+        where["run_protocol"] = work.protocol
+    if work.device != "cpu":
+        where["run_device"] = work.device
+    return f"./run_evaluations?{urlencode({k: v for k, v in where.items() if v})}"
+
+
+def who() -> str | None:
+    """Who is logged in, for the history; None where nobody has to."""
+    return st.user.to_dict().get("email")
 
 
 def shared_store() -> Store:

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import all_runs, through_app, utterances_url
+from pages._entry import all_runs, through_app, utterances_url, who
 from pages._links import View
 from whisperq_core import advisor, artefacts, jobs, markup, options, protocols
 from whisperq_core.records import AccuracyRun
@@ -159,7 +159,7 @@ def export(option: options.Option, queue: jobs.Jobs) -> None:
         help="Writes the quantized model to a folder, which transcribes without other weights.",
     ):
         with st.spinner("Starting the worker process"):
-            queue.export(option.model, spec.recipe, spec.device, spec.protocol)
+            queue.export(option.model, spec.recipe, spec.device, spec.protocol, who())
 
 
 def exports(queue: jobs.Jobs) -> list[jobs.Job]:

@@ -3,9 +3,22 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import through_app
-from whisperq_core import eval_sets, evaluate, jobs, machine, models, protocols, recipes, table
+from pages._entry import through_app, who
+from pages._help import explained
+from whisperq_core import (
+    eval_sets,
+    evaluate,
+    jobs,
+    machine,
+    markup,
+    models,
+    protocols,
+    recipes,
+    table,
+    terms,
+)
 from whisperq_core.errors import WhisperQError
+from whisperq_core.history import spoken
 from whisperq_core.store import Store
 
 STATUS_ICONS = {
@@ -17,51 +30,56 @@ STATUS_ICONS = {
 }
 
 
-def spoken(seconds: float) -> str:
-    """A duration as one would say it."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
-
-
 @st.cache_data(ttl=60, show_spinner=False)
 def offline_models() -> list[str]:
     return models.offline_names()
 
 
-def model_label(name: str) -> str:
-    here = name in offline_models() or name not in models.NAMES
-    return name if here else f"{name} (fetched from the hub)"
+def several(label: str, options: list[str], default: list[str], key: str, help: str) -> list[str]:
+    """Any of the options, or others that are typed or come with a link."""
+    return st.multiselect(
+        label, options, default, key=key, bind="query-params", accept_new_options=True, help=help
+    )
 
 
-def set_label(name: str) -> str:
-    found = eval_sets.shipped().get(name)
-    if found is None:
-        return name
-    return f"{found.title} · {len(found.utterances)} utterances, {found.audio_s / 60:.1f} min"
+def choose_models() -> list[str]:
+    names = several(
+        "Models",
+        list(models.NAMES),
+        ["tiny.en"],
+        "models",
+        "A name, a hub id such as distil-whisper/distil-small.en@revision, or a folder in"
+        " Transformers' or CTranslate2's format. Type to add your own.",
+    )
+    here = offline_models()
+    if fetched := [name for name in names if name in models.NAMES and name not in here]:
+        st.caption(f"Fetched from the hub when they run: {', '.join(fetched)}.")
+    return names
 
 
 def choose_recipes() -> list[recipes.Recipe]:
-    names = st.multiselect(
+    names = several(
         "Recipes",
         list(recipes.CATALOGUE),
         ["fp32", "torch-int8", "bnb-nf4"],
-        format_func=lambda name: name,
-        help="How the model is quantized. fp32 is the baseline that everything is compared with.",
-        key="recipes",
+        "recipes",
+        "How the model is quantized. fp32 is the baseline that everything is compared with. Type"
+        " to name another size, such as mixed-82 or hqq-int4-g32.",
     )
     chosen = [recipes.recipe(name) for name in names]
-    if any(recipe.backend == "hqq" for recipe in chosen):
+    if any(name in recipes.CATALOGUE and recipes.recipe(name).backend == "hqq" for name in names):
         size = st.select_slider(
             "HQQ group size",
             recipes.HQQ_GROUP_SIZES,
             64,
-            help="Weights that share a scale and a zero point. Smaller groups are more accurate"
-            " and larger on disk.",
+            help=terms.meaning("group size"),
+            key="group_size",
+            bind="query-params",
         )
         chosen = [
-            recipes.with_group_size(recipe, size) if recipe.backend == "hqq" else recipe
+            recipes.with_group_size(recipe, size)
+            if recipe.backend == "hqq" and recipe.name in recipes.CATALOGUE
+            else recipe
             for recipe in chosen
         ]
     for recipe in chosen:
@@ -75,27 +93,34 @@ def choose_protocol() -> protocols.Protocol:
         "Protocol",
         list(every),
         help="  \n".join(f"**{name}**: {p.description}" for name, p in every.items()),
-        key="protocol",
+        key="run_protocol",
+        bind="query-params",
     )
     return every[name]
 
 
 def choose_sets() -> list[str]:
-    offered = [*eval_sets.EVALUATION, *eval_sets.LIBRISPEECH]
-    chosen = st.multiselect(
+    chosen = several(
         "Speech",
-        offered,
+        [*eval_sets.EVALUATION, *eval_sets.LIBRISPEECH],
         ["quick-look"],
-        format_func=set_label,
-        help="The excerpts come with WhisperQ. test-clean and test-other are the full LibriSpeech"
-        " sets, downloaded below.",
-        key="sets",
+        "sets",
+        "The excerpts come with WhisperQ. test-clean and test-other are the full LibriSpeech sets,"
+        " downloaded below. Type the name of a set of your own.",
     )
+    known = eval_sets.shipped()
+    for found in (known[name] for name in chosen if name in known):
+        st.caption(
+            f"**{found.name}**: {found.title}, {len(found.utterances)} utterances,"
+            f" {found.audio_s / 60:.1f} minutes"
+        )
     folder = st.text_input(
         "Your own speech: a folder on this machine",
         placeholder="/path/to/folder",
         help="Audio with a manifest.jsonl or manifest.csv (columns audio, text), with a .txt file"
         " beside each recording, or a LibriSpeech split in OpenSLR's layout.",
+        key="run_folder",
+        bind="query-params",
     )
     return [*chosen, folder.strip()] if folder.strip() else chosen
 
@@ -124,24 +149,27 @@ def download_sets() -> None:
 def choose() -> list[evaluate.Request]:
     left, right = st.columns(2, gap="large")
     with left:
-        names = st.multiselect(
-            "Models",
-            list(models.NAMES),
-            ["tiny.en"],
-            format_func=model_label,
-            accept_new_options=True,
-            help="A name, a hub id such as distil-whisper/distil-small.en@revision, or a folder in"
-            " Transformers' or CTranslate2's format. Type to add your own.",
-            key="models",
-        )
+        names = choose_models()
         chosen = choose_recipes()
     with right:
         sets = choose_sets()
         protocol = choose_protocol()
         with st.container(horizontal=True):
-            device = st.selectbox("Device", machine.devices(), width=140)
+            device = st.selectbox(
+                "Device",
+                machine.devices(),
+                width=140,
+                help=terms.meaning("device"),
+                key="run_device",
+                bind="query-params",
+            )
             threads = st.number_input(
-                "Threads", 1, 256, machine.default_threads(), width=140, help="CPU threads."
+                "Threads",
+                *(1, 256, machine.default_threads()),
+                width=140,
+                help=terms.meaning("threads"),
+                key="run_threads",
+                bind="query-params",
             )
         only_quick = sets == ["quick-look"]
         speed = st.toggle(
@@ -150,6 +178,9 @@ def choose() -> list[evaluate.Request]:
             help=f"{evaluate.SPEED_REPEATS} passes over the quick look, fp32 and the recipe in"
             " turn, so that a noisy machine disturbs both alike. Without it, the time is that of"
             " the one pass that gave the transcripts.",
+            # What is sensible without a word depends on the speech.
+            key="run_speed_quick" if only_quick else "run_speed",
+            bind="query-params",
         )
         download_sets()
     return evaluate.requests_for(
@@ -242,13 +273,18 @@ def show_results(store: Store, keys: list[str | None]) -> None:
     st.dataframe(
         frame[columns],
         hide_index=True,
-        column_config={
-            "wer_pct": st.column_config.NumberColumn("WER %", format="%.2f"),
-            "cer_pct": st.column_config.NumberColumn("CER %", format="%.2f"),
-            "rtf": st.column_config.NumberColumn("RTF", format="%.3f"),
-            "rtf_ratio": st.column_config.NumberColumn("time / fp32", format="%.2f"),
-            "size_reduction_pct": st.column_config.NumberColumn("smaller by %", format="%.1f"),
-        },
+        column_config=explained(
+            {name: table.LABELS[name] for name in ("model", "recipe", "set", "loops", "protocol")}
+            | {
+                "wer_pct": st.column_config.NumberColumn("WER (%)", format="%.2f"),
+                "cer_pct": st.column_config.NumberColumn("CER (%)", format="%.2f"),
+                "rtf": st.column_config.NumberColumn("RTF", format="%.3f"),
+                "rtf_ratio": st.column_config.NumberColumn("RTF / fp32", format="%.2f"),
+                "size_reduction_pct": st.column_config.NumberColumn(
+                    "Smaller by (%)", format="%.1f"
+                ),
+            }
+        ),
     )
     st.page_link(
         "pages/tradeoffs.py", label="See them among all results", icon=":material/scatter_plot:"
@@ -265,9 +301,9 @@ try:
         to_run = show_plan(evaluate.plan(requests, queue.store))
         if st.button("Start", type="primary", icon=":material/play_arrow:", disabled=not to_run):
             with st.spinner("Starting the worker process"):
-                queue.evaluate(to_run)
+                queue.evaluate(to_run, who())
     else:
         st.info("Choose at least one model, one recipe and some speech.")
 except WhisperQError as error:
-    st.error(str(error))
+    st.error(markup.plain_markdown(str(error)))
 show_jobs(queue)

@@ -20,7 +20,7 @@ PACKAGE = "whisperq_core"
 FLOW = (
     "errors",
     "recipes protocols machine memory text labels",
-    "audio scores ctranslate2_format significance runtime paper allocation gptq",
+    "audio scores terms ctranslate2_format significance runtime paper allocation gptq",
     "features side_by_side sounds pairs",
     "models eval_sets",
     "backends markup generation",

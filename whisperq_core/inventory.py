@@ -130,7 +130,8 @@ def libraries(requirements: Path = REQUIREMENTS) -> tuple[Library, ...]:
     for line in requirements.read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             # The first line of a comment heads what follows it.
-            use = use if above else line.lstrip("# ").partition(":")[0].partition(".")[0].strip().capitalize()
+            heading = line.lstrip("# ").partition(":")[0].partition(".")[0].strip().capitalize()
+            use = use if above else heading
         elif "==" in line:
             package, _, wanted = line.strip().partition("==")
             found.append(Library(package, use, wanted, _version(package)))

@@ -8,7 +8,7 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
-from whisperq_core import charts, forest, table
+from whisperq_core import charts, forest, table, terms
 from whisperq_core.sections import Section, joined, report_command, signed, versions
 from whisperq_core.significance import BETTER, NO_WORSE, UNDECIDED, WORSE
 from whisperq_core.standing import BASELINE, NOT_COMPARED
@@ -21,24 +21,10 @@ _VERDICTS = {
     BASELINE: "what all others are compared with",
     NOT_COMPARED: "the baseline was not run on the same speech",
 }
-_MEANINGS = {
-    "WER": "Word error rate: words substituted, left out or put in, in percent of the words that"
-    " were said. Lower is wanted; it can exceed 100 %.",
-    "CER": "Character error rate: the same, counted in characters.",
-    "95% interval": "Where the true value plausibly lies, had other speakers been recorded. It is"
-    " found by resampling speakers (utterances where speakers are not known). Two intervals that"
-    " overlap do not mean equality: the difference has an interval of its own, which counts.",
-    "Probability of a lower WER": "Share of resamples in which the recipe has fewer errors than the"
-    " baseline. Not a verdict: it is not corrected for how many recipes are compared.",
-    "Minutes to decide": "How much such speech, in all, would decide it with a chance of 80 %, if"
-    " the difference is as measured.",
-    "Loops": "Utterances whose transcript repeats itself until the decoder's limit.",
-    "RTF": "Real-time factor: generation time over audio duration; 0.1 transcribes ten minutes in"
-    " one. It holds for the machine named only.",
-    "RTF / fp32": "The recipe's time over that of fp32, run in turn in one process: the median of"
-    " repeated passes, and the lowest to the highest. Below 1 is faster than fp32.",
-    "Size": "Bytes of the model as saved; 1 MB is a million bytes.",
-}
+_EXPLAINED = (
+    *("WER", "CER", "95% interval", "Probability of a lower WER", "Minutes to decide", "Loops"),
+    *("RTF", "RTF / fp32", "Size"),
+)
 _FONT = "Segoe UI, Roboto, Helvetica Neue, Arial, Liberation Sans, sans-serif"
 
 
@@ -317,7 +303,9 @@ def _setting(value: object) -> str:
 def _how_to_read(found: list[Section]) -> str:
     occurring = {v for s in found for v in s.frame["verdict"]}
     verdicts = "; ".join(f"“{v}”: {text}" for v, text in _VERDICTS.items() if v in occurring)
-    meanings = _MEANINGS | {"Verdict": f"What is decided of WER, corrected for many: {verdicts}."}
+    meanings = {name: terms.meaning(name) for name in _EXPLAINED} | {
+        "Verdict": f"What is decided of WER, corrected for many: {verdicts}."
+    }
     return f"<section><h2>How to read it</h2>{_list(meanings.items())}</section>"
 
 

@@ -1,0 +1,20 @@
+"""The sentence of help beside a term: columns of a table, widgets and figures."""
+
+from collections.abc import Mapping
+
+import streamlit as st
+
+from whisperq_core import terms
+
+
+def explained(columns: Mapping[str, object]) -> dict:
+    """A table's column_config with each column's sentence; keys are names that `terms` knows.
+
+    Values are labels or st.column_config's own; what has help already keeps it.
+    """
+    found = {}
+    for name, column in columns.items():
+        if isinstance(column, str):
+            column = st.column_config.Column(column)
+        found[name] = {**column, "help": column.get("help") or terms.known(name)}
+    return found

@@ -1,0 +1,64 @@
+"""Work under way, in the sidebar of every page, and a notice when it ends."""
+
+import streamlit as st
+
+from whisperq_core import jobs, markup
+from whisperq_core.history import spoken
+from whisperq_core.store import Store
+
+EVERY_S = 2.0
+# Jobs that this session saw before they were over, by id.
+SEEN = "jobs_seen"
+
+
+def show_progress() -> None:
+    """Draws it here, and again every two seconds while there is work; the page is left alone."""
+    queue = jobs.shared(Store().root)
+    busy = not all(job.is_over for job in queue.all())
+    st.fragment(run_every=EVERY_S if busy else None)(draw)(queue)
+
+
+def draw(queue: jobs.Jobs) -> None:
+    found = queue.all()
+    announce(found)
+    waiting = [job for job in found if not job.is_over]
+    if not waiting:
+        return
+    running = waiting[0]
+    done, total = queue.progress(running)
+    left_s = sum(queue.remaining_s(job) for job in waiting)
+    with st.container(border=True, gap="xsmall"):
+        label = markup.plain_markdown(running.label)
+        st.progress(min(1.0, done / max(1, total)), f"**{label}** · {running.status}")
+        parts = [f"{done} of {total} pieces"] if running.planned else []
+        parts += [f"{len(waiting) - 1} waiting"] if len(waiting) > 1 else []
+        parts += [f"about {spoken(left_s)} left"] if left_s else []
+        if parts:
+            st.caption(" · ".join(parts))
+        page, name = where(running)
+        st.page_link(page, label=name, icon=":material/arrow_forward:")
+
+
+def where(job: jobs.Job) -> tuple[str, str]:
+    """The page that has all about a job."""
+    if job.planned is not None:
+        return "pages/run_evaluations.py", "Run evaluations"
+    if job.folder is not None:
+        return "pages/advisor.py", "Advisor"
+    return "pages/recordings.py", "Compare recordings"
+
+
+def announce(found: list[jobs.Job]) -> None:
+    """A notice of each job that was under way when this session last looked, and is over."""
+    seen = st.session_state.setdefault(SEEN, set())
+    for job in found:
+        label = markup.plain_markdown(job.label)
+        if not job.is_over:
+            seen.add(job.id)
+        elif job.id in seen:
+            seen.discard(job.id)
+            if job.status == jobs.DONE:
+                st.toast(f"Done: {label}", icon=":material/check_circle:", duration="long")
+            elif job.status == jobs.FAILED:
+                why = markup.plain_markdown(job.message)
+                st.toast(f"Failed: {label}. {why}", icon=":material/error:", duration="infinite")

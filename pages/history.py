@@ -1,0 +1,124 @@
+"""Who ran what on this machine, when, for how long, and how it ended."""
+
+import pandas as pd
+import streamlit as st
+
+from pages._entry import run_url, shared_store, through_app, utterances_url
+from whisperq_core import history, markup
+from whisperq_core.history import Entry
+from whisperq_core.records import AccuracyRun, SpeedRun
+
+ICONS = {history.DONE: "✓ done", history.FAILED: "✗ failed", history.STOPPED: "■ stopped"}
+LINKS = {
+    "Result": st.column_config.LinkColumn(display_text="its utterances"),
+    "Again": st.column_config.LinkColumn(
+        display_text="run again", help="Opens Run evaluations with the same choices."
+    ),
+    "Started (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+}
+
+
+def choose(entries: tuple[Entry, ...]) -> list[Entry]:
+    """The entries that pass the filters; none chosen is all."""
+    fields = {
+        "Who": lambda entry: entry.who,
+        "Outcome": lambda entry: entry.outcome,
+        "Model": lambda entry: entry.work.model,
+    }
+    with st.container(horizontal=True):
+        for label, value in fields.items():
+            wanted = st.multiselect(
+                label,
+                sorted({value(entry) for entry in entries}),
+                key=f"history_{label.lower()}",
+                bind="query-params",
+                placeholder="any",
+                width=240,
+            )
+            entries = [entry for entry in entries if not wanted or value(entry) in wanted]
+    return list(entries)
+
+
+def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:
+    if not entries:
+        st.info("Nothing matches these filters. Clear one of them.")
+        return
+    lines = [
+        {
+            "Started (UTC)": entry.started_at,
+            "Who": entry.who,
+            "Outcome": ICONS[entry.outcome],
+            "Took": history.spoken(entry.took_s),
+            "What": entry.work.kind,
+            "Model": entry.work.model,
+            "Recipe": entry.work.recipe,
+            "Speech": entry.work.eval_set or "",
+            "Measures": entry.work.measures or "",
+            "Result": link_to(runs.get(entry.key)),
+            "Again": run_url(entry.work) if entry.work.kind == history.EVALUATION else None,
+            "Why": entry.message if entry.outcome != history.DONE else "",
+            "Protocol": entry.work.protocol,
+            "Machine": entry.machine.cpu,
+            "Key": entry.key or "",
+        }
+        for entry in entries
+    ]
+    st.dataframe(pd.DataFrame(lines), hide_index=True, column_config=LINKS)
+    took_s = sum(entry.took_s for entry in entries)
+    st.caption(f"{len(entries)} pieces of work, {history.spoken(took_s)} in all.")
+
+
+def link_to(run: AccuracyRun | SpeedRun | None) -> str | None:
+    return utterances_url(run) if isinstance(run, AccuracyRun) else None
+
+
+def show_others(others: list[AccuracyRun | SpeedRun]) -> None:
+    st.subheader("Results without an entry")
+    st.markdown(
+        f"{len(others)} stored results came with WhisperQ, were copied here, or are older than this"
+        " history: who measured them and how long it took is not known. Their records say when, and"
+        " on what."
+    )
+    lines = [
+        {
+            "Measured (UTC)": run.created_at,
+            "Model": run.model,
+            "Recipe": run.spec.recipe.name,
+            "Speech": run.eval_set,
+            "Measures": run.measures,
+            "Result": link_to(run),
+            "Machine": f"{run.machine.cpu}, {run.machine.cores} cores",
+            "Key": run.key,
+        }
+        for run in others
+    ]
+    config = LINKS | {"Measured (UTC)": LINKS["Started (UTC)"]}
+    with st.expander("Show them"):
+        st.dataframe(pd.DataFrame(lines), hide_index=True, column_config=config)
+
+
+def main() -> None:
+    through_app("history.py")
+    st.title("History")
+    st.markdown("Who ran what on this machine, when, for how long, and how it ended.")
+    store = shared_store()
+    log, stored = history.read(store.root), store.runs()
+    if log.unreadable:
+        names = ", ".join(path.name for path in log.unreadable)
+        st.warning(
+            f"Left out, for they cannot be read: {markup.plain_markdown(names)}. They are kept in"
+            f" `{store.root / history.FOLDER}`."
+        )
+    if log.entries:
+        show(choose(log.entries), {run.key: run for run in stored})
+    else:
+        st.info(
+            "Nothing has run on this machine yet. Open **Run evaluations** and press Start, or run"
+            " `python -m whisperq_core run`: whatever ends, well or not, is listed here."
+        )
+    runs = [run for run in stored if isinstance(run, AccuracyRun | SpeedRun)]
+    if others := history.without_entry(runs, log.entries):
+        show_others(others)
+
+
+main()

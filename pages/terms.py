@@ -1,0 +1,45 @@
+"""What the terms mean, in a sentence each."""
+
+import streamlit as st
+
+from pages._entry import through_app
+from whisperq_core import markup, paper, terms
+
+
+def main() -> None:
+    through_app("terms.py")
+    st.title("Terms")
+    st.markdown("What the words on these pages mean, in a sentence each.")
+    wanted = st.text_input(
+        "Search",
+        key="term",
+        bind="query-params",
+        placeholder="WER, nf4, group size …",
+        icon=":material/search:",
+    )
+    found = terms.search(wanted or "")
+    if not found:
+        st.info(
+            f"No term has “{markup.plain_markdown(wanted)}” in it. Try one word of it, or empty"
+            " the field to see them all."
+        )
+    for group in terms.GROUPS:
+        mine = [term for term in found if term.group == group]
+        if mine:
+            st.subheader(group)
+            st.table(
+                {
+                    "Term": [f"**{markup.plain_markdown(term.name)}**" for term in mine],
+                    "Meaning": [markup.plain_markdown(term.meaning) for term in mine],
+                },
+                border="horizontal",
+                hide_index=True,
+                width="stretch",
+            )
+    st.caption(
+        f"The study's own words for these are in its section 3: {paper.CITATION} The **Study** page"
+        " has its tables and claims, and how its words map to recipes here."
+    )
+
+
+main()
