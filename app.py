@@ -19,6 +19,7 @@ page = st.navigation(
         st.Page("pages/recordings.py", title="Compare recordings", icon=":material/graphic_eq:"),
         st.Page("pages/my_speech.py", title="My speech", icon=":material/library_music:"),
         st.Page("pages/report.py", title="Report", icon=":material/description:"),
+        st.Page("pages/presentation.py", title="Presentation", icon=":material/slideshow:"),
         st.Page("pages/utterances.py", title="Utterances", icon=":material/hearing:"),
         st.Page("pages/compare.py", title="Compare runs", icon=":material/compare_arrows:"),
         st.Page("pages/layers.py", title="Layers", icon=":material/layers:"),

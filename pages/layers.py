@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages._entry import through_app
+from pages._figures import draw
 from pages._links import View
 from whisperq_core import layer_figures, markup, sensitivity
 from whisperq_core.errors import RecipeUnsupported
@@ -121,18 +122,20 @@ def main(view: View) -> None:
         st.segmented_control,
         required=True,
     )
-    st.plotly_chart(
+    draw(
         layer_figures.layer_map(one, shown, formats),
-        config={"displayModeBar": False},
+        f"{one.model}: what each layer loses in {shown}, and its bits at −{smaller_pct:g} %",
+        key="layer-map",
         alt=f"What each layer loses in {shown}, and the bits it gets for this size.",
     )
     st.caption("The number in a cell is the bits that the layer gets for the size chosen above.")
     about(one)
     st.header("What a size costs")
     chosen = Budget(smaller_pct, one.predicted_nats(formats))
-    st.plotly_chart(
+    draw(
         layer_figures.loss_by_size(one, budgets, chosen),
-        config={"displayModeBar": False},
+        f"{one.model}: loss by size",
+        key="loss-by-size",
         alt="Predicted and measured loss by size.",
     )
     checks(one)

@@ -6,7 +6,9 @@ import streamlit as st
 
 from pages._aligned import title_of
 from pages._entry import all_runs, open_point, through_app
+from pages._figures import draw
 from pages._links import View
+from pages._selection import query
 from whisperq_core import forest, markup, protocols, recipes, records, report, sections
 from whisperq_core.errors import InputError
 from whisperq_core.records import AccuracyRun
@@ -96,12 +98,12 @@ def show(section: Section) -> None:
     figure = forest.differences(section.frame, section.margin)
     if figure.data:
         st.markdown(f"**WER minus that of {markup.plain_markdown(section.baseline)}**")
-        clicked = st.plotly_chart(
+        clicked = draw(
             figure,
+            f"{section.title}: WER minus that of {section.baseline}",
             key=f"differences_{section.newest.key}",
             on_select="rerun",
             selection_mode="points",
-            config={"displayModeBar": False},
             alt="Differences in WER with their 95% intervals; the report's table has them.",
         )
         st.caption("Click a point to see its utterances.")
@@ -127,6 +129,12 @@ def main(view: View) -> None:
         return
     make = partial(report.as_file, selected, date=records.now(), **how)
     downloads(make)
+    st.link_button(
+        "Present it",
+        f"./presentation?{query(chosen, how['margin'])}",
+        icon=":material/slideshow:",
+        help="One message a screen, in large type. Arrow keys turn the pages.",
+    )
     if view.flag("Show the whole report", False, "report_whole"):
         st.iframe(make(".html").decode(), height=PREVIEW_PX)
         return

@@ -5,6 +5,7 @@ import streamlit as st
 
 from pages._claims import badge, claims, judgements_of
 from pages._entry import all_rows, all_runs, open_point, shared_store, through_app
+from pages._figures import draw
 from pages._links import View
 from whisperq_core import comparisons, markup, paper, table
 from whisperq_core.evidence import Evidence
@@ -172,12 +173,12 @@ def figure_1(protocol: str) -> None:
         for model in ("base", "tiny.en", "small")
         for bar in increases(evidence, model, protocol)
     ]
-    clicked = st.plotly_chart(
+    clicked = draw(
         increase_figure(bars),
+        "WER on test-other minus WER on test-clean",
         key="increases",
         on_select="rerun",
         selection_mode="points",
-        config={"displayModeBar": False},
         alt="WER on test-other minus WER on test-clean for each recipe, published and measured.",
     )
     st.caption(

@@ -8,6 +8,8 @@ import streamlit as st
 from pages import _result
 from pages._aligned import title_of
 from pages._entry import all_rows, all_runs, shared_store, through_app
+from pages._figures import draw
+from pages._help import explained as with_help
 from pages._links import View
 from whisperq_core import charts, markup, protocols, recipes, standing, table
 from whisperq_core.records import AccuracyRun
@@ -179,8 +181,9 @@ def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float
     figure = charts.tradeoff_figure(
         found, x, y, size, color, log_x=log_x, show_all=show_all, chosen=st.session_state.get("run")
     )
-    st.plotly_chart(
+    draw(
         figure,
+        f"{named(y)} against {named(x)}",
         key="chart",
         on_select=take_point,
         selection_mode="points",
@@ -251,7 +254,7 @@ def show_table(found: pd.DataFrame, baseline: str, margin: float) -> None:
         table.display(found),
         hide_index=True,
         column_order=TABLE_COLUMNS,
-        column_config=table.LABELS | standing.LABELS | numbers | sure,
+        column_config=with_help(table.LABELS | standing.LABELS | numbers | sure),
         key="results",
         on_select=take_row,
         selection_mode="single-row",

@@ -36,8 +36,8 @@ FLOW = (
     "artefacts dominance",
     "confusions recordings charts layer_figures evidence options standing sizes",
     "shelf",
-    "own_sets measures jobs forest sections advisor",
-    "claims change_figure study_figures report_body",
+    "own_sets measures jobs forest sections advisor figure_files",
+    "claims change_figure study_figures report_body slides",
     "report",
     "__main__",
 )

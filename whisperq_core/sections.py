@@ -82,6 +82,25 @@ class Section:
             arguments["protocol"] = short_name(run.spec.protocol.name)
         return _command("run", arguments)
 
+    @property
+    def compared(self) -> pd.DataFrame:
+        """The rows that have a verdict beside the baseline."""
+        return self.frame[self.frame["verdict"].isin((BETTER, NO_WORSE, UNDECIDED, WORSE))]
+
+    @property
+    def recommended(self) -> pd.Series | None:
+        """The smallest that is decided to be no worse than the baseline; None where none is."""
+        fine = self.compared[self.compared["verdict"].isin((BETTER, NO_WORSE))]
+        return None if fine.empty else _smallest(fine)
+
+    @property
+    def nearest(self) -> pd.Series | None:
+        """The undecided one that the least speech would decide; None where that is not known."""
+        needed = self.compared[self.compared["verdict"] == UNDECIDED].dropna(
+            subset=["minutes_needed"]
+        )
+        return None if needed.empty else needed.sort_values("minutes_needed").iloc[0]
+
     @cached_property
     def answer(self) -> list[str]:
         """What is decided, in two or three sentences."""
@@ -230,7 +249,7 @@ def _section(group, accuracy, speed, baseline: str, margin: float) -> Section:
 
 def _answer(section: Section) -> Iterator[str]:
     frame, base = section.frame, section.baseline
-    others = frame[frame["verdict"].isin((BETTER, NO_WORSE, UNDECIDED, WORSE))]
+    others = section.compared
     if others.empty:
         compared = (frame["verdict"] == standing.NOT_COMPARED).any()
         where = "was not measured on this speech in this way" if compared else "alone was measured"
@@ -243,12 +262,12 @@ def _answer(section: Section) -> Iterator[str]:
         yield f"{subject} {criterion}."
     else:
         yield from _first(fine, len(others), criterion)
-    yield from _rest(others, base)
+    yield from _rest(section)
 
 
 def _first(fine: pd.DataFrame, of: int, criterion: str) -> Iterator[str]:
     """The smallest and the fastest of the recipes that are decided to be no worse."""
-    small = fine.sort_values(["weights_bytes", "wer_pct", "recipe"]).iloc[0]
+    small = _smallest(fine)
     which = "The one recipe" if len(fine) == 1 else f"The smallest of the {len(fine)} recipes"
     yield f"{which} (of {of}) {criterion} is {small['recipe']}: {_facts(small)}."
     timed = fine.dropna(subset=["rtf_ratio"])
@@ -270,6 +289,10 @@ def _first(fine: pd.DataFrame, of: int, criterion: str) -> Iterator[str]:
         yield f"It is also the fastest of {them}, at {times}{slower}."
 
 
+def _smallest(fine: pd.DataFrame) -> pd.Series:
+    return fine.sort_values(["weights_bytes", "wer_pct", "recipe"]).iloc[0]
+
+
 def _facts(row: pd.Series) -> str:
     smaller = row["size_reduction_pct"]
     size = f", {smaller:.0f} % smaller than fp32" if smaller >= 0.5 else ""
@@ -282,24 +305,23 @@ def _facts(row: pd.Series) -> str:
     )
 
 
-def _rest(others: pd.DataFrame, base: str) -> Iterator[str]:
+def _rest(section: Section) -> Iterator[str]:
     """What is decided of the others, and what it would take to decide more."""
-    worse, undecided = (others[others["verdict"] == v] for v in (WORSE, UNDECIDED))
+    others, near = section.compared, section.nearest
+    worse, undecided = (int((others["verdict"] == v).sum()) for v in (WORSE, UNDECIDED))
     parts = []
-    if len(worse):
-        have = "has" if len(worse) == 1 else "have"
-        parts.append(f"{len(worse)} {have} a decidedly higher WER than {base}")
-    if len(undecided):
-        parts.append(f"{len(undecided)} {'is' if len(undecided) == 1 else 'are'} undecided")
-        needed = undecided.dropna(subset=["minutes_needed"])
-        if len(needed):
-            near = needed.sort_values("minutes_needed").iloc[0]
+    if worse:
+        have = "has" if worse == 1 else "have"
+        parts.append(f"{worse} {have} a decidedly higher WER than {section.baseline}")
+    if undecided:
+        parts.append(f"{undecided} {'is' if undecided == 1 else 'are'} undecided")
+        if near is not None:
             parts[-1] += (
                 f", and the nearest to a decision, {near['recipe']}, would need about"
                 f" {near['minutes_needed']:.0f} minutes of such speech"
             )
     if parts:
-        of = "recipes" if len(worse) + len(undecided) == len(others) else "others"
+        of = "recipes" if worse + undecided == len(others) else "others"
         yield f"Of the {of}, {'; '.join(parts)}."
 
 

@@ -1,0 +1,48 @@
+"""How every page draws a figure, and lets it be saved as PNG, SVG or HTML."""
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from whisperq_core import figure_files
+
+_QUIET = {"displayModeBar": False}
+_AROUND_PX = 90
+
+
+def draw(figure: go.Figure, title: str, alt: str, *, key: str, config: dict | None = None, **how):
+    """The figure, and a button that opens it for saving.
+
+    title heads the saved file; alt is said by screen readers; further arguments are Streamlit's own
+    (on_select). Returns what st.plotly_chart does.
+    """
+    found = st.plotly_chart(figure, key=key, config=config or _QUIET, alt=alt, **how)
+    _offer(figure, title, key)
+    return found
+
+
+@st.fragment
+def _offer(figure: go.Figure, title: str, key: str) -> None:
+    # A fragment, so that saving does not compute the page anew.
+    if st.button(
+        "Save figure",
+        key=f"save-{key}",
+        icon=":material/download:",
+        type="tertiary",
+        help="As PNG, SVG or HTML, dark on white.",
+    ):
+        _save(figure, title)
+
+
+@st.dialog("Save figure", width="large")
+def _save(figure: go.Figure, title: str) -> None:
+    page = figure_files.html(figure, title)
+    height = figure_files.for_print(figure, title).layout.height + _AROUND_PX
+    st.iframe(page, height=int(height))
+    st.download_button(
+        "Save as HTML, which opens offline",
+        page,
+        f"{figure_files.file_name(title)}.html",
+        "text/html",
+        icon=":material/download:",
+        on_click="ignore",
+    )

@@ -1,0 +1,125 @@
+"""The chosen results for a room: large type, one message a screen."""
+
+from html import escape
+
+import streamlit as st
+
+from pages._arrow_keys import on_arrow
+from pages._entry import shared_store, through_app
+from pages._figures import draw
+from pages._selection import from_url, query
+from whisperq_core import sections, slides
+from whisperq_core.errors import InputError
+from whisperq_core.records import AccuracyRun
+from whisperq_core.sections import Section
+
+SCREENS = 5
+# Without the sidebar and the header, and readable from the back of a room.
+STYLE = """<style>
+[data-testid="stSidebar"], [data-testid="stExpandSidebarButton"], [data-testid="stHeader"] {
+  display: none; }
+[data-testid="stMainBlockContainer"] { padding: clamp(1rem, 3vh, 3rem) clamp(1rem, 4vw, 5rem); }
+.wq-topic { font-size: clamp(1rem, 1.6vw, 1.6rem); opacity: 0.8; margin: 0; }
+.wq-message { font-size: clamp(1.7rem, 4.2vw, 4rem); line-height: 1.15; font-weight: 700;
+  margin: 0.2em 0 0.5em; overflow-wrap: anywhere; padding: 0; }
+.wq-facts { display: flex; flex-wrap: wrap; gap: clamp(1rem, 3vw, 3rem); margin: 0 0 1.2em; }
+.wq-fact { flex: 1 1 14rem; border-left: 6px solid #0072B2; padding-left: 1rem; }
+.wq-value { font-size: clamp(1.8rem, 4.4vw, 4.2rem); font-weight: 700; line-height: 1.1; }
+.wq-label { font-size: clamp(1.1rem, 1.9vw, 1.9rem); }
+.wq-note { font-size: clamp(0.95rem, 1.4vw, 1.4rem); opacity: 0.85; }
+.wq-sentence { font-size: clamp(1.1rem, 2vw, 2rem); line-height: 1.4; margin: 0 0 0.6em; }
+</style>"""
+
+
+def screen_in_url() -> int:
+    """The number of the screen, from 1; a sentence and the first where there is no such screen."""
+    text = st.query_params.get("screen", "1")
+    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= SCREENS:
+        return int(text)
+    st.warning(f"There are screens 1 to {SCREENS}; this is the first.")
+    return 1
+
+
+def go(step: int) -> None:
+    text = st.query_params.get("screen", "1")
+    now = int(text[:9]) if text.isascii() and text.isdigit() else 1
+    st.query_params["screen"] = str(min(SCREENS, max(1, now + step)))
+
+
+def controls(screen: int, found: list[Section], link: str) -> Section:
+    """Back, next and where one is; which of several results; the way out."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Back", icon=":material/arrow_back:", on_click=go, args=(-1,), disabled=screen == 1
+        )
+        st.button(
+            "Next",
+            icon=":material/arrow_forward:",
+            on_click=go,
+            args=(1,),
+            disabled=screen == SCREENS,
+        )
+        st.markdown(f"{screen} of {SCREENS}", width="content")
+        chosen = 0
+        if len(found) > 1:
+            titles = {
+                number: f"{s.title}, {s.newest.spec.protocol.name}"
+                for number, s in enumerate(found)
+            }
+            chosen = st.selectbox(
+                "Results",
+                list(titles),
+                format_func=titles.get,
+                key="presented",
+                label_visibility="collapsed",
+                width=420,
+            )
+        st.markdown(f"[Report](./report?{link}) · [All results](./)", width="content")
+    return found[chosen]
+
+
+def show(slide: slides.Slide, key: str) -> None:
+    facts = "".join(
+        f'<div class="wq-fact"><div class="wq-value">{escape(fact.value)}</div>'
+        f'<div class="wq-label">{escape(fact.label)}</div>'
+        f'<div class="wq-note">{escape(fact.note)}</div></div>'
+        for fact in slide.facts
+    )
+    sentences = "".join(f'<p class="wq-sentence">{escape(text)}</p>' for text in slide.sentences)
+    st.html(
+        f'<p class="wq-topic">{escape(slide.topic)}</p>'
+        f'<h1 class="wq-message">{escape(slide.message)}</h1>'
+        + (f'<div class="wq-facts">{facts}</div>' if facts else "")
+    )
+    if slide.figure is not None:
+        draw(slide.figure, slide.message, slide.alt, key=key)
+    st.html(sentences)
+
+
+def main() -> None:
+    through_app("presentation.py")
+    runs = shared_store().runs()
+    measured = [run for run in runs if isinstance(run, AccuracyRun)]
+    if not measured:
+        st.title("Presentation")
+        st.info(
+            "There is nothing to show yet. Open **Run evaluations** and measure fp32 and a few"
+            " recipes; then choose results on the **Report** page, and press Present there."
+        )
+        return
+    try:
+        chosen, margin = from_url(measured)
+        selected = sections.select(runs, **chosen)
+    except InputError as error:
+        st.title("Presentation")
+        st.info(f"{error} Choose results on the **Report** page, and press Present there.")
+        return
+    st.html(STYLE)
+    found = sections.sections(selected, baseline=chosen["baseline"], margin=margin)
+    on_arrow(go)
+    screen = screen_in_url()
+    section = controls(screen, found, query(chosen, margin))
+    show(slides.slides(section)[screen - 1], f"slide-{screen}-{section.newest.key}")
+
+
+main()

@@ -1,0 +1,61 @@
+"""A figure as a file: one HTML page that opens offline, and saves itself as PNG or SVG.
+
+In print colours (dark on white) whatever the theme of the page it was seen on.
+"""
+
+import re
+from html import escape
+from pathlib import Path
+from string import Template
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+FONT = "Segoe UI, Roboto, Helvetica Neue, Arial, Liberation Sans, sans-serif"
+# Width of the PNG and the SVG; the PNG has this many dots for each.
+WIDTH_PX, SCALE = 960, 3
+_GRID = {"gridcolor": "#d9d9d9", "linecolor": "#444444", "zerolinecolor": "#888888"}
+
+
+def for_print(figure: go.Figure, title: str) -> go.Figure:
+    """A copy in dark on white, under its title; lines and letters keep their sizes."""
+    figure = go.Figure(figure)
+    top = (figure.layout.margin.t or 0) + 46
+    figure.update_layout(
+        template="none",
+        title={"text": escape(title), "x": 0.01, "y": 1, "yref": "container", "yanchor": "top"},
+        title_pad={"t": 12},
+        font={"family": FONT, "color": "#1a1a1a", "size": 13},
+        paper_bgcolor="#ffffff",
+        plot_bgcolor="#ffffff",
+        height=(figure.layout.height or 450) + 46,
+        margin_t=top + (26 if figure.layout.legend.orientation == "h" else 0),
+        clickmode="event",
+        autosize=True,
+    )
+    figure.update_xaxes(**_GRID, automargin=True)
+    figure.update_yaxes(**_GRID, automargin=True)
+    return figure
+
+
+def html(figure: go.Figure, title: str) -> str:
+    """The page; its buttons save the figure as PNG and SVG without a network."""
+    data = for_print(figure, title).to_json()
+    for mark, code in (("&", r"\u0026"), ("<", r"\u003c"), (">", r"\u003e")):
+        data = data.replace(mark, code)
+    page = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+    return page.substitute(
+        title=escape(title),
+        font=FONT,
+        figure=data,
+        plotly=get_plotlyjs(),
+        name=file_name(title),
+        width=WIDTH_PX,
+        scale=SCALE,
+    )
+
+
+def file_name(title: str) -> str:
+    """What a file of that title is called, without its suffix."""
+    words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    return f"whisperq-{words[:60].strip('-')}" if words else "whisperq-figure"
