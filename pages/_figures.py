@@ -7,6 +7,7 @@ from whisperq_core import figure_files
 
 _QUIET = {"displayModeBar": False}
 _AROUND_PX = 90
+INK = {"light": "#31333f", "dark": "#d5d6dc"}
 
 
 def draw(figure: go.Figure, title: str, alt: str, *, key: str, config: dict | None = None, **how):
@@ -15,6 +16,10 @@ def draw(figure: go.Figure, title: str, alt: str, *, key: str, config: dict | No
     title heads the saved file; alt is said by screen readers; further arguments are Streamlit's own
     (on_select). Returns what st.plotly_chart does.
     """
+    # Streamlit's own grey is too faint for what has to be read.
+    ink = INK.get(st.context.theme.type)
+    for axes in (figure.update_xaxes, figure.update_yaxes) if ink else ():
+        axes(title_font_color=ink, tickfont_color=ink)
     found = st.plotly_chart(figure, key=key, config=config or _QUIET, alt=alt, **how)
     _offer(figure, title, key)
     return found

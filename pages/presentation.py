@@ -31,6 +31,17 @@ STYLE = """<style>
 </style>"""
 
 
+# So that a key press shows the next screen at once.
+@st.cache_resource(max_entries=8, show_spinner=False)
+def sections_of(_runs: list, keys: tuple[str, ...], baseline: str, margin: float) -> list[Section]:
+    return sections.sections(_runs, baseline=baseline, margin=margin)
+
+
+@st.cache_data(max_entries=16, show_spinner="Preparing the screens")
+def slides_of(_section: Section, known: tuple) -> list[slides.Slide]:
+    return slides.slides(_section)
+
+
 def screen_in_url() -> int:
     """The number of the screen, from 1; a sentence and the first where there is no such screen."""
     text = st.query_params.get("screen", "1")
@@ -93,7 +104,8 @@ def show(slide: slides.Slide, key: str) -> None:
     )
     if slide.figure is not None:
         draw(slide.figure, slide.message, slide.alt, key=key)
-    st.html(sentences)
+    if sentences:
+        st.html(sentences)
 
 
 def main() -> None:
@@ -115,11 +127,13 @@ def main() -> None:
         st.info(f"{error} Choose results on the **Report** page, and press Present there.")
         return
     st.html(STYLE)
-    found = sections.sections(selected, baseline=chosen["baseline"], margin=margin)
+    keys = tuple(run.key for run in selected)
+    found = sections_of(selected, keys, chosen["baseline"], margin)
     on_arrow(go)
     screen = screen_in_url()
     section = controls(screen, found, query(chosen, margin))
-    show(slides.slides(section)[screen - 1], f"slide-{screen}-{section.newest.key}")
+    known = tuple(run.key for run in section.runs), section.baseline, margin
+    show(slides_of(section, known)[screen - 1], f"slide-{screen}-{section.newest.key}")
 
 
 main()

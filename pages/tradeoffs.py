@@ -9,6 +9,7 @@ from pages import _result
 from pages._aligned import title_of
 from pages._entry import all_rows, all_runs, shared_store, through_app
 from pages._figures import draw
+from pages._first_run import show_first_run
 from pages._help import explained as with_help
 from pages._links import View
 from whisperq_core import charts, markup, protocols, recipes, standing, table
@@ -278,6 +279,7 @@ def take_row() -> None:
 
 def main(view: View) -> None:
     store = shared_store()
+    show_first_run(store.root)
     stored = all_runs()
     results = all_rows(stored)
     if store.unreadable:

@@ -31,7 +31,7 @@ FLOW = (
     "records calibration backends.faster_whisper backends.whisper_cpp backends.mixed exported",
     "backends.onnxruntime backends.openvino",
     "store blind",
-    "sensitivity history",
+    "sensitivity history hints",
     "evaluate sensing table provenance comparisons inventory",
     "artefacts dominance",
     "confusions recordings charts layer_figures evidence options standing sizes",

@@ -14,27 +14,30 @@ from plotly.offline import get_plotlyjs
 FONT = "Segoe UI, Roboto, Helvetica Neue, Arial, Liberation Sans, sans-serif"
 # Width of the PNG and the SVG; the PNG has this many dots for each.
 WIDTH_PX, SCALE = 960, 3
+_TITLE_PX, _LEGEND_PX = 46, 70
 _GRID = {"gridcolor": "#d9d9d9", "linecolor": "#444444", "zerolinecolor": "#888888"}
+_INK = "#1a1a1a"
 
 
 def for_print(figure: go.Figure, title: str) -> go.Figure:
     """A copy in dark on white, under its title; lines and letters keep their sizes."""
     figure = go.Figure(figure)
-    top = (figure.layout.margin.t or 0) + 46
     figure.update_layout(
         template="none",
         title={"text": escape(title), "x": 0.01, "y": 1, "yref": "container", "yanchor": "top"},
         title_pad={"t": 12},
-        font={"family": FONT, "color": "#1a1a1a", "size": 13},
+        font={"family": FONT, "color": _INK, "size": 13},
         paper_bgcolor="#ffffff",
         plot_bgcolor="#ffffff",
-        height=(figure.layout.height or 450) + 46,
-        margin_t=top + (26 if figure.layout.legend.orientation == "h" else 0),
+        height=(figure.layout.height or 450) + _TITLE_PX + _LEGEND_PX,
+        margin_t=(figure.layout.margin.t or 0) + _TITLE_PX,
+        legend={"y": 0, "yref": "container", "yanchor": "bottom"},
         clickmode="event",
         autosize=True,
     )
-    figure.update_xaxes(**_GRID, automargin=True)
-    figure.update_yaxes(**_GRID, automargin=True)
+    axes = {**_GRID, "automargin": True, "tickfont_color": _INK, "title_font_color": _INK}
+    figure.update_xaxes(axes)
+    figure.update_yaxes(axes)
     return figure
 
 

@@ -12,7 +12,7 @@ from whisperq_core import charts, forest, standing
 from whisperq_core.sections import Section, signed
 from whisperq_core.significance import BETTER, NO_WORSE, UNDECIDED, WORSE
 
-_FONT_PX = 18
+_FONT_PX = 21
 # What still reads from the back of a room.
 _MOST_NAMED, _MOST_LINES = 6, 12
 _LINE_PX, _AROUND_PX = 34, 130

@@ -9,6 +9,8 @@ from whisperq_core.measures import Increase
 
 _COLOURS = {"base": "#0072B2", "tiny.en": "#E69F00", "tiny": "#E69F00", "small": "#009E73"}
 _SYMBOLS = {"base": "circle", "tiny.en": "square", "tiny": "square", "small": "triangle-up"}
+# Published values: hollow diamonds of three shapes, for whom colours say little.
+_PUBLISHED = {"small": "diamond-tall-open", "base": "diamond-open", "tiny": "diamond-wide-open"}
 _ROW_PX = 38
 # Models lie side by side within a recipe's row: rows down from its middle.
 _OFFSETS = {"small": -0.22, "base": 0.0, "tiny": 0.22, "tiny.en": 0.22}
@@ -36,7 +38,7 @@ def increase_figure(bars: Iterable[Increase]) -> go.Figure:
             mode="markers",
             name=f"{model}, published",
             marker={
-                "symbol": "diamond-open",
+                "symbol": _PUBLISHED[model],
                 "size": 11,
                 "color": _COLOURS[model],
                 "line": {"width": 2},

@@ -1,0 +1,108 @@
+"""Figures as files, and what every figure owes its reader: units, and more than colour."""
+
+import re
+
+import plotly.graph_objects as go
+import pytest
+from made_runs import accuracy_run, speed_run
+from spoken_runs import ALIKE, MANY, SOME, run_with
+
+from whisperq_core import (
+    charts,
+    figure_files,
+    forest,
+    layer_figures,
+    sections,
+    sensitivity,
+    slides,
+    study_figures,
+    table,
+)
+
+UNITLESS = {"RTF", "RTF / fp32", "Tokens per second"}
+UNIT = re.compile(r"\((%|MB|s|points|nats a token)\)$")
+
+
+def section() -> sections.Section:
+    runs = [run_with("fp32", SOME), run_with("bf16", ALIKE), run_with("torch-int8", MANY)]
+    speeds = [speed_run("bf16", [1.0, 1.1], [2.0, 2.2])]
+    return sections.sections([*runs, *speeds])[0]
+
+
+def figures() -> dict[str, go.Figure]:
+    found = section()
+    one = sensitivity.stored()[0]
+    formats = {layer.module: "int4" for layer in one.layers}
+    every = {
+        "rates": forest.rates(found.frame, "fp32"),
+        "differences": forest.differences(found.frame, 0.5),
+        "increase": study_figures.increase_figure([]),
+        "layer map": layer_figures.layer_map(one, "int4", formats),
+        "loss by size": layer_figures.loss_by_size(one, [layer_figures.Budget(80, 0.1)]),
+    }
+    frame = table.rows([accuracy_run("fp32"), speed_run("fp32", [3.0, 3.2])])
+    for column in table.METRICS:
+        every[f"wer by {column}"] = charts.tradeoff_figure(frame, column, "wer_pct")
+        every[f"{column} by wer"] = charts.tradeoff_figure(frame, "wer_pct", column)
+    every |= {f"slide {s.topic}": s.figure for s in slides.slides(found) if s.figure}
+    return {name: figure for name, figure in every.items() if figure.data}
+
+
+FIGURES = figures()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_axes_of_numbers_name_their_unit(name):
+    figure = FIGURES[name]
+    for axis in (figure.layout.xaxis, figure.layout.yaxis):
+        names_things = bool(axis.ticktext) and not re.match(r"[\d.]", axis.ticktext[0])
+        if names_things or isinstance(figure.data[0], go.Heatmap):
+            continue
+        title = axis.title.text
+        assert title in UNITLESS or UNIT.search(title or ""), (name, title)
+
+
+def test_the_map_of_layers_has_its_unit_on_the_scale_and_its_bits_as_text():
+    scale = FIGURES["layer map"].data[0]
+    assert scale.colorbar.title.text.startswith("nats a token")
+    assert any("4" in row for row in scale.text)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_traces_that_a_legend_tells_apart_differ_by_more_than_colour(name):
+    looks = []
+    for trace in FIGURES[name].data:
+        if isinstance(trace, go.Heatmap) or trace.showlegend is False:
+            continue
+        symbols = trace.marker.symbol
+        known = symbols if isinstance(symbols, str) or symbols is None else tuple(sorted(symbols))
+        looks.append((trace.mode, known, trace.line.dash, trace.error_x.array is not None))
+    assert len(looks) == len(set(map(str, looks))), looks
+
+
+def test_a_page_holds_all_it_needs_and_nothing_it_could_run():
+    title = "WER </script><script>alert(1)</script> & more"
+    figure = go.Figure(go.Scatter(x=[1], y=[2], text=["</script><b>"]), {"height": 300})
+    page = figure_files.html(figure, title)
+    assert "<script>alert" not in page and "</script><b>" not in page
+    assert "Plotly.newPlot" in page and not re.search(r"<(script|link)[^>]+(src|href)=", page)
+    assert '"Save as PNG"' in page.replace(">Save as PNG<", '"Save as PNG"')
+
+
+def test_print_is_dark_on_white_and_leaves_the_pages_figure_alone():
+    figure = FIGURES["differences"]
+    before = figure.to_json()
+    found = figure_files.for_print(figure, "Differences")
+    assert figure.to_json() == before
+    assert found.layout.paper_bgcolor == found.layout.plot_bgcolor == "#ffffff"
+    assert found.layout.font.color == found.layout.xaxis.tickfont.color == "#1a1a1a"
+    assert found.layout.title.text == "Differences"
+    assert found.layout.height > figure.layout.height
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [("WER (%) against Size", "whisperq-wer-against-size"), ("…", "whisperq-figure")],
+)
+def test_files_are_named_for_what_they_show(title, name):
+    assert figure_files.file_name(title) == name
