@@ -8,13 +8,15 @@ from whisperq_core import terms
 
 
 def explained(columns: Mapping[str, object]) -> dict:
-    """A table's column_config with each column's sentence; keys are names that `terms` knows.
+    """A table's column_config with each column's sentence.
 
-    Values are labels or st.column_config's own; what has help already keeps it.
+    Keys are names that `terms` knows, or headings of such a name and its unit. Values are labels or
+    st.column_config's own; what has help already keeps it.
     """
     found = {}
     for name, column in columns.items():
         if isinstance(column, str):
             column = st.column_config.Column(column)
-        found[name] = {**column, "help": column.get("help") or terms.known(name)}
+        term = terms.known(name) or terms.known(name.partition(" (")[0])
+        found[name] = {**column, "help": column.get("help") or term}
     return found

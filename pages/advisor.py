@@ -4,8 +4,9 @@ import pandas as pd
 import streamlit as st
 
 from pages._entry import all_runs, through_app, utterances_url, who
+from pages._help import explained
 from pages._links import View
-from whisperq_core import advisor, artefacts, jobs, markup, options, protocols
+from whisperq_core import advisor, artefacts, jobs, markup, options, protocols, terms
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import MARGIN
 from whisperq_core.store import Store
@@ -65,6 +66,7 @@ def ask(view: View, models: list[str], known: list[str]) -> options.Needs:
             "need_mb",
             format="%.0f",
             placeholder="any",
+            help=terms.meaning("Size"),
             **how,
         )
         time = view.number(
@@ -85,7 +87,14 @@ def ask(view: View, models: list[str], known: list[str]) -> options.Needs:
             " for a minute.",
             **how,
         )
-        device = view.one_of("Device", ["cpu", "cuda", "mps"], "need_device", "cpu", **how)
+        device = view.one_of(
+            "Device",
+            ["cpu", "cuda", "mps"],
+            "need_device",
+            "cpu",
+            help=terms.meaning("device"),
+            **how,
+        )
         protocol = protocols.STUDY.name
         if len(known) > 1 or view.has("need_protocol"):
             protocol = view.one_of(
@@ -222,12 +231,15 @@ def show_table(advice: advisor.Advice) -> None:
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
-        column_config={
-            "Size (MB)": number(format="%.0f"),
-            **{name: number(format="%.2f") for name in ("Time / fp32", "WER (%)", *ENDS)},
-            "Difference to fp32": number(format="%+.2f"),
-            "Evidence": st.column_config.LinkColumn(display_text="Trade-offs"),
-        },
+        column_config=explained(
+            {
+                **{name: name for name in ("Model", "Recipe", "Verdict")},
+                "Size (MB)": number(format="%.0f"),
+                **{name: number(format="%.2f") for name in ("Time / fp32", "WER (%)", *ENDS)},
+                "Difference to fp32": number(format="%+.2f"),
+                "Evidence": st.column_config.LinkColumn(display_text="Trade-offs"),
+            }
+        ),
     )
     st.caption(
         "WER, low and high: its 95 % interval. Verdicts are of WER beside fp32 of the same model on"
@@ -242,7 +254,11 @@ def main(view: View) -> None:
     models = sorted({run.model for run in heard})
     known = sorted({run.spec.protocol.name for run in heard} & protocols.PROTOCOLS.keys())
     if not models:
-        st.info("There are no results yet. Open **Run evaluations** and measure a few recipes.")
+        st.info(
+            "There are no results yet to advise from. Open **Run evaluations** and measure fp32 and"
+            " a few recipes, or run `python -m whisperq_core run --models base --recipes"
+            " fp32,quanto-int8 --sets test-other-excerpt`."
+        )
         return
     queue = jobs.shared(Store().root)
     answer = st.container()

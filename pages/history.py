@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from pages._entry import run_url, shared_store, through_app, utterances_url
+from pages._help import explained
 from whisperq_core import history, markup
 from whisperq_core.history import Entry
 from whisperq_core.records import AccuracyRun, SpeedRun
@@ -63,7 +64,8 @@ def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:
         }
         for entry in entries
     ]
-    st.dataframe(pd.DataFrame(lines), hide_index=True, column_config=LINKS)
+    config = explained({name: name for name in lines[0]} | LINKS)
+    st.dataframe(pd.DataFrame(lines), hide_index=True, column_config=config)
     took_s = sum(entry.took_s for entry in entries)
     st.caption(f"{len(entries)} pieces of work, {history.spoken(took_s)} in all.")
 
@@ -92,7 +94,8 @@ def show_others(others: list[AccuracyRun | SpeedRun]) -> None:
         }
         for run in others
     ]
-    config = LINKS | {"Measured (UTC)": LINKS["Started (UTC)"]}
+    names = {name: name for name in lines[0]}
+    config = explained(names | LINKS | {"Measured (UTC)": LINKS["Started (UTC)"]})
     with st.expander("Show them"):
         st.dataframe(pd.DataFrame(lines), hide_index=True, column_config=config)
 

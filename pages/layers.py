@@ -5,7 +5,7 @@ import streamlit as st
 from pages._entry import through_app
 from pages._figures import draw
 from pages._links import View
-from whisperq_core import layer_figures, markup, sensitivity
+from whisperq_core import layer_figures, markup, sensitivity, terms
 from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.layer_figures import Budget
 from whisperq_core.recipes import BITS
@@ -57,9 +57,17 @@ def metrics(one: Sensitivity, formats: dict[str, str]) -> None:
     offered = one.conditions.formats
     counts = [list(formats.values()).count(name) for name in offered]
     columns = st.columns([3, 4, 4, 5])
-    columns[0].metric("Size", f"{size / 1e6:.1f} MB")
-    columns[1].metric("Bits a weight, scales aside", f"{bits / sum(weights.values()):.2f}")
-    columns[2].metric("Predicted loss, nats a token", f"{one.predicted_nats(formats):.3g}")
+    columns[0].metric("Size", f"{size / 1e6:.1f} MB", help=terms.meaning("Size"))
+    columns[1].metric(
+        "Bits a weight, scales aside",
+        f"{bits / sum(weights.values()):.2f}",
+        help=terms.meaning("bits"),
+    )
+    columns[2].metric(
+        "Predicted loss, nats a token",
+        f"{one.predicted_nats(formats):.3g}",
+        help=terms.meaning("nats a token"),
+    )
     columns[3].metric(
         f"Layers of {', '.join(str(BITS[name]) for name in offered)} bits",
         " · ".join(map(str, counts)),

@@ -12,7 +12,7 @@ from pages._figures import draw
 from pages._first_run import show_first_run
 from pages._help import explained as with_help
 from pages._links import View
-from whisperq_core import charts, markup, protocols, recipes, standing, table
+from whisperq_core import charts, markup, protocols, recipes, standing, table, terms
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import MARGIN
 
@@ -111,6 +111,7 @@ def filtered(
             label,
             options,
             key,
+            help=terms.known(column),
             placeholder="any",
             format_func=lambda option, names=names: names.get(option, str(option)),
         )

@@ -150,6 +150,8 @@ _STATISTICS = _group(
         "cer_high_pct",
         "difference_low",
         "difference_high",
+        "WER, low",
+        "WER, high",
     ),
     (
         "bootstrap",
@@ -162,6 +164,7 @@ _STATISTICS = _group(
         "The recipe's WER minus the baseline's on the same utterances, in points: from 5 % to 6 %"
         " is one point.",
         "difference_points",
+        "difference to fp32",
     ),
     (
         "baseline",

@@ -1,0 +1,59 @@
+"""The presentation turned with the keyboard, and a figure saved, in headless Chromium."""
+
+import pytest
+from playwright.sync_api import expect
+from test_browser import LOADED_MS, app  # noqa: F401
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def screen(browser, app):  # noqa: F811
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="dark")
+    page = context.new_page()
+    page.goto(f"{app[0]}/presentation?report_model=base&screen=1")
+    expect(page.get_by_text("What we compared")).to_be_visible(timeout=LOADED_MS)
+    yield page
+    assert page.get_by_text("Traceback").count() == 0
+    context.close()
+
+
+def test_arrow_keys_turn_the_screens_but_not_while_one_types(screen):
+    expect(screen.get_by_test_id("stSidebar")).not_to_be_visible()
+    # Keys are heard once their component has loaded, which nothing on the screen tells.
+    for _ in range(60):
+        screen.keyboard.press("ArrowRight")
+        screen.wait_for_timeout(500)
+        if "screen=2" in screen.url:
+            break
+    expect(screen.get_by_text("2 of 5")).to_be_visible(timeout=LOADED_MS)
+    assert "screen=2" in screen.url
+    screen.keyboard.press("Control+ArrowRight")
+    screen.evaluate(
+        "() => { const field = document.createElement('input'); document.body.append(field);"
+        " field.focus(); }"
+    )
+    screen.keyboard.press("ArrowRight")
+    screen.evaluate("document.activeElement.remove()")
+    screen.keyboard.press("ArrowLeft")
+    expect(screen.get_by_text("1 of 5")).to_be_visible(timeout=LOADED_MS)
+    screen.reload()
+    expect(screen.get_by_text("1 of 5")).to_be_visible(timeout=LOADED_MS)
+
+
+def test_a_figure_is_saved_dark_on_white_in_three_formats(screen, tmp_path):
+    screen.get_by_role("button", name="Next").click()
+    screen.get_by_role("button", name="Save figure").click(timeout=LOADED_MS)
+    inside = screen.frame_locator("iframe[srcdoc]")
+    found = {}
+    for button, suffix in (("Save as PNG", "png"), ("Save as SVG", "svg")):
+        with screen.expect_download(timeout=LOADED_MS) as saved:
+            inside.get_by_role("button", name=button).click(timeout=LOADED_MS)
+        found[suffix] = tmp_path / saved.value.suggested_filename
+        saved.value.save_as(found[suffix])
+    assert found["png"].suffix == ".png" and found["png"].read_bytes()[1:4] == b"PNG"
+    drawing = found["svg"].read_text(encoding="utf-8")
+    assert "Size (MB)" in drawing and "rgb(255, 255, 255)" in drawing
+    with screen.expect_download(timeout=LOADED_MS) as saved:
+        screen.get_by_role("button", name="Save as HTML").click()
+    assert saved.value.suggested_filename.endswith(".html")
