@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from whisperq_core.errors import Cancelled, StoreError, WhisperQError
 from whisperq_core.machine import Machine, this_machine
 from whisperq_core.protocols import STUDY
-from whisperq_core.records import AccuracyRun, SpeedRun, now
+from whisperq_core.records import AccuracyRun, SpeedRun
 from whisperq_core.store import write
 
 FOLDER = "history"
@@ -100,7 +100,7 @@ def put(root: Path, entry: Entry) -> None:
 @contextmanager
 def recorded(root: Path, work: Work, who: str | None = None) -> Iterator[Note]:
     """Writes an entry when the block ends, however it ends; what it raises is raised on."""
-    note, started_at, start = Note(), now(), time.perf_counter()
+    note, started_at, start = Note(), datetime.now(UTC), time.perf_counter()
     outcome, message = DONE, ""
     try:
         yield note

@@ -76,7 +76,7 @@ def _front(section: Section) -> Slide:
     on = frame[frame["front"].str.startswith(standing.ON)].sort_values("weights_bytes")
     dominated = int(frame["beaten"].sum())
     drawn = frame[~frame["beaten"] | (frame["recipe"] == section.baseline)]
-    figure = charts.tradeoff_figure(drawn, "weights_bytes", "wer_pct", None)
+    figure = charts.tradeoff_figure(drawn, "weights_bytes", "wer_pct", None, "family")
     rest = len(frame) - len(on) - dominated
     sentences = [f"From small to large: {_named(on['recipe'].tolist())}."]
     if dominated:
