@@ -27,7 +27,9 @@ page = st.navigation(
         st.Page("pages/history.py", title="History", icon=":material/history:"),
         st.Page("pages/machine.py", title="This machine", icon=":material/memory:"),
         st.Page("pages/terms.py", title="Terms", icon=":material/dictionary:"),
-    ]
+    ],
+    # Streamlit would fold all but ten of them away.
+    expanded=True,
 )
 # See pages/_entry.py.
 st.session_state["entered"] = True

@@ -5,6 +5,7 @@ import streamlit as st
 
 from pages._aligned import audio_of, both, label_of
 from pages._entry import all_runs, through_app, utterances_url
+from pages._figures import draw
 from pages._links import View
 from whisperq_core import comparisons, confusions, markup
 from whisperq_core.change_figure import contributions
@@ -86,12 +87,12 @@ def where(view: View, first: AccuracyRun, second: AccuracyRun) -> None:
     names = [run.spec.recipe.name for run in (first, second)]
     st.markdown(driven_by(changes, by))
     if changes:
-        st.plotly_chart(
+        draw(
             contributions(changes[:BARS], *names),
+            f"What each {by} adds to the difference between {' and '.join(names)}",
             key="changes",
             on_select=take_bar,
             selection_mode="points",
-            config={"displayModeBar": False},
             alt=f"What each {by} adds to the difference in WER.",
         )
         beyond = len(changes) - BARS

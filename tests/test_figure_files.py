@@ -8,7 +8,9 @@ from made_runs import accuracy_run, speed_run
 from spoken_runs import ALIKE, MANY, SOME, run_with
 
 from whisperq_core import (
+    change_figure,
     charts,
+    confusions,
     figure_files,
     forest,
     layer_figures,
@@ -20,7 +22,7 @@ from whisperq_core import (
 )
 
 UNITLESS = {"RTF", "RTF / fp32", "Tokens per second"}
-UNIT = re.compile(r"\((%|MB|s|points|nats a token)\)$")
+UNIT = re.compile(r"\((%|MB|s|points|nats a token)\)$|^Points of WER")
 
 
 def section() -> sections.Section:
@@ -38,6 +40,10 @@ def figures() -> dict[str, go.Figure]:
         "differences": forest.differences(found.frame, 0.5),
         "increase": study_figures.increase_figure([]),
         "layer map": layer_figures.layer_map(one, "int4", formats),
+        "changes": change_figure.contributions(
+            [confusions.Change("1", 2, 0.5, ("a",)), confusions.Change("2", -2, -0.5, ("b",))],
+            *("fp32", "bf16"),
+        ),
         "loss by size": layer_figures.loss_by_size(one, [layer_figures.Budget(80, 0.1)]),
     }
     frame = table.rows([accuracy_run("fp32"), speed_run("fp32", [3.0, 3.2])])
@@ -73,6 +79,9 @@ def test_traces_that_a_legend_tells_apart_differ_by_more_than_colour(name):
     looks = []
     for trace in FIGURES[name].data:
         if isinstance(trace, go.Heatmap) or trace.showlegend is False:
+            continue
+        if isinstance(trace, go.Bar):
+            looks.append(trace.marker.pattern.shape)
             continue
         symbols = trace.marker.symbol
         known = symbols if isinstance(symbols, str) or symbols is None else tuple(sorted(symbols))

@@ -4,16 +4,17 @@ import re
 
 import pytest
 from playwright.sync_api import expect
-from test_browser import LOADED_MS, app  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
+LOADED_MS = 30_000
+
 
 @pytest.fixture
-def screen(browser, app):  # noqa: F811
+def screen(browser, app):
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="dark")
     page = context.new_page()
-    page.goto(f"{app[0]}/presentation?report_model=base&screen=1")
+    page.goto(f"{app.address}/presentation?report_model=base&screen=1")
     expect(page.get_by_text("What we compared")).to_be_visible(timeout=LOADED_MS)
     yield page
     assert page.get_by_text("Traceback").count() == 0
