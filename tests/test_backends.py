@@ -46,15 +46,20 @@ def test_every_family_of_the_issue_runs_on_this_cpu():
     assert len(ON_CPU) >= 22
 
 
-# One size of the mixed recipes is enough.
-TRANSCRIBING = [r.name for r in ON_CPU if r.smaller_pct == 80 or (r.bits or 0) >= 4]
+# One recipe of each backend whose weights can be dequantized.
+TWINS = ("torchao-int8", "quanto-int4", "quanto-float8", "hqq-int3-g64", "whole-int8", "mixed-80")
+# One size of the mixed recipes is enough, which is a twin; twins hear more than this, below.
+TRANSCRIBING = [r.name for r in ON_CPU if (r.bits or 0) >= 4 and r.name not in TWINS]
+
+
+def is_jfk(heard):
+    return "ask not what your country can do for you" in heard.lower().replace(",", "")
 
 
 @pytest.mark.parametrize("name", TRANSCRIBING)
 def test_each_recipe_hears_jfk(name, tiny, jfk):
     quantized = quantize(tiny, name)
-    heard = words(tiny, quantized.torch_model, [jfk])[0].lower()
-    assert "ask not what your country can do for you" in heard.replace(",", "")
+    assert is_jfk(words(tiny, quantized.torch_model, [jfk])[0])
     untouched = {n for n, _ in tiny.torch_model.named_modules()}
     assert set(quantized.modules) <= untouched
     assert quantized.quantize_s > 0 or quantized.recipe.is_baseline
@@ -110,8 +115,7 @@ def test_a_tied_projection_stays_fp32_and_is_stored_once(name, tiny, jfk):
     # What the untied model has beside the table is proj_out, shape (51864, 384), and its scales.
     extra = untied.weights_bytes - tied.weights_bytes
     assert extra == pytest.approx(51864 * 384 * recipe(name).bits / 8, rel=0.15)
-    heard = words(tiny, tied.torch_model, [jfk])[0].lower()
-    assert "ask not what your country can do for you" in heard.replace(",", "")
+    assert is_jfk(words(tiny, tied.torch_model, [jfk])[0])
 
 
 def reduction_pct(model, name):
@@ -130,7 +134,14 @@ def reduction_pct(model, name):
         ("tiny", "bnb-nf4", 37.5, 0.5),
     ],
 )
-def test_sizes_of_the_study_on_the_same_shape(size, name, published, tolerance, shapes):
+def test_sizes_of_the_study_on_the_same_shape(
+    size, name, published, tolerance, shapes, monkeypatch
+):
+    # HQQ's search for better scales and zero points takes half a minute, and adds no byte.
+    monkeypatch.setattr(
+        "hqq.core.quantize.Quantizer.optimize_weights",
+        lambda tensor, scale, zero, **_: ((tensor * scale + zero).round(), scale, zero),
+    )
     assert reduction_pct(shapes(size), name) == pytest.approx(published, abs=tolerance)
 
 
@@ -154,17 +165,14 @@ def shapes():
     return get
 
 
-TWINS = ("torchao-int8", "quanto-int4", "quanto-float8", "hqq-int3-g64", "whole-int8", "mixed-80")
-
-
 def test_each_backend_that_runs_dequantized_weights_is_compared_with_its_kernels():
     assert {recipe(name).backend for name in TWINS} == set(backends.SAME_DEQUANTIZED)
 
 
 @pytest.mark.parametrize("name", TWINS)
-def test_dequantized_weights_give_the_kernels_transcripts(name, tiny):
+def test_dequantized_weights_give_the_kernels_transcripts(name, tiny, jfk):
     """What allows accuracy from dequantized weights: the very same words on real speech."""
-    utterances = eval_sets.by_name("quick-look").utterances[:3]
+    utterances = [jfk, *eval_sets.by_name("quick-look").utterances[:2]]
     kernels = quantize(tiny, name)
     dequantized = quantize(tiny, name, "dequantized")
     assert dequantized.kernels == "dequantized" and kernels.kernels == "library"
@@ -172,9 +180,9 @@ def test_dequantized_weights_give_the_kernels_transcripts(name, tiny):
     assert all(
         type(dequantized.torch_model.get_submodule(n)) is torch.nn.Linear for n in kernels.modules
     )
-    assert words(tiny, dequantized.torch_model, utterances) == words(
-        tiny, kernels.torch_model, utterances
-    )
+    heard = words(tiny, kernels.torch_model, utterances)
+    assert is_jfk(heard[0]) or recipe(name).bits == 3
+    assert words(tiny, dequantized.torch_model, utterances) == heard
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What layers lose: the measurements that come with WhisperQ, and how one is made."""
 
 import json
+import shutil
 
 import pytest
 
@@ -94,9 +95,17 @@ def test_a_layer_s_loss_is_that_of_the_whole_model_with_it(name, tiny, heard, jf
     assert 0 <= nats[0] < nats[1] < nats[2]
 
 
-def test_a_measurement_that_is_stopped_goes_on(store, monkeypatch):
+def test_a_measurement_that_is_stopped_goes_on(store, monkeypatch, tmp_path):
     monkeypatch.setattr(sensitivity, "DEFAULT_ROOT", store.root)  # none has come with WhisperQ
-    monkeypatch.setattr(eval_sets, "CALIBRATION", "quick-look")  # seconds instead of a minute
+    # One utterance to be heard and one to round for: seconds instead of a minute.
+    few = sorted(eval_sets.by_name("quick-look").utterances, key=lambda u: u.duration_s)[:2]
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for u in few:
+        shutil.copy(u.audio, folder)
+        (folder / u.audio.with_suffix(".txt").name).write_text(u.reference)
+    monkeypatch.setattr(eval_sets, "CALIBRATION", str(folder))
+    monkeypatch.setattr(sensing, "UTTERANCES", 1)
     seen = []
     for _ in range(2):
         with pytest.raises(Cancelled, match="stopped"):

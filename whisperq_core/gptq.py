@@ -71,7 +71,8 @@ def second_moments(
 def encode(weight: "Tensor", moments: "Tensor", bits: int, group_size: int) -> Coded:
     """The weight, shape (rows, columns), in groups along its rows.
 
-    moments: second moments of the layer's inputs, shape (columns, columns).
+    moments: second moments of the layer's inputs, shape (columns, columns). group_size: divides
+    both the columns and the 128 that are rounded between two updates of all that follow.
     """
     import torch
 
@@ -85,21 +86,25 @@ def encode(weight: "Tensor", moments: "Tensor", bits: int, group_size: int) -> C
     zeros = torch.empty_like(steps)
     for start in range(0, columns, _BLOCK):
         end = min(start + _BLOCK, columns)
-        errors = work.new_empty(rows, end - start)
+        # A column after the other in memory: a step reads and writes whole ones.
+        block = work[:, start:end].T.contiguous()
+        block_codes = torch.empty_like(block, dtype=torch.uint8)
+        errors = torch.empty_like(block)
         for column in range(start, end):
             if column % group_size == 0:
                 group = column // group_size
-                grid = _grid(work[:, column : column + group_size], units, bits)
+                grid = _grid(block[column - start :][:group_size].T, units, bits)
                 steps[:, group], zeros[:, group] = grid
                 step = grid[0].float() * units.float()
                 zero = grid[1].float() * (2**bits / 256)
-            value = work[:, column]
+            value = block[column - start]
             code = (value / step + zero).round_().clamp_(0, top)
-            codes[:, column] = code
+            block_codes[column - start] = code
             lost = value - (code - zero) * step
-            work[:, column + 1 : end].addr_(lost, spread[column, column + 1 : end], alpha=-1)
-            errors[:, column - start] = lost
-        work[:, end:] -= errors @ spread[start:end, end:]
+            block[column - start + 1 :].addr_(spread[column, column + 1 : end], lost, alpha=-1)
+            errors[column - start] = lost
+        codes[:, start:end] = block_codes.T
+        work[:, end:] -= errors.T.contiguous() @ spread[start:end, end:]
     return Coded(bits, codes, steps, zeros, units)
 
 
