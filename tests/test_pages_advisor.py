@@ -1,15 +1,12 @@
 """The Advisor page, run by Streamlit's own test harness."""
 
-from pathlib import Path
-
 import pytest
 from made_runs import speed_run
+from opened_pages import opened
 from spoken_runs import MANY, NOISY, SOME, run_with
 from streamlit.testing.v1 import AppTest
 
 from whisperq_core.store import Store
-
-PAGE = Path(__file__).resolve().parent.parent / "pages" / "advisor.py"
 
 
 @pytest.fixture
@@ -27,14 +24,6 @@ def filled(store) -> Store:
     return store
 
 
-def opened() -> AppTest:
-    app = AppTest.from_file(PAGE, default_timeout=30)
-    app.session_state["entered"] = True
-    app.run()
-    assert not app.exception
-    return app
-
-
 def ask(app: AppTest, label: str, value) -> AppTest:
     widgets = (*app.selectbox, *app.number_input, *app.multiselect)
     next(w for w in widgets if w.label == label).set_value(value)
@@ -49,18 +38,18 @@ def text(app: AppTest) -> str:
 
 
 def test_without_results_it_says_what_to_do(store):
-    assert "Run evaluations" in opened().info[0].value
+    assert "Run evaluations" in opened("advisor").info[0].value
 
 
 def test_the_answer_is_on_top(filled):
-    app = ask(opened(), "WER may rise by (points)", 2.0)
+    app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
     assert "Use quanto-int8 on base: 120 MB, 0.68 × fp32's time" in text(app)
     assert len(app.success) == 1 and not app.warning
     assert app.dataframe[0].value["Recipe"].tolist()[0] == "quanto-int8"
 
 
 def test_what_is_undecided_is_never_a_plain_recommendation(filled):
-    app = ask(opened(), "WER may rise by (points)", 2.0)
+    app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
     app = ask(app, "Largest size (MB)", 100.0)
     assert not app.success
     assert "No recipe is decided to meet these needs" in app.warning[0].value.replace("\\", "")
@@ -68,7 +57,7 @@ def test_what_is_undecided_is_never_a_plain_recommendation(filled):
 
 
 def test_evidence_leads_to_the_result_on_the_trade_offs_page(filled):
-    app = ask(opened(), "WER may rise by (points)", 2.0)
+    app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
     key = next(run.key for run in filled.runs() if run.slug.startswith("base_quanto-int8_test"))
     link = f"./?model=base&set=test-other-excerpt&run={key}#utterances"
     assert any(link in part.value for part in app.markdown)
@@ -76,20 +65,20 @@ def test_evidence_leads_to_the_result_on_the_trade_offs_page(filled):
 
 
 def test_the_next_measurement_and_the_code_can_be_copied(filled):
-    app = ask(opened(), "WER may rise by (points)", 3.0)
+    app = ask(opened("advisor"), "WER may rise by (points)", 3.0)
     codes = [code.value for code in app.code]
     assert any("whisperq_core download test-other" in code for code in codes)
     assert any("recipe('quanto-int8')" in code for code in codes)
 
 
 def test_other_speech_and_devices_have_their_own_answers(filled):
-    app = ask(opened(), "Audio", "clean")
+    app = ask(opened("advisor"), "Audio", "clean")
     assert "Nothing was measured on cpu with clean speech yet" in text(app)
     app = ask(ask(app, "Audio", "hard"), "Device", "cuda")
     assert "Nothing was measured on cuda" in text(app) and not app.dataframe
 
 
 def test_a_recipe_can_be_exported(filled):
-    app = ask(opened(), "WER may rise by (points)", 2.0)
+    app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
     exports = [button for button in app.button if button.label == "Export it"]
     assert len(exports) == 3 and not any(button.disabled for button in exports)

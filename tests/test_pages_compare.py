@@ -2,9 +2,8 @@
 
 import pytest
 from made_runs import accuracy_run
+from opened_pages import again, by_label, everything, opened
 from spoken_runs import MANY, SOME, run_with
-from test_pages_links import opened
-from test_pages_views import again, by_label, everything
 
 from whisperq_core import eval_sets
 from whisperq_core.store import Store

@@ -1,13 +1,10 @@
 """The page of layers, run by Streamlit's own test harness, and its figures."""
 
-from pathlib import Path
-
 import pytest
+from opened_pages import opened
 from streamlit.testing.v1 import AppTest
 
 from whisperq_core import layer_figures, sensitivity
-
-PAGE = Path(__file__).resolve().parent.parent / "pages" / "layers.py"
 
 
 @pytest.fixture(scope="module")
@@ -15,27 +12,19 @@ def base() -> sensitivity.Sensitivity:
     return next(one for one in sensitivity.stored() if one.model == "base")
 
 
-def opened() -> AppTest:
-    app = AppTest.from_file(PAGE, default_timeout=30)
-    app.session_state["entered"] = True
-    app.run()
-    assert not app.exception
-    return app
-
-
 def metric(app: AppTest, label: str) -> str:
     return next(one.value for one in app.metric if one.label == label)
 
 
 def test_it_opens_on_base_at_84_percent(base):
-    app = opened()
+    app = opened("layers")
     predicted = base.predicted_nats(base.formats_for(84))
     assert metric(app, "Predicted loss, nats a token") == f"{predicted:.3g}"
     assert float(metric(app, "Size").removesuffix(" MB")) <= round(0.16 * base.fp32_bytes / 1e6, 1)
 
 
 def test_a_larger_budget_loses_less():
-    app = opened()
+    app = opened("layers")
     before = float(metric(app, "Predicted loss, nats a token"))
     app.select_slider(key="layers_smaller").set_value(78.0).run()
     assert not app.exception
@@ -44,7 +33,7 @@ def test_a_larger_budget_loses_less():
 
 def test_without_measurements_the_command_is_shown(store, monkeypatch):
     monkeypatch.setattr(sensitivity, "DEFAULT_ROOT", store.root)
-    app = opened()
+    app = opened("layers")
     assert "whisperq_core sensitivity" in app.code[0].value
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 from made_runs import accuracy_run
+from opened_pages import again, by_label, everything, opened
 from spoken_runs import MANY, SOME, run_with
 from streamlit.testing.v1 import AppTest
-from test_pages_views import PROJECT, again, by_label, everything
 
 from whisperq_core.store import Store
 
@@ -50,14 +50,6 @@ def filled(store) -> Store:
 
 def key_of(store: Store, recipe: str) -> str:
     return next(r.key for r in store.runs() if r.slug.startswith(f"base_{recipe}_test-other"))
-
-
-def opened(where: str, /, **query) -> AppTest:
-    app = AppTest.from_file(PROJECT / "pages" / f"{where}.py", default_timeout=30)
-    app.session_state["entered"] = True
-    for name, value in query.items():
-        app.query_params[name] = value
-    return again(app)
 
 
 def complaints(app: AppTest) -> str:

@@ -1,9 +1,8 @@
 """Compare recordings and My speech, on real recordings; the browser test runs the work itself."""
 
-from pathlib import Path
-
 import pytest
 from made_runs import accuracy_run
+from opened_pages import by_label, changed, opened
 from streamlit.testing.v1 import AppTest
 
 from whisperq_core import artefacts, backends, eval_sets, evaluate
@@ -13,26 +12,6 @@ from whisperq_core.recordings import Heard, Listener
 from whisperq_core.shelf import Shelf
 
 NO_MODEL = "none, exported models only"
-PAGES = Path(__file__).resolve().parent.parent / "pages"
-
-
-def opened(name: str, **parameters: str) -> AppTest:
-    app = AppTest.from_file(PAGES / name, default_timeout=30)
-    app.session_state["entered"] = True
-    app.query_params.update(parameters)
-    app.run()
-    assert not app.exception
-    return app
-
-
-def changed(widget, value) -> AppTest:
-    app = widget.set_value(value).run()
-    assert not app.exception
-    return app
-
-
-def by_label(widgets, label: str):
-    return next(widget for widget in widgets if widget.label.startswith(label))
 
 
 def listener(name: str) -> Listener:
@@ -69,14 +48,14 @@ def drawn(app: AppTest) -> dict:
 
 
 def test_recordings_wait_for_a_recording(store):
-    app = opened("recordings.py")
+    app = opened("recordings")
     assert by_label(app.button, "Transcribe").disabled
     assert "Nothing yet" in app.info[0].value
     assert by_label(app.selectbox, "Language").options == ["English"]
 
 
 def test_a_multilingual_model_offers_languages_and_translation(store):
-    app = opened("recordings.py")
+    app = opened("recordings")
     app = changed(by_label(app.selectbox, "Model"), "base")
     assert by_label(app.selectbox, "Language").options[:2] == ["Detect it", "English"]
     assert "Translate to English" in by_label(app.selectbox, "Task").options
@@ -87,7 +66,7 @@ def test_a_multilingual_model_offers_languages_and_translation(store):
 def test_exported_models_can_be_columns_with_no_other_model(store, tiny, tmp_path):
     folder = store.root / artefacts.FOLDER / artefacts.folder_name("tiny.en", recipe("bf16"))
     artefacts.write(tiny, backends.quantize(tiny.torch_model, recipe("bf16")), folder)
-    app = opened("recordings.py")
+    app = opened("recordings")
     assert by_label(app.multiselect, "Exported models").options == ["tiny.en_bf16"]
     app = changed(by_label(app.multiselect, "Exported models"), [str(folder)])
     app = changed(by_label(app.selectbox, "Model"), NO_MODEL)
@@ -97,7 +76,7 @@ def test_exported_models_can_be_columns_with_no_other_model(store, tiny, tmp_pat
 
 
 def test_what_was_heard_before_is_there_after_a_reload(kept):
-    app = opened("recordings.py")
+    app = opened("recordings")
     data = drawn(app)
     assert [column["name"] for column in data["columns"]] == ["fp32", "torch-int8"]
     assert any("unlike fp32" in fact for fact in data["columns"][1]["facts"])
@@ -110,7 +89,7 @@ def test_what_was_heard_before_is_there_after_a_reload(kept):
 
 
 def test_a_reference_is_scored_as_soon_as_it_is_typed(kept, shelf, jfk):
-    app = opened("recordings.py")
+    app = opened("recordings")
     app = changed(by_label(app.text_area, "Reference"), jfk.reference)
     assert shelf.get(kept.id).reference == jfk.reference
     columns = drawn(app)["columns"]
@@ -123,7 +102,7 @@ def test_a_recording_goes_into_a_set_and_away(kept, shelf, store, jfk):
     # Names of new sets are typed, which the harness cannot; the browser test does.
     OwnSets(store.root).add("calls", shelf.refer(kept.id, "ask"), jfk.audio, "en")
     shelf.refer(kept.id, jfk.reference)
-    app = opened("recordings.py")
+    app = opened("recordings")
     by_label(app.button, "Add").click().run()
     assert "calls" in app.success[0].value
     assert [u.reference for u in OwnSets(store.root).get("calls").utterances] == [jfk.reference]
@@ -138,7 +117,7 @@ def test_a_silent_recording_is_said_to_be_silent(shelf):
     from whisperq_core import audio
 
     shelf.add([("silence.wav", audio.encode_wav(np.zeros(16_000, np.float32)))])
-    app = opened("recordings.py")
+    app = opened("recordings")
     assert "silent" in app.warning[0].value
 
 
@@ -168,11 +147,11 @@ def put_runs(store, sets) -> None:
 
 
 def test_without_a_set_my_speech_says_what_to_do(store):
-    assert "Add to a set" in opened("my_speech.py").info[0].value
+    assert "Add to a set" in opened("my_speech").info[0].value
 
 
 def test_a_set_can_be_looked_at_and_thinned_out(own):
-    app = opened("my_speech.py", set="calls")
+    app = opened("my_speech", set="calls")
     assert "2 recordings" in app.markdown[1].value and "unknown speakers" in app.markdown[1].value
     by_label(app.button, "Take it out").click().run()
     assert len(own.get("calls").utterances) == 1 and not app.exception
@@ -181,14 +160,14 @@ def test_a_set_can_be_looked_at_and_thinned_out(own):
 
 
 def test_a_link_to_no_set_is_a_sentence(own):
-    app = opened("my_speech.py", set="<script>alert(1)</script>")
+    app = opened("my_speech", set="<script>alert(1)</script>")
     assert "script" in app.warning[0].value and by_label(app.selectbox, "Eval").value == "calls"
 
 
 def test_a_blind_test_shows_no_names_and_keeps_the_tally(own, store):
-    assert "needs two recipes" in opened("my_speech.py").info[0].value
+    assert "needs two recipes" in opened("my_speech").info[0].value
     put_runs(store, own)
-    app = opened("my_speech.py")
+    app = opened("my_speech")
     assert "1 to judge" in [c.value for c in app.caption]
     shown = " ".join(m.value for m in app.markdown)
     assert "**A**" in shown and "and more" in shown and "bf16" not in shown

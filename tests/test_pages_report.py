@@ -4,13 +4,10 @@ import re
 
 import pytest
 from made_runs import accuracy_run, renamed, speed_run, tiny_english
+from opened_pages import PROJECT, again, by_label, everything, opened
 from spoken_runs import MANY, SOME, run_with
-from streamlit.testing.v1 import AppTest
-from test_pages_views import PROJECT, by_label, everything
 
 from whisperq_core.store import Store
-
-PAGE = PROJECT / "pages" / "report.py"
 
 
 @pytest.fixture
@@ -27,28 +24,14 @@ def filled(store) -> Store:
     return store
 
 
-def opened(**query: str) -> AppTest:
-    app = AppTest.from_file(PAGE, default_timeout=20)
-    app.session_state["entered"] = True
-    for key, value in query.items():
-        app.query_params[key] = value
-    return again(app)
-
-
-def again(app: AppTest) -> AppTest:
-    app.run()
-    assert not app.exception
-    return app
-
-
 def test_empty_store_says_what_to_do(store):
-    app = opened()
+    app = opened("report")
     assert "Run evaluations" in app.info[0].value
     assert not app.get("download_button")
 
 
 def test_opens_with_an_answer_and_three_files(filled):
-    app = opened()
+    app = opened("report")
     assert by_label(app.multiselect, "Model").value == ["base"]
     assert by_label(app.multiselect, "Evaluation set").value == ["test-other-excerpt"]
     assert by_label(app.multiselect, "Recipes").options == ["fp32", "bf16", "torch-int8"]
@@ -64,7 +47,7 @@ def test_opens_with_an_answer_and_three_files(filled):
 
 
 def test_recipes_and_margin_can_be_chosen(filled):
-    app = opened()
+    app = opened("report")
     by_label(app.multiselect, "Recipes").set_value(["torch-int8"])
     by_label(app.number_input, "Margin (points of WER)").set_value(2.0)
     text = everything(again(app)).replace("\\", "")
@@ -72,22 +55,22 @@ def test_recipes_and_margin_can_be_chosen(filled):
 
 
 def test_another_baseline_can_be_chosen(filled):
-    app = opened()
+    app = opened("report")
     by_label(app.selectbox, "Compare with").set_value("bf16")
     assert "no worse than bf16" in everything(again(app)).replace("\\", "")
 
 
 def test_no_model_and_no_set_are_all(filled):
-    app = opened()
+    app = opened("report")
     by_label(app.multiselect, "Model").set_value([])
     by_label(app.multiselect, "Evaluation set").set_value([])
     assert len(again(app).header) == 3
 
 
 def test_protocols_are_one_at_a_time(filled):
-    assert not [box for box in opened().selectbox if box.label == "Protocol"]
+    assert not [box for box in opened("report").selectbox if box.label == "Protocol"]
     filled.put(run_with("fp32", SOME, protocol=renamed("corrected"), minutes=5, threads=1))
-    app = opened()
+    app = opened("report")
     box = by_label(app.selectbox, "Protocol")
     assert (box.value, box.options) == ("as in the study", ["as in the study", "corrected"])
     box.set_value("corrected")
@@ -95,13 +78,13 @@ def test_protocols_are_one_at_a_time(filled):
 
 
 def test_a_link_opens_its_selection(filled):
-    app = opened(report_model="tiny.en", report_margin="1.5")
+    app = opened("report", report_model="tiny.en", report_margin="1.5")
     assert by_label(app.multiselect, "Model").value == ["tiny.en"]
     assert by_label(app.number_input, "Margin (points of WER)").value == 1.5
 
 
 def test_the_whole_report_can_be_looked_at(filled):
-    app = opened()
+    app = opened("report")
     by_label(app.toggle, "Show the whole report").set_value(True)
     again(app)
     assert len(app.get("iframe")) == 1

@@ -2,20 +2,16 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from made_runs import accuracy_run, speed_run, tiny_english
+from opened_pages import PROJECT, again, by_label, everything, opened
 from spoken_runs import MANY, NOISY, SOME, run_with
 from streamlit.testing.v1 import AppTest
 
 from whisperq_core import eval_sets, protocols
 from whisperq_core.claims import CLAIMS
 from whisperq_core.store import Store
-
-PROJECT = Path(__file__).resolve().parent.parent
-TRADEOFFS = PROJECT / "pages" / "tradeoffs.py"
-STUDY = PROJECT / "pages" / "study.py"
 
 WRONG = [("a cat sat down", "a <b>cat</b> sat up"), ("a cat sat down", "a cat sat down")]
 
@@ -42,41 +38,18 @@ def filled(store) -> Store:
     return store
 
 
-def opened(page: Path) -> AppTest:
-    app = AppTest.from_file(page, default_timeout=20)
-    app.session_state["entered"] = True
-    app.run()
-    assert not app.exception
-    return app
-
-
-def again(app: AppTest) -> AppTest:
-    app.run()
-    assert not app.exception
-    return app
-
-
 def results(app: AppTest) -> list[str]:
     return sorted(app.dataframe[0].value["recipe"]) if app.dataframe else []
 
 
-def by_label(widgets, label: str):
-    return next(widget for widget in widgets if widget.label == label)
-
-
-def everything(app: AppTest) -> str:
-    parts = (*app.markdown, *app.caption, *app.info, *app.warning, *app.get("html"))
-    return "\n".join(str(getattr(p, "value", None) or p.proto.body) for p in parts)
-
-
 def test_empty_store_says_what_to_do(store):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     assert "Run evaluations" in app.info[0].value
     assert not app.dataframe
 
 
 def test_opens_on_base_and_the_harder_excerpt(filled):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     assert results(app) == ["fp32", "quanto-int4", "torch-int8"]
     assert by_label(app.multiselect, "Model").value == ["base"]
     assert by_label(app.selectbox, "Evaluation set").value == "test-other-excerpt"
@@ -84,14 +57,14 @@ def test_opens_on_base_and_the_harder_excerpt(filled):
 
 
 def test_summary_stands_beside_the_numbers(filled):
-    text = everything(opened(TRADEOFFS))
+    text = everything(opened("tradeoffs"))
     for fact in ("excerpt", "2 threads", "A CPU", "as in the study", "fixed 30 s window", "cpu"):
         assert fact in text
     assert "1 not drawn" in text
 
 
 def test_models_can_be_added_and_taken_away(filled):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     by_label(app.multiselect, "Model").set_value(["base", "tiny.en"])
     assert results(again(app)) == ["fp32", "quanto-int4", "torch-int8", "torch-int8"]
     by_label(app.multiselect, "Model").set_value(["tiny.en"])
@@ -99,7 +72,7 @@ def test_models_can_be_added_and_taken_away(filled):
 
 
 def test_sets_are_shown_one_at_a_time(filled):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     by_label(app.selectbox, "Evaluation set").set_value("test-clean-excerpt")
     assert results(again(app)) == ["hqq-int4-g64"]
 
@@ -116,19 +89,19 @@ def test_sets_are_shown_one_at_a_time(filled):
     ],
 )
 def test_design_axes_filter(filled, axis, value, left):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     by_label(app.multiselect, axis).set_value([value])
     assert results(again(app)) == left
 
 
 def test_filters_that_leave_nothing_say_so(filled):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     by_label(app.multiselect, "Library").set_value(["hqq"])
     assert "Clear one of them" in again(app).info[0].value
 
 
 def test_axes_can_be_chosen(filled):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     by_label(app.selectbox, "Across").set_value("weights_bytes")
     by_label(app.selectbox, "Up").set_value("cer_pct")
     assert "not drawn" not in everything(again(app))
@@ -151,7 +124,7 @@ def verdicts(app: AppTest) -> dict[str, str]:
 
 
 def test_every_result_has_its_interval_and_verdict(compared):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     assert verdicts(app) == {"fp32": "baseline", "bnb-nf4": "undecided", "quanto-int2": "worse"}
     text = everything(app).replace("\\", "")
     assert "95 % intervals, bootstrap over 20 speakers" in text
@@ -159,7 +132,7 @@ def test_every_result_has_its_interval_and_verdict(compared):
 
 
 def test_the_baseline_and_the_margin_can_be_chosen(compared):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     assert by_label(app.selectbox, "Compare with").value == "fp32"
     by_label(app.selectbox, "Compare with").set_value("quanto-int2")
     assert verdicts(again(app))["fp32"] == "better"
@@ -169,19 +142,19 @@ def test_the_baseline_and_the_margin_can_be_chosen(compared):
 
 
 def test_a_filter_of_the_design_leaves_the_baseline(compared):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     by_label(app.multiselect, "Library").set_value(["quanto"])
     assert verdicts(again(app)) == {"quanto-int2": "worse"}
 
 
 def test_the_cards_say_what_is_undecided(compared):
-    text = everything(opened(TRADEOFFS)).replace("\\", "")
+    text = everything(opened("tradeoffs")).replace("\\", "")
     assert "WER: undecided against fp32" in text
     assert "more minutes of speech would decide" in text
 
 
 def test_the_front_is_in_words(compared):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     by_label(app.selectbox, "Across").set_value("weights_bytes")
     frame = again(app).dataframe[0].value.set_index("recipe")["front"]
     assert frame["quanto-int2"] == "dominated by fp32"
@@ -190,12 +163,8 @@ def test_the_front_is_in_words(compared):
 
 def test_a_link_opens_a_result_of_any_set(filled):
     key = next(r.key for r in filled.runs() if r.eval_set == "test-clean-excerpt")
-    app = AppTest.from_file(TRADEOFFS, default_timeout=20)
-    app.session_state["entered"] = True
-    for name, value in (("model", "base"), ("set", "test-clean-excerpt"), ("run", key)):
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception and not app.warning
+    app = opened("tradeoffs", model="base", set="test-clean-excerpt", run=key)
+    assert not app.warning
     assert results(app) == ["hqq-int4-g64"]
     assert by_label(app.selectbox, "Result").value == key
     by_label(app.selectbox, "Evaluation set").set_value("test-other-excerpt")
@@ -203,7 +172,7 @@ def test_a_link_opens_a_result_of_any_set(filled):
 
 
 def test_a_chosen_result_is_compared_in_full(compared):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     key = next(r.key for r in compared.runs() if "quanto-int2" in r.slug)
     by_label(app.selectbox, "Result").set_value(key)
     text = everything(again(app)).replace("\\", "")
@@ -215,18 +184,18 @@ def test_a_chosen_result_is_compared_in_full(compared):
 
 def test_loops_are_counted_and_set_aside(store):
     store.put(accuracy_run("fp32", [("a cat", "a cat"), ("a dog sat", "no " * 60)]))
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     by_label(app.selectbox, "Result").set_value(store.runs()[0].key)
     assert "WER without the 1 that loop 0.00" in everything(again(app)).replace("\\", "")
 
 
 def test_unknown_speakers_are_said(filled):
-    assert "utterances are resampled: too narrow" in everything(opened(TRADEOFFS))
+    assert "utterances are resampled: too narrow" in everything(opened("tradeoffs"))
 
 
 def test_protocols_are_shown_one_at_a_time(compared):
     compared.put(run_with("bf16", SOME, protocol=protocols.CORRECTED))
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     assert "bf16" not in results(app)
     assert "Protocol: as in the study (greedy" in everything(app).replace("\\", "")
     by_label(app.selectbox, "Protocol").set_value("corrected")
@@ -236,7 +205,7 @@ def test_protocols_are_shown_one_at_a_time(compared):
 
 
 def test_a_chosen_result_shows_its_utterances(filled):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     key = next(r.key for r in filled.runs() if r.slug.startswith("base_torch-int8_test"))
     by_label(app.selectbox, "Result").set_value(key)
     text = everything(again(app))
@@ -249,7 +218,7 @@ def test_a_chosen_result_shows_its_utterances(filled):
 
 
 def test_audio_is_left_out_where_it_is_not_at_hand(filled):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     key = next(r.key for r in filled.runs() if "quanto-int4" in r.slug)
     by_label(app.selectbox, "Result").set_value(key)
     text = everything(again(app))
@@ -258,7 +227,7 @@ def test_audio_is_left_out_where_it_is_not_at_hand(filled):
 
 
 def test_a_result_that_a_filter_hides_is_let_go(filled):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     key = next(r.key for r in filled.runs() if "quanto-int4" in r.slug)
     by_label(app.selectbox, "Result").set_value(key)
     again(app)
@@ -269,20 +238,20 @@ def test_a_result_that_a_filter_hides_is_let_go(filled):
 
 def test_damaged_files_are_named_and_the_rest_is_shown(filled):
     (filled.results / "base_broken_0123456789abcdef.json").write_text('{"schema_version": 1')
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     assert len(app.warning) == 1
     assert r"base\_broken\_0123456789abcdef\.json" in app.warning[0].value
     assert len(results(app)) == 3
 
 
 def test_new_results_appear(filled):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     filled.put(accuracy_run("bnb-nf4", WRONG))
     assert "bnb-nf4" in results(again(app))
 
 
 def test_download_holds_every_column(filled):
-    app = opened(TRADEOFFS)
+    app = opened("tradeoffs")
     assert [button.label for button in app.get("download_button")] == ["CSV"]
 
 
@@ -292,7 +261,7 @@ def study_tables(app: AppTest) -> list:
 
 
 def test_study_without_results_shows_the_published_tables(store):
-    app = opened(STUDY)
+    app = opened("study")
     assert [header.value for header in app.header] == [
         "What our measurements say of its claims",
         "Its tables and figure",
@@ -308,7 +277,7 @@ def test_study_without_results_shows_the_published_tables(store):
 
 
 def test_study_shows_measured_rows_as_ours_with_interval_and_record(filled):
-    app = opened(STUDY)
+    app = opened("study")
     base = study_tables(app)[2]
     assert base["Source"].tolist()[:2] == ["Study, base", "Here, base"]
     assert base["Measured on"].tolist()[:2] == ["whole sets", "excerpts (2), CPU"]
@@ -322,14 +291,14 @@ def test_study_shows_measured_rows_as_ours_with_interval_and_record(filled):
 
 def test_study_with_small_measured_needs_no_command(filled):
     filled.put(accuracy_run("fp32", WRONG, model="small", weights_digest="ff" * 32))
-    assert not opened(STUDY).code
+    assert not opened("study").code
 
 
 def test_study_counts_verdicts_and_opens_a_claim_down_to_its_utterances(store):
     ids = [u.id for u in eval_sets.shipped()["test-other-excerpt"].utterances[:2]]
     store.put(accuracy_run("fp32", [("a cat sat down",) * 2] * 2, ids=ids))
     store.put(accuracy_run("torch-int8", WRONG, ids=ids))
-    app = opened(STUDY)
+    app = opened("study")
     assert f"{len(CLAIMS)} claims" in everything(app)
     assert not [b for b in app.selectbox if b.label == "Down to the utterances"]
     app.session_state["claim-fastest-costs-wer"] = True
@@ -344,7 +313,7 @@ def test_study_counts_verdicts_and_opens_a_claim_down_to_its_utterances(store):
 
 
 def test_app_opens_on_the_trade_offs(filled):
-    app = opened(PROJECT / "app.py")
+    app = opened("app")
     assert app.title[0].value == "Trade-offs"
 
 

@@ -1,29 +1,12 @@
 """The pages that start work, run by Streamlit's own test harness; the browser test starts it."""
 
-from pathlib import Path
-
 import pytest
 from made_runs import accuracy_run
+from opened_pages import by_label, changed, opened
 from streamlit.testing.v1 import AppTest
 
 from whisperq_core import eval_sets, evaluate
 from whisperq_core.recipes import recipe
-
-PAGES = Path(__file__).resolve().parent.parent / "pages"
-
-
-def opened(name: str) -> AppTest:
-    app = AppTest.from_file(PAGES / name, default_timeout=30)
-    app.session_state["entered"] = True
-    app.run()
-    assert not app.exception
-    return app
-
-
-def changed(widget, value) -> AppTest:
-    app = widget.set_value(value).run()
-    assert not app.exception
-    return app
 
 
 def plan_of(app: AppTest) -> list[tuple]:
@@ -31,12 +14,8 @@ def plan_of(app: AppTest) -> list[tuple]:
     return list(frame[["model", "recipe", "speech", "status"]].itertuples(index=False, name=None))
 
 
-def by_label(widgets, label: str):
-    return next(widget for widget in widgets if widget.label.startswith(label))
-
-
 def test_the_first_evaluation_is_chosen_already(store):
-    app = opened("run_evaluations.py")
+    app = opened("run_evaluations")
     assert plan_of(app) == [
         ("tiny.en", "fp32", "quick-look", "to run"),
         ("tiny.en", "torch-int8", "quick-look", "to run"),
@@ -49,19 +28,19 @@ def test_the_first_evaluation_is_chosen_already(store):
 def test_what_is_cached_is_not_run_again(store):
     request = evaluate.Request("tiny.en", recipe("fp32"), "quick-look")
     store.put(accuracy_run("fp32").model_copy(update={"spec": evaluate.resolve(request)}))
-    app = opened("run_evaluations.py")
+    app = opened("run_evaluations")
     assert plan_of(app)[0] == ("tiny.en", "fp32", "quick-look", "cached")
     assert "1 already measured" in app.markdown[1].value
 
 
 def test_larger_sets_are_timed_beside_fp32_too(store):
-    app = opened("run_evaluations.py")
+    app = opened("run_evaluations")
     app = changed(by_label(app.multiselect, "Speech"), ["test-clean-excerpt"])
     assert [row[2] for row in plan_of(app)] == ["test-clean-excerpt"] * 3 + ["quick-look"] * 3
 
 
 def test_the_protocol_can_be_chosen(store):
-    app = opened("run_evaluations.py")
+    app = opened("run_evaluations")
     assert "held-out speech only" in by_label(app.selectbox, "Protocol").help
     app = changed(by_label(app.multiselect, "Recipes"), ["quanto-int8-int8-eval10"])
     assert plan_of(app)[0][3] == "to run"
@@ -71,7 +50,7 @@ def test_the_protocol_can_be_chosen(store):
 
 
 def test_the_group_size_of_hqq_can_be_chosen(store):
-    app = opened("run_evaluations.py")
+    app = opened("run_evaluations")
     app = changed(by_label(app.multiselect, "Recipes"), ["hqq-int4-g64"])
     app = changed(by_label(app.select_slider, "HQQ"), 32)
     assert plan_of(app)[0][1] == "hqq-int4-g32"
@@ -79,7 +58,7 @@ def test_the_group_size_of_hqq_can_be_chosen(store):
 
 @pytest.mark.parametrize("folder", ["/nowhere/at/all", "relative"])
 def test_a_folder_that_is_no_set_is_a_sentence(store, folder):
-    app = opened("run_evaluations.py")
+    app = opened("run_evaluations")
     app = changed(by_label(app.text_input, "Your own speech"), folder)
     assert folder in app.error[0].value and "Traceback" not in app.error[0].value
 
@@ -88,14 +67,14 @@ def test_a_folder_of_ones_own_is_planned(store, tmp_path, jfk):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "jfk.flac").write_bytes(jfk.audio.read_bytes())
     (tmp_path / "mine" / "jfk.txt").write_text(jfk.reference)
-    app = opened("run_evaluations.py")
+    app = opened("run_evaluations")
     app = changed(by_label(app.text_input, "Your own speech"), str(tmp_path / "mine"))
     assert plan_of(app)[1][2:] == (str(tmp_path / "mine"), "to run")
 
 
 def test_what_cannot_run_is_shown_with_its_reason(store, monkeypatch):
     monkeypatch.setattr("whisperq_core.machine.devices", lambda: ["cpu", "mps"])
-    app = opened("run_evaluations.py")
+    app = opened("run_evaluations")
     app = changed(by_label(app.selectbox, "Device"), "mps")
     assert [row[3] for row in plan_of(app)] == ["to run", "refused", "refused"]
     assert "runs on cpu" in app.dataframe[0].value["why not"][1]
@@ -103,13 +82,13 @@ def test_what_cannot_run_is_shown_with_its_reason(store, monkeypatch):
 
 
 def test_nothing_chosen_is_a_hint_not_an_error(store):
-    app = opened("run_evaluations.py")
+    app = opened("run_evaluations")
     app = changed(by_label(app.multiselect, "Models"), [])
     assert "at least one model" in app.info[0].value
 
 
 def test_full_sets_are_offered_and_their_absence_is_a_sentence(store, monkeypatch, tmp_path):
     monkeypatch.setattr(eval_sets, "DATA_FOLDER", tmp_path)
-    app = opened("run_evaluations.py")
+    app = opened("run_evaluations")
     app = changed(by_label(app.multiselect, "Speech"), ["test-clean"])
     assert "Download it first" in app.error[0].value
