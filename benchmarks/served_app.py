@@ -27,7 +27,7 @@ STILL_MS = 400
 # True once no script runs, nothing is a placeholder, and every plot and table has its drawing.
 STILL = """still => {
     const all = selector => [...document.querySelectorAll(selector)];
-    const shown = element => element.getClientRects().length > 0;
+    const shown = element => element.checkVisibility();
     const app = document.querySelector('[data-testid=stApp]');
     const waits = ['stSkeleton', 'stSpinner', 'stAppSkeleton'];
     const here = app && app.dataset.testScriptState === 'notRunning'

@@ -125,7 +125,7 @@ def test_axe_finds_nothing_serious(offered, page, app):
 def test_axe_finds_nothing_serious_in_utterances(page, app):
     runs = Store(DEFAULT_ROOT).runs()
     run = max((r for r in runs if isinstance(r, AccuracyRun)), key=lambda r: r.words.errors)
-    opened(page, app, f"?model={run.model}&set={run.eval_set}&run={run.key}")
+    opened(page, app, f"utterances?run={run.key}")
     expect(page.get_by_text("have errors")).to_be_visible()
     assert page.locator("del, ins").count() > 5
     assert violations_in_every_mode(page) == {}
