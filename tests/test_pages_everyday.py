@@ -5,22 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 from made_runs import accuracy_run, speed_run
+from opened_pages import PROJECT, by_label, changed, opened
 from spoken_runs import MANY, SOME, run_with
 from streamlit.testing.v1 import AppTest
-from test_pages_work import PAGES, by_label, changed, plan_of
+from test_pages_work import plan_of
 
 from whisperq_core import hints, history, jobs
 from whisperq_core.store import Store
-
-
-def opened(name: str, **query) -> AppTest:
-    app = AppTest.from_file(PAGES / name, default_timeout=30)
-    app.session_state["entered"] = True
-    for key, value in query.items():
-        app.query_params[key] = value
-    app.run()
-    assert not app.exception
-    return app
 
 
 def ended(store: Store, outcome="done", who="ada", model="base", key=None, hours=0) -> None:
@@ -41,7 +32,7 @@ def keep(store: Store) -> None:
 
 
 def test_an_empty_history_says_what_to_do(store):
-    assert "press Start" in opened("history.py").info[0].value
+    assert "press Start" in opened("history").info[0].value
 
 
 def test_the_history_is_newest_first_and_can_be_filtered(store):
@@ -51,7 +42,7 @@ def test_the_history_is_newest_first_and_can_be_filtered(store):
     ended(store, key=run.key)
     ended(store, "failed", "bob", "tiny.en", hours=1)
     keep(store)
-    app = opened("history.py")
+    app = opened("history")
     frame = app.dataframe[0].value
     assert frame["Who"].tolist() == ["bob", "ada"]
     assert frame["Outcome"].tolist() == ["✗ failed", "✓ done"]
@@ -61,17 +52,17 @@ def test_the_history_is_newest_first_and_can_be_filtered(store):
     assert "1 stored results came with WhisperQ" in app.markdown[-1].value
     app = changed(by_label(app.multiselect, "Outcome"), ["failed"])
     assert app.dataframe[0].value["Who"].tolist() == ["bob"]
-    assert opened("history.py", history_who="ada").dataframe[0].value["Who"].tolist() == ["ada"]
+    assert opened("history", history_who="ada").dataframe[0].value["Who"].tolist() == ["ada"]
 
 
 def test_a_damaged_entry_is_named(store):
     (store.root / history.FOLDER).mkdir(parents=True)
     (store.root / history.FOLDER / "x.json").write_text("{")
-    assert "x\\.json" in opened("history.py").warning[0].value
+    assert "x\\.json" in opened("history").warning[0].value
 
 
 def test_this_machine_is_shown_and_can_be_copied(store):
-    app = opened("machine.py")
+    app = opened("machine")
     assert [t.value for t in app.header][:2] == [
         "Instruction sets that matter here",
         "Libraries",
@@ -80,9 +71,9 @@ def test_this_machine_is_shown_and_can_be_copied(store):
 
 
 def test_terms_are_searched_also_by_link(store):
-    assert len(opened("terms.py").header) == 6
-    assert [s.value for s in opened("terms.py", term="nf4").header] == ["Number formats"]
-    assert "No term has" in opened("terms.py", term="<b>xyz").info[0].value
+    assert len(opened("terms").header) == 6
+    assert [s.value for s in opened("terms", term="nf4").header] == ["Number formats"]
+    assert "No term has" in opened("terms", term="<b>xyz").info[0].value
 
 
 @pytest.fixture
@@ -112,13 +103,13 @@ def shown(app: AppTest) -> str:
     ],
 )
 def test_each_screen_has_its_message(measured, screen, message):
-    app = opened("presentation.py", screen=screen)
+    app = opened("presentation", screen=screen)
     assert message in shown(app) and not app.warning
     assert by_label(app.button, "Next").disabled == (screen == "5")
 
 
 def test_next_and_back_turn_the_pages_in_the_url(measured):
-    app = opened("presentation.py")
+    app = opened("presentation")
     app = by_label(app.button, "Next").click().run()
     assert app.query_params["screen"] in ("2", ["2"]) and "The front" in shown(app)
     app = by_label(app.button, "Back").click().run()
@@ -127,7 +118,7 @@ def test_next_and_back_turn_the_pages_in_the_url(measured):
 
 @pytest.mark.parametrize("screen", ["0", "6", "-1", "two", "²", "9" * 30])
 def test_a_screen_that_is_none_is_a_sentence(measured, screen):
-    app = opened("presentation.py", screen=screen)
+    app = opened("presentation", screen=screen)
     assert "screens 1 to 5" in app.warning[0].value and "What we compared" in shown(app)
     by_label(app.button, "Next").click().run()
     assert not app.exception
@@ -143,25 +134,25 @@ def test_a_screen_that_is_none_is_a_sentence(measured, screen):
     ],
 )
 def test_a_selection_that_is_none_is_a_sentence(measured, query, said):
-    app = opened("presentation.py", **query)
+    app = opened("presentation", **query)
     assert said in app.info[0].value and "Report" in app.info[0].value
 
 
 def test_the_selection_of_the_report_is_presented(measured):
-    report = opened("report.py")
+    report = opened("report")
     link = next(e.proto.url for e in report.get("link_button"))
     assert link.startswith("./presentation?report_model=base&report_set=")
-    app = opened("presentation.py", report_recipes="torch-int8", screen="3")
+    app = opened("presentation", report_recipes="torch-int8", screen="3")
     assert "Stay with fp32" in shown(app)
 
 
 def test_nothing_to_present_says_what_to_do(store):
-    assert "Run evaluations" in opened("presentation.py").info[0].value
+    assert "Run evaluations" in opened("presentation").info[0].value
 
 
 def test_a_link_chooses_what_to_run(store):
     query = {"models": "tiny.en", "recipes": ["bf16", "mixed-82"], "sets": "jfk"}
-    app = opened("run_evaluations.py", **query)
+    app = opened("run_evaluations", **query)
     assert [row[:3] for row in plan_of(app)][:2] == [
         ("tiny.en", "bf16", "jfk"),
         ("tiny.en", "mixed-82", "jfk"),
@@ -179,21 +170,21 @@ def test_a_link_chooses_what_to_run(store):
     ],
 )
 def test_a_link_to_what_is_not_there_is_a_sentence(store, query):
-    app = opened("run_evaluations.py", **query)
+    app = opened("run_evaluations", **query)
     assert app.error or "cannot run here" in app.markdown[1].value or app.dataframe
 
 
 @pytest.mark.parametrize("name", ["run_threads", "run_protocol", "run_device", "run_speed_quick"])
 def test_junk_beside_it_is_left_out(store, name):
-    assert len(plan_of(opened("run_evaluations.py", **{name: "junk"}))) == 3
+    assert len(plan_of(opened("run_evaluations", **{name: "junk"}))) == 3
 
 
 def test_the_first_hint_is_put_away_for_good(measured):
-    app = opened("tradeoffs.py")
+    app = opened("tradeoffs")
     assert any("Choose a recipe" in element.value for element in app.markdown)
     app = by_label(app.button, "Got it").click().run()
     assert hints.is_dismissed(measured.root, "first-run")
-    again = opened("tradeoffs.py")
+    again = opened("tradeoffs")
     assert not any("Choose a recipe" in element.value for element in again.markdown)
 
 
@@ -204,7 +195,7 @@ def test_a_hint_that_cannot_be_kept_away_is_no_error(tmp_path):
 
 def whole_app(**state) -> AppTest:
     """app.py itself; AppTest runs a page without it from the second run on."""
-    app = AppTest.from_file(PAGES.parent / "app.py", default_timeout=60)
+    app = AppTest.from_file(PROJECT / "app.py", default_timeout=60)
     for key, value in state.items():
         app.session_state[key] = value
     app.run()
