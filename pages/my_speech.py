@@ -1,13 +1,11 @@
 """A user's own evaluation sets: to run, to judge blindly, to take elsewhere, to delete."""
 
-import getpass
-
 import pandas as pd
 import streamlit as st
 
-from pages._entry import shared_store, through_app
+from pages._entry import shared_store, through_app, who
 from pages._links import View
-from whisperq_core import blind, markup
+from whisperq_core import blind, history, markup
 from whisperq_core.blind import Tally
 from whisperq_core.errors import WhisperQError
 from whisperq_core.eval_sets import EvalSet
@@ -77,10 +75,10 @@ def recordings(sets: OwnSets, name: str, found: EvalSet) -> None:
         page = st.pagination(pages, key=f"own-{name}") if pages > 1 else 1
         for utterance in found.utterances[(page - 1) * 10 : page * 10]:
             with st.container(border=True):
-                who = f" · {utterance.speaker}" if utterance.speaker else ""
+                said_by = f" · {utterance.speaker}" if utterance.speaker else ""
                 st.markdown(
                     f"**{markup.plain_markdown(utterance.id)}** · {utterance.duration_s:.1f} s"
-                    f" · {utterance.language}{markup.plain_markdown(who)}"
+                    f" · {utterance.language}{markup.plain_markdown(said_by)}"
                 )
                 st.markdown(markup.plain_markdown(utterance.reference))
                 st.audio(str(utterance.audio))
@@ -115,18 +113,18 @@ def blind_test(sets: OwnSets, name: str, found: EvalSet) -> None:
     names = st.multiselect(
         "Between", list(runs), list(runs)[:2], key=f"between-{name}", placeholder="Choose two"
     )
-    who, votes = getpass.getuser(), sets.votes(name)
-    left = blind.trials([runs[n] for n in names], votes, who, name)
+    reader, votes = who() or history.login(), sets.votes(name)
+    left = blind.trials([runs[n] for n in names], votes, reader, name)
     if len(names) < 2:
         st.info("Choose two recipes or more.")
     elif left:
-        trial(sets, name, found, left, who)
+        trial(sets, name, found, left, reader)
     else:
         st.success("You have judged every recording in which these differ.")
     tally(blind.tallies(votes))
 
 
-def trial(sets: OwnSets, name: str, found: EvalSet, left: list[blind.Trial], who: str) -> None:
+def trial(sets: OwnSets, name: str, found: EvalSet, left: list[blind.Trial], reader: str) -> None:
     now = left[0]
     utterance = next(u for u in found.utterances if u.id == now.utterance)
     st.caption(f"{len(left)} to judge")
@@ -141,7 +139,7 @@ def trial(sets: OwnSets, name: str, found: EvalSet, left: list[blind.Trial], who
     with st.container(horizontal=True, horizontal_alignment="center"):
         for chosen, label in labels.items():
             if st.button(label, key=f"vote-{chosen}"):
-                sets.vote(name, now.vote(chosen, who))
+                sets.vote(name, now.vote(chosen, reader))
                 st.rerun()
 
 

@@ -1,5 +1,7 @@
 """Choose models, recipes and speech; see what would run; run it and watch."""
 
+from pathlib import Path
+
 import pandas as pd
 import streamlit as st
 
@@ -19,6 +21,7 @@ from whisperq_core import (
 )
 from whisperq_core.errors import WhisperQError
 from whisperq_core.history import spoken
+from whisperq_core.own_sets import OwnSets
 from whisperq_core.store import Store
 
 STATUS_ICONS = {
@@ -99,14 +102,14 @@ def choose_protocol() -> protocols.Protocol:
     return every[name]
 
 
-def choose_sets() -> list[str]:
+def choose_sets(own: OwnSets) -> list[str]:
     chosen = several(
         "Speech",
-        [*eval_sets.EVALUATION, *eval_sets.LIBRISPEECH],
+        [*eval_sets.EVALUATION, *eval_sets.LIBRISPEECH, *own.names()],
         ["quick-look"],
         "sets",
         "The excerpts come with WhisperQ. test-clean and test-other are the full LibriSpeech sets,"
-        " downloaded below. Type the name of a set of your own.",
+        " downloaded below. Sets of your own are made on Compare recordings.",
     )
     known = eval_sets.shipped()
     for found in (known[name] for name in chosen if name in known):
@@ -122,6 +125,7 @@ def choose_sets() -> list[str]:
         key="run_folder",
         bind="query-params",
     )
+    chosen = [own.path_of(name) for name in chosen]
     return [*chosen, folder.strip()] if folder.strip() else chosen
 
 
@@ -152,7 +156,7 @@ def choose() -> list[evaluate.Request]:
         names = choose_models()
         chosen = choose_recipes()
     with right:
-        sets = choose_sets()
+        sets = choose_sets(OwnSets(Store().root))
         protocol = choose_protocol()
         with st.container(horizontal=True):
             device = st.selectbox(
@@ -209,7 +213,7 @@ def show_plan(planned: list[evaluate.Planned]) -> list[evaluate.Planned]:
         {
             "model": [item.request.model for item in planned],
             "recipe": [item.request.recipe.name for item in planned],
-            "speech": [item.request.eval_set for item in planned],
+            "speech": [Path(item.request.eval_set).name for item in planned],
             "measures": [item.request.measures for item in planned],
             "status": [item.status for item in planned],
             "about": [spoken(i.estimate_s) if i.status == "to run" else "" for i in planned],

@@ -67,33 +67,3 @@ def test_a_small_evaluation_runs_to_its_end(page, app):
     runs = [r for r in Store(app.cache).runs() if r.eval_set == "quick-look"]
     found = {r.spec.recipe.name for r in runs if r.model == "tiny.en" and r.measures == "accuracy"}
     assert {"fp32", "torch-int8", "bnb-nf4"} <= found
-
-
-def test_a_recording_is_read_from_several_recipes(page, jfk):
-    open_page(page, "Compare recordings")
-    page.locator("input[type=file]").first.set_input_files(str(jfk.audio))
-    page.get_by_role("textbox", name="What is said in jfk.flac?").fill(jfk.reference)
-    page.keyboard.press("Enter")
-    button = page.get_by_role("button", name="Transcribe", exact=True)
-    expect(button).to_be_enabled(timeout=LOADED_MS)
-    button.click()
-    # Three recipes, each with its words, its time, its size and its WER against the reference.
-    expect(page.get_by_text("WER", exact=False)).to_have_count(3, timeout=WORK_MS)
-    for recipe in ("fp32", "torch-int8", "bnb-nf4"):
-        expect(page.get_by_text(recipe, exact=True).first).to_be_visible()
-    # Words come a moment after their figures.
-    heard = re.compile("fellow americans.*fellow americans.*fellow americans", re.I | re.S)
-    expect(page.get_by_test_id("stMain")).to_have_text(heard, timeout=LOADED_MS)
-
-
-def test_a_file_that_is_no_audio_gets_a_sentence(page, tmp_path):
-    (tmp_path / "letter.wav").write_text("Dear Sir or Madam")
-    open_page(page, "Compare recordings")
-    page.locator("input[type=file]").first.set_input_files(str(tmp_path / "letter.wav"))
-    button = page.get_by_role("button", name="Transcribe", exact=True)
-    expect(button).to_be_enabled(timeout=LOADED_MS)
-    button.click()
-    expect(page.get_by_text("letter.wav").nth(1)).to_be_visible(timeout=LOADED_MS)
-    alert = page.get_by_role("alert").first
-    expect(alert).to_be_visible(timeout=WORK_MS)
-    assert "letter.wav" in alert.inner_text()

@@ -38,7 +38,9 @@ from whisperq_core.evaluate import (
 )
 from whisperq_core.machine import default_threads
 from whisperq_core.options import SPEECH, Needs
+from whisperq_core.own_sets import OwnSets
 from whisperq_core.protocols import SHORT_NAMES
+from whisperq_core.recordings import AUTO, Listener, hear
 from whisperq_core.significance import MARGIN
 from whisperq_core.sizes import measure
 from whisperq_core.store import Store
@@ -66,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_names,
         default=["quick-look"],
         metavar="A,B",
-        help="shipped sets, test-clean or test-other once downloaded, or folders",
+        help="shipped sets, your own, test-clean or test-other once downloaded, or folders",
     )
     run_command.add_argument("--protocol", default="study", choices=list(SHORT_NAMES))
     run_command.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
@@ -132,11 +134,22 @@ def _parser() -> argparse.ArgumentParser:
     export_command.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     export_command.add_argument("--protocol", default="study", choices=list(SHORT_NAMES))
     export_command.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
+    transcribe_command = commands.add_parser(
+        "transcribe", help="recordings, heard by several recipes side by side"
+    )
+    transcribe_command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    transcribe_command.add_argument("--model", default="base")
+    transcribe_command.add_argument("--recipes", type=_names, default=["fp32"], metavar="A,B")
+    transcribe_command.add_argument("--language", default=AUTO, help="a code; else it is detected")
+    transcribe_command.add_argument(
+        "--task", default="transcribe", choices=["transcribe", "translate"]
+    )
+    transcribe_command.add_argument("--words", action="store_true", help="when each word is said")
     commands.add_parser("machine", help="what this machine has, and what is missing")
     commands.add_parser("rescore", help="score stored transcripts again; runs no model")
     commands.add_parser("recipes", help="the recipes, and where each runs")
     commands.add_parser("models", help="model names, and which are here")
-    commands.add_parser("sets", help="the shipped evaluation sets")
+    commands.add_parser("sets", help="the shipped evaluation sets, and your own")
     download = commands.add_parser("download", help="fetch a LibriSpeech split from OpenSLR")
     download.add_argument("split", choices=["test-clean", "test-other"])
     return parser
@@ -156,7 +169,7 @@ def _run(arguments: argparse.Namespace, store: Store) -> int:
     requests = requests_for(
         arguments.models,
         chosen,
-        arguments.sets,
+        [OwnSets(store.root).path_of(name) for name in arguments.sets],
         speed=arguments.only != "accuracy",
         device=arguments.device,
         threads=arguments.threads or default_threads(),
@@ -224,6 +237,19 @@ def _results(store: Store) -> int:
     columns = ["model", "recipe", "set", "protocol", "wer_pct", "cer_pct", "loops", "rtf"]
     columns += ["rtf_ratio", "weights_bytes", "size_reduction_pct"]
     print(frame[columns].to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    return 0
+
+
+def _transcribe(arguments: argparse.Namespace) -> int:
+    chosen = [recipes.recipe(name) for name in arguments.recipes]
+    for recipe in chosen:
+        listener = Listener(arguments.model, recipe, arguments.language, arguments.task)
+        for file in arguments.files:
+            heard = hear(file, listener)
+            print(f"{file.name} · {recipe.name} · {heard.language} · RTF {heard.rtf:.2f}")
+            print(heard.text)
+            for word in heard.words if arguments.words else ():
+                print(f"{word.start_s:8.2f} s  {word.text}")
     return 0
 
 
@@ -427,6 +453,8 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"{rescore(store)} results changed")
             case "download":
                 return _download(arguments.split)
+            case "transcribe":
+                return _transcribe(arguments)
             case "recipes":
                 for recipe in recipes.CATALOGUE.values():
                     print(f"{recipe.name:26s} {recipe.description}")
@@ -440,6 +468,9 @@ def main(argv: list[str] | None = None) -> int:
             case "sets":
                 for found in eval_sets.shipped().values():
                     print(f"{found.name:22s} {len(found.utterances):4d} utterances  {found.title}")
+                own = OwnSets(store.root)
+                for name in own.names():
+                    print(f"{name:22s} {len(own.rows(name)):4d} utterances  your own recordings")
         return 0
     except WhisperQError as error:
         print(error, file=sys.stderr)

@@ -7,6 +7,7 @@ pieces (a batch of transcripts, a timed pass), so that a run that was killed goe
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from whisperq_core import backends, calibration, eval_sets, models, scores, sensitivity
 from whisperq_core.errors import (
@@ -61,7 +62,8 @@ class Request:
         """A short name for progress and messages."""
         what = "" if self.measures == "accuracy" else ", speed"
         how = "" if self.protocol.name == STUDY.name else f", {self.protocol.name}"
-        return f"{self.model} · {self.recipe.name} · {self.eval_set}{what}{how}"
+        place = Path(self.eval_set).name  # of a folder, its last part
+        return f"{self.model} · {self.recipe.name} · {place}{what}{how}"
 
 
 @dataclass(frozen=True)
