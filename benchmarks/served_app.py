@@ -121,9 +121,10 @@ def _wait_until_up(process: subprocess.Popen, url: str, log: Path) -> None:
             return
         except OSError:
             time.sleep(0.1)
-    over = f"ended with code {process.poll()}" if process.poll() is not None else "is not up"
+    code = process.poll()
+    what = f"is not up after {START_S} s" if code is None else f"ended with code {code}"
     last = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
-    raise RuntimeError(f"The app {over} after {START_S} s at most. It printed:\n{last}")
+    raise RuntimeError(f"The app {what}. It printed:\n{last}")
 
 
 def chromium() -> str | None:
