@@ -27,7 +27,7 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.first_page import POINTS
 from benchmarks.processes import machine, median_and_range, process
-from benchmarks.served_app import PROJECT, launched, served
+from benchmarks.served_app import PROJECT, launched, served, wait_until_drawn
 from whisperq_core.records import AccuracyRun
 from whisperq_core.store import DEFAULT_ROOT, Store
 
@@ -92,8 +92,9 @@ def browser_s(cache: Path, repeats: int) -> tuple[float, list[float], int]:
         page.goto(app.address)
         page.locator(POINTS).first.wait_for(state="attached", timeout=FIRST_MS)
         first = time.perf_counter() - start
+        wait_until_drawn(page, FIRST_MS)
         page.get_by_text("Design of the quantization").click()
-        page.wait_for_timeout(3000)
+        wait_until_drawn(page)
         whole = page.locator(POINTS).count()
         times = []
         for _ in range(repeats):

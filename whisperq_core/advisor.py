@@ -238,12 +238,10 @@ def snippet(option: Option, path: str = "speech.wav") -> str:
     return f"""from pathlib import Path
 
 from whisperq_core.recipes import recipe
-from whisperq_core.recordings import Recording, hear
+from whisperq_core.recordings import Listener, hear
 
-path = Path({path!r})
-said = Recording(path.name, path.read_bytes())
-heard = hear(said, {option.model!r}, recipe({option.recipe!r}){on})
-print(heard.text)
+listener = Listener({option.model!r}, recipe({option.recipe!r}){on})
+print(hear(Path({path!r}), listener).text)
 """
 
 

@@ -31,6 +31,8 @@ _BACKENDS = (
     *("whisper.cpp", "onnxruntime", "openvino", "mixed"),
 )
 _GREY = "rgba(128,128,128,0.75)"
+# More rows than this cannot all have bars and names.
+CROWDED = 80
 # Opacity of the inside of what is decidedly dominated.
 _FADED = 0.15
 _HEIGHT_PX = 520
@@ -145,7 +147,8 @@ def tradeoff_figure(
     size are columns of METRICS, color is any text column. Rows without x or y are left out; rows
     that are `beaten` are faded. Marker areas are proportional to `size`. Error rates off the chart
     are drawn at its edge as arrows with their value, unless show_all. Each point's customdata is
-    [key]; the row of the key `chosen` gets a ring.
+    [key]; the row of the key `chosen` gets a ring. Of more than CROWDED rows only the front has
+    bars and names: all of them could not be read, and take long to draw.
     """
     has_both = ~np.isnan(values(frame, x)) & ~np.isnan(values(frame, y))
     frame = frame[has_both].reset_index(drop=True)
@@ -156,6 +159,7 @@ def tradeoff_figure(
     front = pareto(frame, x, y)
     areas = _diameters(frame, size)
     _draw_front(figure, across, up, front & ~across.off & ~up.off)
+    barred = front | (len(frame) <= CROWDED)
     said = [column for column in _SAID if column in frame]
     hover = [_hover(row) for row in frame[said].to_dict("records")]
     groups = frame[color].fillna("–").astype(str)
@@ -164,7 +168,8 @@ def tradeoff_figure(
         # The legend takes the look of the first.
         off = (across.off | up.off)[mine]
         mine = mine[np.lexsort((_beaten(frame)[mine], off))]
-        _draw_group(figure, frame, mine, across, up, areas, _look(color, group, groups), hover)
+        look = _look(color, group, groups)
+        _draw_group(figure, frame, mine, across, up, areas, look, hover, barred)
     if chosen is not None:
         _draw_ring(figure, np.flatnonzero(frame["key"] == chosen), across, up, areas)
     figure.update_layout(
@@ -216,15 +221,16 @@ def _draw_front(figure: go.Figure, across: _Axis, up: _Axis, on_front: np.ndarra
     )
 
 
-def _draw_group(figure, frame, mine, across: _Axis, up: _Axis, areas, look, hover) -> None:
+def _draw_group(figure, frame, mine, across: _Axis, up: _Axis, areas, look, hover, barred) -> None:
     colour, symbol, name = look
     off_up, off_across = up.off[mine], across.off[mine]
     symbols = np.where(off_up, "arrow-up", np.where(off_across, "arrow-right", symbol))
     beaten = _beaten(frame)[mine]
+    drawn = ~(off_up | off_across) & barred[mine]
     spreads = {
-        f"error_{letter}": _spread(axis, mine, ~(off_up | off_across), colour)
+        f"error_{letter}": _spread(axis, mine, drawn, colour)
         for letter, axis in (("x", across), ("y", up))
-        if axis.ends
+        if axis.ends and drawn.any()
     }
     figure.add_scatter(
         x=across.at[mine],
@@ -317,7 +323,8 @@ def _labels(frame: pd.DataFrame, across: _Axis, up: _Axis, front, areas) -> list
     placer = Placer(spots, areas)
     labels = []
     told_apart = [c for c in ("model", "device", "set") if frame[c].nunique() > 1]
-    for i in np.flatnonzero(front | across.off | up.off):
+    named = front | across.off | up.off if len(frame) <= CROWDED else front
+    for i in np.flatnonzero(named):
         text = _label(frame.iloc[i], i, told_apart, across, up)
         shift = placer.place(spots[i], areas[i], len(text))
         labels.append(

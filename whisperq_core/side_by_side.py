@@ -71,11 +71,11 @@ def words_of(text: str, language: str, starts_s: Sequence[float] = ()) -> tuple[
     times = list(starts_s) if len(starts_s) == len(written) else [None] * len(written)
     alone = [word for word, _ in sources]
     found: list[Word] = []
-    for _, a1, a2, b1, b2 in Levenshtein.opcodes(alone, whole):
+    for kind, a1, a2, b1, b2 in Levenshtein.opcodes(alone, whole):
         for offset, word in enumerate(whole[b1:b2]):
             at = min(a1 + offset, a2 - 1) if a2 > a1 else min(a1, len(sources) - 1)
             source = sources[at][1] if sources else None
-            same = a2 - a1 == b2 - b1 and source is not None and len(parts[source]) == 1
+            same = kind == "equal" and len(parts[source]) == 1
             start = times[source] if source is not None else None
             found.append(Word(word, written[source] if same else word, start))
     return tuple(found)
