@@ -206,7 +206,7 @@ def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float
 def explained(found: pd.DataFrame, axes: set[str], margin: float) -> str:
     """What the bars, the line and the hollow points are."""
     notes = []
-    if len(found) > charts.CROWDED:
+    if found[sorted(axes)].notna().all(axis=1).sum() > charts.CROWDED:
         notes.append("With so many results only the front has bars and names.")
     if axes & {"rtf", "rtf_ratio"}:
         notes.append("Bars of times: lowest to highest of repeated passes.")

@@ -203,11 +203,17 @@ def test_labels_stay_inside_the_plot():
     assert np.isfinite([dx, dy]).all()
 
 
-def test_of_too_many_rows_only_the_front_has_bars_and_names(frame):
-    many = pd.concat([frame] * (charts.CROWDED // len(frame) + 2), ignore_index=True)
+def test_of_too_many_rows_only_the_front_has_bars_and_names(frame, monkeypatch):
+    many = pd.concat([frame] * charts.CROWDED, ignore_index=True)
     many["key"] = [f"{i:016x}" for i in range(len(many))]
     many["wer_pct"] += np.arange(len(many)) / 10
-    few, crowded = (charts.tradeoff_figure(f) for f in (frame, many))
-    barred = [trace.name for trace in crowded.data if trace.error_x.array is not None]
-    assert set(barred) < {trace.name for trace in few.data if trace.error_x.array is not None}
-    assert len(texts(crowded)) == charts.pareto(many, "rtf", "wer_pct").sum()
+
+    def bars() -> int:
+        drawn = [trace.error_x.array for trace in charts.tradeoff_figure(many).data]
+        return sum(int((np.array(array) > 0).sum()) for array in drawn if array is not None)
+
+    front = charts.pareto(many, "rtf", "wer_pct").sum()
+    assert len(texts(charts.tradeoff_figure(many))) == front
+    assert 0 < bars() <= front
+    monkeypatch.setattr(charts, "CROWDED", len(many))
+    assert bars() > front
