@@ -111,7 +111,7 @@ def blind_test(sets: OwnSets, name: str, found: EvalSet) -> None:
         )
         return
     names = st.multiselect(
-        "Between", list(runs), list(runs)[:2], key=f"between-{name}", placeholder="Choose two"
+        "Between", list(runs), list(runs), key=f"between-{name}", placeholder="Choose two"
     )
     reader, votes = who() or history.login(), sets.votes(name)
     left = blind.trials([runs[n] for n in names], votes, reader, name)

@@ -125,6 +125,7 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk,
     wait_until_drawn(page)
     page.get_by_text("Choose what to compare").click(force=True)  # closes the list
     page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("finished").first).to_be_visible(timeout=LOADED_MS)
     open_page(page, "My speech")  # it goes on
     blind = page.get_by_role("button", name="No difference")
     while_running(page, blind)
