@@ -26,7 +26,8 @@ class Heading:
 
 
 @st.cache_resource
-def _component(css: str, js: str):
+def _component():
+    css, js = ((_HERE / f"_side_by_side.{kind}").read_text("utf-8") for kind in ("css", "js"))
     return st.components.v2.component(
         "side_by_side", html='<div class="view"></div>', css=css, js=js
     )
@@ -52,8 +53,7 @@ def side_by_side(
         "audio": f".st-key-{audio} audio",
         "stamp": f"{hash(str((columns, lines))):x}",
     }
-    css, js = ((_HERE / f"_side_by_side.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    _component(css, js)(data=data, key=key)
+    _component()(data=data, key=key)
 
 
 def _without_loops(lines: list[list[Slot]]) -> Iterator[list[Slot] | int]:

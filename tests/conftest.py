@@ -56,3 +56,13 @@ def app(tmp_path_factory) -> Iterator[Served]:
     """The app, just started, on a copy of the shipped results."""
     with served(tmp_path_factory.mktemp("app") / "cache") as running:
         yield running
+
+
+@pytest.fixture
+def page(browser, app):
+    """The app's first page, wide; nothing that one does on it may show a stack trace."""
+    opened = browser.new_page(viewport={"width": 1440, "height": 1000})
+    opened.goto(app.address)
+    yield opened
+    assert opened.get_by_text("Traceback").count() == 0
+    opened.close()

@@ -1,21 +1,14 @@
 import pytest
+from shipped_runs import runs_of
 
 from whisperq_core.blind import Tally, tallies, trials
-from whisperq_core.protocols import STUDY
 from whisperq_core.records import AccuracyRun
-from whisperq_core.store import DEFAULT_ROOT, Store
 
 
 @pytest.fixture(scope="module")
 def runs() -> list[AccuracyRun]:
     """Shipped results of one model and set: fp32 and a recipe that hears some of it otherwise."""
-    found = {
-        run.spec.recipe.name: run
-        for run in Store(DEFAULT_ROOT).runs()
-        if isinstance(run, AccuracyRun)
-        and (run.model, run.eval_set) == ("tiny.en", "test-other-excerpt")
-        and run.spec.protocol.name == STUDY.name
-    }
+    found = runs_of("tiny.en")
     return [found["fp32"], found["bnb-nf4"]]
 
 

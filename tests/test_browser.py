@@ -14,15 +14,6 @@ pytestmark = pytest.mark.browser
 LOADED_MS, WORK_MS = 30_000, 240_000
 
 
-@pytest.fixture
-def page(browser, app):
-    opened = browser.new_page(viewport={"width": 1440, "height": 1000})
-    opened.goto(app.address)
-    yield opened
-    assert opened.get_by_text("Traceback").count() == 0
-    opened.close()
-
-
 def open_page(page: Page, title: str) -> None:
     page.get_by_test_id("stSidebarNav").get_by_role("link", name=title).click()
     expect(page.get_by_role("heading", name=title, level=1)).to_be_visible(timeout=LOADED_MS)

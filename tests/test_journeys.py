@@ -5,33 +5,16 @@ import zipfile
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
+from shipped_runs import runs_of
 from test_accessibility import violations
+from test_browser import LOADED_MS, WORK_MS, open_page
 
 from benchmarks.served_app import wait_until_drawn
 from whisperq_core import eval_sets, history
 from whisperq_core.own_sets import OwnSets
-from whisperq_core.protocols import STUDY
-from whisperq_core.records import AccuracyRun
 from whisperq_core.shelf import Shelf
-from whisperq_core.store import DEFAULT_ROOT, Store
 
 pytestmark = pytest.mark.browser
-
-LOADED_MS, WORK_MS = 30_000, 240_000
-
-
-@pytest.fixture
-def page(browser, app):
-    opened = browser.new_page(viewport={"width": 1440, "height": 1000})
-    opened.goto(app.address)
-    yield opened
-    assert opened.get_by_text("Traceback").count() == 0
-    opened.close()
-
-
-def open_page(page: Page, title: str) -> None:
-    page.get_by_test_id("stSidebarNav").get_by_role("link", name=title).click()
-    expect(page.get_by_role("heading", name=title, level=1)).to_be_visible(timeout=LOADED_MS)
 
 
 def multiselect(page: Page, label: str) -> Locator:
@@ -60,7 +43,7 @@ def test_an_engineer_goes_from_the_front_to_the_words_and_shares_the_view(page, 
     expect(other.get_by_text("The link asks for what is not here")).to_be_visible(timeout=LOADED_MS)
     other.close()
     # How it differs from fp32, and what the advisor makes of the needs.
-    chosen = runs_on("base")["torch-int8"]
+    chosen = runs_of("base")["torch-int8"]
     page.goto(f"{app.address}/utterances?run={chosen.key}")
     wait_until_drawn(page)
     with page.context.expect_page() as opened:
@@ -166,22 +149,11 @@ def test_a_stakeholder_is_shown_what_to_choose_and_why(page, app):
     assert "WhisperQ" in download.value.path().read_text("utf-8")
 
 
-def runs_on(model: str) -> dict[str, AccuracyRun]:
-    """The model's shipped results on the test-other excerpt by the study's protocol, by recipe."""
-    return {
-        run.spec.recipe.name: run
-        for run in Store(DEFAULT_ROOT).runs()
-        if isinstance(run, AccuracyRun)
-        and (run.model, run.eval_set) == (model, "test-other-excerpt")
-        and run.spec.protocol.name == STUDY.name
-    }
-
-
 def a_disputed_utterance() -> eval_sets.Utterance:
     """A short one that fp32 and quanto-int4 heard differently."""
     heard = {
         name: {u.id: u.hypothesis for u in run.utterances}
-        for name, run in runs_on("tiny.en").items()
+        for name, run in runs_of("tiny.en").items()
     }
     utterances = eval_sets.shipped()["test-other-excerpt"].utterances
     first, second = heard["fp32"], heard["quanto-int4"]

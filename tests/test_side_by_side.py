@@ -1,12 +1,10 @@
 """Alignments of real transcripts; made texts where a case must be exact."""
 
 import pytest
+from shipped_runs import runs_of
 
 from whisperq_core import scores
-from whisperq_core.protocols import STUDY
-from whisperq_core.records import AccuracyRun
 from whisperq_core.side_by_side import align, disagreement_pct, phrases, words_of
-from whisperq_core.store import DEFAULT_ROOT, Store
 
 
 def shown(slots, column):
@@ -41,13 +39,7 @@ def test_words_that_several_add_stand_in_one_slot():
 
 
 def test_real_transcripts_have_the_errors_that_were_scored():
-    runs = {
-        run.spec.recipe.name: run
-        for run in Store(DEFAULT_ROOT).runs()
-        if isinstance(run, AccuracyRun)
-        and (run.model, run.eval_set) == ("tiny.en", "test-other-excerpt")
-        and run.spec.protocol.name == STUDY.name
-    }
+    runs = runs_of("tiny.en")
     fp32 = runs.pop("fp32")
     assert len(runs) > 5
     for place, utterance in enumerate(fp32.utterances[:8]):
