@@ -7,6 +7,7 @@ import streamlit as st
 
 from whisperq_core import table
 from whisperq_core.history import Work
+from whisperq_core.own_sets import OwnSets
 from whisperq_core.protocols import STUDY
 from whisperq_core.records import AccuracyRun
 from whisperq_core.store import Store
@@ -61,12 +62,17 @@ def _rows(root: str, version: int, _runs: list) -> pd.DataFrame:
 
 
 def run_url(work: Work) -> str:
-    """The Run evaluations page with the choices of that work."""
-    where = {"models": work.model, "recipes": work.recipe, "sets": work.eval_set}
+    """The Run evaluations page with all choices of that work that are known."""
+    speech = OwnSets(shared_store().root).name_of(work.eval_set or "")
+    where = {"models": work.model, "recipes": work.recipe, "sets": speech}
     if work.protocol != STUDY.name:
         where["run_protocol"] = work.protocol
     if work.device != "cpu":
         where["run_device"] = work.device
+    if work.threads is not None:
+        where["run_threads"] = work.threads
+    if work.measures is not None:
+        where["run_speed"] = str(work.measures == "speed").lower()
     return f"./run_evaluations?{urlencode({k: v for k, v in where.items() if v})}"
 
 

@@ -17,6 +17,7 @@ from whisperq_core import markup
 
 _SHOWN_CHARACTERS = 40
 _COMPLAINTS = 4
+_TYPED_CHARACTERS = 1000
 
 
 class View:
@@ -99,9 +100,14 @@ class View:
     def several(
         self, label: str, options: Sequence, key: str, default: Sequence = (), **how
     ) -> list:
-        """Any of the options."""
+        """Any of the options.
+
+        With `accept_new_options` also what else a user could have typed; the page judges it.
+        """
         names, default = _names(options, how.get("format_func")), list(default)
         wanted = [value for value in self._given.get(key, []) if value] if self._read else []
+        if how.get("accept_new_options"):
+            names = {value: value for value in wanted if _could_be_typed(value)} | names
         known = list(dict.fromkeys(names[value] for value in wanted if value in names))
         shown = how.get("format_func", str)
         for value in dict.fromkeys(value for value in wanted if value not in names):
@@ -121,7 +127,10 @@ class View:
         key: str,
         **how,
     ) -> float | None:
-        """A number from low to high; where the default is None or `may_be_empty`, also none."""
+        """A number from low to high; where the default is None or `may_be_empty`, also none.
+
+        Where the step is a whole number, so is the value.
+        """
         may_be_empty = how.pop("may_be_empty", False) or default is None
 
         def read(values: list[str]) -> float | None:
@@ -130,7 +139,9 @@ class View:
             value = float(values[-1])
             if not math.isfinite(value) or value < low or (high is not None and value > high):
                 raise ValueError(value)
-            return value
+            if isinstance(step, int) and not value.is_integer():
+                raise ValueError(value)
+            return type(step)(value)
 
         self._seed(
             label, key, default, read, lambda value: "any" if value is None else f"{value:g}"
@@ -165,6 +176,18 @@ class View:
         value = st.toggle(label, key=key, **how)
         return self._write(key, value, default, [str(value).lower()])
 
+    def text(self, label: str, key: str, **how) -> str:
+        """Words that a user types."""
+
+        def read(values: list[str]) -> str:
+            if values[-1] and not _could_be_typed(values[-1]):
+                raise ValueError(values[-1])
+            return values[-1]
+
+        self._seed(label, key, "", read, lambda _: "nothing")
+        value = st.text_input(label, key=key, **how)
+        return self._write(key, value, "", [value])
+
     def page_of(self, pages: int, key: str) -> int:
         """Which of so many pages, from 1."""
 
@@ -179,6 +202,10 @@ class View:
             st.session_state[key] = 1
         value = st.pagination(pages, key=key)
         return self._write(key, value, 1, [str(value)])
+
+    def state(self) -> dict[str, Any]:
+        """What the widgets hold, by their keys."""
+        return {key: st.session_state[key] for key in self._keys}
 
     def _seed(self, label: str, key: str, default, read: Callable, show: Callable) -> None:
         """Before the widget is drawn: its value from the URL, or else the default."""
@@ -203,6 +230,10 @@ class View:
         if len(text) > _SHOWN_CHARACTERS:
             text = f"{text[:_SHOWN_CHARACTERS]}…"
         self._ignored.append(markup.plain_markdown(f"{label} “{text}” (shown instead: {instead})"))
+
+
+def _could_be_typed(text: str) -> bool:
+    return text.isprintable() and len(text) <= _TYPED_CHARACTERS
 
 
 def _names(options: Sequence, shown: Callable | None) -> dict[str, Any]:

@@ -15,13 +15,17 @@ def show_progress() -> None:
     """Draws it here, and again every two seconds while there is work; the page is left alone."""
     queue = jobs.shared(Store().root)
     busy = not all(job.is_over for job in queue.all())
-    st.fragment(run_every=EVERY_S if busy else None)(draw)(queue)
+    st.fragment(run_every=EVERY_S if busy else None)(draw)(queue, busy)
 
 
-def draw(queue: jobs.Jobs) -> None:
+def draw(queue: jobs.Jobs, looks_again: bool) -> None:
     found = queue.all()
-    announce(found)
     waiting = [job for job in found if not job.is_over]
+    if looks_again and not waiting:
+        # Drawing the whole page anew ends the looking, and shows what the work has brought. The
+        # notices wait for that, which would wipe them away.
+        st.rerun()
+    announce(found)
     if not waiting:
         return
     running = waiting[0]

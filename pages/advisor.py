@@ -6,6 +6,7 @@ import streamlit as st
 from pages._entry import all_runs, through_app, utterances_url, who
 from pages._help import explained
 from pages._links import View
+from pages._press import button
 from whisperq_core import advisor, artefacts, jobs, markup, options, protocols, terms
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import MARGIN
@@ -161,14 +162,21 @@ def export(option: options.Option, queue: jobs.Jobs) -> None:
     spec = option.run.spec
     if reason := artefacts.reason_against(spec.recipe):
         st.caption(markup.plain_markdown(reason))
-    elif st.button(
+        return
+    button(
         "Export it",
+        f"export-{spec.key}",
+        start_export,
+        queue,
+        option,
         icon=":material/download:",
-        key=f"export-{spec.key}",
         help="Writes the quantized model to a folder, which transcribes without other weights.",
-    ):
-        with st.spinner("Starting the worker process"):
-            queue.export(option.model, spec.recipe, spec.device, spec.protocol, who())
+    )
+
+
+def start_export(queue: jobs.Jobs, option: options.Option) -> None:
+    spec = option.run.spec
+    queue.export(option.model, spec.recipe, spec.device, spec.protocol, who())
 
 
 def exports(queue: jobs.Jobs) -> list[jobs.Job]:

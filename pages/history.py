@@ -5,6 +5,7 @@ import streamlit as st
 
 from pages._entry import run_url, shared_store, through_app, utterances_url
 from pages._help import explained
+from pages._links import View
 from whisperq_core import history, markup
 from whisperq_core.history import Entry
 from whisperq_core.records import AccuracyRun, SpeedRun
@@ -19,25 +20,21 @@ LINKS = {
 }
 
 
-def choose(entries: tuple[Entry, ...]) -> list[Entry]:
+def choose(view: View, entries: tuple[Entry, ...]) -> list[Entry]:
     """The entries that pass the filters; none chosen is all."""
     fields = {
         "Who": lambda entry: entry.who,
         "Outcome": lambda entry: entry.outcome,
         "Model": lambda entry: entry.work.model,
     }
+    found = list(entries)
     with st.container(horizontal=True):
         for label, value in fields.items():
-            wanted = st.multiselect(
-                label,
-                sorted({value(entry) for entry in entries}),
-                key=f"history_{label.lower()}",
-                bind="query-params",
-                placeholder="any",
-                width=240,
-            )
-            entries = [entry for entry in entries if not wanted or value(entry) in wanted]
-    return list(entries)
+            options = sorted({value(entry) for entry in entries})
+            key = f"history_{label.lower()}"
+            wanted = view.several(label, options, key, placeholder="any", width=240)
+            found = [entry for entry in found if not wanted or value(entry) in wanted]
+    return found
 
 
 def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:
@@ -119,7 +116,9 @@ def main() -> None:
             f" `{store.root / history.FOLDER}`."
         )
     if log.entries:
-        show(choose(log.entries), {run.key: run for run in stored})
+        with View("history") as view:
+            chosen = choose(view, log.entries)
+        show(chosen, {run.key: run for run in stored})
     else:
         st.info(
             "Nothing has run on this machine yet. Open **Run evaluations** and press Start, or run"

@@ -5,6 +5,7 @@ import streamlit as st
 
 from pages._entry import shared_store, through_app, who
 from pages._links import View
+from pages._press import button
 from whisperq_core import blind, history, markup
 from whisperq_core.blind import Tally
 from whisperq_core.errors import WhisperQError
@@ -64,9 +65,7 @@ def everyday(sets: OwnSets, name: str, found: EvalSet) -> None:
                 "The set, its copies of the recordings and its votes are removed from this machine."
                 " Results that were measured on it stay."
             )
-            if st.button("Delete the set", type="primary"):
-                sets.delete(name)
-                st.rerun()
+            button("Delete the set", "delete-set", sets.delete, name, type="primary")
 
 
 def recordings(sets: OwnSets, name: str, found: EvalSet) -> None:
@@ -82,9 +81,8 @@ def recordings(sets: OwnSets, name: str, found: EvalSet) -> None:
                 )
                 st.markdown(markup.plain_markdown(utterance.reference))
                 st.audio(str(utterance.audio))
-                if st.button("Take it out", key=f"out-{name}-{utterance.id}"):
-                    sets.remove(name, utterance.id)
-                    st.rerun()
+                key = f"out-{name}-{utterance.id}"
+                button("Take it out", key, sets.remove, name, utterance.id)
 
 
 def measured(found: EvalSet) -> dict[str, AccuracyRun]:
@@ -138,9 +136,14 @@ def trial(sets: OwnSets, name: str, found: EvalSet, left: list[blind.Trial], rea
     labels = {"left": "A reads better", "same": "No difference", "right": "B reads better"}
     with st.container(horizontal=True, horizontal_alignment="center"):
         for chosen, label in labels.items():
-            if st.button(label, key=f"vote-{chosen}"):
-                sets.vote(name, now.vote(chosen, reader))
-                st.rerun()
+            button(label, f"vote-{chosen}", vote, sets, name, now, chosen, reader)
+
+
+def vote(sets: OwnSets, name: str, now: blind.Trial, chosen: blind.Choice, reader: str) -> None:
+    # A second click may come before the next two transcripts are drawn: it says nothing of them.
+    made = now.vote(chosen, reader)
+    if made.judges not in {before.judges for before in sets.votes(name)}:
+        sets.vote(name, made)
 
 
 def tally(found: list[Tally]) -> None:

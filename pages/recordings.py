@@ -6,9 +6,10 @@ import streamlit as st
 
 from pages._entry import through_app
 from pages._links import View
+from pages._press import button, carry_out, show_outcome
 from pages._side_by_side import Heading, side_by_side
 from whisperq_core import artefacts, jobs, machine, markup, models, recipes, scores
-from whisperq_core.errors import AudioError, WhisperQError
+from whisperq_core.errors import AudioError, InputError, WhisperQError
 from whisperq_core.own_sets import OwnSets
 from whisperq_core.recordings import AUTO, Heard, Listener
 from whisperq_core.shelf import Kept, Shelf
@@ -166,9 +167,7 @@ def header(shelf: Shelf, kept: Kept, heard: list[Heard]) -> None:
             add_to_set(shelf, kept, heard)
         with st.popover("Delete", icon=":material/delete:"):
             st.markdown("The recording and its transcripts are removed from this machine.")
-            if st.button("Delete it", key=f"delete-{kept.id}", type="primary"):
-                shelf.delete(kept.id)
-                st.rerun()
+            button("Delete it", f"delete-{kept.id}", shelf.delete, kept.id, type="primary")
     facts = [f"{kept.sound.duration_s:.1f} s"]
     if heard:
         language = LANGUAGES.get(heard[0].language, heard[0].language)
@@ -197,30 +196,50 @@ def add_to_set(shelf: Shelf, kept: Kept, heard: list[Heard]) -> None:
         help="Any name, the same for all recordings of one person: intervals are honest only when"
         " it is known who speaks.",
     )
-    if st.button("Add", key=f"add-{kept.id}", type="primary", disabled=not name):
-        language = heard[0].language if heard else "en"
-        sets.add(name, kept, shelf.original(kept.id), language, speaker)
-        st.success(f"{kept.name} is in {name}. Run it, export it or delete it on **My speech**.")
+    language = heard[0].language if heard else "en"
+    how = {"type": "primary", "disabled": not name}
+    button("Add", f"add-{kept.id}", add, sets, shelf, kept.id, language, name, speaker, **how)
 
 
-def reference(shelf: Shelf, kept: Kept, suggestion: str) -> Kept:
+def add(sets: OwnSets, shelf: Shelf, id: str, language: str, name: str, speaker: str) -> str:
+    kept = shelf.get(id)
+    if kept is None:
+        raise InputError("The recording was deleted. Upload it again.")
+    # The fields may have changed since the button was drawn.
+    name = st.session_state.get(f"set-{id}", name)
+    speaker = st.session_state.get(f"speaker-{id}", speaker)
+    sets.add(name, kept, shelf.original(id), language, speaker)
+    return f"{kept.name} is in {name}. Run it, export it or delete it on My speech."
+
+
+def reference(shelf: Shelf, kept: Kept, suggestion: str) -> None:
     """The words that are said, to type or to correct; what is typed is kept and scored."""
     with st.expander("What is said in it", expanded=not kept.reference, icon=":material/edit:"):
+        key = f"reference-{kept.id}-{hash(kept.reference):x}"
         typed = st.text_area(
             "Reference",
             kept.reference,
-            key=f"reference-{kept.id}-{hash(kept.reference):x}",
+            key=key,
+            on_change=carry_out,
+            args=(kept.id, refer, shelf, kept.id, key),
             placeholder="Type the words that are said, and every recipe is scored against them.",
             height="content",
         )
         label = "Start from fp32's transcript"
         offered = suggestion and not typed.strip()
-        if offered and st.button(label, key=f"suggest-{kept.id}"):
-            typed = suggestion
-    if " ".join(typed.split()) != kept.reference:
-        shelf.refer(kept.id, typed)
-        st.rerun(scope="app")
-    return kept
+        if offered:
+            st.button(
+                label,
+                key=f"suggest-{kept.id}",
+                on_click=carry_out,
+                args=(kept.id, refer, shelf, kept.id, None, suggestion),
+            )
+        show_outcome(kept.id)
+
+
+def refer(shelf: Shelf, id: str, key: str | None, words: str = "") -> None:
+    """Keeps what is typed in the field of that key, or else the words."""
+    shelf.refer(id, words if key is None else st.session_state[key])
 
 
 def compare(shelf: Shelf, queue: jobs.Jobs, kept: Kept, asked: Asked) -> None:
@@ -290,6 +309,11 @@ def waiting(queue: jobs.Jobs, kept: Kept, missing: Asked) -> None:
             st.caption(f":material/progress_activity: {name}: {job.status} …")
 
 
+def transcribe(queue: jobs.Jobs, missing: list[tuple[Kept, Listener]]) -> None:
+    for kept, one in missing:
+        queue.transcribe(kept, one)
+
+
 @st.fragment(run_every=1.0)
 def watch(queue: jobs.Jobs, pairs: list[tuple[str, str]]) -> None:
     """Draws the page anew when one of its jobs has ended, or begun."""
@@ -320,10 +344,8 @@ def main() -> None:
         pages = -(-len(chosen) // SHOWN)
         page = view.page_of(pages, "page") if pages > 1 else 1
     missing = [(kept, one) for kept in chosen for one in asked if shelf.heard(kept.id, one) is None]
-    if st.button("Transcribe", type="primary", icon=":material/graphic_eq:", disabled=not missing):
-        with st.spinner("Starting the worker process"):
-            for kept, one in missing:
-                queue.transcribe(kept, one)
+    how = {"type": "primary", "icon": ":material/graphic_eq:", "disabled": not missing}
+    button("Transcribe", "transcribe", transcribe, queue, missing, **how)
     if not chosen:
         st.info("Nothing yet. A few seconds of clear speech are enough for a first impression.")
         return

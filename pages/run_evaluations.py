@@ -7,6 +7,8 @@ import streamlit as st
 
 from pages._entry import through_app, who
 from pages._help import explained
+from pages._links import View
+from pages._press import button
 from whisperq_core import (
     eval_sets,
     evaluate,
@@ -19,7 +21,7 @@ from whisperq_core import (
     table,
     terms,
 )
-from whisperq_core.errors import WhisperQError
+from whisperq_core.errors import InputError, WhisperQError
 from whisperq_core.history import spoken
 from whisperq_core.own_sets import OwnSets
 from whisperq_core.store import Store
@@ -38,20 +40,14 @@ def offline_models() -> list[str]:
     return models.offline_names()
 
 
-def several(label: str, options: list[str], default: list[str], key: str, help: str) -> list[str]:
-    """Any of the options, or others that are typed or come with a link."""
-    return st.multiselect(
-        label, options, default, key=key, bind="query-params", accept_new_options=True, help=help
-    )
-
-
-def choose_models() -> list[str]:
-    names = several(
+def choose_models(view: View) -> list[str]:
+    names = view.several(
         "Models",
         list(models.NAMES),
-        ["tiny.en"],
         "models",
-        "A name, a hub id such as distil-whisper/distil-small.en@revision, or a folder in"
+        ["tiny.en"],
+        accept_new_options=True,
+        help="A name, a hub id such as distil-whisper/distil-small.en@revision, or a folder in"
         " Transformers' or CTranslate2's format. Type to add your own.",
     )
     here = offline_models()
@@ -60,56 +56,61 @@ def choose_models() -> list[str]:
     return names
 
 
-def choose_recipes() -> list[recipes.Recipe]:
-    names = several(
+def choose_recipes(view: View) -> list[recipes.Recipe]:
+    catalogue = recipes.CATALOGUE
+    names = view.several(
         "Recipes",
-        list(recipes.CATALOGUE),
-        ["fp32", "torch-int8", "bnb-nf4"],
+        list(catalogue),
         "recipes",
-        "How the model is quantized. fp32 is the baseline that everything is compared with. Type"
-        " to name another size, such as mixed-82 or hqq-int4-g32.",
+        ["fp32", "torch-int8", "bnb-nf4"],
+        accept_new_options=True,
+        help="How the model is quantized. fp32 is the baseline that everything is compared with."
+        " Type to name another size, such as mixed-82 or hqq-int4-g32.",
     )
-    chosen = [recipes.recipe(name) for name in names]
-    if any(name in recipes.CATALOGUE and recipes.recipe(name).backend == "hqq" for name in names):
-        size = st.select_slider(
+    sized = {name for name in names if name in catalogue and catalogue[name].backend == "hqq"}
+    if sized or view.has("group_size"):
+        size = view.one_of(
             "HQQ group size",
             recipes.HQQ_GROUP_SIZES,
+            "group_size",
             64,
+            st.select_slider,
             help=terms.meaning("group size"),
-            key="group_size",
-            bind="query-params",
         )
-        chosen = [
-            recipes.with_group_size(recipe, size)
-            if recipe.backend == "hqq" and recipe.name in recipes.CATALOGUE
-            else recipe
-            for recipe in chosen
-        ]
-    for recipe in chosen:
-        st.caption(f"**{recipe.name}**: {recipe.description}")
+    chosen = []
+    for name in names:
+        try:
+            recipe = recipes.recipe(name)
+        except WhisperQError as error:
+            # Only this one is left out: the other choices still stand.
+            st.error(markup.plain_markdown(str(error)))
+            continue
+        chosen.append(recipes.with_group_size(recipe, size) if name in sized else recipe)
+        st.caption(f"**{chosen[-1].name}**: {recipe.description}")
     return chosen
 
 
-def choose_protocol() -> protocols.Protocol:
+def choose_protocol(view: View) -> protocols.Protocol:
     every = protocols.PROTOCOLS
-    name = st.selectbox(
+    name = view.one_of(
         "Protocol",
         list(every),
+        "run_protocol",
+        protocols.STUDY.name,
         help="  \n".join(f"**{name}**: {p.description}" for name, p in every.items()),
-        key="run_protocol",
-        bind="query-params",
     )
     return every[name]
 
 
-def choose_sets(own: OwnSets) -> list[str]:
-    chosen = several(
+def choose_sets(own: OwnSets, view: View) -> list[str]:
+    chosen = view.several(
         "Speech",
         [*eval_sets.EVALUATION, *eval_sets.LIBRISPEECH, *own.names()],
-        ["quick-look"],
         "sets",
-        "The excerpts come with WhisperQ. test-clean and test-other are the full LibriSpeech sets,"
-        " downloaded below. Sets of your own are made on Compare recordings.",
+        ["quick-look"],
+        accept_new_options=True,
+        help="The excerpts come with WhisperQ. test-clean and test-other are the full LibriSpeech"
+        " sets, downloaded below. Sets of your own are made on Compare recordings.",
     )
     known = eval_sets.shipped()
     for found in (known[name] for name in chosen if name in known):
@@ -117,13 +118,12 @@ def choose_sets(own: OwnSets) -> list[str]:
             f"**{found.name}**: {found.title}, {len(found.utterances)} utterances,"
             f" {found.audio_s / 60:.1f} minutes"
         )
-    folder = st.text_input(
+    folder = view.text(
         "Your own speech: a folder on this machine",
+        "run_folder",
         placeholder="/path/to/folder",
         help="Audio with a manifest.jsonl or manifest.csv (columns audio, text), with a .txt file"
         " beside each recording, or a LibriSpeech split in OpenSLR's layout.",
-        key="run_folder",
-        bind="query-params",
     )
     chosen = [own.path_of(name) for name in chosen]
     return [*chosen, folder.strip()] if folder.strip() else chosen
@@ -150,41 +150,42 @@ def download_sets() -> None:
                 st.error(str(error))
 
 
-def choose() -> list[evaluate.Request]:
+def choose(view: View) -> list[evaluate.Request]:
     left, right = st.columns(2, gap="large")
     with left:
-        names = choose_models()
-        chosen = choose_recipes()
+        names = choose_models(view)
+        chosen = choose_recipes(view)
     with right:
-        sets = choose_sets(OwnSets(Store().root))
-        protocol = choose_protocol()
+        sets = choose_sets(OwnSets(Store().root), view)
+        protocol = choose_protocol(view)
         with st.container(horizontal=True):
-            device = st.selectbox(
+            device = view.one_of(
                 "Device",
                 machine.devices(),
+                "run_device",
+                machine.devices()[0],
                 width=140,
                 help=terms.meaning("device"),
-                key="run_device",
-                bind="query-params",
             )
-            threads = st.number_input(
+            threads = view.number(
                 "Threads",
-                *(1, 256, machine.default_threads()),
+                *(1, 256, machine.default_threads(), 1),
+                "run_threads",
                 width=140,
                 help=terms.meaning("threads"),
-                key="run_threads",
-                bind="query-params",
             )
+        # What is sensible without a word depends on the speech, so there is one switch for the
+        # quick look and one for the rest; `run_speed` in a link sets either.
         only_quick = sets == ["quick-look"]
-        speed = st.toggle(
+        if only_quick and (asked := view.given("run_speed")):
+            view.imply("run_speed_quick", asked)
+        speed = view.flag(
             "Measure speed beside fp32",
             not only_quick,
+            "run_speed_quick" if only_quick else "run_speed",
             help=f"{evaluate.SPEED_REPEATS} passes over the quick look, fp32 and the recipe in"
             " turn, so that a noisy machine disturbs both alike. Without it, the time is that of"
             " the one pass that gave the transcripts.",
-            # What is sensible without a word depends on the speech.
-            key="run_speed_quick" if only_quick else "run_speed",
-            bind="query-params",
         )
         download_sets()
     return evaluate.requests_for(
@@ -194,7 +195,7 @@ def choose() -> list[evaluate.Request]:
         speed=speed,
         protocol=protocol,
         device=device,
-        threads=int(threads),
+        threads=threads,
     )
 
 
@@ -226,7 +227,16 @@ def show_plan(planned: list[evaluate.Planned]) -> list[evaluate.Planned]:
     return to_run
 
 
-@st.fragment(run_every=1.0)
+def start(queue: jobs.Jobs, to_run: list[evaluate.Planned], seen: dict) -> None:
+    """Queues the plan, if the choices are still those that the user saw it with."""
+    if any(st.session_state.get(key, value) != value for key, value in seen.items()):
+        raise InputError(
+            "The choices changed while you pressed Start, so nothing was started. Look at what"
+            " would run now, and press it again."
+        )
+    queue.evaluate(to_run, who())
+
+
 def show_jobs(queue: jobs.Jobs) -> None:
     found = [job for job in queue.all() if job.planned is not None]
     if not found:
@@ -239,15 +249,19 @@ def show_jobs(queue: jobs.Jobs) -> None:
     for job in reversed(found[-30:]):
         show_job(queue, job)
     with st.container(horizontal=True):
-        if over < len(found) and st.button("Stop all", icon=":material/stop_circle:"):
-            for job in found:
-                queue.stop(job)
-            st.rerun(scope="fragment")
-        if over and st.button("Clear finished", icon=":material/clear_all:"):
-            queue.forget_finished()
-            st.rerun(scope="fragment")
+        if over < len(found):
+            st.button("Stop all", icon=":material/stop_circle:", on_click=stop_all, args=(queue,))
+        if over:
+            clear = queue.forget_finished
+            st.button("Clear finished", icon=":material/clear_all:", on_click=clear)
     finished = [job.planned.key for job in found if job.status == jobs.DONE]
     show_results(queue.store, finished)
+
+
+def stop_all(queue: jobs.Jobs) -> None:
+    for job in queue.all():
+        if job.planned is not None:
+            queue.stop(job)
 
 
 def show_job(queue: jobs.Jobs, job: jobs.Job) -> None:
@@ -258,8 +272,7 @@ def show_job(queue: jobs.Jobs, job: jobs.Job) -> None:
             if done < total:
                 text += f", {done} of {total} pieces, {spoken(queue.remaining_s(job))} left"
             st.progress(done / max(1, total), text)
-            if st.button("Stop", key=f"stop-{job.id}"):
-                queue.stop(job)
+            st.button("Stop", key=f"stop-{job.id}", on_click=queue.stop, args=(job,))
         elif job.status in (jobs.FAILED, jobs.STOPPED):
             st.markdown(f"{text}. {job.message}")
         else:
@@ -300,14 +313,16 @@ st.title("Run evaluations")
 st.markdown("Choose what to compare. What was measured before is not run again.")
 queue = jobs.shared(Store().root)
 try:
-    requests = choose()
+    with View("run_evaluations") as shown:
+        requests = choose(shown)
     if requests:
         to_run = show_plan(evaluate.plan(requests, queue.store))
-        if st.button("Start", type="primary", icon=":material/play_arrow:", disabled=not to_run):
-            with st.spinner("Starting the worker process"):
-                queue.evaluate(to_run, who())
+        how = {"type": "primary", "icon": ":material/play_arrow:", "disabled": not to_run}
+        button("Start", "start", start, queue, to_run, shown.state(), **how)
     else:
         st.info("Choose at least one model, one recipe and some speech.")
 except WhisperQError as error:
     st.error(markup.plain_markdown(str(error)))
-show_jobs(queue)
+busy = not all(job.is_over for job in queue.all())
+# When all is over, the sidebar's progress draws the page once more: it has new results.
+st.fragment(run_every=1.0 if busy else None)(show_jobs)(queue)

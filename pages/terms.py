@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages._entry import through_app
+from pages._links import View
 from whisperq_core import markup, paper, terms
 
 
@@ -10,14 +11,10 @@ def main() -> None:
     through_app("terms.py")
     st.title("Terms")
     st.markdown("What the words on these pages mean, in a sentence each.")
-    wanted = st.text_input(
-        "Search",
-        key="term",
-        bind="query-params",
-        placeholder="WER, nf4, group size …",
-        icon=":material/search:",
-    )
-    found = terms.search(wanted or "")
+    with View("terms") as view:
+        hint, icon = "WER, nf4, group size …", ":material/search:"
+        wanted = view.text("Search", "term", placeholder=hint, icon=icon)
+    found = terms.search(wanted)
     if not found:
         st.info(
             f"No term has “{markup.plain_markdown(wanted)}” in it. Try one word of it, or empty"

@@ -178,6 +178,13 @@ def test_pages_know_nothing_heavy(page):
     assert libraries(all_imports(page)) & HEAVY == set()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_link_says_is_read_by_view_alone(page):
+    # Streamlit's own binding drops what it does not know without a word.
+    named = [node.arg for node in ast.walk(tree(page)) if isinstance(node, ast.keyword)]
+    assert "bind" not in named
+
+
 @pytest.mark.parametrize("library", OWN_LIBRARY)
 def test_each_quantization_library_is_in_its_own_file_only(library):
     users = [m for m, path in MODULES.items() if library in libraries(all_imports(path, m))]

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from made_runs import accuracy_run, speed_run
@@ -10,7 +11,10 @@ from spoken_runs import MANY, SOME, run_with
 from streamlit.testing.v1 import AppTest
 from test_pages_work import plan_of
 
-from whisperq_core import hints, history, jobs
+from whisperq_core import evaluate, hints, history, jobs, protocols
+from whisperq_core.own_sets import OwnSets
+from whisperq_core.recipes import recipe
+from whisperq_core.shelf import Shelf
 from whisperq_core.store import Store
 
 
@@ -53,6 +57,8 @@ def test_the_history_is_newest_first_and_can_be_filtered(store):
     app = changed(by_label(app.multiselect, "Outcome"), ["failed"])
     assert app.dataframe[0].value["Who"].tolist() == ["bob"]
     assert opened("history", history_who="ada").dataframe[0].value["Who"].tolist() == ["ada"]
+    app = opened("history", history_outcome=["failed", "won"])
+    assert app.dataframe[0].value["Who"].tolist() == ["bob"] and "“won”" in app.warning[0].value
 
 
 def test_a_damaged_entry_is_named(store):
@@ -174,9 +180,47 @@ def test_a_link_to_what_is_not_there_is_a_sentence(store, query):
     assert app.error or "cannot run here" in app.markdown[1].value or app.dataframe
 
 
-@pytest.mark.parametrize("name", ["run_threads", "run_protocol", "run_device", "run_speed_quick"])
-def test_junk_beside_it_is_left_out(store, name):
-    assert len(plan_of(opened("run_evaluations", **{name: "junk"}))) == 3
+def test_a_recipe_that_is_none_costs_no_other_choice(store):
+    app = opened("run_evaluations", recipes=["zzz", "bf16"], sets="jfk", run_speed="false")
+    assert "zzz" in app.error[0].value
+    assert [row[:3] for row in plan_of(app)] == [("tiny.en", "bf16", "jfk")]
+
+
+@pytest.mark.parametrize("name", ["run_threads", "run_protocol", "run_device", "run_speed"])
+def test_junk_beside_it_is_left_out_and_named(store, name):
+    app = opened("run_evaluations", **{name: "junk"})
+    assert len(plan_of(app)) == 3 and "“junk”" in app.warning[0].value
+
+
+def test_run_again_restores_all_that_is_known(store, own):
+    request = evaluate.Request(
+        "tiny.en", recipe("hqq-int4-g32"), own, "speed", protocols.CORRECTED, "cpu", 3
+    )
+    with history.recorded(store.root, evaluate.work_of(request), "ada"):
+        pass
+    link = opened("history").dataframe[0].value["Again"][0]
+    query = parse_qs(urlsplit(link).query)
+    assert query["sets"] == ["calls"]
+    app = opened("run_evaluations", **query)
+    assert not app.warning and not app.error
+    assert [row[:3] for row in plan_of(app)] == [
+        ("tiny.en", "hqq-int4-g32", name) for name in ("calls", "quick-look")
+    ]
+    assert by_label(app.selectbox, "Protocol").value == "corrected"
+    assert by_label(app.number_input, "Threads").value == 3
+    assert by_label(app.toggle, "Measure speed").value is True
+    # Speed on the quick look has a switch of its own.
+    app = opened("run_evaluations", **query | {"sets": "quick-look"})
+    assert by_label(app.toggle, "Measure speed").value is True
+
+
+@pytest.fixture
+def own(store, tmp_path, jfk) -> str:
+    """A set of one's own, as evaluations are given it."""
+    kept = Shelf(store.root).add([("jfk.flac", jfk.audio.read_bytes())])[0]
+    kept = Shelf(store.root).refer(kept.id, jfk.reference)
+    OwnSets(store.root).add("calls", kept, jfk.audio, "en")
+    return OwnSets(store.root).path_of("calls")
 
 
 def test_the_first_hint_is_put_away_for_good(measured):

@@ -8,7 +8,10 @@ from streamlit.testing.v1 import AppTest
 
 from whisperq_core.store import Store
 
-PAGES = ("tradeoffs", "advisor", "report", "study", "layers", "utterances", "compare")
+PAGES = (
+    *("tradeoffs", "advisor", "report", "study", "layers", "utterances", "compare"),
+    "run_evaluations",
+)
 KEYS = {
     "tradeoffs": (
         *("model", "set", "x", "y", "area", "color", "margin", "run", "log_rtf", "baseline"),
@@ -20,6 +23,7 @@ KEYS = {
     "layers": ("layers_model", "layers_smaller", "layers_format"),
     "utterances": ("model", "set", "protocol", "run"),
     "compare": ("first", "second"),
+    "run_evaluations": (*("run_threads", "run_protocol", "run_device", "run_speed", "group_size"),),
 }
 # A run's own widgets, which are there once it is chosen.
 OF_A_RUN = ("speaker", "errors", "confusion", "seconds", "page")
@@ -138,3 +142,39 @@ def test_a_run_alone_leads_to_where_it_is(filled):
         assert by_label(app.selectbox, "Evaluation set").value == "test-clean-excerpt"
         assert by_label(app.selectbox, "Result").value == key
         assert not complaints(app)
+
+
+@pytest.mark.parametrize("value", [*HOSTILE, "~nobody", "é" * 300, "a/b/c"])
+@pytest.mark.parametrize("key", ["models", "recipes", "sets", "run_folder"])
+def test_what_may_be_typed_is_judged_by_its_page(store, key, value):
+    """What could be a name stays to be looked at, and its page says what is wrong with it."""
+    app = opened("run_evaluations", **{key: value, "run_threads": "3"})
+    said = [element.value for element in (*app.error, *app.warning)]
+    refused = app.dataframe and list(app.dataframe[0].value.get("why not", []))
+    assert said or refused
+    assert "<script>" not in "".join(said).replace("\\<", "")
+    # Nothing else that the link says is lost with it.
+    assert by_label(app.number_input, "Threads").value == 3
+    assert app.query_params["run_threads"] in ("3", ["3"])
+    assert (key in app.query_params) == (not complaints(app))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("run_threads", "0", "Threads “0”"),
+        ("run_threads", "2.5", "Threads “2\\.5”"),
+        ("run_protocol", "nope", "Protocol “nope” \\(shown instead\\: as in"),
+        ("run_device", "tpu", "Device “tpu” \\(shown instead\\: cpu"),
+        ("run_speed", "perhaps", "Measure speed beside fp32 “perhaps” \\(shown instead\\: off"),
+        ("group_size", "33", "HQQ group size “33” \\(shown instead\\: 64"),
+    ],
+)
+def test_choices_of_work_that_are_not_offered_are_named(store, key, value, shown):
+    assert shown in complaints(opened("run_evaluations", recipes="hqq-int4-g64", **{key: value}))
+
+
+def test_a_search_that_cannot_be_typed_is_named(store):
+    assert "Search" in complaints(opened("terms", term="\x00"))
+    app = opened("terms", term="x" * 10_000)
+    assert "nothing" in complaints(app) and not app.query_params

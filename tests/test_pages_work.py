@@ -1,11 +1,15 @@
 """The pages that start work, run by Streamlit's own test harness; the browser test starts it."""
 
+import ast
+from types import SimpleNamespace
+
 import pytest
 from made_runs import accuracy_run
-from opened_pages import by_label, changed, opened
+from opened_pages import PROJECT, again, by_label, changed, opened
 from streamlit.testing.v1 import AppTest
 
-from whisperq_core import eval_sets, evaluate
+from whisperq_core import eval_sets, evaluate, jobs
+from whisperq_core.errors import StoreError
 from whisperq_core.recipes import recipe
 
 
@@ -92,3 +96,55 @@ def test_full_sets_are_offered_and_their_absence_is_a_sentence(store, monkeypatc
     app = opened("run_evaluations")
     app = changed(by_label(app.multiselect, "Speech"), ["test-clean"])
     assert "Download it first" in app.error[0].value
+
+
+def no_worker(store, monkeypatch, error: Exception | None = None) -> list:
+    """Takes the place of the worker process; returns what it was given."""
+    given = []
+
+    def start_client():
+        if error is not None:
+            raise error
+        submit = lambda task, request, *_, **__: given.append(request) or future  # noqa: E731
+        return SimpleNamespace(status="running", submit=submit)
+
+    future = SimpleNamespace(status="pending")
+    monkeypatch.setattr(jobs.shared(store.root), "_start_client", start_client)
+    return given
+
+
+def test_start_queues_the_plan_that_was_seen(store, monkeypatch):
+    given = no_worker(store, monkeypatch)
+    app = opened("run_evaluations", recipes=["fp32", "bf16"], sets="jfk", run_speed="false")
+    assert by_label(again(app).button, "Start").click().run().header[1].value == "Progress"
+    assert [request.label for request in given] == ["tiny.en · fp32 · jfk", "tiny.en · bf16 · jfk"]
+
+
+def test_choices_that_changed_with_the_click_start_nothing(store, monkeypatch):
+    given = no_worker(store, monkeypatch)
+    app = opened("run_evaluations")
+    by_label(app.multiselect, "Recipes").set_value(["bf16"])
+    app = by_label(app.button, "Start").click().run()
+    assert "choices changed" in app.error[0].value and not given
+    app = by_label(app.button, "Start").click().run()
+    assert not app.error and [request.recipe.name for request in given] == ["bf16"]
+
+
+def test_a_start_that_fails_is_a_sentence(store, monkeypatch):
+    no_worker(store, monkeypatch, StoreError("The disk is <b>full</b>. Make room."))
+    app = by_label(opened("run_evaluations").button, "Start").click().run()
+    assert "Make room" in app.error[0].value and "<b>" not in app.error[0].value
+    assert not again(app).error
+
+
+@pytest.mark.parametrize("page", sorted((PROJECT / "pages").glob("*.py")), ids=lambda p: p.stem)
+def test_what_a_press_changes_is_not_left_to_the_end_of_the_script(page):
+    """A user who goes elsewhere at once ends the script; what it calls back is done before."""
+    pressed = [
+        ast.unparse(node.test)
+        for node in ast.walk(ast.parse(page.read_text("utf-8")))
+        if isinstance(node, ast.If) and "st.button(" in ast.unparse(node.test)
+    ]
+    # These open a dialog or a page, or are waited for: a file's import, a download with its bar.
+    may = ("Save figure", "Run an evaluation on it", "Import", "Download ")
+    assert [test for test in pressed if not any(label in test for label in may)] == []

@@ -30,6 +30,11 @@ class Vote(BaseModel, frozen=True):
     who: str = Field(max_length=200)
     at: datetime
 
+    @property
+    def judges(self) -> tuple[str, frozenset[str], str]:
+        """The utterance, the keys of the two runs, the reader: what is judged once."""
+        return self.utterance, frozenset((self.left, self.right)), self.who
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -84,7 +89,7 @@ def trials(runs: Sequence[AccuracyRun], votes: Iterable[Vote], who: str, seed: s
     Which of two stands left is drawn, too. The same seed gives the same order, so that reloading
     the page does not tell anything.
     """
-    judged = {(v.utterance, frozenset((v.left, v.right))) for v in votes if v.who == who}
+    judged = {vote.judges for vote in votes}
     found = []
     for place, first in enumerate(runs):
         for second in runs[place + 1 :]:
@@ -93,7 +98,7 @@ def trials(runs: Sequence[AccuracyRun], votes: Iterable[Vote], who: str, seed: s
                 other = theirs.get(utterance.id)
                 if other is None or other.hypothesis == utterance.hypothesis:
                     continue
-                if (utterance.id, frozenset((first.key, second.key))) in judged:
+                if (utterance.id, frozenset((first.key, second.key)), who) in judged:
                     continue
                 draw = random.Random(f"{seed} {utterance.id} {first.key} {second.key}")
                 sides = [(first, utterance.hypothesis), (second, other.hypothesis)]

@@ -282,7 +282,11 @@ def by_name(name_or_path: str, data_folder: Path = DATA_FOLDER) -> EvalSet:
     if split in LIBRISPEECH and (data_folder / "LibriSpeech" / split).is_dir():
         return _downloaded(split, data_folder)
     folder = Path(name_or_path)
-    if name_or_path and folder.is_dir():
+    try:
+        is_folder = name_or_path != "" and folder.is_dir()
+    except OSError:  # too long a name
+        is_folder = False
+    if is_folder:
         return _from_folder_once(folder.resolve(), _stamp(folder))
     if split in LIBRISPEECH:
         raise EvalSetError(

@@ -135,13 +135,13 @@ def find(name: str) -> Source:
     if name in HUB:
         repo, revision = HUB[name]
         return Source(name, "hub", _hub_folder(repo, revision), revision)
-    folder = Path(name).expanduser()
-    if name and (folder / EXPORTED).is_file():
+    folder = _folder(name)
+    if folder and (folder / EXPORTED).is_file():
         raise ModelError(
             f"{folder} is an exported model, quantized already. Transcribe with it on the page"
             " Compare recordings, or in Python: whisperq_core.artefacts.load(folder)."
         )
-    if name and folder.is_dir():
+    if folder:
         return Source(str(folder.resolve()), "folder", folder.resolve())
     repo, _, revision = name.partition("@")
     if repo.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -151,6 +151,15 @@ def find(name: str) -> Source:
         f"There is no model “{name}”. Give one of {', '.join(NAMES)}, a hub id such as"
         " distil-whisper/distil-small.en@<revision>, or a folder that holds the model."
     )
+
+
+def _folder(name: str) -> Path | None:
+    """The folder that a user means; None where there is none."""
+    try:
+        folder = Path(name).expanduser()
+        return folder if name and folder.is_dir() else None
+    except (OSError, RuntimeError):  # too long a name; the home of an unknown user
+        return None
 
 
 def offline_names() -> list[str]:

@@ -50,6 +50,10 @@ class OwnSets:
         """What `evaluate` takes for a set: the folder of one's own, any other name as it is."""
         return str(self.root / name) if name in self.names() else name
 
+    def name_of(self, path: str) -> str:
+        """The opposite of `path_of`."""
+        return Path(path).name if Path(path).parent == self.root else path
+
     def get(self, name: str) -> EvalSet:
         """The set. Raises EvalSetError where it is damaged or gone."""
         return eval_sets.by_name(str(self.folder(name)))
