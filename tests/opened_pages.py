@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -26,6 +27,11 @@ def changed(widget, value) -> AppTest:
     app = widget.set_value(value).run()
     assert not app.exception
     return app
+
+
+def left_at(monkeypatch, function: str) -> None:
+    """From now on the script ends where it calls that, as when the user goes to another page."""
+    monkeypatch.setattr(function, lambda *_, **__: st.stop())
 
 
 def by_label(widgets, label: str):

@@ -2,10 +2,10 @@
 
 import pytest
 from made_runs import accuracy_run
-from opened_pages import by_label, changed, opened
+from opened_pages import again, by_label, changed, left_at, opened
 from streamlit.testing.v1 import AppTest
 
-from whisperq_core import artefacts, backends, eval_sets, evaluate
+from whisperq_core import artefacts, backends, eval_sets, evaluate, jobs
 from whisperq_core.own_sets import OwnSets
 from whisperq_core.recipes import recipe
 from whisperq_core.recordings import Heard, Listener
@@ -98,6 +98,18 @@ def test_a_reference_is_scored_as_soon_as_it_is_typed(kept, shelf, jfk):
     assert columns[2]["facts"][0].startswith("WER 45.5 %")  # 10 errors in 22 words
 
 
+def test_who_leaves_at_once_loses_nothing_typed_or_pressed(kept, shelf, store, jfk, monkeypatch):
+    given = []
+    queue = jobs.shared(store.root)
+    monkeypatch.setattr(queue, "transcribe", lambda kept, one: given.append(one.name))
+    app = opened("recordings")
+    left_at(monkeypatch, "whisperq_core.models.offline_names")
+    by_label(app.button, "Transcribe").click()
+    changed(by_label(app.text_area, "Reference"), jfk.reference)
+    assert given == ["bnb-nf4"]
+    assert shelf.get(kept.id).reference == jfk.reference
+
+
 def test_a_recording_goes_into_a_set_and_away(kept, shelf, store, jfk):
     # Names of new sets are typed, which the harness cannot; the browser test does.
     OwnSets(store.root).add("calls", shelf.refer(kept.id, "ask"), jfk.audio, "en")
@@ -162,6 +174,17 @@ def test_a_set_can_be_looked_at_and_thinned_out(own):
 def test_a_link_to_no_set_is_a_sentence(own):
     app = opened("my_speech", set="<script>alert(1)</script>")
     assert "script" in app.warning[0].value and by_label(app.selectbox, "Eval").value == "calls"
+
+
+def test_a_vote_counts_once_and_also_of_who_leaves_at_once(own, store, monkeypatch):
+    put_runs(store, own)
+    # The second stands for a double click, too: both are of the same two transcripts.
+    tabs = [opened("my_speech"), opened("my_speech")]
+    left_at(monkeypatch, "whisperq_core.blind.trials")
+    for app in tabs:
+        by_label(app.button, "A reads better").click()
+        again(app)
+    assert [vote.chosen for vote in own.votes("calls")] == ["left"]
 
 
 def test_a_blind_test_shows_no_names_and_keeps_the_tally(own, store):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from made_runs import accuracy_run
-from opened_pages import PROJECT, again, by_label, changed, opened
+from opened_pages import PROJECT, again, by_label, changed, left_at, opened
 from streamlit.testing.v1 import AppTest
 
 from whisperq_core import eval_sets, evaluate, jobs
@@ -118,6 +118,14 @@ def test_start_queues_the_plan_that_was_seen(store, monkeypatch):
     app = opened("run_evaluations", recipes=["fp32", "bf16"], sets="jfk", run_speed="false")
     assert by_label(again(app).button, "Start").click().run().header[1].value == "Progress"
     assert [request.label for request in given] == ["tiny.en · fp32 · jfk", "tiny.en · bf16 · jfk"]
+
+
+def test_who_leaves_at_once_has_started_it(store, monkeypatch):
+    given = no_worker(store, monkeypatch)
+    app = opened("run_evaluations", sets="jfk")
+    left_at(monkeypatch, "whisperq_core.evaluate.plan")
+    by_label(app.button, "Start").click().run()
+    assert len(given) == 6
 
 
 def test_choices_that_changed_with_the_click_start_nothing(store, monkeypatch):
