@@ -53,6 +53,9 @@ def test_a_small_evaluation_runs_to_its_end(page, app):
     open_page(page, "Run evaluations")
     expect(page.get_by_text("What will happen")).to_be_visible(timeout=LOADED_MS)
     page.get_by_role("button", name="Start").click()
+    # Nothing is lost of who leaves at once.
+    open_page(page, "Terms")
+    open_page(page, "Run evaluations")
     expect(page.get_by_text("finished").first).to_be_visible(timeout=LOADED_MS)
     expect(page.get_by_text("3 of 3 finished")).to_be_visible(timeout=WORK_MS)
     runs = [r for r in Store(app.cache).runs() if r.eval_set == "quick-look"]
