@@ -1,5 +1,6 @@
 """The ways into a page."""
 
+import gc
 from urllib.parse import urlencode
 
 import pandas as pd
@@ -48,7 +49,22 @@ def open_point(event) -> None:
 def all_runs() -> list:
     """All results, oldest first; read anew where files changed."""
     with st.spinner("Reading the results", show_time=True):
-        return shared_store().runs()
+        store = shared_store()
+        runs = store.runs()
+        _settle(str(store.root), store.version)
+        return runs
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _settle(root: str, version: int) -> None:
+    """Takes what was read out of Python's collections of garbage.
+
+    Streamlit makes one after each run of a page, and thousands of results are a million objects:
+    nearly a second, in which nobody is served. Results that are replaced still go, for they are
+    in no cycle.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def all_rows(runs: list) -> pd.DataFrame:

@@ -152,13 +152,12 @@ def tradeoff_figure(
     """
     has_both = ~np.isnan(values(frame, x)) & ~np.isnan(values(frame, y))
     frame = frame[has_both].reset_index(drop=True)
-    figure = go.Figure()
     if frame.empty:
-        return figure
+        return go.Figure()
     across, up = _axis(frame, x, log_x, show_all), _axis(frame, y, False, show_all)
     front = pareto(frame, x, y)
     areas = _diameters(frame, size)
-    _draw_front(figure, across, up, front & ~across.off & ~up.off)
+    traces = [_front_line(across, up, front & ~across.off & ~up.off)]
     barred = front | (len(frame) <= CROWDED)
     said = [column for column in _SAID if column in frame]
     hover = [_hover(row) for row in frame[said].to_dict("records")]
@@ -169,24 +168,25 @@ def tradeoff_figure(
         off = (across.off | up.off)[mine]
         mine = mine[np.lexsort((_beaten(frame)[mine], off))]
         look = _look(color, group, groups)
-        _draw_group(figure, frame, mine, across, up, areas, look, hover, barred)
+        traces.append(_group(frame, mine, across, up, areas, look, hover, barred))
     if chosen is not None:
-        _draw_ring(figure, np.flatnonzero(frame["key"] == chosen), across, up, areas)
-    figure.update_layout(
-        height=_HEIGHT_PX,
-        xaxis=across.layout(),
-        yaxis=up.layout(),
-        annotations=_labels(frame, across, up, front, areas),
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        hoverlabel={"align": "left"},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": _GREY},
-        clickmode="event+select",
-        dragmode=False,
-    )
-    return figure
+        traces.append(_ring(np.flatnonzero(frame["key"] == chosen), across, up, areas))
+    layout = {
+        "height": _HEIGHT_PX,
+        "xaxis": across.layout(),
+        "yaxis": up.layout(),
+        "annotations": _labels(frame, across, up, front, areas),
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hoverlabel": {"align": "left"},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": _GREY},
+        "clickmode": "event+select",
+        "dragmode": False,
+    }
+    # At once: Plotly checks everything of a trace again when it is added to a figure.
+    return go.Figure(traces, layout)
 
 
 def _look(color: str, group: str, groups: pd.Series) -> tuple[str, str, str]:
@@ -208,20 +208,20 @@ def _diameters(frame: pd.DataFrame, size: str | None) -> np.ndarray:
     return np.where(np.isnan(shown), 12.0, np.maximum(8.0, 22.0 * np.sqrt(shown / largest)))
 
 
-def _draw_front(figure: go.Figure, across: _Axis, up: _Axis, on_front: np.ndarray) -> None:
+def _front_line(across: _Axis, up: _Axis, on_front: np.ndarray) -> dict:
     order = np.flatnonzero(on_front)
     order = order[np.lexsort((up.at[order], across.at[order]))]
-    figure.add_scatter(
-        x=across.at[order],
-        y=up.at[order],
-        mode="lines",
-        name="Pareto front",
-        line={"color": _GREY, "width": 1.5, "dash": "dash"},
-        hoverinfo="skip",
-    )
+    return {
+        "x": across.at[order],
+        "y": up.at[order],
+        "mode": "lines",
+        "name": "Pareto front",
+        "line": {"color": _GREY, "width": 1.5, "dash": "dash"},
+        "hoverinfo": "skip",
+    }
 
 
-def _draw_group(figure, frame, mine, across: _Axis, up: _Axis, areas, look, hover, barred) -> None:
+def _group(frame, mine, across: _Axis, up: _Axis, areas, look, hover, barred) -> dict:
     colour, symbol, name = look
     off_up, off_across = up.off[mine], across.off[mine]
     symbols = np.where(off_up, "arrow-up", np.where(off_across, "arrow-right", symbol))
@@ -232,25 +232,25 @@ def _draw_group(figure, frame, mine, across: _Axis, up: _Axis, areas, look, hove
         for letter, axis in (("x", across), ("y", up))
         if axis.ends and drawn.any()
     }
-    figure.add_scatter(
-        x=across.at[mine],
-        y=up.at[mine],
-        mode="markers",
-        name=name,
-        marker={
+    return {
+        "x": across.at[mine],
+        "y": up.at[mine],
+        "mode": "markers",
+        "name": name,
+        "marker": {
             "color": np.where(beaten, _translucent(colour, _FADED), colour),
             "symbol": symbols,
             "size": np.where(off_up | off_across, 16.0, areas[mine]),
             "opacity": 0.88,
             "line": {"width": 1, "color": np.where(beaten, colour, _GREY)},
         },
-        customdata=frame["key"].to_numpy()[mine, None].astype(object),
-        hovertext=[hover[i] for i in mine],
-        hovertemplate="%{hovertext}<extra></extra>",
-        selected={"marker": {"opacity": 1}},
-        unselected={"marker": {"opacity": 0.6}},
+        "customdata": frame["key"].to_numpy()[mine, None].astype(object),
+        "hovertext": [hover[i] for i in mine],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+        "selected": {"marker": {"opacity": 1}},
+        "unselected": {"marker": {"opacity": 0.6}},
         **spreads,
-    )
+    }
 
 
 def _ends(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -300,21 +300,21 @@ def _hover(row: dict) -> str:
     return "<br>".join(lines)
 
 
-def _draw_ring(figure: go.Figure, where: np.ndarray, across: _Axis, up: _Axis, areas) -> None:
-    figure.add_scatter(
-        x=across.at[where],
-        y=up.at[where],
-        mode="markers",
-        name="chosen",
-        marker={
+def _ring(where: np.ndarray, across: _Axis, up: _Axis, areas) -> dict:
+    return {
+        "x": across.at[where],
+        "y": up.at[where],
+        "mode": "markers",
+        "name": "chosen",
+        "marker": {
             "symbol": "circle-open",
             "size": areas[where] + 12,
             "color": "#D55E00",
             "line": {"width": 3},
         },
-        hoverinfo="skip",
-        showlegend=False,
-    )
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
 
 
 def _labels(frame: pd.DataFrame, across: _Axis, up: _Axis, front, areas) -> list[dict]:

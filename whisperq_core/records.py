@@ -13,7 +13,7 @@ from functools import cached_property
 from statistics import median
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, TypeAdapter, ValidationError
 
 from whisperq_core.errors import SchemaTooNew, StoreError
 from whisperq_core.machine import Machine
@@ -134,7 +134,7 @@ class Pass(_Frozen):
 class _Run(_Frozen):
     """What both kinds of run have in common. modules: exact names of what was quantized."""
 
-    schema_version: int = SCHEMA
+    schema_version: StrictInt = SCHEMA
     spec: RunSpec
     model: str
     eval_set: str
@@ -283,15 +283,30 @@ def parse(text: str | bytes) -> AccuracyRun | SpeedRun | SizeRun:
     Raises SchemaTooNew for one of a newer WhisperQ and StoreError for one that is not a record.
     """
     try:
-        version = json.loads(text)["schema_version"]
-        if version > SCHEMA:
-            raise SchemaTooNew(
-                f"This result was written in schema {version}; this WhisperQ reads up to {SCHEMA}."
-                " Update WhisperQ to read it."
-            )
         run = _ADAPTER.validate_json(text)
-    except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
-        raise StoreError("The file is not a WhisperQ result, or it was cut or altered.") from error
+        newer = run.schema_version > SCHEMA
+    except (ValidationError, RecursionError) as error:
+        # Only then is the text read once more: what a newer WhisperQ wrote may have any form.
+        if not (newer := _version(text) > SCHEMA):
+            raise StoreError(
+                "The file is not a WhisperQ result, or it was cut or altered."
+            ) from error
+    if newer:
+        raise SchemaTooNew(
+            f"This result was written in schema {_version(text)}; this WhisperQ reads up to"
+            f" {SCHEMA}. Update WhisperQ to read it."
+        )
+    if "schema_version" not in run.model_fields_set:
+        raise StoreError("The result does not say in which schema it was written.")
     if not all(math.isfinite(d.duration_s) for d in getattr(run, "utterances", ())):
         raise StoreError("The result has utterances without a duration.")
     return run
+
+
+def _version(text: str | bytes) -> int:
+    """The schema that a JSON object says it is in; 0 where it does not say."""
+    try:
+        version = json.loads(text)["schema_version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 0
+    return version if isinstance(version, int) else 0
