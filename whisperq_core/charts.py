@@ -93,7 +93,6 @@ class _Axis:
             "type": "log" if self.log else "linear",
             "range": [self.low, self.high],
             "zeroline": False,
-            "automargin": True,
             **self._ticks(),
         }
 
@@ -177,7 +176,8 @@ def tradeoff_figure(
         "yaxis": up.layout(),
         "annotations": _labels(frame, across, up, front, areas),
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        # Room for ticks and titles; where Plotly has to find it, it draws everything twice.
+        "margin": {"l": 64, "r": 8, "t": 8, "b": 56},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "hoverlabel": {"align": "left"},
