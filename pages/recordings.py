@@ -232,14 +232,14 @@ def reference(shelf: Shelf, kept: Kept, suggestion: str) -> None:
                 label,
                 key=f"suggest-{kept.id}",
                 on_click=carry_out,
-                args=(kept.id, refer, shelf, kept.id, None, suggestion),
+                args=(kept.id, shelf.refer, kept.id, suggestion),
             )
         show_outcome(kept.id)
 
 
-def refer(shelf: Shelf, id: str, key: str | None, words: str = "") -> None:
-    """Keeps what is typed in the field of that key, or else the words."""
-    shelf.refer(id, words if key is None else st.session_state[key])
+def refer(shelf: Shelf, id: str, key: str) -> None:
+    """Keeps what is typed in the field of that key."""
+    shelf.refer(id, st.session_state[key])
 
 
 def compare(shelf: Shelf, queue: jobs.Jobs, kept: Kept, asked: Asked) -> None:
