@@ -35,11 +35,11 @@ DECIMALS = {"lower_wer_pct": "%.0f", "minutes_needed": "%.0f", "difference_point
 
 def follow_link(view: View, results: pd.DataFrame) -> None:
     """A link that names a result and nothing else is to be found among the results shown."""
-    wanted = results[results["key"] == view.given("run")]
-    for column in ("model", "set", "protocol"):
-        if len(wanted):
+    named = results["key"] == view.given("run")
+    if named.any():
+        wanted = results[named]
+        for column in ("model", "set", "protocol"):
             view.imply(column, wanted.iloc[0][column])
-    if len(wanted):
         # The plot, which rings it, comes before the widget that holds it.
         st.session_state["run"] = wanted.iloc[0]["key"]
 
@@ -92,11 +92,6 @@ def compared_with(view: View, alike: pd.DataFrame) -> tuple[str, float]:
             help="A recipe that is decided to lose less than this counts as no worse.",
         )
     return baseline, margin
-
-
-def judged(found: pd.DataFrame, alike: pd.DataFrame, runs: list, baseline: str, margin: float):
-    keys = set(alike["key"])
-    return standing.judged(found, [r for r in runs if r.key in keys], baseline, margin)
 
 
 def filtered(
@@ -302,11 +297,16 @@ def main(view: View) -> None:
         return
     baseline, margin = compared_with(view, alike)
     runs = [run for run in stored if isinstance(run, AccuracyRun)]
+    keys = set(alike["key"])
+    comparable = [run for run in runs if run.key in keys]
     with st.spinner("Resampling the results", show_time=True):
-        found = judged(found, alike, runs, baseline, margin)
-    leaders(found, baseline, margin)
-    summary(found, runs)
-    found = plot(view, found, runs, margin)
+        found = standing.judged(found, comparable, baseline, margin)
+    # The plot is what a reader waits for, and takes the browser longest.
+    first = st.container()
+    found = plot(view, found, comparable, margin)
+    with first:
+        leaders(found, baseline, margin)
+        summary(found, comparable)
     if st.session_state.get("run") in set(found["key"]):
         name = found.set_index("key")["recipe"][st.session_state["run"]]
         st.markdown(f"Chosen: **{markup.plain_markdown(name)}**. [Its utterances](#utterances)")

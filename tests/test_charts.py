@@ -112,8 +112,8 @@ def test_hover_says_how_sure_a_point_is(judged):
 
 def test_what_is_decidedly_dominated_is_hollow(judged):
     traces = markers(charts.tradeoff_figure(judged))
-    assert traces["PyTorch"].marker.color[0].startswith("rgba")
-    assert traces["not quantized"].marker.color[0].startswith("#")
+    assert traces["PyTorch"].marker.color.startswith("rgba")
+    assert traces["not quantized"].marker.color.startswith("#")
 
 
 def test_the_legend_shows_what_is_solid_and_on_the_chart(judged):
@@ -128,7 +128,7 @@ def test_catastrophic_rows_do_not_squash_the_plot(frame):
     figure = charts.tradeoff_figure(frame)
     assert figure.layout.yaxis.range[1] < 40
     trace = markers(figure)["HQQ"]
-    assert trace.marker.symbol[0] == "arrow-up"
+    assert trace.marker.symbol == "arrow-up"
     assert trace.y[0] < figure.layout.yaxis.range[1]
     assert "hqq-int2-g64 (WER 600.00 %)" in texts(figure)
 

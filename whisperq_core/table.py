@@ -278,18 +278,19 @@ def highlights(frame: pd.DataFrame, baseline: str = "fp32", points: float = 0.5)
     baselines = {conditions[i]: frame.iloc[i] for i in order if recipes[i] == baseline}
     limits = [baselines[c]["wer_pct"] + points if c in baselines else np.nan for c in conditions]
     plural = "point" if points == 1 else "points"
-    close = frame[values(frame, "wer_pct") <= np.array(limits, dtype=float)]
+    close = values(frame, "wer_pct") <= np.array(limits, dtype=float)
     ranked = (
-        ("Lowest WER", frame, "wer_pct"),
-        ("Fastest beside fp32", frame, "rtf_ratio"),
+        ("Lowest WER", True, "wer_pct"),
+        ("Fastest beside fp32", True, "rtf_ratio"),
         (f"Smallest within {points:g} {plural} of {baseline}'s WER", close, "weights_bytes"),
     )
-    found = []
+    sizes, found = values(frame, "weights_bytes"), []
     for title, among, column in ranked:
-        known = among.dropna(subset=[column])
+        shown = values(frame, column)
+        known = np.flatnonzero(among & ~np.isnan(shown))
         if len(known):
-            row = known.sort_values([column, "weights_bytes", "recipe"]).iloc[0]
-            found.append(Highlight(title, row, baselines.get(tuple(row[_CONDITION]))))
+            best = min(known, key=lambda i: (shown[i], sizes[i], recipes[i]))
+            found.append(Highlight(title, frame.iloc[best], baselines.get(conditions[best])))
     return found
 
 
