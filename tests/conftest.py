@@ -1,6 +1,7 @@
 """Real weights, real speech, results in a folder of the test's own."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -16,6 +17,14 @@ os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="whisperq-no-hub-")
 from benchmarks.served_app import Served, chromium, launched, served
 from whisperq_core import eval_sets, models
 from whisperq_core.store import Store
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """An evaluation sets its own number of threads, which the next test would keep."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture

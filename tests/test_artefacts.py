@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from whisperq_core import artefacts, backends, eval_sets, models, sensitivity
 from whisperq_core.__main__ import main
@@ -47,7 +46,7 @@ sys.addaudithook(guard)
 models.EMBEDDED.clear()
 assert models.offline_names() == []
 import torch
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 root, batched, *files = sys.argv[1:]
 speech, heard = [audio.load(Path(file)) for file in files], {}
 for folder in sorted(Path(root).iterdir()):
@@ -71,7 +70,6 @@ def spoken():
 @pytest.fixture(scope="module")
 def made(tiny, spoken, tmp_path_factory):
     """Folders by recipe, and what each model heard before a fresh process loaded it."""
-    torch.set_num_threads(2)
     root = tmp_path_factory.mktemp("artefacts")
     speech = [eval_sets.read_audio(u) for u in spoken]
     folders, heard = {}, {}

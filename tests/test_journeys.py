@@ -109,6 +109,8 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk,
     page.get_by_role("option", name="quanto-int4", exact=True).click()
     wait_until_drawn(page)
     page.get_by_text("Choose what to compare").click(force=True)  # closes the list
+    page.get_by_text("Measure speed beside fp32").click()
+    wait_until_drawn(page)
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("finished").first).to_be_visible(timeout=LOADED_MS)
     open_page(page, "My speech")  # it goes on
