@@ -27,11 +27,8 @@ def through_app(page: str) -> None:
 
 
 def utterances_url(run: AccuracyRun) -> str:
-    """The Trade-offs page with that result chosen, at its utterances."""
-    where = {"model": run.model, "set": run.eval_set, "run": run.key}
-    if run.spec.protocol.name != STUDY.name:
-        where["protocol"] = run.spec.protocol.name
-    return f"./?{urlencode(where)}#utterances"
+    """The page that shows its utterances."""
+    return f"./utterances?{urlencode({'run': run.key})}"
 
 
 def compare_url(first: AccuracyRun, second: AccuracyRun) -> str:

@@ -201,7 +201,9 @@ def beside(
         if agreement.disagreement_pct is not None:
             lines.append(f"{agreement.disagreement_pct:.2f} % of words unlike fp32's")
         lines.append(f"{agreement.identical} of {agreement.utterances} transcripts the same")
-    if unlooped:
+    if unlooped and pd.isna(unlooped.value):
+        lines.append("Every transcript loops")
+    elif unlooped:
         lines.append(
             f"WER without the {run.loops} that loop {unlooped.value:.2f} %"
             f" {interval(unlooped.low, unlooped.high)}"

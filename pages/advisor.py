@@ -152,7 +152,7 @@ def show_card(option: options.Option, queue: jobs.Jobs) -> None:
         )
         st.markdown("  \n".join(lines))
         st.caption(markup.plain_markdown(option.basis))
-        st.markdown(f"[Evidence, on the Trade-offs page]({utterances_url(option.run)})")
+        st.markdown(f"[Evidence: its utterances]({utterances_url(option.run)})")
         with st.popover("Use it", icon=":material/code:"):
             st.code(advisor.snippet(option), language="python", wrap_lines=True)
             export(option, queue)
@@ -245,7 +245,7 @@ def show_table(advice: advisor.Advice) -> None:
                 "Size (MB)": number(format="%.0f"),
                 **{name: number(format="%.2f") for name in ("Time / fp32", "WER (%)", *ENDS)},
                 "Difference to fp32": number(format="%+.2f"),
-                "Evidence": st.column_config.LinkColumn(display_text="Trade-offs"),
+                "Evidence": st.column_config.LinkColumn(display_text="its utterances"),
             }
         ),
     )

@@ -238,6 +238,13 @@ class TestFromFolder:
         found = from_folder(folder).utterances[0]
         assert found.duration_s == pytest.approx(short()[0].duration_s, abs=1e-3)
 
+    def test_a_whole_disk_is_no_set(self, folder, monkeypatch):
+        monkeypatch.setattr(eval_sets, "MOST_FILES", 2)
+        for name in ("1.txt", "2.txt", "3.txt"):
+            (folder / name).touch()
+        with pytest.raises(EvalSetError, match="more than 2 files"):
+            by_name(str(folder))
+
     @pytest.mark.parametrize(
         ("rows", "message"),
         [

@@ -56,10 +56,10 @@ def test_what_is_undecided_is_never_a_plain_recommendation(filled):
     assert "Closest is bnb-nf4 on base" in text(app) and "not decided" in text(app)
 
 
-def test_evidence_leads_to_the_result_on_the_trade_offs_page(filled):
+def test_evidence_leads_to_the_utterances_of_the_result(filled):
     app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
     key = next(run.key for run in filled.runs() if run.slug.startswith("base_quanto-int8_test"))
-    link = f"./?model=base&set=test-other-excerpt&run={key}#utterances"
+    link = f"./utterances?run={key}"
     assert any(link in part.value for part in app.markdown)
     assert app.dataframe[0].value["Evidence"][0] == link
 

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import tarfile
 import tempfile
 from collections import Counter
@@ -30,6 +31,8 @@ CALIBRATION = "dev-clean-excerpt"
 LIBRISPEECH_CREDIT = "LibriSpeech, Panayotov et al. 2015, OpenSLR 12, CC BY 4.0"
 FLEURS_CREDIT = "FLEURS, Conneau et al. 2022, CC BY 4.0"
 
+# LibriSpeech's largest part has half as many.
+MOST_FILES = 200_000
 AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".aac", ".webm"}
 
 
@@ -301,8 +304,21 @@ def by_name(name_or_path: str, data_folder: Path = DATA_FOLDER) -> EvalSet:
 
 def _stamp(folder: Path) -> tuple:
     """Changes whenever a file of the folder does."""
-    stats = ((path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file())
+    stats = ((path, path.stat()) for path in _files(folder) if path.is_file())
     return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
+def _files(folder: Path) -> list[Path]:
+    """All below a folder in order; EvalSetError where it is a whole disk rather than a set."""
+    found: list[Path] = []
+    for root, _, names in os.walk(folder):
+        found += [Path(root, name) for name in names]
+        if len(found) > MOST_FILES:
+            raise EvalSetError(
+                f"{folder} has more than {MOST_FILES} files in it. Choose the folder that holds the"
+                " recordings and nothing else."
+            )
+    return sorted(found)
 
 
 @lru_cache(maxsize=8)
@@ -359,7 +375,7 @@ def _csv_rows(manifest: Path) -> Iterator[tuple[str, dict]]:
 def _text_rows(root: Path) -> Iterator[tuple[str, dict]]:
     recordings = [
         path
-        for path in sorted(root.rglob("*"))
+        for path in _files(root)
         if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
     ]
     if not recordings:
