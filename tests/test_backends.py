@@ -172,7 +172,7 @@ def test_each_backend_that_runs_dequantized_weights_is_compared_with_its_kernels
 @pytest.mark.parametrize("name", TWINS)
 def test_dequantized_weights_give_the_kernels_transcripts(name, tiny, jfk):
     """What allows accuracy from dequantized weights: the very same words on real speech."""
-    utterances = [jfk, *eval_sets.by_name("quick-look").utterances[:2]]
+    utterances = [jfk, eval_sets.by_name("quick-look").utterances[0]]
     kernels = quantize(tiny, name)
     dequantized = quantize(tiny, name, "dequantized")
     assert dequantized.kernels == "dequantized" and kernels.kernels == "library"
