@@ -2,6 +2,7 @@
 
 import gc
 from urllib.parse import urlencode
+from uuid import uuid4
 
 import pandas as pd
 import streamlit as st
@@ -92,6 +93,11 @@ def run_url(work: Work) -> str:
 def who() -> str | None:
     """Who is logged in, for the history; None where nobody has to."""
     return st.user.to_dict().get("email")
+
+
+def turn() -> str:
+    """Whose turn a job takes: the user's, or the session's where nobody logs in."""
+    return who() or st.session_state.setdefault("turn", uuid4().hex)
 
 
 def shared_store() -> Store:

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import all_runs, through_app, utterances_url, who
+from pages._entry import all_runs, through_app, turn, utterances_url, who
 from pages._help import explained
 from pages._links import View
 from pages._press import button
@@ -176,7 +176,7 @@ def export(option: options.Option, queue: jobs.Jobs) -> None:
 
 def start_export(queue: jobs.Jobs, option: options.Option) -> None:
     spec = option.run.spec
-    queue.export(option.model, spec.recipe, spec.device, spec.protocol, who())
+    queue.export(option.model, spec.recipe, spec.device, spec.protocol, who(), turn())
 
 
 def exports(queue: jobs.Jobs) -> list[jobs.Job]:
@@ -187,7 +187,7 @@ def show_exports(queue: jobs.Jobs) -> None:
     for job in exports(queue):
         label = markup.plain_markdown(job.label)
         if job.status == jobs.DONE:
-            size = queue.result(job).weights_bytes / 1e6
+            size = job.value.weights_bytes / 1e6
             st.success(
                 f"**{label}** is in `{job.folder}`, {size:.0f} MB. Transcribe with it on the"
                 f" **Compare recordings** page, or in Python:"

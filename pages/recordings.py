@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages._entry import through_app
+from pages._entry import through_app, turn
 from pages._links import View
 from pages._press import button, carry_out, show_outcome
 from pages._side_by_side import Heading, side_by_side
@@ -311,7 +311,7 @@ def waiting(queue: jobs.Jobs, kept: Kept, missing: Asked) -> None:
 
 def transcribe(queue: jobs.Jobs, missing: list[tuple[Kept, Listener]]) -> None:
     for kept, one in missing:
-        queue.transcribe(kept, one)
+        queue.transcribe(kept, one, turn())
 
 
 @st.fragment(run_every=1.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages._entry import through_app, who
+from pages._entry import through_app, turn, who
 from pages._help import explained
 from pages._links import View
 from pages._press import button
@@ -234,7 +234,7 @@ def start(queue: jobs.Jobs, to_run: list[evaluate.Planned], seen: dict) -> None:
             "The choices changed while you pressed Start, so nothing was started. Look at what"
             " would run now, and press it again."
         )
-    queue.evaluate(to_run, who())
+    queue.evaluate(to_run, who(), turn())
 
 
 def show_jobs(queue: jobs.Jobs) -> None:
@@ -316,7 +316,7 @@ try:
     with View("run_evaluations") as shown:
         requests = choose(shown)
     if requests:
-        to_run = show_plan(evaluate.plan(requests, queue.store))
+        to_run = show_plan(queue.plan(requests))
         how = {"type": "primary", "icon": ":material/play_arrow:", "disabled": not to_run}
         button("Start", "start", start, queue, to_run, shown.state(), **how)
     else:

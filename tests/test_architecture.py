@@ -19,7 +19,7 @@ PACKAGE = "whisperq_core"
 # the lines before its own only. A new module has to be given its place here.
 FLOW = (
     "errors",
-    "recipes protocols machine memory text labels",
+    "recipes protocols machine memory text labels cluster",
     "audio scores terms ctranslate2_format significance runtime paper allocation gptq",
     "features side_by_side sounds pairs",
     "models eval_sets",

@@ -1,10 +1,12 @@
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from whisperq_core import artefacts, eval_sets, evaluate, history, jobs
+from whisperq_core.errors import InputError
 from whisperq_core.recipes import recipe
 from whisperq_core.recordings import Listener
 from whisperq_core.shelf import Shelf
@@ -51,20 +53,20 @@ def test_a_recording_comes_back_heard(queue, jfk):
     (kept,) = shelf.add([("jfk.flac", jfk.audio.read_bytes())])
     job = queue.transcribe(kept, listener)
     assert queue.transcribe(kept, listener) is job  # not queued twice
-    assert "your country" in queue.result(wait(queue, job)).text
+    assert "your country" in wait(queue, job).value.text
     assert queue.hearing(kept.id, listener.key) is job
     # It lies on the shelf, whatever becomes of this process.
-    assert shelf.heard(kept.id, listener) == queue.result(job)
+    assert shelf.heard(kept.id, listener) == job.value
 
 
 def test_a_model_is_exported_and_heard_in_the_worker(queue, jfk):
     export = wait(queue, queue.export("tiny.en", recipe("torch-int8")))
-    made = queue.result(export)
+    made = export.value
     assert export.folder.name == "tiny.en_torch-int8" and made.label == export.label
     assert artefacts.found(queue.store.root) == {export.folder: made}
     (kept,) = Shelf(queue.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
     job = wait(queue, queue.transcribe(kept, Listener(str(export.folder), None, "en")))
-    heard = queue.result(job)
+    heard = job.value
     assert "your country" in heard.text
     assert (heard.weights_bytes, heard.fp32_bytes) == (made.weights_bytes, made.fp32_bytes)
     (export.folder / "model.safetensors").unlink()
@@ -104,8 +106,6 @@ def test_a_running_job_stops_after_its_piece_and_a_waiting_one_never_starts(queu
 
 
 def test_a_lost_worker_is_explained(queue, jfk):
-    client = queue._connected()
-
     def die():
         import os
         import signal
@@ -113,10 +113,7 @@ def test_a_lost_worker_is_explained(queue, jfk):
         os.kill(os.getpid(), signal.SIGKILL)
 
     work = history.Work(kind="evaluation", model="tiny.en", recipe="fp32")
-    job = jobs.Job("dies", work=work, who="ada")
-    job.future = client.submit(die, retries=0)
-    queue._jobs.append(job)
-    wait(queue, job)
+    job = wait(queue, queue._submit(jobs.Job("dies", work=work, who="ada"), die))
     assert job.status == jobs.FAILED and "worker process" in job.message
     entry = history.read(queue.store.root).entries[0]
     assert (entry.who, entry.work, entry.outcome) == ("ada", work, history.FAILED)
@@ -135,3 +132,34 @@ def test_the_process_that_submits_never_imports_torch():
         "assert not {'torch', 'transformers', 'hqq'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=eval_sets.PROJECT, timeout=60)
+
+
+def a_job(owner: str, label: str) -> jobs.Job:
+    return jobs.Job(label, owner)
+
+
+def test_users_take_turns(store):
+    """Whoever queues a hundred does not keep the next one waiting for all of them."""
+    queue = jobs.Jobs(store)
+    many = [a_job("ada", f"ada {i}") for i in range(4)]
+    few = [a_job("bob", "bob 0"), a_job("", "a session's")]
+    queue._jobs = [*many, *few]
+    order, waiting = [], [*many, *few]
+    for at in range(len(waiting)):
+        job = queue._next(waiting, [])
+        waiting.remove(job)
+        job.started_at = float(at + 1)
+        order.append(job.label)
+    assert order == ["ada 0", "bob 0", "a session's", "ada 1", "ada 2", "ada 3"]
+    # Where several run at once, nobody has two while another has none.
+    assert queue._next([many[1], few[0]], [many[0]]) is few[0]
+
+
+def test_nobody_fills_the_queue(store, monkeypatch):
+    monkeypatch.setattr(jobs, "MOST_A_USER", 1)
+    queue = jobs.Jobs(store, start_client=lambda: pytest.fail("nothing is to be started"))
+    monkeypatch.setattr(queue, "_workers_of", lambda job: SimpleNamespace(connected=lambda: None))
+    items = planned(queue, "fp32", "torch-int8")
+    with pytest.raises(InputError, match="more than 1 jobs of yours"):
+        queue.evaluate(items, owner="ada")
+    assert queue.all() == []

@@ -253,13 +253,14 @@ def whole_app(**state) -> AppTest:
 def test_work_is_seen_on_every_page_and_its_end_is_announced(store, status, said):
     """The real queue, with a future that is pending as long as the test says."""
     queue = jobs.shared(store.root)
-    job = jobs.Job("base · <b>bf16</b>", future=SimpleNamespace(status="pending"))
+    future = SimpleNamespace(status="pending", result=lambda: None)
+    job = jobs.Job("base · <b>bf16</b>", status=jobs.RUNNING, future=future)
     queue._jobs.append(job)
     app = whole_app()
     assert "running" in app.sidebar.get("progress")[0].proto.text and not app.toast
     assert app.session_state["jobs_seen"] == {job.id}
-    assert queue._client is None  # looking starts no worker
-    job.future.status = status
+    assert queue._here.client is None  # looking starts no worker
+    future.status = status
     app = whole_app(jobs_seen={job.id})
     assert not app.sidebar.get("progress")
     assert said in app.toast[0].value.replace("\\", "")

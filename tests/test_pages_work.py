@@ -1,6 +1,7 @@
 """The pages that start work, run by Streamlit's own test harness; the browser test starts it."""
 
 import ast
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -98,26 +99,27 @@ def test_full_sets_are_offered_and_their_absence_is_a_sentence(store, monkeypatc
     assert "Download it first" in app.error[0].value
 
 
-def no_worker(store, monkeypatch, error: Exception | None = None) -> list:
-    """Takes the place of the worker process; returns what it was given."""
-    given = []
+def no_worker(store, monkeypatch, error: Exception | None = None) -> Callable:
+    """Takes the place of the worker process; returns what tells which requests are in the queue."""
 
     def start_client():
         if error is not None:
             raise error
-        submit = lambda task, request, *_, **__: given.append(request) or future  # noqa: E731
-        return SimpleNamespace(status="running", submit=submit)
+        return SimpleNamespace(status="running", submit=lambda *_, **__: future)
 
-    future = SimpleNamespace(status="pending")
-    monkeypatch.setattr(jobs.shared(store.root), "_start_client", start_client)
-    return given
+    future = SimpleNamespace(status="pending", add_done_callback=lambda _: None)
+    monkeypatch.setattr(jobs.shared(store.root)._here, "_start_client", start_client)
+    return lambda: [job.planned.request for job in jobs.shared(store.root).all()]
 
 
 def test_start_queues_the_plan_that_was_seen(store, monkeypatch):
     given = no_worker(store, monkeypatch)
     app = opened("run_evaluations", recipes=["fp32", "bf16"], sets="jfk", run_speed="false")
     assert by_label(again(app).button, "Start").click().run().header[1].value == "Progress"
-    assert [request.label for request in given] == ["tiny.en · fp32 · jfk", "tiny.en · bf16 · jfk"]
+    assert [request.label for request in given()] == [
+        "tiny.en · fp32 · jfk",
+        "tiny.en · bf16 · jfk",
+    ]
 
 
 def test_who_leaves_at_once_has_started_it(store, monkeypatch):
@@ -125,7 +127,7 @@ def test_who_leaves_at_once_has_started_it(store, monkeypatch):
     app = opened("run_evaluations", sets="jfk")
     left_at(monkeypatch, "whisperq_core.evaluate.plan")
     by_label(app.button, "Start").click().run()
-    assert len(given) == 6
+    assert len(given()) == 6
 
 
 def test_choices_that_changed_with_the_click_start_nothing(store, monkeypatch):
@@ -133,9 +135,9 @@ def test_choices_that_changed_with_the_click_start_nothing(store, monkeypatch):
     app = opened("run_evaluations")
     by_label(app.multiselect, "Recipes").set_value(["bf16"])
     app = by_label(app.button, "Start").click().run()
-    assert "choices changed" in app.error[0].value and not given
+    assert "choices changed" in app.error[0].value and not given()
     app = by_label(app.button, "Start").click().run()
-    assert not app.error and [request.recipe.name for request in given] == ["bf16"]
+    assert not app.error and [request.recipe.name for request in given()] == ["bf16"]
 
 
 def test_a_start_that_fails_is_a_sentence(store, monkeypatch):

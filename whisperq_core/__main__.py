@@ -12,6 +12,7 @@ from whisperq_core import (
     artefacts,
     backends,
     claims,
+    cluster,
     comparisons,
     eval_sets,
     evidence,
@@ -36,6 +37,7 @@ from whisperq_core.evaluate import (
     run,
     work_of,
 )
+from whisperq_core.jobs import DONE, Jobs
 from whisperq_core.machine import default_threads
 from whisperq_core.options import SPEECH, Needs
 from whisperq_core.own_sets import OwnSets
@@ -44,6 +46,8 @@ from whisperq_core.recordings import AUTO, Listener, hear
 from whisperq_core.significance import MARGIN
 from whisperq_core.sizes import measure
 from whisperq_core.store import Store
+
+_LOOK_EVERY_S = 0.5
 
 
 def _names(text: str) -> list[str]:
@@ -74,6 +78,15 @@ def _parser() -> argparse.ArgumentParser:
     run_command.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
     run_command.add_argument("--threads", type=int, default=0, help="default: all cores")
     run_command.add_argument("--only", choices=["accuracy", "speed"], help="one measurement only")
+    run_command.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="a Dask scheduler whose workers do it: tls://host:8786, or the file it writes"
+        " (default: $WHISPERQ_SCHEDULER, else this process)",
+    )
+    run_command.add_argument(
+        "--tls", type=Path, metavar="FOLDER", help="the cluster's certificate (or $WHISPERQ_TLS)"
+    )
     run_command.add_argument("--plan", action="store_true", help="say what would run, and stop")
     commands.add_parser("results", help="the table of stored results")
     commands.add_parser("history", help="who ran what on this machine, when, and for how long")
@@ -145,6 +158,11 @@ def _parser() -> argparse.ArgumentParser:
         "--task", default="transcribe", choices=["transcribe", "translate"]
     )
     transcribe_command.add_argument("--words", action="store_true", help="when each word is said")
+    certificate = commands.add_parser(
+        "certificate",
+        help="what lets the machines of a cluster in, and nobody else",
+    )
+    certificate.add_argument("folder", type=Path, metavar="FOLDER")
     commands.add_parser("machine", help="what this machine has, and what is missing")
     commands.add_parser("rescore", help="score stored transcripts again; runs no model")
     commands.add_parser("recipes", help="the recipes, and where each runs")
@@ -179,16 +197,53 @@ def _run(arguments: argparse.Namespace, store: Store) -> int:
         requests = [request for request in requests if request.measures == "speed"]
     for name in arguments.models:
         models.find(name)
-    planned = plan(requests, store)
-    failed = 0
-    for number, item in enumerate(planned, 1):
-        head = f"[{number}/{len(planned)}] {item.request.label}"
+    elsewhere = cluster.from_environment()
+    if arguments.scheduler:
+        tls = arguments.tls or (elsewhere.tls if elsewhere else None)
+        elsewhere = cluster.Cluster(arguments.scheduler, tls)
+    queue = Jobs(store, elsewhere=elsewhere) if elsewhere else None
+    planned = queue.plan(requests) if queue else plan(requests, store)
+    heads = [f"[{n}/{len(planned)}] {item.request.label}" for n, item in enumerate(planned, 1)]
+    todo = []
+    for item, head in zip(planned, heads, strict=True):
         if item.status == "refused":
             print(f"{head}: refused. {item.reason}")
         elif arguments.plan:
             print(f"{head}: {item.status}" + f", about {item.estimate_s:.0f} s" * (not item.key))
         else:
-            failed += not _run_one(item, store, head)
+            todo.append((item, head))
+    if queue:
+        return _run_elsewhere(queue, todo)
+    return 0 if all([_run_one(item, store, head) for item, head in todo]) else 1
+
+
+def _run_elsewhere(queue: Jobs, todo: list[tuple[Planned, str]]) -> int:
+    """The evaluations of a grid on a cluster's workers; says each as it ends."""
+    start, failed = time.perf_counter(), 0
+    for item, head in todo:
+        if item.status == "cached":
+            print(f"{head}: {_figures(queue.store.get(item.key))} [cached]", flush=True)
+    heads = {id(item): head for item, head in todo}
+    waiting = queue.evaluate([item for item, _ in todo])
+    try:
+        while waiting:
+            time.sleep(_LOOK_EVERY_S)
+            queue.all()
+            for job in [job for job in waiting if job.is_over]:
+                waiting.remove(job)
+                head, took_s = heads[id(job.planned)], time.perf_counter() - start
+                if job.status == DONE:
+                    figures = _figures(queue.store.get(job.value))
+                    print(f"{head}: {figures} [{took_s:.0f} s since the start]", flush=True)
+                else:
+                    failed += 1
+                    print(f"{head}: {job.status}. {job.message}", file=sys.stderr)
+    except KeyboardInterrupt:
+        for job in waiting:
+            queue.stop(job)
+        raise
+    finally:
+        queue.close()
     return 1 if failed else 0
 
 
@@ -205,6 +260,11 @@ def _run_one(item: Planned, store: Store, head: str) -> bool:
         print(f"{head}: failed. {error}", file=sys.stderr)
         return False
     took = time.perf_counter() - start
+    print(f"{head}: {_figures(result)} [{took:.0f} s]", flush=True)
+    return True
+
+
+def _figures(result: records.AccuracyRun | records.SpeedRun) -> str:
     if result.measures == "accuracy":
         figures = f"WER {result.words.rate:.2f}%, CER {result.characters.rate:.2f}%"
         figures += f", {result.loops} loops" if result.loops else ""
@@ -214,8 +274,7 @@ def _run_one(item: Planned, store: Store, head: str) -> bool:
         ratios = sorted(result.ratios())
         figures = f"{ratios[len(ratios) // 2]:.2f} of fp32's time"
         figures += f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-    print(f"{head}: {figures}, −{result.size_reduction_pct:.1f}% size [{took:.0f} s]", flush=True)
-    return True
+    return f"{figures}, −{result.size_reduction_pct:.1f}% size"
 
 
 def _run_and_record(
@@ -431,6 +490,9 @@ def main(argv: list[str] | None = None) -> int:
                 return _run(arguments, store)
             case "results":
                 return _results(store)
+            case "certificate":
+                cluster.make_certificate(arguments.folder)
+                print(f"Copy {arguments.folder} to each machine of the cluster, and to none else.")
             case "machine":
                 print(inventory.as_text(inventory.inventory(store.root)))
             case "history":

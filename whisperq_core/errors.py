@@ -12,6 +12,7 @@ WhisperQError                what was wrong and what to do, in a sentence a user
 │   └── LibraryMissing       its package is not installed
 ├── StoreError               a record that cannot be read or written
 │   └── SchemaTooNew         written by a newer WhisperQ
+├── ClusterError             a scheduler or a worker that cannot be used
 ├── NotComparable            two runs that are not of the same speech
 └── Cancelled                the user stopped the work; what was finished is kept
 """
@@ -63,6 +64,10 @@ class StoreError(WhisperQError):
 
 class SchemaTooNew(StoreError):
     """The record was written by a newer version of WhisperQ."""
+
+
+class ClusterError(WhisperQError):
+    """A scheduler cannot be reached or trusted, or its workers are not fit for the work."""
 
 
 class NotComparable(WhisperQError):

@@ -5,6 +5,7 @@ pieces (a batch of transcripts, a timed pass), so that a run that was killed goe
 """
 
 import os
+import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,14 @@ from pathlib import Path
 from whisperq_core import backends, calibration, eval_sets, models, scores, sensitivity
 from whisperq_core.errors import (
     Cancelled,
+    ClusterError,
     ModelUnavailable,
     RecipeUnsupported,
     WhisperQError,
 )
 from whisperq_core.eval_sets import EvalSet
 from whisperq_core.history import EVALUATION, Work
-from whisperq_core.machine import default_threads, this_machine
+from whisperq_core.machine import Machine, default_threads, this_machine
 from whisperq_core.memory import Latest, MemoryGrowth
 from whisperq_core.protocols import STUDY, Protocol
 from whisperq_core.recipes import CATALOGUE, GREEDY_ONLY, Recipe
@@ -37,6 +39,8 @@ from whisperq_core.transcribe import plan_batches, runtime_of
 
 SPEED_SET = "quick-look"
 SPEED_REPEATS = 3
+# Batches that one worker of several takes at a time: a minute or so of work.
+SLICE_BATCHES = 2
 # Sets up to this many utterances run on the library's own kernels even where these are slow.
 FEW_UTTERANCES = 16
 
@@ -181,23 +185,49 @@ def resolve(request: Request) -> RunSpec:
     )
 
 
-def plan(requests: Iterable[Request], store: Store) -> list[Planned]:
-    """What each request would do, without doing any of it."""
+@dataclass(frozen=True)
+class Judged:
+    """What the machine that would do it says of a request: its key, or why it is refused.
+
+    Both None where the weights have to be downloaded first.
+    """
+
+    key: str | None = None
+    reason: str | None = None
+
+
+def judge(requests: Iterable[Request]) -> list[Judged]:
+    """What this machine says of each request; loads nothing."""
+    return [_judged(request) for request in requests]
+
+
+def _judged(request: Request) -> Judged:
+    if reason := reason_against(request.recipe, request.protocol, request.device):
+        return Judged(reason=reason)
+    eval_sets.by_name(request.eval_set)  # raises where there is no such set
+    try:
+        return Judged(resolve(request).key)
+    except ModelUnavailable:
+        return Judged()
+    except WhisperQError as error:
+        return Judged(reason=str(error))
+
+
+def plan(
+    requests: Iterable[Request],
+    store: Store,
+    judge: Callable[[list[Request]], list[Judged]] = judge,
+) -> list[Planned]:
+    """What each request would do, without doing any of it; judge is asked for all at once."""
+    requests = list(requests)
     finished, runs = store.keys(), store.runs()
     planned = []
-    for request in requests:
-        if reason := reason_against(request.recipe, request.protocol, request.device):
-            planned.append(Planned(request, "refused", reason=reason))
+    for request, judged in zip(requests, judge(requests), strict=True):
+        if judged.reason:
+            planned.append(Planned(request, "refused", reason=judged.reason))
             continue
-        eval_set = eval_sets.by_name(request.eval_set)
+        eval_set, key = eval_sets.by_name(request.eval_set), judged.key
         pieces = _piece_count(request, eval_set)
-        try:
-            key = resolve(request).key
-        except ModelUnavailable:
-            key = None
-        except WhisperQError as error:
-            planned.append(Planned(request, "refused", reason=str(error)))
-            continue
         if key in finished:
             planned.append(Planned(request, "cached", key, pieces=pieces))
         else:
@@ -254,10 +284,7 @@ def run(
     Raises RecipeUnsupported or LibraryMissing before anything is downloaded, and Cancelled between
     two pieces when stop() says so; a later call goes on from there.
     """
-    backends.require(request.recipe, request.device)
-    recipe_under(request.recipe, request.protocol)  # raises where the protocol refuses it
-    models.download(models.find(request.model))
-    spec = resolve(request)
+    spec = _ready(request)
     finished = store.get(spec.key)
     if finished is not None:
         return finished
@@ -266,6 +293,45 @@ def run(
     result = work.speed() if request.measures == "speed" else work.accuracy()
     store.put(result)
     return result
+
+
+def _ready(request: Request) -> RunSpec:
+    backends.require(request.recipe, request.device)
+    recipe_under(request.recipe, request.protocol)  # raises where the protocol refuses it
+    models.download(models.find(request.model))
+    return resolve(request)
+
+
+def slices(planned: Planned) -> list[range]:
+    """The batches of an evaluation in slices that workers can transcribe apart; none of a timing.
+
+    Where the key is not known yet, there is nothing to store slices under: none either.
+    """
+    if planned.key is None or planned.request.measures == "speed":
+        return []
+    return [
+        range(start, min(start + SLICE_BATCHES, planned.pieces))
+        for start in range(0, planned.pieces, SLICE_BATCHES)
+    ]
+
+
+def transcribe_slice(
+    planned: Planned, batches: range, store: Store, stop: Callable[[], bool] = lambda: False
+) -> None:
+    """Stores the pieces of some batches; `run` puts them together, wherever they were made.
+
+    A batch that is stored is not transcribed again. Raises ClusterError where this machine would
+    give the work another key, having other libraries than the one that planned it.
+    """
+    request, spec = planned.request, _ready(planned.request)
+    if spec.key != planned.key:
+        raise ClusterError(
+            f"A worker ({platform.node()}) has other libraries, weights or speech than the one that"
+            " planned the work. Install the same requirements.txt and data on all workers."
+        )
+    if store.get(spec.key) is None:
+        eval_set = eval_sets.by_name(request.eval_set)
+        _Work(request, spec, eval_set, store, lambda done, total: None, stop).transcribe(batches)
 
 
 def rescore(store: Store) -> int:
@@ -323,15 +389,19 @@ class _Work:
         self.quantized = None
         self.batches = plan_batches(eval_set.utterances, spec.protocol.batch_size)
 
+    def transcribe(self, batches: Iterable[int]) -> list[dict]:
+        return [self._piece(f"batch-{i:04d}", self._transcribe, i) for i in batches]
+
     def accuracy(self) -> AccuracyRun:
-        done = [
-            self._piece(f"batch-{i:04d}", self._transcribe, i) for i in range(len(self.batches))
-        ]
+        done = self.transcribe(range(len(self.batches)))
         made = self._made()
+        # Pieces of older versions do not say where they were made: here.
+        machines = [Machine.model_validate(p.get("machine") or this_machine()) for p in done]
         hypotheses = [heard for piece in done for heard in _heard(piece)]
         ordered = [(u, i) for i, batch in enumerate(self.batches) for u in batch]
         return AccuracyRun(
-            **self._common(made),
+            **self._common(made, machines[0]),
+            kinds_of_machine=len({machine.kind for machine in machines}),
             peak_memory_bytes=_peak(made, [piece["growth_bytes"] for piece in done]),
             utterances=[
                 UtteranceResult(
@@ -361,7 +431,7 @@ class _Work:
         made = self._made()
         growth = [piece["growth_bytes"] for piece in done if piece["pass"]["subject"] == "recipe"]
         return SpeedRun(
-            **self._common(made),
+            **self._common(made, this_machine()),
             peak_memory_bytes=_peak(made, growth),
             passes=[Pass.model_validate(piece["pass"]) for piece in done],
         )
@@ -438,6 +508,7 @@ class _Work:
             "redone": found.redone,
             "time": time.model_dump(),
             "growth_bytes": growth.bytes if measured else None,
+            "machine": this_machine().model_dump(),
         }
 
     def _time_pass(self, subject: str, repeat: int) -> dict:
@@ -462,13 +533,13 @@ class _Work:
         )
         return {"pass": timed.model_dump(), "growth_bytes": growth.bytes}
 
-    def _common(self, made: dict) -> dict:
+    def _common(self, made: dict, machine: Machine) -> dict:
         return {
             "spec": self.spec,
             "model": self.request.model,
             "eval_set": self.eval_set.name,
             "created_at": now(),
-            "machine": this_machine(),
+            "machine": machine,
             **made,
         }
 

@@ -2,22 +2,29 @@
 
 The app's process stays free of torch and answers while work runs. Progress is what lies in the
 store; a job that is stopped, or whose worker dies, goes on from there when it is asked for again.
+
+Jobs wait here, not in Dask: as many are handed over as there is room for, and users take turns.
+With a cluster, evaluations go there in slices; recordings and exports stay on this machine.
 """
 
+import asyncio
+import atexit
 import os
+import tempfile
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from whisperq_core import artefacts, evaluate, history
+from whisperq_core import artefacts, cluster, evaluate, history
 from whisperq_core.artefacts import Manifest
-from whisperq_core.errors import Cancelled, InputError, WhisperQError
+from whisperq_core.errors import Cancelled, ClusterError, InputError, WhisperQError
 from whisperq_core.evaluate import Planned, Request
 from whisperq_core.machine import this_machine
 from whisperq_core.protocols import STUDY, Protocol
@@ -29,6 +36,12 @@ from whisperq_core.store import Store
 QUEUED, RUNNING, DONE, FAILED, STOPPED = "queued", "running", "done", "failed", "stopped"
 # The worker and its models leave memory after this long without work.
 _IDLE_TIMEOUT = "30 minutes"
+# What one user may have waiting or running: a grid of every recipe for several models.
+MOST_A_USER = 500
+# Jobs that are over and still listed; their results stay in the store.
+_REMEMBERED = 500
+# How often a slice is tried anew where what it raised may pass, such as a folder out of reach.
+_RETRIES = 2
 
 
 @dataclass
@@ -37,9 +50,14 @@ class Job:
 
     heard: the recording's id and the listener's key.
     work and who are what the history says of it; recordings have no place there.
+    owner: whose turn it takes: who, or the session of somebody who did not log in.
+    hand_over: gives it to Dask, by a client; the future is there from then on, until it is over.
+    value: what it returned: a key, a Manifest or a Heard.
     """
 
     label: str
+    owner: str = ""
+    hand_over: Callable | None = field(default=None, repr=False)
     planned: Planned | None = None
     folder: Path | None = None
     heard: tuple[str, str] | None = None
@@ -52,6 +70,7 @@ class Job:
     status: str = QUEUED
     message: str = ""
     future: Any = field(default=None, repr=False)
+    value: Any = field(default=None, repr=False)
 
     @property
     def is_over(self) -> bool:
@@ -63,6 +82,14 @@ def _evaluate_task(request: Request, root: Path, job_id: str, who: str | None) -
     with history.recorded(root, evaluate.work_of(request), who) as note:
         note.key = evaluate.run(request, Store(root), stop=_stop_event(job_id).is_set).key
     return note.key
+
+
+def _slice_task(planned: Planned, batches: range, root: Path, job_id: str) -> None:
+    evaluate.transcribe_slice(planned, batches, Store(root), _stop_event(job_id).is_set)
+
+
+def _assembled_task(request: Request, root: Path, slices: list[None]) -> str:
+    return evaluate.run(request, Store(root)).key
 
 
 def _recording_task(kept: Kept, listener: Listener, root: Path) -> Heard:
@@ -94,39 +121,103 @@ def _stop_event(job_id: str, client=None):
     return Event(f"stop-{job_id}", client=client)
 
 
-class Jobs:
-    """The queue of all sessions of one app. Every method may be called from any thread."""
+class _Workers:
+    """A client, made when it is first needed and again when it was lost, and its room for jobs."""
 
-    def __init__(self, store: Store, start_client: Callable | None = None):
+    def __init__(self, start_client: Callable):
+        self._start_client = start_client
+        self.client = None
+
+    def connected(self):
+        if self.client is None or self.client.status != "running":
+            self.client = self._start_client()
+        return self.client
+
+    def close(self) -> None:
+        if self.client is not None:
+            own = self.client.cluster
+            self.client.close()
+            if own is not None:
+                own.close()
+            self.client = None
+
+
+class Jobs:
+    """The queue of all sessions of one app. Every method may be called from any thread.
+
+    elsewhere: a cluster that does the evaluations.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        start_client: Callable | None = None,
+        elsewhere: cluster.Cluster | None = None,
+    ):
         self.store = store
-        self._start_client = start_client or start_local_client
-        self._client = None
+        self._here = _Workers(start_client or start_local_client)
+        self._there = _Workers(lambda: cluster.connect(elsewhere)) if elsewhere else None
         self._jobs: list[Job] = []
         self._lock = threading.RLock()
 
-    def _connected(self):
+    def plan(self, requests: Sequence[Request]) -> list[Planned]:
+        """What would become of each request on the machines that would do it."""
+        if self._there is None:
+            return evaluate.plan(requests, self.store)
         with self._lock:
-            if self._client is None or self._client.status != "running":
-                self._client = self._start_client()
-            return self._client
+            client = self._there.connected()
+        workers = list(client.nthreads())
+        if not workers:
+            raise ClusterError("The scheduler has no workers yet. Start some, and try again.")
 
-    def evaluate(self, planned: Sequence[Planned], who: str | None = None) -> list[Job]:
+        def judge(requests: list[Request]) -> list[evaluate.Judged]:
+            return client.run(_judge, requests, workers=workers[:1])[workers[0]]
+
+        return evaluate.plan(requests, self.store, judge)
+
+    def evaluate(
+        self, planned: Sequence[Planned], who: str | None = None, owner: str = ""
+    ) -> list[Job]:
         """Queues every planned run that is not cached or refused, in order.
 
-        who: for the history; None is whoever runs the app.
+        who: for the history; None is whoever runs the app. Raises InputError where these are more
+        than the owner may have in the queue.
         """
-        root = self.store.root
         jobs = [
-            Job(item.request.label, item, who=who, work=evaluate.work_of(item.request))
+            Job(
+                item.request.label,
+                owner,
+                planned=item,
+                who=who,
+                work=evaluate.work_of(item.request),
+            )
             for item in planned
             if item.status == "to run"
         ]
-        return [
-            self._submit(job, _evaluate_task, job.planned.request, root, job.id, who)
-            for job in jobs
-        ]
+        for job in jobs:
+            job.hand_over = partial(self._evaluated, job)
+        self._queue(jobs)
+        return jobs
 
-    def transcribe(self, kept: Kept, listener: Listener) -> Job:
+    def _evaluated(self, job: Job, client) -> Any:
+        """The future of an evaluation; on a cluster, of its slices put together."""
+        root, request = self.store.root.absolute(), job.planned.request
+        if self._there is None:
+            return client.submit(
+                _evaluate_task, request, root, job.id, job.who, key=f"whisperq-{job.id}", pure=False
+            )
+        how = {"resources": {cluster.DEVICE: 1}, "pure": False, "retries": _RETRIES}
+        made = [
+            client.submit(
+                *(_slice_task, job.planned, batches, root, job.id),
+                key=f"whisperq-{job.id}-{batches.start}",
+                **how,
+            )
+            for batches in evaluate.slices(job.planned)
+        ]
+        return client.submit(_assembled_task, request, root, made, key=f"whisperq-{job.id}", **how)
+
+    def transcribe(self, kept: Kept, listener: Listener, owner: str = "") -> Job:
         """Queues one recording of the shelf for one listener; the job's future holds a Heard.
 
         The shelf holds it, too, as soon as it is done. One that is under way is not queued again.
@@ -136,7 +227,7 @@ class Jobs:
             going = self.hearing(*heard)
             if going is not None and not going.is_over:
                 return going
-            job = Job(f"{kept.name} · {listener.name}", heard=heard)
+            job = Job(f"{kept.name} · {listener.name}", owner, heard=heard)
             return self._submit(job, _recording_task, kept, listener, self.store.root)
 
     def hearing(self, id: str, key: str) -> Job | None:
@@ -150,6 +241,7 @@ class Jobs:
         device: str = "cpu",
         protocol: Protocol = STUDY,
         who: str | None = None,
+        owner: str = "",
     ) -> Job:
         """Queues the export of a model to the app's folder; the job's future holds a Manifest."""
         folder = self.store.root / artefacts.FOLDER / artefacts.folder_name(model, recipe, protocol)
@@ -160,64 +252,118 @@ class Jobs:
             protocol=protocol.name,
             device=device,
         )
-        job = Job(f"{model} · {recipe.name}", folder=folder, who=who, work=work)
+        job = Job(f"{model} · {recipe.name}", owner, folder=folder, who=who, work=work)
         root = self.store.root
         return self._submit(job, _export_task, work, recipe, folder, root, protocol, who)
 
     def _submit(self, job: Job, task: Callable, *arguments) -> Job:
-        client = self._connected()
-        job.future = client.submit(task, *arguments, key=f"whisperq-{job.id}", pure=False)
-        with self._lock:
-            self._jobs.append(job)
+        job.hand_over = lambda client: client.submit(
+            task, *arguments, key=f"whisperq-{job.id}", pure=False
+        )
+        self._queue([job])
         return job
+
+    def _queue(self, jobs: Sequence[Job]) -> None:
+        """All of them or none."""
+        with self._lock:
+            for job in jobs:
+                self._workers_of(job).connected()  # raises now rather than when nobody looks
+            counts = Counter(job.owner for job in self._jobs if not job.is_over)
+            if jobs and counts[jobs[0].owner] + len(jobs) > MOST_A_USER:
+                raise InputError(
+                    f"That would be more than {MOST_A_USER} jobs of yours in the queue. Wait until"
+                    " some are done, or choose fewer."
+                )
+            self._jobs += jobs
+            self._fill()
+
+    def _workers_of(self, job: Job) -> _Workers:
+        return self._there if self._there is not None and job.planned else self._here
+
+    def _fill(self) -> None:
+        """Hands over waiting jobs while there is room."""
+        for workers in filter(None, (self._here, self._there)):
+            mine = [j for j in self._jobs if self._workers_of(j) is workers and not j.is_over]
+            going = [job for job in mine if job.future is not None]
+            waiting = [job for job in mine if job.future is None]
+            while waiting:
+                try:
+                    client = workers.connected()
+                except (WhisperQError, OSError, RuntimeError) as error:
+                    for job in waiting:
+                        job.status, job.message = _explained(error)
+                        job.finished_at = time.time()
+                    break
+                # One more than a cluster has workers: its slices fill the gap as the others end.
+                room = 1 if workers is self._here else len(client.nthreads()) + 1
+                if len(going) >= room:
+                    break
+                job = self._next(waiting, going)
+                waiting.remove(job)
+                going.append(job)
+                job.status, job.started_at = RUNNING, time.time()
+                job.future = job.hand_over(client)
+                job.future.add_done_callback(self._went)
+
+    def _next(self, waiting: Sequence[Job], going: Sequence[Job]) -> Job:
+        """The oldest job of the user who has least under way, and waits longest for a turn."""
+        under_way = Counter(job.owner for job in going)
+        served = {job.owner: job.started_at for job in self._jobs if job.started_at is not None}
+        return min(waiting, key=lambda job: (under_way[job.owner], served.get(job.owner, 0.0)))
+
+    def _went(self, _) -> None:
+        # Dask calls this where it must not be kept waiting.
+        threading.Thread(target=self.all, daemon=True).start()
 
     def all(self) -> list[Job]:
         """Every job of this app, oldest first, with its status brought up to date."""
         with self._lock:
-            free = True  # one task at a time: the oldest that is not over is the one that runs
             for job in self._jobs:
-                if not job.is_over:
-                    self._update(job, free)
-                    free = free and job.is_over
+                if job.future is not None and not job.is_over:
+                    self._update(job)
+            over = [job for job in self._jobs if job.is_over]
+            if len(over) > _REMEMBERED:
+                gone = set(map(id, over[:-_REMEMBERED]))
+                self._jobs = [job for job in self._jobs if id(job) not in gone]
+            self._fill()
             return list(self._jobs)
 
-    def _update(self, job: Job, free: bool) -> None:
-        status = job.future.status
+    def _update(self, job: Job) -> None:
+        future, status, message = job.future, job.future.status, ""
         if status == "pending":
-            if free and job.started_at is None:
-                job.status, job.started_at = RUNNING, time.time()
             return
-        job.finished_at = time.time()
+        job.finished_at, error = time.time(), None
         if status == "finished":
-            job.status = DONE
+            status, job.value = DONE, future.result()
         elif status == "error":
-            error = job.future.exception()
-            job.status, job.message = _explained(error)
-            if _died(error):
-                self._remember(job)
-        elif job.status != STOPPED:
-            job.status = FAILED
-            job.message = "The worker process was lost. Run it again: finished pieces are kept."
-            self._remember(job)
+            error = future.exception()
+            status, message = _explained(error)
+        else:
+            error, status = ChildProcessError(), FAILED
+            message = "The worker process was lost. Run it again: finished pieces are kept."
+        # A process that ended could not write its entry, and slices have none of their own.
+        if _died(error) or self._workers_of(job) is self._there:
+            self._remember(job, status, message)
+        # What Dask keeps of it goes. The status is told last: it is over when all is written.
+        job.future = job.hand_over = None
+        job.message, job.status = message, status
 
-    def _remember(self, job: Job) -> None:
-        """The history's entry of a job whose process ended before it could write one."""
+    def _remember(self, job: Job, status: str, message: str) -> None:
+        """The history's entry of a job that no process of its own writes."""
         if job.work is None or job.started_at is None:
             return
+        outcomes = {DONE: history.DONE, STOPPED: history.STOPPED}
         entry = history.Entry(
             who=job.who or history.login(),
             work=job.work,
             started_at=datetime.fromtimestamp(job.started_at, UTC),
             took_s=job.finished_at - job.started_at,
-            outcome=history.FAILED,
-            message=job.message,
+            outcome=outcomes.get(status, history.FAILED),
+            message=message,
+            key=job.value,
             machine=this_machine(),
         )
         history.put(self.store.root, entry)
-
-    def result(self, job: Job) -> Any:
-        """What a finished job returned."""
-        return job.future.result()
 
     def progress(self, job: Job) -> tuple[int, int]:
         """Pieces finished and in all of an evaluation."""
@@ -235,12 +381,16 @@ class Jobs:
 
     def stop(self, job: Job) -> None:
         """Stops a job after the piece it is at; one that waits never starts."""
-        if job.is_over:
-            return
-        _stop_event(job.id, self._client).set()
-        if job.status == QUEUED or job.planned is None:
-            job.future.cancel()
-            job.status, job.finished_at = STOPPED, time.time()
+        with self._lock:
+            if job.is_over:
+                return
+            if job.future is not None:
+                _stop_event(job.id, self._workers_of(job).client).set()
+            if job.future is None or job.planned is None:
+                if job.future is not None:
+                    job.future.cancel()
+                job.status, job.finished_at = STOPPED, time.time()
+                job.future = job.hand_over = None
 
     def forget_finished(self) -> None:
         """Removes what is over from the list; results stay in the store."""
@@ -248,14 +398,15 @@ class Jobs:
             self._jobs = [job for job in self._jobs if not job.is_over]
 
     def close(self) -> None:
-        """Ends the workers."""
+        """Ends this machine's workers, and leaves those of a cluster."""
         with self._lock:
-            if self._client is not None:
-                cluster = self._client.cluster
-                self._client.close()
-                if cluster is not None:
-                    cluster.close()
-                self._client = None
+            for workers in filter(None, (self._here, self._there)):
+                workers.close()
+
+
+async def _judge(requests: list[Request]) -> list[evaluate.Judged]:
+    # Beside what the worker is doing, which may take minutes.
+    return await asyncio.to_thread(evaluate.judge, requests)
 
 
 def _explained(error: BaseException) -> tuple[str, str]:
@@ -272,19 +423,22 @@ def _explained(error: BaseException) -> tuple[str, str]:
     return FAILED, f"Something unexpected happened ({type(error).__name__}: {error})."
 
 
-def _died(error: BaseException) -> bool:
+def _died(error: BaseException | None) -> bool:
     """Whether the worker process ended under the task."""
-    return type(error).__name__ == "KilledWorker"
+    return isinstance(error, ChildProcessError) or type(error).__name__ == "KilledWorker"
 
 
 @lru_cache
 def shared(root: Path) -> Jobs:
     """The one queue of this process for results below root, whichever session or page asks."""
-    return Jobs(Store(root))
+    return Jobs(Store(root), elsewhere=cluster.from_environment())
 
 
 def start_local_client():
-    """A Dask client of one worker process on this machine, reachable from this machine only."""
+    """A Dask client of one worker process on this machine, reachable from this machine only.
+
+    By its own certificate, too: other users of this machine stay out.
+    """
     import dask
     from distributed import Client
     from distributed.deploy.subprocess import SubprocessCluster
@@ -295,12 +449,28 @@ def start_local_client():
     if project not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([project, *filter(None, paths)])
     dask.config.set({"distributed.worker.daemon": False})
-    cluster = SubprocessCluster(
+    security = cluster.security(_own_certificate())
+    os.environ |= cluster.environment(_own_certificate())
+    made = SubprocessCluster(
         n_workers=1,
         threads_per_worker=1,
         host="127.0.0.1",
         dashboard_address=None,
-        scheduler_kwargs={"dashboard": False, "idle_timeout": _IDLE_TIMEOUT},
+        scheduler_kwargs={
+            "dashboard": False,
+            "idle_timeout": _IDLE_TIMEOUT,
+            "protocol": "tls://",
+        },
         worker_kwargs={"dashboard": False},
+        security=security,
     )
-    return Client(cluster)
+    return Client(made, security=security, set_as_default=False)
+
+
+@lru_cache
+def _own_certificate() -> Path:
+    """A folder with this process's certificate, which goes with it."""
+    folder = tempfile.TemporaryDirectory(prefix="whisperq-")
+    atexit.register(folder.cleanup)
+    cluster.make_certificate(Path(folder.name))
+    return Path(folder.name)

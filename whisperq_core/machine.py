@@ -18,6 +18,11 @@ class Machine(BaseModel, frozen=True):
     system: str
     python: str
 
+    @property
+    def kind(self) -> str:
+        """What has to be the same for times to be compared: CPU, cores and system."""
+        return f"{self.cpu}, {self.cores} cores, {self.system}"
+
 
 @lru_cache
 def _cpuinfo() -> dict[str, str]:

@@ -24,7 +24,8 @@ from whisperq_core.scores import Counts, Score, total
 # The layout of a record. Raise it when fields change, and teach `parse` to read the older one.
 # 2 added what is optional: temperatures, the encoder's time, the first token's time, tokens.
 # 3 added the recipe's rest and attention, the protocol's fitted window, redone.
-SCHEMA = 3
+# 4 added kinds_of_machine.
+SCHEMA = 4
 # The computation itself: raise it when code changes that can change a transcript or a time.
 PIPELINE = 1
 
@@ -169,9 +170,14 @@ class _Run(_Frozen):
 
 
 class AccuracyRun(_Run):
-    """Transcripts and scores of one model, recipe and evaluation set."""
+    """Transcripts and scores of one model, recipe and evaluation set.
+
+    kinds_of_machine: that took part; `machine` is the first batch's. Times of several kinds are
+    not to be added up.
+    """
 
     measures: Literal["accuracy"] = "accuracy"
+    kinds_of_machine: int = 1
     utterances: tuple[UtteranceResult, ...]
     batches: tuple[BatchTime, ...]
 
@@ -220,9 +226,10 @@ class AccuracyRun(_Run):
     def rtf(self) -> float | None:
         """Generation time over audio duration in this single pass.
 
-        None for dequantized weights, whose time is not the recipe's.
+        None for dequantized weights, whose time is not the recipe's, and where several kinds of
+        machine took part.
         """
-        if self.spec.kernels != "library":
+        if self.spec.kernels != "library" or self.kinds_of_machine > 1:
             return None
         return sum(b.wall_s for b in self.batches) / sum(b.audio_s for b in self.batches)
 
