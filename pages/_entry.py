@@ -65,14 +65,17 @@ def _settle(root: str, version: int) -> None:
     gc.freeze()
 
 
-def all_rows(runs: list) -> pd.DataFrame:
-    """`all_runs` as a table; not to be changed, for all sessions share it."""
-    return _rows(str(shared_store().root), shared_store().version, runs)
+def all_rows(runs: list, machine: str | None = None) -> pd.DataFrame:
+    """`all_runs` as a table, with the times of a kind of machine: see `table.rows`.
+
+    Not to be changed, for all sessions share it.
+    """
+    return _rows(str(shared_store().root), shared_store().version, machine, runs)
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _rows(root: str, version: int, _runs: list) -> pd.DataFrame:
-    return table.rows(_runs)
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _rows(root: str, version: int, machine: str | None, _runs: list) -> pd.DataFrame:
+    return table.rows(_runs, machine)
 
 
 def run_url(work: Work) -> str:

@@ -44,6 +44,21 @@ def follow_link(view: View, results: pd.DataFrame) -> None:
         st.session_state["run"] = wanted.iloc[0]["key"]
 
 
+def choose_machine(view: View, stored: list) -> str | None:
+    """The sidebar: whose times are shown, where speed was measured on several kinds of machine."""
+    kinds = table.machines(stored)
+    if len(kinds) < 2 and not view.has("machine"):
+        return None
+    with st.sidebar:
+        return view.one_of(
+            "Times of",
+            kinds,
+            "machine",
+            kinds[0] if kinds else None,
+            help="Speed is compared within one kind of machine only: CPU, cores and system.",
+        )
+
+
 def choose(view: View, results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The sidebar: which results to look at, and these together with recipes of other designs."""
     with st.sidebar:
@@ -279,7 +294,7 @@ def main(view: View) -> None:
     store = shared_store()
     show_first_run(store.root)
     stored = all_runs()
-    results = all_rows(stored)
+    results = all_rows(stored, choose_machine(view, stored))
     if store.unreadable:
         names = ", ".join(path.name for path in store.unreadable)
         st.warning(f"Left out, for they cannot be read: {markup.plain_markdown(names)}.")

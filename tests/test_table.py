@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import accuracy_run, renamed, spec, speed_run
+from made_runs import MACHINE, accuracy_run, renamed, spec, speed_run
 
 from whisperq_core import table
 from whisperq_core.protocols import CORRECTED, STUDY
@@ -140,6 +140,26 @@ def test_the_newest_speed_run_wins_in_any_order():
     old, new = speed_run("fp32", [1.0], minutes=1), speed_run("fp32", [2.0], minutes=2)
     for runs in ([old, new], [new, old]):
         assert only_row(accuracy_run("fp32"), *runs)["rtf"] == pytest.approx(0.2)
+
+
+def test_times_are_of_one_kind_of_machine():
+    """The newest time is another machine's, and is not shown beside those of this one."""
+    other = MACHINE.model_copy(update={"cpu": "Another CPU"})
+    here = [speed_run(name, [1.0], [2.0]) for name in ("fp32", "bf16")]
+    elsewhere = speed_run("bf16", [9.0], [9.0], minutes=9, cpu="Another CPU")
+    elsewhere = elsewhere.model_copy(update={"machine": other})
+    heard = [accuracy_run(name) for name in ("fp32", "bf16", "bnb-nf4")]
+    heard[2] = heard[2].model_copy(update={"machine": other})
+    runs = [*heard, *here, elsewhere]
+    assert table.machines(runs) == [MACHINE.kind, other.kind]
+    rtfs = table.rows(runs).set_index("recipe")["rtf"]
+    assert rtfs["bf16"] == pytest.approx(0.1) and pd.isna(rtfs["bnb-nf4"])
+    shown = table.rows(runs, other.kind).set_index("recipe")
+    assert shown["rtf"]["bf16"] == pytest.approx(0.9) and pd.isna(shown["rtf"]["fp32"])
+    assert shown["rtf_source"]["fp32"] == "not measured on this kind of machine"
+    # Pieces of two kinds of machine have no time in common.
+    mixed = heard[2].model_copy(update={"kinds_of_machine": 2})
+    assert mixed.rtf is None and heard[2].rtf is not None
 
 
 def test_the_newest_of_a_key_wins():

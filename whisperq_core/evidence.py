@@ -12,6 +12,7 @@ from whisperq_core.comparisons import compare_runs
 from whisperq_core.protocols import STUDY, short_name
 from whisperq_core.records import AccuracyRun, SizeRun, SpeedRun
 from whisperq_core.significance import Comparison
+from whisperq_core.table import machines
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 UNDECIDED, NOT_MEASURABLE = "undecided", "not measurable here"
@@ -65,14 +66,20 @@ class Part:
 
 
 class Evidence:
-    """The newest record of each kind, model, recipe, set and protocol, on one device."""
+    """The newest record of each kind, model, recipe, set and protocol, on one device.
+
+    Speed is of one kind of machine, that with most results: see `table.machines`.
+    """
 
     def __init__(self, runs: Iterable[Run], device: str = "cpu"):
         self.device = device
         self._runs: dict[tuple, Run] = {}
         self._compared: dict[tuple[str, str], Comparison] = {}
-        for run in sorted(runs, key=lambda run: run.created_at):
-            if run.spec.device == device:
+        runs = sorted(runs, key=lambda run: run.created_at)
+        kind = next(iter(machines(runs)), None)
+        for run in runs:
+            here = not isinstance(run, SpeedRun) or run.machine.kind == kind
+            if run.spec.device == device and here:
                 place = run.eval_set if isinstance(run, AccuracyRun) else ""
                 self._runs[self._id(run.measures, run.model, run.spec.recipe.name, place, run)] = (
                     run

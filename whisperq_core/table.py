@@ -1,6 +1,7 @@
 """Runs as a data frame: one row for each accuracy run, its speed run beside it. Pure functions."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from csv import QUOTE_NONNUMERIC
 from dataclasses import dataclass
@@ -142,9 +143,17 @@ COLUMNS = (
 Runs = Iterable[AccuracyRun | SpeedRun]
 
 
-def rows(runs: Runs) -> pd.DataFrame:
+def machines(runs: Runs) -> list[str]:
+    """The kinds of machine on which speed was measured, that with most results first."""
+    kinds = Counter(run.machine.kind for run in runs if isinstance(run, SpeedRun))
+    return sorted(kinds, key=lambda kind: (-kinds[kind], kind))
+
+
+def rows(runs: Runs, machine: str | None = None) -> pd.DataFrame:
     """One row for each accuracy run, with the columns of COLUMNS; the newest of each key.
 
+    Times are of one kind of machine, never of several: `machine`, by default the first of
+    `machines`; without any, each row has its own run's.
     Speed comes from the newest SpeedRun of the same weights, recipe, protocol, device and threads:
     rtf is the median of its passes, rtf_low and rtf_high their extremes (likewise rtf_ratio), and
     peak memory is its own; encoder_share (0 to 1), first_token_s and tokens_per_s are medians too,
@@ -154,8 +163,10 @@ def rows(runs: Runs) -> pd.DataFrame:
     """
     by_age = sorted(runs, key=lambda run: (run.created_at, run.key))
     accuracy = {run.key: run for run in by_age if isinstance(run, AccuracyRun)}
-    speed = {_same_work(run.spec): run for run in by_age if isinstance(run, SpeedRun)}
-    found = [_row(run, speed.get(_same_work(run.spec))) for run in accuracy.values()]
+    kind = machine or next(iter(machines(by_age)), None)
+    here = (r for r in by_age if isinstance(r, SpeedRun) and r.machine.kind == kind)
+    speed = {_same_work(run.spec): run for run in here}
+    found = [_row(run, speed.get(_same_work(run.spec)), kind) for run in accuracy.values()]
     frame = pd.DataFrame(found, columns=COLUMNS)
     types = dict.fromkeys(_TEXT, "str") | dict.fromkeys(_COUNTS, "Int64")
     frame = frame.astype(types | dict.fromkeys(_NUMBERS, "float64"))
@@ -175,7 +186,7 @@ def _protocol_name(protocol: Protocol) -> str:
     return protocol.name if known else protocol.summary
 
 
-def _row(run: AccuracyRun, speed: SpeedRun | None) -> dict:
+def _row(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dict:
     spec, recipe, words = run.spec, run.spec.recipe, run.words
     axes = {name: getattr(recipe, name, None) for name in AXES if name != "coverage"}
     return {
@@ -201,7 +212,7 @@ def _row(run: AccuracyRun, speed: SpeedRun | None) -> dict:
         "fallbacks": run.fallbacks,
         "utterances": len(run.utterances),
         "audio_s": run.audio_s,
-        **_speed_of(run, speed),
+        **_speed_of(run, speed, kind),
         "weights_bytes": run.weights_bytes,
         "size_reduction_pct": run.size_reduction_pct,
         "quantize_s": run.quantize_s,
@@ -210,12 +221,14 @@ def _row(run: AccuracyRun, speed: SpeedRun | None) -> dict:
     }
 
 
-def _speed_of(run: AccuracyRun, speed: SpeedRun | None) -> dict:
+def _speed_of(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dict:
     if speed is None or not speed.rtfs():
-        source = "not measured" if run.rtf is None else "this single pass"
+        elsewhere = kind is not None and run.machine.kind != kind
+        rtf = None if elsewhere else run.rtf
+        source = "not measured" if rtf is None else "this single pass"
         return {
-            "rtf": run.rtf,
-            "rtf_source": source,
+            "rtf": rtf,
+            "rtf_source": "not measured on this kind of machine" if elsewhere else source,
             "peak_memory_bytes": run.peak_memory_bytes,
             "cpu": run.machine.cpu,
         }
