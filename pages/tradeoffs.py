@@ -296,7 +296,7 @@ def main(view: View) -> None:
     stored = all_runs()
     results = all_rows(stored, choose_machine(view, stored))
     if store.unreadable:
-        names = ", ".join(path.name for path in store.unreadable)
+        names = ", ".join(store.unreadable)
         st.warning(f"Left out, for they cannot be read: {markup.plain_markdown(names)}.")
     if results.empty:
         st.info(

@@ -28,7 +28,8 @@ FLOW = (
     "word_times",
     "backends.baseline backends.bnb backends.hqq_groups backends.quanto backends.torch_dynamic"
     " backends.torchao_int8 backends.whisperq transcribe parts",
-    "records calibration backends.faster_whisper backends.whisper_cpp backends.mixed exported",
+    "folders records calibration backends.faster_whisper backends.whisper_cpp backends.mixed"
+    " exported",
     "backends.onnxruntime backends.openvino",
     "store blind",
     "sensitivity history hints",

@@ -238,7 +238,8 @@ def test_a_folder_s_record_bears_its_name_not_its_path(tmp_path, store):
 
 
 def test_records_are_plain_json(store, quick):
-    path = store.put(quick)
+    store.put(quick)
+    path = store.results / f"{quick.slug}.json"
     content = json.loads(path.read_text())
     assert content["spec"]["recipe"]["name"] == "torch-int8"
     assert path.stat().st_mode & 0o400 and path.stat().st_size < 100_000

@@ -57,6 +57,11 @@ def _names(text: str) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m whisperq_core", description=__doc__)
     parser.add_argument("--cache", help="folder of results (default: cache/ beside the app)")
+    parser.add_argument(
+        "--results",
+        metavar="URL",
+        help="where results lie instead, a folder or s3://…, gs://… (default: $WHISPERQ_RESULTS)",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     run_command = commands.add_parser("run", help="evaluate models × recipes × sets")
     run_command.add_argument("--models", type=_names, default=["base"], metavar="A,B")
@@ -483,8 +488,8 @@ def _download(split: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns the exit code. Errors are one sentence on standard error."""
     arguments = _parser().parse_args(argv)
-    store = Store(arguments.cache)
     try:
+        store = Store(arguments.cache, arguments.results)
         match arguments.command:
             case "run":
                 return _run(arguments, store)

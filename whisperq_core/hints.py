@@ -6,7 +6,7 @@ cache/seen/<name>
 from pathlib import Path
 
 from whisperq_core.errors import StoreError
-from whisperq_core.store import write
+from whisperq_core.folders import write
 
 _FOLDER = "seen"
 

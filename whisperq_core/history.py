@@ -20,10 +20,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from whisperq_core.errors import Cancelled, StoreError, WhisperQError
+from whisperq_core.folders import write
 from whisperq_core.machine import Machine, this_machine
 from whisperq_core.protocols import STUDY
 from whisperq_core.records import AccuracyRun, SpeedRun
-from whisperq_core.store import write
 
 FOLDER = "history"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"

@@ -78,18 +78,18 @@ class Job:
         return self.status in (DONE, FAILED, STOPPED)
 
 
-def _evaluate_task(request: Request, root: Path, job_id: str, who: str | None) -> str:
-    with history.recorded(root, evaluate.work_of(request), who) as note:
-        note.key = evaluate.run(request, Store(root), stop=_stop_event(job_id).is_set).key
+def _evaluate_task(request: Request, store: Store, job_id: str, who: str | None) -> str:
+    with history.recorded(store.root, evaluate.work_of(request), who) as note:
+        note.key = evaluate.run(request, store, stop=_stop_event(job_id).is_set).key
     return note.key
 
 
-def _slice_task(planned: Planned, batches: range, root: Path, job_id: str) -> None:
-    evaluate.transcribe_slice(planned, batches, Store(root), _stop_event(job_id).is_set)
+def _slice_task(planned: Planned, batches: range, store: Store, job_id: str) -> None:
+    evaluate.transcribe_slice(planned, batches, store, _stop_event(job_id).is_set)
 
 
-def _assembled_task(request: Request, root: Path, slices: list[None]) -> str:
-    return evaluate.run(request, Store(root)).key
+def _assembled_task(request: Request, store: Store, slices: list[None]) -> str:
+    return evaluate.run(request, store).key
 
 
 def _recording_task(kept: Kept, listener: Listener, root: Path) -> Heard:
@@ -201,21 +201,20 @@ class Jobs:
 
     def _evaluated(self, job: Job, client) -> Any:
         """The future of an evaluation; on a cluster, of its slices put together."""
-        root, request = self.store.root.absolute(), job.planned.request
+        store, request = self.store, job.planned.request
         if self._there is None:
-            return client.submit(
-                _evaluate_task, request, root, job.id, job.who, key=f"whisperq-{job.id}", pure=False
-            )
+            how = {"key": f"whisperq-{job.id}", "pure": False}
+            return client.submit(_evaluate_task, request, store, job.id, job.who, **how)
         how = {"resources": {cluster.DEVICE: 1}, "pure": False, "retries": _RETRIES}
         made = [
             client.submit(
-                *(_slice_task, job.planned, batches, root, job.id),
+                *(_slice_task, job.planned, batches, store, job.id),
                 key=f"whisperq-{job.id}-{batches.start}",
                 **how,
             )
             for batches in evaluate.slices(job.planned)
         ]
-        return client.submit(_assembled_task, request, root, made, key=f"whisperq-{job.id}", **how)
+        return client.submit(_assembled_task, request, store, made, key=f"whisperq-{job.id}", **how)
 
     def transcribe(self, kept: Kept, listener: Listener, owner: str = "") -> Job:
         """Queues one recording of the shelf for one listener; the job's future holds a Heard.

@@ -16,8 +16,8 @@ from whisperq_core import eval_sets
 from whisperq_core.blind import Vote
 from whisperq_core.errors import EvalSetError, StoreError
 from whisperq_core.eval_sets import AUDIO_SUFFIXES, EvalSet
+from whisperq_core.folders import write
 from whisperq_core.shelf import Kept
-from whisperq_core.store import write
 
 _MANIFEST, _VOTES = "manifest.jsonl", "votes"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}")

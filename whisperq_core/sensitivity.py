@@ -17,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from whisperq_core.allocation import Choice, allocate, stored_bytes
 from whisperq_core.errors import RecipeUnsupported, StoreError
+from whisperq_core.folders import write
 from whisperq_core.machine import Machine
 from whisperq_core.recipes import Recipe
-from whisperq_core.store import DEFAULT_ROOT, Store, write
+from whisperq_core.store import DEFAULT_ROOT, Store
 
 # The layout of the file; raise it when fields change.
 SCHEMA = 1

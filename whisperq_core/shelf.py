@@ -18,10 +18,10 @@ from pydantic import BaseModel, ValidationError
 
 from whisperq_core.errors import AudioError, InputError, StoreError
 from whisperq_core.eval_sets import AUDIO_SUFFIXES
+from whisperq_core.folders import write
 from whisperq_core.recordings import Heard, Listener
 from whisperq_core.records import now
 from whisperq_core.sounds import Sound, sounds_of
-from whisperq_core.store import write
 
 MAX_BYTES = 200_000_000
 _ID = re.compile(r"[0-9a-f]{16}")
