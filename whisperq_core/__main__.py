@@ -1,6 +1,7 @@
 """The command line: `python -m whisperq_core …`, over the same functions as the pages."""
 
 import argparse
+import logging
 import sys
 import time
 import warnings
@@ -224,6 +225,8 @@ def _run(arguments: argparse.Namespace, store: Store) -> int:
 
 def _run_elsewhere(queue: Jobs, todo: list[tuple[Planned, str]]) -> int:
     """The evaluations of a grid on a cluster's workers; says each as it ends."""
+    # What becomes of a job is said here, in a sentence.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     start, failed = time.perf_counter(), 0
     for item, head in todo:
         if item.status == "cached":

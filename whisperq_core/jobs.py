@@ -339,7 +339,9 @@ class Jobs:
             status, message = _explained(error)
         else:
             error, status = ChildProcessError(), FAILED
-            message = "The worker process was lost. Run it again: finished pieces are kept."
+            message = (
+                "The worker process or the scheduler was lost. Run it again: finished pieces are kept."
+            )
         # A process that ended could not write its entry, and slices have none of their own.
         if _died(error) or self._workers_of(job) is self._there:
             self._remember(job, status, message)
