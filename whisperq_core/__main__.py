@@ -39,7 +39,6 @@ from whisperq_core.evaluate import (
     work_of,
 )
 from whisperq_core.jobs import DONE, Jobs
-from whisperq_core.machine import default_threads
 from whisperq_core.options import SPEECH, Needs
 from whisperq_core.own_sets import OwnSets
 from whisperq_core.protocols import SHORT_NAMES
@@ -196,7 +195,7 @@ def _run(arguments: argparse.Namespace, store: Store) -> int:
         [OwnSets(store.root).path_of(name) for name in arguments.sets],
         speed=arguments.only != "accuracy",
         device=arguments.device,
-        threads=arguments.threads or default_threads(),
+        threads=arguments.threads,
         protocol=protocol,
     )
     if arguments.only == "speed":

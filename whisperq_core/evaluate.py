@@ -7,7 +7,7 @@ pieces (a batch of transcripts, a timed pass), so that a run that was killed goe
 import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from whisperq_core import backends, calibration, eval_sets, models, scores, sensitivity
@@ -189,11 +189,13 @@ def resolve(request: Request) -> RunSpec:
 class Judged:
     """What the machine that would do it says of a request: its key, or why it is refused.
 
-    Both None where the weights have to be downloaded first.
+    Both None where the weights have to be downloaded first. threads: its cores, for a request that
+    leaves it to the machine.
     """
 
     key: str | None = None
     reason: str | None = None
+    threads: int = field(default_factory=default_threads)
 
 
 def judge(requests: Iterable[Request]) -> list[Judged]:
@@ -222,7 +224,8 @@ def plan(
     requests = list(requests)
     finished, runs = store.keys(), store.runs()
     planned = []
-    for request, judged in zip(requests, judge(requests), strict=True):
+    for asked, judged in zip(requests, judge(requests), strict=True):
+        request = replace(asked, threads=asked.threads or judged.threads)
         if judged.reason:
             planned.append(Planned(request, "refused", reason=judged.reason))
             continue

@@ -340,7 +340,8 @@ class Jobs:
         else:
             error, status = ChildProcessError(), FAILED
             message = (
-                "The worker process or the scheduler was lost. Run it again: finished pieces are kept."
+                "The worker process or the scheduler was lost. Run it again: finished pieces are"
+                " kept."
             )
         # A process that ended could not write its entry, and slices have none of their own.
         if _died(error) or self._workers_of(job) is self._there:
