@@ -4,7 +4,7 @@
 
 Each worker, and the scheduler, is a process in a network namespace of its own, pinned to one core,
 started with the commands of README over TLS; they share the folder of results. First the grid is
-run in a single process. Then by so many workers, each time into an empty store; then once more by
+run in a single process, on one core. Then by so many workers, each time into an empty store; then once more by
 as many as there are cores, of which one is killed (SIGKILL, with its nanny) when a third of the
 pieces is there. Wall time is that of the command `python -m whisperq_core run`, from its start to
 its end: planning, loading of models in each worker, all of it. Every result is compared with the
@@ -45,9 +45,10 @@ class Grid:
         )
 
     def start(self, cache: Path, *where: str) -> subprocess.Popen:
-        """Begins the run; on this process's cores, or elsewhere."""
+        """Begins the run: on one core of this process's, or elsewhere."""
         return subprocess.Popen(
             [
+                *(() if where else ("taskset", "-c", "0")),
                 *(sys.executable, "-m", "whisperq_core", "--cache", str(cache), "run"),
                 *("--models", "tiny.en", "--recipes", self.recipes, "--sets", self.speech),
                 *("--only", "accuracy", "--threads", "1", *where),
@@ -87,7 +88,7 @@ class Machines:
     def __enter__(self) -> "Machines":
         cluster.make_certificate(self.tls)
         file, cores = str(self.file), default_threads()
-        self._start(["scheduler", "--protocol", "tls", "--scheduler-file", file], 0)
+        self._start(["scheduler", "--protocol", "tls", "--scheduler-file", file], cores - 1)
         while not self.file.exists():
             time.sleep(0.1)
         for number in range(self.count):
