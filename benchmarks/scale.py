@@ -4,11 +4,11 @@
 
 Each worker, and the scheduler, is a process in a network namespace of its own, pinned to one core,
 started with the commands of README over TLS; they share the folder of results. First the grid is
-run in a single process, on one core. Then by so many workers, each time into an empty store; then once more by
-as many as there are cores, of which one is killed (SIGKILL, with its nanny) when a third of the
-pieces is there. Wall time is that of the command `python -m whisperq_core run`, from its start to
-its end: planning, loading of models in each worker, all of it. Every result is compared with the
-single process's: identity, transcripts, scores, sizes; times and dates aside.
+run in a single process, on one core. Then by so many workers, each time into an empty store; then
+once more by as many as there are cores, of which one is killed (SIGKILL, with its nanny) when a
+third of the pieces is there. Wall time is that of the command `python -m whisperq_core run`, from
+its start to its end: planning, loading of models in each worker, all of it. Every result is
+compared with the single process's: identity, transcripts, scores, sizes; times and dates aside.
 
 With more workers than cores they share these, and cannot be faster: the line says so.
 """
