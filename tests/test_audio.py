@@ -104,6 +104,23 @@ def test_streamed_flac_that_does_not_tell_its_length(speech):
     np.testing.assert_array_equal(load(bytes(data)), speech)
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_joined_ogg_files_are_heard_to_the_end(speech, subtype):
+    parts = speech, speech[:16_000]
+    data = b"".join(with_soundfile(part, 16_000, "OGG", subtype) for part in parts)
+    decoded = load(data)  # with a few milliseconds between them
+    assert_same_speech(decoded[: len(speech)], speech)
+    assert_same_speech(decoded[-16_000:], speech[:16_000])
+
+
+def test_sizes_that_a_header_makes_up(speech):
+    data = bytearray(with_soundfile(speech, 16_000, "WAV", "PCM_16"))
+    at = data.index(b"data") + 4
+    for claimed in (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f"):
+        data[at : at + 4] = claimed
+        np.testing.assert_array_equal(load(bytes(data)), load(SHORT))
+
+
 def test_telephone_sound(speech):
     narrow = soxr.resample(speech, 16_000, 8_000)
     decoded = load(with_soundfile(narrow, 8_000, "WAV", "PCM_16"))
@@ -170,6 +187,24 @@ def test_a_list_of_files_does_not_open_other_files(tmp_path, monkeypatch, speech
     monkeypatch.chdir(tmp_path)
     with pytest.raises(AudioError, match="not a recording"):
         load(b"ffconcat version 1.0\nfile secret.aac\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nsecret.aac\n#EXT-X-ENDLIST\n",
+        b"v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=audio 5004 RTP/AVP 0\n",
+        b'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><AdaptationSet><BaseURL>secret.aac'
+        b"</BaseURL></AdaptationSet></Period></MPD>",
+        b'<svg xmlns="http://www.w3.org/2000/svg"><image href="secret.aac"/></svg>',
+    ],
+    ids=["hls", "sdp", "dash", "svg"],
+)
+def test_other_lists_are_no_recordings(tmp_path, monkeypatch, speech, content):
+    (tmp_path / "secret.aac").write_bytes(with_ffmpeg(speech, "adts", "aac", 16_000))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AudioError, match="not a recording"):
+        load(content)
 
 
 def test_cut_m4a(speech):

@@ -3,7 +3,7 @@ import pytest
 from whisperq_core.errors import AudioError, InputError
 from whisperq_core.recipes import recipe
 from whisperq_core.recordings import Heard, Listener
-from whisperq_core.shelf import Shelf
+from whisperq_core.shelf import Shelf, _shown
 
 FP32 = Listener("tiny.en", recipe("fp32"), "en")
 
@@ -43,6 +43,20 @@ def test_what_is_given_is_kept_once_and_bad_files_say_why(shelf, jfk):
     assert shelf.played(first.id).is_file()
     # Nothing is left of what was refused.
     assert [path.name for path in shelf.folder.iterdir()] == [first.id]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\\\talks\\\\a.wav", "a.wav"),
+        ("a\n\x00\u202egnp.wav\udcff", "a   gnp.wav"),
+        ("/", "recording"),
+        ("x" * 500, "x" * 200),
+    ],
+)
+def test_a_name_is_one_line_without_folders(name, shown):
+    assert _shown(name) == shown
 
 
 def test_two_of_the_same_file_at_once_are_one(shelf, jfk):

@@ -1,10 +1,13 @@
+import time
+
 import numpy as np
+import psutil
 import pytest
 import soundfile
 
 from whisperq_core import audio
 from whisperq_core.errors import AudioError
-from whisperq_core.sounds import OUTLINE, outline, sounds_of
+from whisperq_core.sounds import OUTLINE, Bounds, outline, sounds_of
 
 
 def test_recordings_are_looked_at_in_another_process(tmp_path, jfk):
@@ -28,6 +31,32 @@ def test_a_file_that_brings_the_process_down_is_one_sentence(tmp_path, jfk):
         [(jfk.audio, tmp_path / "a.flac"), (jfk.audio, tmp_path / "no" / "folder" / "b.flac")]
     )
     assert found[0].duration_s > 10 and "could not be decoded" in str(found[1])
+
+
+def test_a_file_that_takes_too_long_or_too_much_memory_does_not_take_the_others_with_it(
+    tmp_path, jfk
+):
+    # Half an hour of silence in 20 kB.
+    long = tmp_path / "long.flac"
+    soundfile.write(long, np.zeros(30 * 60 * 16_000, np.int16), 16_000)
+    assert long.stat().st_size < 200_000
+    before = time.monotonic()
+    found = sounds_of([(jfk.audio, None), (long, None), (jfk.audio, None)], Bounds(time_s=0.2))
+    assert time.monotonic() - before < 10
+    assert found[0] == found[2] and found[0].duration_s == pytest.approx(11.0, abs=0.1)
+    assert "long.flac took too long" in str(found[1])
+    found = sounds_of([(jfk.audio, None), (long, None)], Bounds(memory_bytes=4 << 20))
+    assert "long.flac could not be decoded" in str(found[1]) and found[0].duration_s > 10
+    assert sounds_of([(long, tmp_path / "played.flac")])[0].duration_s == 30 * 60
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_what_is_refused_leaves_no_copy(tmp_path):
+    cut = tmp_path / "cut.flac"
+    soundfile.write(cut, np.random.default_rng(0).normal(0, 0.1, 160_000), 16_000)
+    cut.write_bytes(cut.read_bytes()[:200_000])
+    (found,) = sounds_of([(cut, tmp_path / "played.flac")])
+    assert "damaged or was cut off" in str(found) and not (tmp_path / "played.flac").exists()
 
 
 def test_an_outline_is_the_peaks_of_equal_parts():

@@ -4,9 +4,12 @@ The content decides how a file is read; its name is used in messages only.
 """
 
 import io
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -26,8 +29,14 @@ MAX_AMPLITUDE = 2.0**31
 BLOCK_FRAMES = 65_536
 UNKNOWN_LENGTH = 2**63 - 1  # frames, as libsndfile gives it
 SOUNDFILE_FORMATS = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "FLAC", "OGG", "MP3"}
-# Playlists and the like, which make FFmpeg open other files and addresses, stay out.
+# Playlists and the like, which make FFmpeg open other files and addresses, stay out; and of a film,
+# the pictures are never decoded.
 FFMPEG_FORMATS = "aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,mp3,flac,wav,aiff"
+FFMPEG_CODECS = (
+    "aac,aac_latm,ac3,alac,eac3,flac,libopus,libvorbis,mp1float,mp2float,mp3float,mp3,opus,vorbis,"
+    "pcm_alaw,pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_mulaw,pcm_s16be,pcm_s16le,pcm_s24be,"
+    "pcm_s24le,pcm_s32be,pcm_s32le,pcm_u8,amrnb,amrwb"
+)
 
 
 @dataclass(frozen=True)
@@ -58,35 +67,52 @@ def load(source: Path | bytes, name: str = "", limits: Limits = DEFAULT_LIMITS) 
     Raises:
         AudioError: missing, empty, not audio, damaged, too large, too long, or without samples.
     """
-    data, name = _read(source, name, limits)
-    resampler: soxr.ResampleStream | None = None
-    rate_hz, frames, pieces = 0, 0, []
-    for block_rate_hz, block in _blocks(data, name):
-        if rate_hz and block_rate_hz != rate_hz:
-            raise AudioError(f"{name} changes its sample rate midway. Convert it to WAV and retry.")
-        if not rate_hz:
-            rate_hz = block_rate_hz
-            _check_format(rate_hz, block.shape[1], name)
-            if rate_hz != SAMPLE_RATE:
-                resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE, 1, "float32", quality="HQ")
-        frames += len(block)
-        if frames > limits.max_duration_s * rate_hz or frames * block.shape[1] > limits.max_samples:
-            raise AudioError(
-                f"{name} is longer than {_spoken(limits.max_duration_s)}, the most that can be "
-                "used. Cut it into shorter recordings."
-            )
-        if not (np.abs(block) <= MAX_AMPLITUDE).all():  # false for NaN, too
-            raise AudioError(
-                f"{name} contains samples that are not valid numbers. Export the recording again."
-            )
-        mono = block.mean(axis=1, dtype=np.float32)
-        pieces.append(resampler.resample_chunk(mono) if resampler else mono)
-    if resampler:
-        pieces.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
-    audio = np.concatenate(pieces) if pieces else np.empty(0, np.float32)
-    if not len(audio):
+    return np.concatenate(list(blocks(source, name, limits)))
+
+
+def blocks(
+    source: Path | bytes, name: str = "", limits: Limits = DEFAULT_LIMITS
+) -> Iterator[np.ndarray]:
+    """The samples of `load` piece by piece, so that a long recording takes no more memory.
+
+    Yields float32, shape (samples,), 16 kHz, none of them empty. Raises what `load` raises, at
+    the sample where a limit is passed or the damage begins.
+    """
+    opened, name = _open(source, name, limits)
+    with opened as file:
+        resampler: soxr.ResampleStream | None = None
+        rate_hz, frames, given = 0, 0, 0
+        for block_rate_hz, block in _blocks(file, name):
+            if rate_hz and block_rate_hz != rate_hz:
+                raise AudioError(
+                    f"{name} changes its sample rate midway. Convert it to WAV and retry."
+                )
+            if not rate_hz:
+                rate_hz = block_rate_hz
+                _check_format(rate_hz, block.shape[1], name)
+                if rate_hz != SAMPLE_RATE:
+                    resampler = soxr.ResampleStream(
+                        rate_hz, SAMPLE_RATE, 1, "float32", quality="HQ"
+                    )
+            frames += len(block)
+            _check_length(frames, rate_hz, block.shape[1], name, limits)
+            if not (np.abs(block) <= MAX_AMPLITUDE).all():  # false for NaN, too
+                raise AudioError(
+                    f"{name} contains samples that are not valid numbers."
+                    " Export the recording again."
+                )
+            mono = block.mean(axis=1, dtype=np.float32)
+            piece = resampler.resample_chunk(mono) if resampler else mono
+            given += len(piece)
+            if len(piece):
+                yield piece
+        if resampler:
+            last = resampler.resample_chunk(np.empty(0, np.float32), last=True)
+            given += len(last)
+            if len(last):
+                yield last
+    if not given:
         raise AudioError(f"{name} contains no sound. Record or export it again.")
-    return audio
 
 
 def duration_s(audio: np.ndarray) -> float:
@@ -106,28 +132,37 @@ def encode_wav(audio: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _read(source: Path | bytes, name: str, limits: Limits) -> tuple[bytes, str]:
+class _Nameless(io.BufferedReader):
+    """An open file whose name nobody guesses a format from."""
+
+    name = ""
+
+
+def _open(source: Path | bytes, name: str, limits: Limits) -> tuple[BinaryIO, str]:
     if isinstance(source, bytes):
-        data, name = source, name or "The recording"
+        file, size_bytes, name = io.BytesIO(source), len(source), name or "The recording"
     else:
         name = name or source.name
         try:
-            with source.open("rb") as file:
-                data = file.read(limits.max_bytes + 1)
+            kept = source.stat()
+            if not stat.S_ISREG(kept.st_mode):  # opening a pipe would wait for ever
+                raise OSError("no regular file")
+            file, size_bytes = _Nameless(io.FileIO(source)), kept.st_size
         except FileNotFoundError:
             raise AudioError(f"{name} does not exist. Check the file's name and folder.") from None
         except (OSError, ValueError) as error:
             raise AudioError(
                 f"{name} cannot be opened. Check that it is a readable file."
             ) from error
-    if not data:
+    if 0 < size_bytes <= limits.max_bytes:
+        return file, name
+    file.close()
+    if not size_bytes:
         raise AudioError(f"{name} is an empty file. Record or export it again.")
-    if len(data) > limits.max_bytes:
-        raise AudioError(
-            f"{name} is larger than {limits.max_bytes / 1e6:.0f} MB, the most that can be used. "
-            "Cut it into shorter recordings, or save it as FLAC or MP3."
-        )
-    return data, name
+    raise AudioError(
+        f"{name} is larger than {limits.max_bytes / 1e6:.0f} MB, the most that can be used. "
+        "Cut it into shorter recordings, or save it as FLAC or MP3."
+    )
 
 
 def _check_format(rate_hz: int, channels: int, name: str) -> None:
@@ -143,18 +178,48 @@ def _check_format(rate_hz: int, channels: int, name: str) -> None:
         )
 
 
-def _blocks(data: bytes, name: str) -> Iterator[tuple[int, np.ndarray]]:
+def _check_length(frames: int, rate_hz: int, channels: int, name: str, limits: Limits) -> None:
+    if frames > limits.max_duration_s * rate_hz or frames * channels > limits.max_samples:
+        raise AudioError(
+            f"{name} is longer than {_spoken(limits.max_duration_s)}, the most that can be "
+            "used. Cut it into shorter recordings."
+        )
+
+
+def _blocks(file: BinaryIO, name: str) -> Iterator[tuple[int, np.ndarray]]:
     """Sample rate in Hz and float32 samples, shape (frames, channels), block by block."""
+    chained = _is_chained_ogg(file)
+    file.seek(0)
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            # a streamed FLAC does not tell its length, and libsndfile fails at its end
-            if file.format in SOUNDFILE_FORMATS and file.frames < UNKNOWN_LENGTH:
-                _check_format(file.samplerate, file.channels, name)  # before a block is allocated
-                yield from _soundfile_blocks(file, name)
+        with soundfile.SoundFile(file) as opened:
+            # A streamed FLAC does not tell its length, and libsndfile fails at its end. Of a
+            # chained OGG it reads the first link only.
+            known = opened.format in SOUNDFILE_FORMATS and opened.frames < UNKNOWN_LENGTH
+            if known and not chained:
+                # before a block is allocated
+                _check_format(opened.samplerate, opened.channels, name)
+                yield from _soundfile_blocks(opened, name)
                 return
     except soundfile.LibsndfileError:
         pass  # not a kind that it reads
-    yield from _ffmpeg_blocks(data, name)
+    file.seek(0)
+    yield from _ffmpeg_blocks(file, name)
+
+
+def _is_chained_ogg(file: BinaryIO) -> bool:
+    """Whether another stream begins after pages of the first, as in joined recordings (RFC 3533).
+
+    Reads page by page: a header of 27 bytes, the lengths of its segments, the segments.
+    """
+    file.seek(0)
+    in_stream = False
+    while (header := file.read(27))[:4] == b"OggS" and len(header) == 27:
+        begins = bool(header[5] & 2)
+        if begins and in_stream:
+            return True
+        in_stream = in_stream or not begins
+        file.seek(sum(file.read(header[26])), os.SEEK_CUR)
+    return False
 
 
 def _soundfile_blocks(file: soundfile.SoundFile, name: str) -> Iterator[tuple[int, np.ndarray]]:
@@ -165,14 +230,19 @@ def _soundfile_blocks(file: soundfile.SoundFile, name: str) -> Iterator[tuple[in
         raise _damaged(name) from error
 
 
-def _ffmpeg_blocks(data: bytes, name: str) -> Iterator[tuple[int, np.ndarray]]:
+def _ffmpeg_blocks(file: BinaryIO, name: str) -> Iterator[tuple[int, np.ndarray]]:
     try:
         container = av.open(
-            io.BytesIO(data),
-            options={"format_whitelist": FFMPEG_FORMATS},
+            file,
+            options={
+                "format_whitelist": FFMPEG_FORMATS,
+                "codec_whitelist": FFMPEG_CODECS,
+                "protocol_whitelist": "none",
+            },
+            io_open=_no_other_file,
             metadata_errors="replace",  # titles in old encodings must not stop the sound
         )
-    except av.FFmpegError as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise AudioError(
             f"{name} is not a recording that can be read, whatever its name ends with. "
             "Use WAV, FLAC, MP3, OGG or M4A."
@@ -187,6 +257,11 @@ def _ffmpeg_blocks(data: bytes, name: str) -> Iterator[tuple[int, np.ndarray]]:
                     yield part.sample_rate, part.to_ndarray().reshape(-1, part.layout.nb_channels)
         except (av.FFmpegError, ValueError) as error:
             raise _damaged(name) from error
+
+
+def _no_other_file(url: str, flags: int, options: dict) -> BinaryIO:
+    """What FFmpeg is told that wants to open what a recording refers to."""
+    raise PermissionError("a recording is one file")
 
 
 def _damaged(name: str) -> AudioError:

@@ -56,7 +56,7 @@ class Shelf:
         found: dict[int, Kept | AudioError] = {}
         new: dict[int, tuple[str, str, Path]] = {}
         for place, (name, data) in enumerate(files):
-            name, id = Path(name).name[:200] or "recording", _id_of(data)
+            name, id = _shown(name), _id_of(data)
             if known := self.get(id):
                 found[place] = known
             elif len(data) > MAX_BYTES:
@@ -134,6 +134,12 @@ class Shelf:
     def delete(self, id: str) -> None:
         """Removes a recording and all that was heard in it."""
         shutil.rmtree(self._of(id), ignore_errors=True)
+
+
+def _shown(name: str) -> str:
+    """A file's name as it can be shown: without folders, on one line, in its own direction."""
+    last = re.split(r"[/\\]", name)[-1]
+    return "".join(c if c.isprintable() else " " for c in last)[:200].strip() or "recording"
 
 
 def _id_of(data: bytes) -> str:
