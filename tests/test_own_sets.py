@@ -115,6 +115,62 @@ def test_hostile_archives_are_a_sentence_and_leave_nothing(sets, data):
     assert sorted(sets.root.rglob("*")) == before
 
 
+def packed_with(method: int, files: dict[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as opened:
+        for name, content in files.items():
+            opened.writestr(name, content)
+    return made.getvalue()
+
+
+def linked(target: str) -> bytes:
+    """An archive in which a recording is a symbolic link."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as opened:
+        link = zipfile.ZipInfo("a.wav")
+        link.create_system, link.external_attr = 3, 0o120777 << 16
+        opened.writestr(link, target)
+        opened.writestr("a.txt", "hello")
+    return made.getvalue()
+
+
+def test_what_archives_can_be_made_to_do_is_a_sentence_and_leaves_nothing(sets, jfk):
+    flac = jfk.audio.read_bytes()
+    damaged = bytearray(packed_with(zipfile.ZIP_DEFLATED, {"a.txt": b"ask not " * 99}))
+    damaged[45:60] = b"\xff" * 15
+    hostile = {
+        "a list of millions": b"PK\x01\x02" * 30_000,
+        "deeper than folders go": archive({"/".join(["a"] * 1500) + "/a.wav": b"x"}),
+        "a long name": archive({f"{'a' * 3000}.wav": b"x"}),
+        "packed with LZMA": packed_with(zipfile.ZIP_LZMA, {"a.flac": flac, "a.txt": b"ask"}),
+        "damaged": bytes(damaged),
+        "a link": linked("/etc/hostname"),
+        "a playlist": archive({"a.wav": b"#EXTM3U\nhttp://127.0.0.1:9/x.mp3\n", "a.txt": "a"}),
+        "a file as a folder": archive({"a.wav": b"x", "a.wav/b.wav": b"x"}),
+        "deep JSON": archive({"manifest.jsonl": "[" * 100_000, "a.wav": b"x"}),
+        "a manifest of gigabytes": packed_with(
+            zipfile.ZIP_DEFLATED, {"manifest.jsonl": b" " * (own_sets.MAX_TEXT_BYTES + 1)}
+        ),
+    }
+    before = sorted(sets.root.rglob("*"))
+    for what, data in hostile.items():
+        with pytest.raises(WhisperQError, match=r"^[^\n]{20,300}$"):
+            sets.import_zip(data, "new")
+        assert sorted(sets.root.rglob("*")) == before, what
+
+
+def test_nothing_is_kept_of_an_archive_that_its_manifest_does_not_name(sets, jfk):
+    # In OpenSLR's layout, which would be read instead of the manifest.
+    files = {"1/2/1-2.trans.txt": "1-2-3 evil", "1/2/1-2-3.flac": b"x", "votes/a.wav": b"x"}
+    manifest = json.dumps({"audio": "jfk.flac", "text": jfk.reference})
+    sets.import_zip(
+        archive(files | {"manifest.jsonl": manifest, "jfk.flac": jfk.audio.read_bytes()}), "new"
+    )
+    assert [u.id for u in sets.get("new").utterances] == ["jfk"]
+    kept = [p.name for p in (sets.root / "new").rglob("*") if p.is_file()]
+    assert sorted(kept) == ["jfk.flac", "manifest.jsonl"]
+
+
 def test_an_archive_that_grows_too_large_is_stopped(sets, monkeypatch):
     monkeypatch.setattr(own_sets, "MAX_BYTES", 1000)
     with pytest.raises(EvalSetError, match="larger"):

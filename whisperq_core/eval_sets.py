@@ -8,7 +8,7 @@ import os
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -220,12 +220,17 @@ def from_openslr(folder: Path) -> EvalSet:
     )
 
 
-def from_folder(folder: Path, name: str | None = None) -> EvalSet:
+def from_folder(
+    folder: Path,
+    name: str | None = None,
+    lengths_of: Callable[[Sequence[Path]], Sequence[float]] | None = None,
+) -> EvalSet:
     """A user's own recordings with their transcripts.
 
     The folder holds `manifest.jsonl` or `manifest.csv` with audio (or file, path) and text (or
     reference, transcript), optionally id, language and speaker; or a .txt beside each recording.
-    Audio files must lie inside the folder.
+    Audio files must lie inside the folder. lengths_of gives their lengths in seconds, for
+    recordings that must not be looked at in this process.
 
     Raises:
         EvalSetError: nothing usable in the folder; the message names the line that is wrong.
@@ -233,7 +238,7 @@ def from_folder(folder: Path, name: str | None = None) -> EvalSet:
     if not folder.is_dir():
         raise EvalSetError(f"{folder} is not a folder. Check the path.")
     root = folder.resolve()
-    utterances: list[Utterance] = []
+    rows: list[tuple] = []
     places: dict[str | Path, str] = {}
     for where, row in _rows(root):
         path = _inside(root, where, _field(where, row, "audio", "file", "path"))
@@ -247,9 +252,11 @@ def from_folder(folder: Path, name: str | None = None) -> EvalSet:
             places[key] = where
         language = _field(where, row, "language", default="en").lower()
         speaker = _field(where, row, "speaker", default="") or None
-        utterances.append(_utterance(where, path, id, reference, language, speaker))
+        rows.append((where, path, id, reference, language, speaker))
+    lengths_s = lengths_of([row[1] for row in rows]) if lengths_of else [None] * len(rows)
+    utterances = tuple(_utterance(*row, s) for row, s in zip(rows, lengths_s, strict=True))
     name = name or root.name
-    return EvalSet(name, name, tuple(utterances), "Your own recordings")
+    return EvalSet(name, name, utterances, "Your own recordings")
 
 
 def download_librispeech(
@@ -423,12 +430,17 @@ def _inside(root: Path, where: str, file: str) -> Path:
 
 
 def _utterance(
-    where: str, path: Path, id: str, reference: str, language: str, speaker: str | None
+    where: str,
+    path: Path,
+    id: str,
+    reference: str,
+    language: str,
+    speaker: str | None,
+    length_s: float | None = None,
 ) -> Utterance:
     try:
-        return Utterance(
-            id, path, reference, _duration_s(path), language, speaker, _file_sha256(path)
-        )
+        length_s = length_s or _duration_s(path)
+        return Utterance(id, path, reference, length_s, language, speaker, _file_sha256(path))
     except AudioError as error:
         raise EvalSetError(f"{where}: {error}") from error
 
@@ -442,7 +454,7 @@ def _duration_s(path: Path) -> float:
     # a streamed FLAC has no length in its header
     if 0 < length_s <= audio.DEFAULT_LIMITS.max_duration_s:
         return length_s
-    return audio.duration_s(audio.load(path))
+    return sum(len(block) for block in audio.blocks(path)) / audio.SAMPLE_RATE
 
 
 def _fetch(split: str, folder: Path, progress: Callable[[int, int], None] | None) -> Path:

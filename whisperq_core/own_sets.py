@@ -8,21 +8,29 @@ import io
 import json
 import re
 import shutil
+import struct
 import uuid
 import zipfile
-from pathlib import Path, PurePosixPath
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath, PurePosixPath
 
 from whisperq_core import eval_sets
 from whisperq_core.blind import Vote
-from whisperq_core.errors import EvalSetError, StoreError
+from whisperq_core.errors import AudioError, EvalSetError, StoreError
 from whisperq_core.eval_sets import AUDIO_SUFFIXES, EvalSet
 from whisperq_core.folders import write
 from whisperq_core.shelf import Kept
+from whisperq_core.sounds import sounds_of
 
 _MANIFEST, _VOTES = "manifest.jsonl", "votes"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}")
 # What an imported set may hold, whatever its archive says.
 MAX_FILES, MAX_BYTES = 20_000, 4_000_000_000
+MAX_TEXT_BYTES = 20_000_000  # of a manifest, a transcript or a vote
+_MAX_DEPTH, _MAX_NAME = 20, 200
+# With which each entry of an archive's list of files begins.
+_ENTRY = b"PK\x01\x02"
 
 
 class OwnSets:
@@ -119,8 +127,10 @@ class OwnSets:
     def import_zip(self, data: bytes, name: str = "") -> str:
         """Unpacks an exported set, or any folder with a manifest; returns its name.
 
-        name: what to call it; the archive's folder where that is empty.
-        Raises EvalSetError for what is no such archive, or is too large, or has a name that exists.
+        name: what to call it; the archive's folder where that is empty. Nothing of the archive is
+        kept but the manifest, the recordings in it and the votes.
+        Raises EvalSetError for what is no such archive, or is too large, or has a name that exists,
+        AudioError for a recording that cannot be used; they are decoded as uploads are.
         """
         aside = self.root / f".{uuid.uuid4().hex}.tmp"
         try:
@@ -130,13 +140,17 @@ class OwnSets:
             if target.exists():
                 raise EvalSetError(f"There is a set {name} already. Give this one another name.")
             # As a user's folder may be described in other ways, it is read and written our way.
-            found = eval_sets.from_folder(aside, name)
+            found = eval_sets.from_folder(aside, name, _lengths_of)
             rows = [
                 {"id": u.id, "audio": u.audio.relative_to(aside.resolve()).as_posix()}
                 | {"text": u.reference, "language": u.language}
                 | ({"speaker": u.speaker} if u.speaker else {})
                 for u in found.utterances
             ]
+            used = {u.audio for u in found.utterances}
+            for path in aside.resolve().rglob("*"):
+                if path.is_file() and path not in used and not _is_vote(path, aside.resolve()):
+                    path.unlink()
             lines = (json.dumps(row, ensure_ascii=False) for row in rows)
             write(aside / _MANIFEST, "\n".join(lines) + "\n")
             aside.rename(target)
@@ -168,36 +182,81 @@ def _unpack(data: bytes, target: Path) -> str:
         "The file is not an exported set. Choose the ZIP archive of a folder with recordings and a"
         " manifest."
     )
+    # Counted before they are read: a list of millions would fill the memory.
+    if data.count(_ENTRY) > MAX_FILES:
+        raise bad
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+    except _BROKEN as error:
         raise bad from error
-    names = [PurePosixPath(info.filename) for info in archive.infolist() if not info.is_dir()]
-    if not names or len(names) > MAX_FILES:
+    entries = [(i, PurePosixPath(i.filename)) for i in archive.infolist() if not i.is_dir()]
+    names = [name for _, name in entries]
+    if not names:
         raise bad
     if any(name.is_absolute() or ".." in name.parts or "\\" in str(name) for name in names):
         raise EvalSetError("The archive has files outside its folder. It was not unpacked.")
+    if any(len(n.parts) > _MAX_DEPTH or any(len(p) > _MAX_NAME for p in n.parts) for n in names):
+        raise EvalSetError("The archive has names that are too long. Shorten them and pack again.")
     tops = {name.parts[0] for name in names if len(name.parts) > 1}
     top = tops.pop() if len(tops) == 1 and all(len(n.parts) > 1 for n in names) else ""
     left = MAX_BYTES
-    for info, name in zip((i for i in archive.infolist() if not i.is_dir()), names, strict=True):
+    for info, name in entries:
         inner = name.relative_to(top) if top else name
-        wanted = inner.suffix.lower() in {*AUDIO_SUFFIXES, ".txt", ".csv", ".jsonl"}
-        if not (wanted or inner.match(f"{_VOTES}/*.json")) or inner.name.startswith("."):
+        is_audio = inner.suffix.lower() in AUDIO_SUFFIXES
+        is_text = inner.suffix.lower() in {".txt", ".csv", ".jsonl"}
+        wanted = is_audio or is_text or _is_vote(inner, PurePosixPath())
+        if not wanted or inner.name.startswith("."):
             continue
+        # Other ways of packing reserve as much memory as the archive asks for.
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise bad
         path = target.joinpath(*inner.parts)
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with archive.open(info) as source, path.open("wb") as file:
-                while block := source.read(min(1 << 20, left + 1)):
-                    left -= len(block)
-                    if left < 0:
-                        limit = f"{MAX_BYTES / 1e9:.0f} GB"
-                        raise EvalSetError(f"The set is larger than {limit}. Split it.")
-                    file.write(block)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-            raise bad from error
+        allowed = left if is_audio else min(left, MAX_TEXT_BYTES)
+        with path.open("wb") as file:
+            for block in _contents(archive, info, bad):
+                allowed, left = allowed - len(block), left - len(block)
+                if allowed < 0:
+                    limit = f"{MAX_BYTES / 1e9:.0f} GB, or {inner.name[:80]} is too large"
+                    raise EvalSetError(f"The set is larger than {limit}. Split it.")
+                file.write(block)
     return top or "imported"
+
+
+# What `zipfile` raises on damaged archives, and on those with a password.
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    struct.error,
+)
+
+
+def _is_vote(path: PurePath, folder: PurePath) -> bool:
+    return path.parent == folder / _VOTES and path.suffix == ".json"
+
+
+def _contents(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, bad: EvalSetError
+) -> Iterator[bytes]:
+    try:
+        with archive.open(info) as source:
+            while block := source.read(1 << 20):
+                yield block
+    except _BROKEN as error:
+        raise bad from error
+
+
+def _lengths_of(recordings: Sequence[Path]) -> list[float]:
+    """In seconds, of recordings that come from outside; the first that is none is an AudioError."""
+    found = sounds_of([(path, None) for path in recordings])
+    for sound in found:
+        if isinstance(sound, AudioError):
+            raise sound
+    return [sound.duration_s for sound in found]
 
 
 def _full(folder: Path, error: OSError) -> StoreError:
