@@ -109,21 +109,21 @@ def sounds_of(
     process. None is left at the end.
     """
     found: list[Sound | AudioError] = []
-    with _Decoder(bounds) as decoder:
+    with Decoder(bounds) as decoder:
         for path, played in pairs:
             with _turns:
                 found.append(decoder.sound_of(path, played))
     return found
 
 
-class _Decoder:
+class Decoder:
     """The decoding process, started when there is something to decode, and again where it died."""
 
     def __init__(self, bounds: Bounds):
         self.bounds = bounds
-        self._process: subprocess.Popen | None = None
+        self.process: subprocess.Popen | None = None
 
-    def __enter__(self) -> "_Decoder":
+    def __enter__(self) -> "Decoder":
         return self
 
     def __exit__(self, *exception) -> None:
@@ -131,11 +131,11 @@ class _Decoder:
 
     def sound_of(self, path: Path, played: Path | None) -> Sound | AudioError:
         """As the function, with the AudioError returned."""
-        if self._process is None and not self._start():
+        if self.process is None and not self._start():
             return AudioError(LOST.format(path.name))
         try:
-            self._process.stdin.write(json.dumps([str(path), played and str(played)]) + "\n")
-            self._process.stdin.flush()
+            self.process.stdin.write(json.dumps([str(path), played and str(played)]) + "\n")
+            self.process.stdin.flush()
             answer = self._answer(self.bounds.time_s)
         except OSError:  # it is gone
             answer = ""
@@ -151,7 +151,7 @@ class _Decoder:
         # Threads would only reserve memory.
         calm = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
         try:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-m", "whisperq_core.sounds", json.dumps(asdict(self.bounds))],
                 cwd=Path(__file__).parent.parent,
                 env=os.environ | calm | {"MALLOC_ARENA_MAX": "1"},
@@ -172,22 +172,22 @@ class _Decoder:
     def _answer(self, within_s: float) -> str | None:
         """The next line; None where it does not come in time, empty where the process ended."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
+            selector.register(self.process.stdout, selectors.EVENT_READ)
             if not selector.select(within_s):
                 return None
-        return self._process.stdout.readline(_ANSWER_CHARS)
+        return self.process.stdout.readline(_ANSWER_CHARS)
 
     def _end(self) -> None:
         """Kills the process and what it started: it has nothing to finish."""
-        if self._process is None:
+        if self.process is None:
             return
         # Not waited for yet, its number is still its own.
-        os.killpg(self._process.pid, signal.SIGKILL)
-        for pipe in (self._process.stdin, self._process.stdout):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        for pipe in (self.process.stdin, self.process.stdout):
             with suppress(OSError):  # what it was to be told and never read
                 pipe.close()
-        self._process.wait()
-        self._process = None
+        self.process.wait()
+        self.process = None
 
 
 def _bound_memory(memory_bytes: int) -> None:

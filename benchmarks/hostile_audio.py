@@ -1,0 +1,247 @@
+"""Thousands of malformed uploads, through the very function that the app calls: what comes of them.
+
+    python -m benchmarks.hostile_audio [--cases 3000] [--seed 0] [--keep FOLDER]
+
+A process stands for the app's and gives them to `Shelf.add` in batches. Now and then it kills the
+process that decodes, or stops it, which must cost that one file. Ends with code 1 where a file is
+neither a usable recording nor a sentence, where anything passes its bound, or anything is left.
+"""
+
+import argparse
+import os
+import random
+import re
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+import soundfile
+
+from benchmarks.malformed import Case, corpus
+from benchmarks.processes import machine, process
+from whisperq_core import audio, sounds
+from whisperq_core.errors import AudioError
+from whisperq_core.shelf import Shelf
+
+BATCH = 50
+BATCH_BYTES = 100_000_000
+# How many files are met by a decoding process that was killed, and by one that does not answer.
+KILLED, STOPPED = 1 / 100, 1 / 500
+STOPPED_S = 2.0
+# What the interpreter and the libraries have before the first file.
+START_BYTES = 150_000_000
+GROWTH_BYTES = 50_000_000
+_SENTENCE = re.compile(r"[^\n\r\t]{10,400}\.")
+
+
+@dataclass
+class Outcome:
+    """What came of one file. sentence: why it was refused; empty where it was accepted.
+
+    harm: killed or stopped by this benchmark. seconds and memory_bytes: of the decoding process,
+    the memory as the system's high-water mark, 0 where the process was gone.
+    """
+
+    kind: str
+    name: str
+    sentence: str
+    wrong: str = ""
+    harm: str = ""
+    seconds: float = 0.0
+    memory_bytes: int = 0
+
+
+class Watched(sounds.Decoder):
+    """The app's decoder, with a clock, and at times without its process."""
+
+    chance = random.Random(0)
+    seen: ClassVar[list[Outcome]] = []
+
+    def sound_of(self, path: Path, played: Path | None) -> sounds.Sound | AudioError:
+        """As the decoder does."""
+        outcome = Outcome("", "", "")
+        bounds, drawn = self.bounds, self.chance.random()
+        if self.process and drawn < KILLED + STOPPED:
+            outcome.harm = "killed" if drawn < KILLED else "stopped"
+            if outcome.harm == "stopped":
+                self.bounds = replace(bounds, time_s=STOPPED_S)
+            os.kill(self.process.pid, signal.SIGKILL if drawn < KILLED else signal.SIGSTOP)
+        start = time.perf_counter()
+        found = super().sound_of(path, played)
+        outcome.seconds = time.perf_counter() - start
+        self.bounds = bounds
+        if self.process:
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+            outcome.memory_bytes = int(re.search(r"VmHWM:\s*(\d+)", status)[1]) * 1024
+        self.seen.append(outcome)
+        return found
+
+
+def uploaded(cases: Sequence[Case], cache: Path, seed: int) -> tuple[list[Outcome], dict[str, int]]:
+    """Runs in the process that stands for the app: its outcomes, its memory, what was left."""
+    sounds.Decoder = Watched
+    Watched.chance, Watched.seen = random.Random(seed), []
+    shelf = Shelf(cache)
+    found = shelf.add([(case.name, case.data) for case in cases])
+    outcomes = []
+    for case, one, seen in zip(cases, found, Watched.seen, strict=True):
+        refused = isinstance(one, AudioError)
+        wrong = _wrong_sentence(str(one)) if refused else _wrong_sound(shelf, one)
+        sentence = str(one) if refused else ""
+        outcomes.append(
+            replace(seen, kind=case.kind, name=case.name, sentence=sentence, wrong=wrong)
+        )
+    for kept in shelf.all():
+        shelf.delete(kept.id)
+    own = psutil.Process()
+    return outcomes, {
+        "memory": own.memory_info().rss,
+        # Of all that was ended and waited for, such as those that were killed on their limit.
+        "highest": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
+        "processes": len(own.children(recursive=True)),
+        "files": sum(1 for _ in Path(tempfile.gettempdir()).rglob("*"))
+        + sum(1 for _ in shelf.folder.rglob("*")),
+    }
+
+
+def _wrong_sentence(sentence: str) -> str:
+    if not _SENTENCE.fullmatch(sentence):
+        return f"no sentence: {sentence!r}"
+    told = ("Traceback", "Error", "0x", tempfile.gettempdir(), "original.")
+    return next((f"a sentence with {word}: {sentence!r}" for word in told if word in sentence), "")
+
+
+def _wrong_sound(shelf: Shelf, kept) -> str:
+    sound, played = kept.sound, soundfile.info(shelf.played(kept.id))
+    if not 0 < sound.duration_s <= audio.DEFAULT_LIMITS.max_duration_s:
+        return f"accepted at {sound.duration_s} s"
+    if not all(0 <= peak <= 1 for peak in sound.outline):
+        return "an outline that is not from 0 to 1"
+    if played.frames != round(sound.duration_s * audio.SAMPLE_RATE):
+        return "a copy of another length"
+    return ""
+
+
+def batches(cases: Sequence[Case]) -> list[list[Case]]:
+    """At most BATCH files, and about BATCH_BYTES, in each; as one drops files on a page."""
+    found: list[list[Case]] = [[]]
+    for case in cases:
+        size = sum(len(other.data) for other in found[-1])
+        if len(found[-1]) == BATCH or size + len(case.data) > BATCH_BYTES:
+            found.append([])
+        found[-1].append(case)
+    return found
+
+
+def kind_of(outcome: Outcome) -> str:
+    """A sentence without the file's name and its numbers."""
+    shown = outcome.sentence
+    for pattern in (r"^.*? (?=(is|has|contains|changes|could|took|cannot)\b)", r"\b\d[\d.]* "):
+        shown = re.sub(pattern, "… ", shown)
+    return shown
+
+
+def main() -> int:
+    """Makes the corpus, gives it to the app's process, prints what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cases", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="puts the files here that were not as they must")
+    arguments = parser.parse_args()
+    print(machine())
+    cases = list(corpus(arguments.cases, arguments.seed))
+    outcomes: list[Outcome] = []
+    memory_bytes, left, highest_bytes = [], Counter(), 0
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as made:
+        temporary, cache = Path(made) / "tmp", Path(made) / "cache"
+        temporary.mkdir()
+        os.environ["TMPDIR"] = str(temporary)  # of the processes that are started
+        with process() as app:
+            for number, batch in enumerate(batches(cases)):
+                seed = arguments.seed * 1_000_000 + number
+                try:
+                    found, state = app.submit(uploaded, batch, cache, seed).result()
+                except BrokenProcessPool:
+                    print(f"The app's process died in batch {number}.")
+                    return 1
+                outcomes += found
+                memory_bytes.append(state["memory"])
+                highest_bytes = max(highest_bytes, state["highest"])
+                left.update({k: state[k] for k in ("processes", "files")})
+                print(f"\r{len(outcomes)} of {len(cases)}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    wrong = told(cases, outcomes, memory_bytes, highest_bytes, left, time.monotonic() - start)
+    if arguments.keep:
+        arguments.keep.mkdir(parents=True, exist_ok=True)
+        for number, (case, outcome) in enumerate(zip(cases, outcomes, strict=True)):
+            if outcome.wrong or (_is_lost(outcome) and not outcome.harm):
+                (arguments.keep / f"{arguments.seed}-{number}").write_bytes(case.data)
+    return 1 if wrong else 0
+
+
+def _is_lost(outcome: Outcome) -> bool:
+    return "could not be decoded on this machine" in outcome.sentence
+
+
+def told(
+    cases: Sequence[Case],
+    outcomes: Sequence[Outcome],
+    memory_bytes: Sequence[int],
+    highest_bytes: int,
+    left: Counter,
+    wall_s: float,
+) -> list[str]:
+    """Prints the figures; returns what is not as it must be."""
+    accepted = [o for o in outcomes if not o.sentence]
+    lost = [o for o in outcomes if _is_lost(o) and not o.harm]
+    slow = [o for o in outcomes if "took too long" in o.sentence and not o.harm]
+    harmed = Counter(o.harm for o in outcomes if o.harm)
+    longest = max((o for o in outcomes if o.harm != "stopped"), key=lambda o: o.seconds)
+    highest_bytes = max(highest_bytes, *(o.memory_bytes for o in outcomes))
+    # The first batch fills what stays: libraries, the allocator's reserve for a batch's bytes.
+    growth_bytes = memory_bytes[-1] - memory_bytes[0]
+    size_mb = sum(len(case.data) for case in cases) / 1e6
+    print(f"{len(cases)} cases, {size_mb:.0f} MB, in {wall_s:.0f} s")
+    print(f"accepted {len(accepted)}, refused {len(outcomes) - len(accepted)}:")
+    for kind, count in Counter(kind_of(o) for o in outcomes if o.sentence).most_common():
+        print(f"{count:7}  {kind}")
+    print(f"decoding process died by itself: {len(lost)}, killed on its time limit: {len(slow)}")
+    print(f"killed here: {harmed['killed']}, stopped here: {harmed['stopped']}")
+    print(f"highest memory of a decoding process: {highest_bytes / 1e6:.0f} MB")
+    print(f"longest time of a file: {longest.seconds:.1f} s ({longest.kind}, {longest.name!r})")
+    print(f"the app's process: {memory_bytes[-1] / 1e6:.0f} MB, grown by {growth_bytes / 1e6:.0f}")
+    print(f"left behind: {left['processes']} processes, {left['files']} files and folders")
+
+    bounds = sounds.Bounds()
+    wrong = [f"{o.kind}, {o.name!r}: {o.wrong}" for o in outcomes if o.wrong]
+    wrong += [f"{o.kind}, {o.name!r}: harmed, yet heard" for o in accepted if o.harm == "stopped"]
+    refused = {"whole", "wrong ending"}
+    wrong += [
+        f"{o.kind}, {o.name!r}: {o.sentence}"
+        for o in outcomes
+        if o.kind in refused and o.sentence and not o.harm
+    ]
+    if highest_bytes > START_BYTES + bounds.memory_bytes:
+        wrong.append("A decoding process had more memory than its limit.")
+    if longest.seconds > bounds.time_s + STOPPED_S:
+        wrong.append("A file took longer than its limit.")
+    if growth_bytes > GROWTH_BYTES:
+        wrong.append("The app's process has grown.")
+    if left.total():
+        wrong.append("Something was left behind.")
+    print(*wrong or ["all as it must be"], sep="\n")
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())
