@@ -15,6 +15,7 @@ from whisperq_core.errors import NotComparable
 from whisperq_core.provenance import provenance
 from whisperq_core.records import AccuracyRun, UtteranceResult
 from whisperq_core.significance import MARGIN
+from whisperq_core.table import without_formulas
 
 UTTERANCES_A_PAGE = 6
 # How many kinds of error are listed.
@@ -103,13 +104,15 @@ def frequent(counts: list) -> None:
         return
     with st.expander("The most frequent errors of this result"):
         st.dataframe(
-            pd.DataFrame(
-                {
-                    "Heard": [edit.hypothesis or "–" for edit, _ in counts],
-                    "Said": [edit.reference or "–" for edit, _ in counts],
-                    "Kind": [edit.kind for edit, _ in counts],
-                    "Times": [count for _, count in counts],
-                }
+            without_formulas(
+                pd.DataFrame(
+                    {
+                        "Heard": [edit.hypothesis or "–" for edit, _ in counts],
+                        "Said": [edit.reference or "–" for edit, _ in counts],
+                        "Kind": [edit.kind for edit, _ in counts],
+                        "Times": [count for _, count in counts],
+                    }
+                )
             ),
             hide_index=True,
             height=260,

@@ -11,6 +11,7 @@ from whisperq_core import advisor, artefacts, jobs, markup, options, protocols, 
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import MARGIN
 from whisperq_core.store import Store
+from whisperq_core.table import without_formulas
 
 SPEECH = {"hard": "Hard, noisy", "clean": "Clean, in quiet"}
 PRIORITIES = {"smallest": "The smallest", "fastest": "The fastest"}
@@ -237,7 +238,7 @@ def show_table(advice: advisor.Advice) -> None:
     ]
     number = st.column_config.NumberColumn
     st.dataframe(
-        pd.DataFrame(rows),
+        without_formulas(pd.DataFrame(rows)),
         hide_index=True,
         column_config=explained(
             {

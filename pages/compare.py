@@ -12,6 +12,7 @@ from whisperq_core.change_figure import contributions
 from whisperq_core.errors import NotComparable
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import MARGIN
+from whisperq_core.table import without_formulas
 
 BARS, WORDS, A_PAGE = 25, 100, 6
 BY = {"utterance": "By utterance", "speaker": "By speaker"}
@@ -164,7 +165,7 @@ def words(first: AccuracyRun, second: AccuracyRun) -> None:
         }
         for edit, ours, theirs in alone[:WORDS]
     ]
-    st.dataframe(pd.DataFrame(lines), hide_index=True, height=320)
+    st.dataframe(without_formulas(pd.DataFrame(lines)), hide_index=True, height=320)
     if len(alone) > WORDS:
         st.caption(f"{len(alone) - WORDS} rarer ones are left out.")
 

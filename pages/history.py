@@ -9,6 +9,7 @@ from pages._links import View
 from whisperq_core import history, markup
 from whisperq_core.history import Entry
 from whisperq_core.records import AccuracyRun, SpeedRun
+from whisperq_core.table import without_formulas
 
 ICONS = {history.DONE: "✓ done", history.FAILED: "✗ failed", history.STOPPED: "■ stopped"}
 LINKS = {
@@ -62,7 +63,7 @@ def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:
         for entry in entries
     ]
     config = explained({name: name for name in lines[0]} | LINKS)
-    st.dataframe(pd.DataFrame(lines), hide_index=True, column_config=config)
+    st.dataframe(without_formulas(pd.DataFrame(lines)), hide_index=True, column_config=config)
     took_s = sum(entry.took_s for entry in entries)
     st.caption(f"{len(entries)} pieces of work, {history.spoken(took_s)} in all.")
 
@@ -100,7 +101,7 @@ def table_of(others: list[AccuracyRun | SpeedRun]) -> None:
     ]
     names = {name: name for name in lines[0]}
     config = explained(names | LINKS | {"Measured (UTC)": LINKS["Started (UTC)"]})
-    st.dataframe(pd.DataFrame(lines), hide_index=True, column_config=config)
+    st.dataframe(without_formulas(pd.DataFrame(lines)), hide_index=True, column_config=config)
 
 
 def main() -> None:

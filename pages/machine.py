@@ -1,11 +1,13 @@
 """What this machine is, what is missing on it, and what therefore cannot run."""
 
+import pandas as pd
 import streamlit as st
 
 from pages._entry import through_app
 from whisperq_core import inventory, markup
 from whisperq_core.inventory import Inventory
 from whisperq_core.store import Store
+from whisperq_core.table import without_formulas
 
 THERE = {
     True: ":green-badge[:material/check: yes]",
@@ -50,13 +52,17 @@ def libraries(found: Inventory) -> None:
     else:
         st.markdown("Nothing is missing.")
     st.dataframe(
-        {
-            "Package": [library.package for library in found.libraries],
-            "For": [library.use for library in found.libraries],
-            "Here": [library.version or "missing" for library in found.libraries],
-            "Tested with": [library.wanted for library in found.libraries],
-            "To put it right": [library.command for library in found.libraries],
-        },
+        without_formulas(
+            pd.DataFrame(
+                {
+                    "Package": [library.package for library in found.libraries],
+                    "For": [library.use for library in found.libraries],
+                    "Here": [library.version or "missing" for library in found.libraries],
+                    "Tested with": [library.wanted for library in found.libraries],
+                    "To put it right": [library.command for library in found.libraries],
+                }
+            )
+        ),
         hide_index=True,
         height="content",
     )

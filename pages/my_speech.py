@@ -12,6 +12,7 @@ from whisperq_core.errors import WhisperQError
 from whisperq_core.eval_sets import EvalSet
 from whisperq_core.own_sets import OwnSets
 from whisperq_core.records import AccuracyRun
+from whisperq_core.table import without_formulas
 
 
 def bring(sets: OwnSets) -> None:
@@ -151,15 +152,17 @@ def tally(found: list[Tally]) -> None:
         return
     with st.expander("The tally", icon=":material/how_to_vote:"):
         st.dataframe(
-            pd.DataFrame(
-                {
-                    "one": [t.first for t in found],
-                    "other": [t.second for t in found],
-                    "for the one": [t.for_first for t in found],
-                    "for the other": [t.for_second for t in found],
-                    "no difference": [t.same for t in found],
-                    "in words": [in_words(t) for t in found],
-                }
+            without_formulas(
+                pd.DataFrame(
+                    {
+                        "one": [t.first for t in found],
+                        "other": [t.second for t in found],
+                        "for the one": [t.for_first for t in found],
+                        "for the other": [t.for_second for t in found],
+                        "no difference": [t.same for t in found],
+                        "in words": [in_words(t) for t in found],
+                    }
+                )
             ),
             hide_index=True,
         )

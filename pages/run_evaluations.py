@@ -223,7 +223,9 @@ def show_plan(planned: list[evaluate.Planned]) -> list[evaluate.Planned]:
     )
     if not refused:
         frame = frame.drop(columns="why not")
-    st.dataframe(frame, hide_index=True, height=min(38 + 35 * len(frame), 320))
+    st.dataframe(
+        table.without_formulas(frame), hide_index=True, height=min(38 + 35 * len(frame), 320)
+    )
     return to_run
 
 
@@ -288,7 +290,7 @@ def show_results(store: Store, keys: list[str | None]) -> None:
     columns = ["model", "recipe", "set", "wer_pct", "cer_pct", "rtf", "rtf_ratio"]
     columns += ["size_reduction_pct", "loops", "protocol"]
     st.dataframe(
-        frame[columns],
+        table.without_formulas(frame[columns]),
         hide_index=True,
         column_config=explained(
             {name: table.LABELS[name] for name in ("model", "recipe", "set", "loops", "protocol")}

@@ -265,7 +265,7 @@ def show_table(found: pd.DataFrame, baseline: str, margin: float) -> None:
             on_click="ignore",
         )
     st.dataframe(
-        table.display(found),
+        table.without_formulas(table.display(found)),
         hide_index=True,
         column_order=TABLE_COLUMNS,
         column_config=with_help(table.LABELS | standing.LABELS | numbers | sure),

@@ -186,6 +186,14 @@ def test_what_a_link_says_is_read_by_view_alone(page):
     assert "bind" not in named
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_are_saved_without_formulas(page):
+    # Streamlit's own button saves the cells as they are.
+    calls = [n for n in ast.walk(tree(page)) if isinstance(n, ast.Call)]
+    tables = [n.args[0] for n in calls if ast.unparse(n.func) == "st.dataframe"]
+    assert all(ast.unparse(found).split("(")[0].endswith("without_formulas") for found in tables)
+
+
 @pytest.mark.parametrize("library", OWN_LIBRARY)
 def test_each_quantization_library_is_in_its_own_file_only(library):
     users = [m for m, path in MODULES.items() if library in libraries(all_imports(path, m))]

@@ -316,21 +316,28 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{column: values(frame, column) for column in METRICS})
 
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# With which a text begins that spreadsheets run, the wide forms of East Asia among them.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
-def csv(frame: pd.DataFrame) -> bytes:
-    """The frame as CSV in UTF-8, texts in double quotes.
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with an apostrophe in front of texts that a spreadsheet would run as a formula.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe in front.
+    For what is saved as CSV, also by the button that Streamlit gives every table.
     """
 
     def neutral(cell: object) -> object:
         risky = isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA)
         return f"'{cell}" if risky else cell
 
+    texts = frame.select_dtypes(exclude=["number", "bool", "datetime", "datetimetz"])
+    return frame.assign(**{column: texts[column].map(neutral) for column in texts})
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    """The frame as CSV in UTF-8, texts in double quotes, none of them a formula."""
     return (
-        frame.map(neutral)
+        without_formulas(frame)
         .to_csv(index=False, lineterminator="\n", quoting=QUOTE_NONNUMERIC)
         .encode()
     )
