@@ -163,3 +163,16 @@ def test_nobody_fills_the_queue(store, monkeypatch):
     with pytest.raises(InputError, match="more than 1 jobs of yours"):
         queue.evaluate(items, owner="ada")
     assert queue.all() == []
+
+
+def test_a_worker_that_nothing_starts_again_does_not_keep_a_job_for_ever(store, jfk):
+    queue = jobs.Jobs(store)
+    (kept,) = Shelf(store.root).add([("jfk.flac", jfk.audio.read_bytes())])
+    job = queue.transcribe(kept, Listener("tiny.en", recipe("fp32"), "en"))
+    (nanny,) = queue._here.client.cluster.workers.values()
+    nanny.process.kill()
+    assert wait(queue, job, timeout_s=20).status == jobs.FAILED
+    assert "Run it again" in job.message
+    again = queue.transcribe(kept, Listener("tiny.en", recipe("fp32"), "en"))
+    assert wait(queue, again).status == jobs.DONE
+    queue.close()

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from made_runs import accuracy_run, speed_run
 
+from whisperq_core import folders
 from whisperq_core.errors import StoreError
-from whisperq_core.records import SCHEMA, parse
+from whisperq_core.records import SCHEMA
 from whisperq_core.store import DEFAULT_ROOT, Store
 
 RUN = accuracy_run("quanto-int8", minutes=2)
@@ -215,7 +216,6 @@ def test_a_reader_never_sees_half_a_file(store):
     long = [("a cat sat down", f"a cat sat {i}") for i in range(300)]
     versions = [accuracy_run("fp32", long[: 300 - 250 * (i % 2)], minutes=i) for i in range(2)]
     store.put(versions[0])
-    path = store.results / f"{versions[0].slug}.json"
     assert len({version.key for version in versions}) == 1
     stop, failures = threading.Event(), []
 
@@ -233,8 +233,8 @@ def test_a_reader_never_sees_half_a_file(store):
     thread.start()
     seen = set()
     try:
-        for i in range(400):
-            run = store.get(versions[0].key) if i % 2 else parse(path.read_bytes())
+        for _ in range(400):
+            run = Store(store.root).get(versions[0].key)
             assert run in versions
             seen.add(run.created_at)
             assert len(store.piece("0" * 16, "model") or {"texts": []}) == 1
@@ -282,3 +282,44 @@ def test_the_environment_names_the_folder(tmp_path, monkeypatch):
             "WHISPERQ_CACHE", unset
         )
         assert Store().root == DEFAULT_ROOT == Path(__file__).parent.parent / "cache"
+
+
+def test_a_result_whose_contents_were_altered_is_measured_again(store):
+    """Valid JSON, of the right key, but not what was written."""
+    store.put(RUN)
+    path = store.results / f"{RUN.slug}.json"
+    text = path.read_text()
+    said = RUN.utterances[0].hypothesis
+    path.write_text(text.replace(json.dumps(said), json.dumps(f"{said} and more"), 1))
+    assert path.read_text() != text
+    fresh = Store(store.root)
+    assert fresh.get(RUN.key) is None and fresh.runs() == []
+    assert "altered" in fresh.unreadable[path.name]
+
+
+def test_a_piece_whose_contents_were_altered_is_made_again(store):
+    store.put_piece(RUN.key, "batch-0000", {"hypotheses": ["a cat", "b"]})
+    (path,) = (store.root / "pieces" / RUN.key).glob("*.json")
+    path.write_text(path.read_text().replace("a cat", "a dog"))
+    assert store.piece(RUN.key, "batch-0000") is None
+
+
+def test_a_pipe_and_a_file_without_end_among_the_results_keep_nobody_waiting(store, monkeypatch):
+    store.put(RUN)
+    os.mkfifo(store.results / "base_pipe_0123456789abcdef.json")
+    (store.results / "base_folder_0123456789abcdef.json").mkdir()
+    with (store.results / "base_huge_0123456789abcdef.json").open("wb") as file:
+        file.truncate(folders.MOST_BYTES + 1)
+    assert store.runs() == [RUN] and len(store.unreadable) == 3
+    assert "not a file" in store.unreadable["base_pipe_0123456789abcdef.json"]
+    assert store.get("0123456789abcdef") is None
+
+
+def test_what_a_killed_writer_left_is_swept_and_what_is_being_written_is_not(store):
+    store.put(RUN)
+    old, new = (store.results / f".{n}.json.0123abcd.tmp" for n in ("old", "new"))
+    for path in (old, new):
+        path.write_text("{")
+    os.utime(old, (0, 0))
+    store.put(LATER)
+    assert not old.exists() and new.exists()

@@ -290,6 +290,7 @@ def run(
     spec = _ready(request)
     finished = store.get(spec.key)
     if finished is not None:
+        store.drop_pieces(spec.key)  # of a process that was killed before it could
         return finished
     eval_set = eval_sets.by_name(request.eval_set)
     work = _Work(request, spec, eval_set, store, progress, stop)

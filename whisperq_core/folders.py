@@ -9,7 +9,9 @@ import shutil
 import time
 import uuid
 from contextlib import suppress
+from errno import EFBIG, EINVAL
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from whisperq_core.errors import StoreError
@@ -19,6 +21,10 @@ Stamp = tuple[Any, ...]
 # Object stores show an object when it is there as a whole; elsewhere a file grows under its name.
 _WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
 _STAMPED_BY = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+# No record is as large; what is, is not read.
+MOST_BYTES = 500 * 10**6
+# Nobody takes as long to write a file.
+_LEFT_S = 3600.0
 # A folder far away is not listed again within this time, unless this process wrote to it.
 _LISTED_S = 1.0
 
@@ -68,12 +74,26 @@ class Folder:
         return None
 
     def read(self, name: str) -> bytes:
-        """A file's content; OSError where it cannot be read."""
-        return (self.path / name).read_bytes()
+        """A file's content; OSError where it cannot be read, or is none of ours."""
+        path = self.path / name
+        stat = path.stat()
+        # A pipe would be waited for, for ever; a folder fails by itself.
+        if not (S_ISREG(stat.st_mode) or S_ISDIR(stat.st_mode)):
+            raise OSError(EINVAL, "it is not a file")
+        if stat.st_size > MOST_BYTES:
+            raise OSError(EFBIG, f"it has more than {MOST_BYTES // 10**6} MB")
+        return path.read_bytes()
 
     def write(self, name: str, text: str) -> None:
         """Writes a file whole or not at all; raises StoreError where it cannot be written."""
         write(self.path / name, text)
+
+    def sweep(self) -> None:
+        """Removes what writers left that were killed; what is being written stays."""
+        for path in self.path.glob(".*.tmp"):
+            with suppress(OSError):
+                if abs(time.time() - path.stat().st_mtime) > _LEFT_S:
+                    path.unlink()
 
     def remove(self) -> None:
         """Removes the folder with all that is in it, if it can."""
@@ -166,6 +186,9 @@ class Distant(Folder):
                 " address and your rights to write there."
             ) from error
         self._listed = float("-inf"), {}
+
+    def sweep(self) -> None:
+        """Nothing: whose they are and how old cannot be told everywhere."""
 
     def remove(self) -> None:
         """Removes the folder with all that is in it, if it can."""

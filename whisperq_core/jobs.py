@@ -16,6 +16,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -38,6 +39,8 @@ QUEUED, RUNNING, DONE, FAILED, STOPPED = "queued", "running", "done", "failed", 
 _IDLE_TIMEOUT = "30 minutes"
 # What one user may have waiting or running: a grid of every recipe for several models.
 MOST_A_USER = 500
+# How long is waited for processes to end before they are left to the system.
+_CLOSED_S = 10
 # Jobs that are over and still listed; their results stay in the store.
 _REMEMBERED = 500
 # How often a slice is tried anew where what it raised may pass, such as a folder out of reach.
@@ -135,11 +138,36 @@ class _Workers:
 
     def close(self) -> None:
         if self.client is not None:
-            own = self.client.cluster
-            self.client.close()
-            if own is not None:
-                own.close()
+            _close(self.client)
             self.client = None
+
+    def abandon_if_broken(self) -> bool:
+        """Whether a process of our own, a worker's or the scheduler's, ended under us.
+
+        Nothing starts it again, and Dask would wait for it for ever. What is left of them is ended.
+        """
+        own = getattr(self.client, "cluster", None)
+        if own is None or not any(map(_has_ended, [own.scheduler, *own.workers.values()])):
+            return False
+        threading.Thread(target=_close, args=(self.client,), daemon=True).start()
+        self.client = None
+        return True
+
+
+def _has_ended(process) -> bool:
+    """Of Dask's subprocesses."""
+    running = getattr(process, "process", None)
+    return running is not None and running.returncode is not None
+
+
+def _close(client) -> None:
+    own = client.cluster
+    # Some of it may be gone, which is no reason to keep the rest.
+    with suppress(Exception):
+        client.close(timeout=_CLOSED_S)
+    with suppress(Exception):
+        if own is not None:
+            own.close(timeout=_CLOSED_S)
 
 
 class Jobs:
@@ -317,9 +345,10 @@ class Jobs:
     def all(self) -> list[Job]:
         """Every job of this app, oldest first, with its status brought up to date."""
         with self._lock:
+            broken = self._here.abandon_if_broken()
             for job in self._jobs:
                 if job.future is not None and not job.is_over:
-                    self._update(job)
+                    self._update(job, broken and self._workers_of(job) is self._here)
             over = [job for job in self._jobs if job.is_over]
             if len(over) > _REMEMBERED:
                 gone = set(map(id, over[:-_REMEMBERED]))
@@ -327,8 +356,9 @@ class Jobs:
             self._fill()
             return list(self._jobs)
 
-    def _update(self, job: Job) -> None:
-        future, status, message = job.future, job.future.status, ""
+    def _update(self, job: Job, lost: bool = False) -> None:
+        future, message = job.future, ""
+        status = "lost" if lost and future.status == "pending" else future.status
         if status == "pending":
             return
         job.finished_at, error = time.time(), None
@@ -359,7 +389,7 @@ class Jobs:
             who=job.who or history.login(),
             work=job.work,
             started_at=datetime.fromtimestamp(job.started_at, UTC),
-            took_s=job.finished_at - job.started_at,
+            took_s=max(0.0, job.finished_at - job.started_at),  # clocks are set back
             outcome=outcomes.get(status, history.FAILED),
             message=message,
             key=job.value,
@@ -378,7 +408,7 @@ class Jobs:
         done, total = self.progress(job)
         if not done or job.started_at is None:
             return job.planned.estimate_s
-        elapsed = time.time() - job.started_at
+        elapsed = max(0.0, time.time() - job.started_at)
         return elapsed * (total - done) / done
 
     def stop(self, job: Job) -> None:

@@ -3,10 +3,13 @@
     cache/results/<slug>_<key>.json   a finished run; its presence means complete
     cache/pieces/<key>/<name>.json    what is finished of a run that goes on, or was interrupted
 
-Everything is written to a temporary name and renamed, or as one object, so a reader sees a whole
-file or none, and two writers of one piece write the same thing. Nothing is locked.
+Each ends with the sha256 of the rest, so that what was cut or altered counts as not there; results
+of older versions have none. Everything is written to a temporary name and renamed, or as one
+object, so a reader sees a whole file or none, and two writers of one piece write the same thing.
+Nothing is locked.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -19,6 +22,7 @@ from whisperq_core.folders import Folder, Stamp, folder
 from whisperq_core.records import AccuracyRun, SpeedRun, parse
 
 DEFAULT_ROOT = Path(__file__).parent.parent / "cache"
+_SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\s*\Z')
 _RESULT = re.compile(r".+_([0-9a-f]{16})\.json")
 
 
@@ -94,7 +98,7 @@ class Store:
         known = self._parsed.get(name)
         if known is None or known[0] != stamp:
             try:
-                known = stamp, parse(self._results.read(name))
+                known = stamp, parse(_unsealed(self._results.read(name)))
             except OSError as error:
                 raise StoreError(f"It cannot be read ({error.strerror}).") from error
         if not name.endswith(f"_{known[1].key}.json"):
@@ -104,7 +108,8 @@ class Store:
 
     def put(self, run: AccuracyRun | SpeedRun) -> None:
         """Stores a finished run, then removes its pieces."""
-        self._results.write(f"{run.slug}.json", run.model_dump_json(indent=1))
+        self._results.sweep()
+        self._results.write(f"{run.slug}.json", _sealed(run.model_dump_json(indent=1)))
         self.drop_pieces(run.key)
 
     def drop_pieces(self, key: str) -> None:
@@ -114,15 +119,34 @@ class Store:
     def piece(self, key: str, name: str) -> dict | None:
         """A finished piece of a run, or None; a damaged one counts as none and is made again."""
         try:
-            content = json.loads(self._pieces(key).read(f"{name}.json"))
-        except (OSError, ValueError, RecursionError):
+            content = json.loads(_unsealed(self._pieces(key).read(f"{name}.json")))
+        except (OSError, ValueError, RecursionError, StoreError):
             return None
         return content if isinstance(content, dict) else None
 
     def put_piece(self, key: str, name: str, content: dict) -> None:
         """Stores a finished piece of a run."""
-        self._pieces(key).write(f"{name}.json", json.dumps(content))
+        self._pieces(key).write(f"{name}.json", _sealed(json.dumps(content, indent=1)))
 
     def count_pieces(self, key: str, prefix: str) -> int:
         """How many pieces whose name starts with prefix are finished."""
         return sum(name.startswith(prefix) for name in self._pieces(key).names())
+
+
+def _sealed(text: str) -> str:
+    """A JSON object in lines, with the digest of itself as its last member."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if not text.endswith("\n}"):
+        return text  # an empty one
+    body = text.removesuffix("\n}")
+    return f'{body},\n "sha256": "{digest}"\n}}'
+
+
+def _unsealed(data: bytes) -> bytes:
+    """The object without its digest; StoreError where it is not the digest of the rest."""
+    if not (found := _SEAL.search(data)):
+        return data
+    text = data[: found.start()] + b"\n}"
+    if hashlib.sha256(text).hexdigest().encode() != found[1]:
+        raise StoreError("Its contents are not what was written: it was altered.")
+    return text

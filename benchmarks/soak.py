@@ -1,0 +1,310 @@
+"""Faults at random times while a real grid runs, until a time is over; then what was lost.
+
+    python -m benchmarks.soak [--minutes 10] [--seed 0]
+
+The grid: tiny.en, two recipes, two shipped sets. It is run once undisturbed. Then, again and again
+and into a cache on a small disk of memory (a tmpfs, where this may be mounted), it is begun by the
+command line or by the queue that the app uses, one fault is done to it, and it is asked for once
+more, undisturbed. Whatever was finished before the fault must still be there, and what the end has
+must be the undisturbed run's: identity, transcripts, scores, sizes. What a run says of a fault must
+be sentences, never a stack trace. Ends with code 1 where anything was lost, altered or not said.
+
+The clock of the system is left alone; tests set back what the program sees of it.
+"""
+
+import argparse
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from benchmarks.processes import machine
+from benchmarks.scale import PROJECT, results
+from whisperq_core import evaluate, jobs
+from whisperq_core.recipes import recipe
+from whisperq_core.store import Store
+
+RECIPES, SETS = ("fp32", "bnb-nf4"), ("jfk", "quick-look")
+DISK_BYTES = 40_000_000
+_TOO_LONG_S = 300
+# What a process of the queue prints of a job's end.
+_SAID = "job: "
+
+
+class Grid:
+    """One attempt at the grid, in processes of its own."""
+
+    def __init__(self, cache: Path, through_queue: bool, **environment: str):
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process runs)
+        given = ["-m", "benchmarks.soak", "--queue", str(cache)]
+        if not through_queue:
+            given = ["-m", "whisperq_core", "--cache", str(cache), "run", "--models", "tiny.en"]
+            given += ["--recipes", ",".join(RECIPES), "--sets", ",".join(SETS)]
+            given += ["--only", "accuracy", "--threads", "1"]
+        limit = int(environment.pop("LIMIT_BYTES", 0))
+
+        def bounded() -> None:
+            if limit:
+                resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+        self.process = psutil.Popen(
+            [sys.executable, *given],
+            cwd=PROJECT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=bounded,
+        )
+
+    def processes(self, word: str = "") -> list[psutil.Process]:
+        """Those under it whose command has the word."""
+        with suppress(psutil.Error):
+            below = self.process.children(recursive=True)
+            return [p for p in below if word in " ".join(p.cmdline())]
+        return []
+
+    def end(self) -> str:
+        """Waits; returns what it said."""
+        try:
+            self.process.wait(_TOO_LONG_S)
+        except psutil.TimeoutExpired:
+            self.kill()
+            return "Traceback (most recent call last): it hung."
+        self.log.seek(0)
+        return self.log.read()
+
+    def kill(self) -> None:
+        """All of its processes at once."""
+        for process in [*self.processes(), self.process]:
+            with suppress(psutil.Error):
+                process.kill()
+        self.process.wait()
+
+
+def queue(cache: Path) -> int:
+    """The grid through the app's queue; says how each job ended."""
+    queue = jobs.Jobs(Store(cache))
+    chosen = [recipe(name) for name in RECIPES]
+    requests = evaluate.requests_for(["tiny.en"], chosen, SETS, speed=False, threads=1)
+    made = queue.evaluate(queue.plan(requests))
+    while not all(job.is_over for job in made):
+        time.sleep(0.2)
+        queue.all()
+    for job in made:
+        print(f"{_SAID}{job.status}. {job.message}", flush=True)
+    queue.close()
+    return 0
+
+
+class Soak:
+    """The cache under test, and the faults that are done to it."""
+
+    def __init__(self, cache: Path, wanted: dict[str, dict], on_disk: bool, choose: random.Random):
+        self.cache, self.wanted, self.choose = cache, wanted, choose
+        self.counts: Counter = Counter()
+        self.lost = self.altered = self.unsaid = self.runs = 0
+        self.faults: list[Callable[[], None]] = [
+            *(self.killed, self.part_killed, self.truncated, self.changed, self.aliens),
+            *(self.twice, self.memory, self.library),
+        ]
+        if on_disk:
+            self.faults += [self.full, self.read_only]
+
+    def begin(self, through_queue: bool | None = None, **environment: str) -> Grid:
+        """An attempt, and a while."""
+        self.runs += 1
+        either = self.choose.random() < 0.5 if through_queue is None else through_queue
+        return Grid(self.cache, either, **environment)
+
+    def a_while(self) -> None:
+        """Until somewhere in the run: at its start, while a model is loaded, at a piece."""
+        time.sleep(self.choose.uniform(0.5, 25))
+
+    def killed(self) -> None:
+        """Everything at once, as by a power cut."""
+        grid = self.begin()
+        self.a_while()
+        grid.kill()
+
+    def part_killed(self) -> None:
+        """The worker, its nanny or the scheduler."""
+        grid = self.begin(through_queue=True)
+        self.a_while()
+        if victims := grid.processes("dask"):
+            with suppress(psutil.Error):
+                self.choose.choice(victims).kill()
+        self.said(grid)
+
+    def full(self) -> None:
+        """The disk is full for a time."""
+        ballast = self.cache / "ballast"
+        grid = self.begin()
+        self.a_while()
+        with suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(self.choose.choice((2**20, 2**12, 1))))
+        self.said(grid)
+        ballast.unlink()
+
+    def read_only(self) -> None:
+        """The disk can only be read for a time."""
+        grid = self.begin()
+        self.a_while()
+        if not remounted(self.cache, "ro"):  # a file was being written
+            grid.kill()
+            remounted(self.cache, "ro")
+            grid = self.begin()
+        self.said(grid)
+        remounted(self.cache, "rw")
+
+    def truncated(self) -> None:
+        """Files of the cache are cut, at rest and while it is used."""
+        grid = self.begin()
+        self.a_while()
+        for path in self.some_files():
+            with suppress(OSError):
+                os.truncate(path, self.choose.randrange(max(1, path.stat().st_size)))
+                self.forget(path)
+        self.said(grid)
+
+    def changed(self) -> None:
+        """Bytes of files are others."""
+        grid = self.begin()
+        self.a_while()
+        for path in self.some_files():
+            with suppress(OSError):
+                data = bytearray(path.read_bytes())
+                place = self.choose.randrange(max(1, len(data) - 1))
+                data[place] ^= 1 << self.choose.randrange(3)
+                path.write_bytes(data)
+                self.forget(path)
+        self.said(grid)
+
+    def aliens(self) -> None:
+        """What is no result lies among the results."""
+        folder = self.cache / "results"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"tiny.en_x_{self.choose.randrange(16**16):016x}"
+        contents = (b"", b"[" * 100_000, b"\xff\x00", b'{"schema_version": 99}', b"null", b"{}")
+        (folder / f"{name}.json").write_bytes(self.choose.choice(contents))
+        (folder / f".{name}.json.0123abcd.tmp").write_bytes(b"{")
+        with suppress(OSError):
+            os.mkfifo(folder / f"{name[:-1]}f.json")
+        self.said(self.begin())
+
+    def twice(self) -> None:
+        """Two processes run the same grid."""
+        first, second = self.begin(), self.begin()
+        self.said(first)
+        self.said(second)
+
+    def memory(self) -> None:
+        """There is too little memory for the model, at one point or another."""
+        limit = self.choose.uniform(1.0, 4.0) * 2**30
+        self.said(self.begin(LIMIT_BYTES=str(int(limit))), died=True)
+
+    def library(self) -> None:
+        """A library is not there."""
+        with tempfile.TemporaryDirectory() as shim:
+            Path(shim, "bitsandbytes").mkdir()
+            Path(shim, "bitsandbytes", "__init__.py").write_text("raise ImportError('gone')")
+            self.said(self.begin(PYTHONPATH=shim))
+
+    def some_files(self) -> list[Path]:
+        """Results or pieces, two at most."""
+        files = [path for path in self.cache.rglob("*.json") if path.is_file()]
+        return self.choose.sample(files, k=min(len(files), 2))
+
+    def forget(self, path: Path) -> None:
+        """A result that was damaged is not lost: it is to be measured again."""
+        self.before = {key for key in self.before if not path.name.endswith(f"_{key}.json")}
+
+    def said(self, grid: Grid, died: bool = False) -> None:
+        """Waits for an attempt, and reads what it said. died: the system may have ended it."""
+        text = grid.end()
+        if "Traceback (most recent" in text and not died:
+            self.unsaid += 1
+            print(f"  not a sentence: {text[-2000:]}")
+
+    def one(self) -> None:
+        """One fault, and the undisturbed run after it."""
+        fault = self.choose.choice(self.faults)
+        # Sometimes from the start, sometimes with some of it done.
+        if self.choose.random() < 0.6:
+            shutil.rmtree(self.cache / "results", ignore_errors=True)
+            shutil.rmtree(self.cache / "pieces", ignore_errors=True)
+        self.before = Store(self.cache).keys() & self.wanted.keys()
+        start = time.perf_counter()
+        fault()
+        self.counts[fault.__name__] += 1
+        gone = self.before - {run.key for run in Store(self.cache).runs()}
+        self.lost += len(gone)
+        again = self.begin(through_queue=False)
+        self.said(again)
+        found = results(self.cache)
+        off = [key for key in self.wanted if found.get(key) != self.wanted[key]]
+        self.altered += len(off)
+        print(
+            f"{fault.__name__}: {time.perf_counter() - start:.0f} s, {len(gone)} lost,"
+            f" {len(off)} of {len(self.wanted)} other than undisturbed",
+            flush=True,
+        )
+
+
+def remounted(disk: Path, how: str) -> bool:
+    """Whether the disk could be made read-only, or writable."""
+    command = ["mount", "-o", f"remount,{how}", str(disk)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def main() -> int:
+    """Prints a line a fault, and what was lost in all; 1 where anything was."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--queue", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.queue:
+        return queue(given.queue)
+    with tempfile.TemporaryDirectory(prefix="whisperq-soak-") as folder:
+        undisturbed, cache = Path(folder) / "undisturbed", Path(folder) / "cache"
+        cache.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(cache)]
+        on_disk = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        print(f"{machine()}; {'a tmpfs' if on_disk else 'no tmpfs: no full or read-only disk'}")
+        try:
+            Grid(undisturbed, through_queue=False).end()
+            wanted = results(undisturbed)
+            if len(wanted) != len(RECIPES) * len(SETS):
+                raise SystemExit("The undisturbed run did not come to its end.")
+            soak = Soak(cache, wanted, on_disk, random.Random(given.seed))
+            over = time.monotonic() + 60 * given.minutes
+            while time.monotonic() < over:
+                soak.one()
+        finally:
+            if on_disk:
+                subprocess.run(["umount", "-l", str(cache)], check=False)
+    faults = ", ".join(f"{name} {count}" for name, count in sorted(soak.counts.items()))
+    print(
+        f"{soak.runs} runs, {soak.counts.total()} faults ({faults}); results lost {soak.lost},"
+        f" altered {soak.altered}; not said in a sentence {soak.unsaid}"
+    )
+    return 1 if soak.lost or soak.altered or soak.unsaid else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    sys.exit(main())
