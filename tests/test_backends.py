@@ -1,4 +1,5 @@
 import math
+import sys
 from importlib.metadata import PackageNotFoundError
 
 import pytest
@@ -229,6 +230,12 @@ def test_a_missing_library_names_the_pip_command(monkeypatch, tiny):
     assert "pip install hqq" in backends.reason_against(recipe("hqq-int4-g64"), "cpu")
     with pytest.raises(LibraryMissing, match="pip install optimum-quanto"):
         backends.quantize(tiny.torch_model, recipe("quanto-int8"))
+
+
+def test_a_library_that_fails_when_it_is_loaded_is_a_sentence(monkeypatch, tiny):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # its import fails from now on
+    with pytest.raises(LibraryMissing, match="bitsandbytes, which is here but cannot be loaded"):
+        backends.quantize(tiny.torch_model, recipe("bnb-nf4"))
 
 
 def test_values_that_are_not_numbers_are_reported_not_transcribed(tiny, jfk):

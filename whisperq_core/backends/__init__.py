@@ -30,7 +30,8 @@ import copy
 import importlib
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
@@ -193,7 +194,8 @@ def quantize(
 
     What the recipe leaves alone is shared with the given model where both are on one device.
     calibrate runs the model on calibration speech; static recipes need it. kernels="dequantized" is
-    refused with RecipeUnsupported where the recipe also quantizes activations.
+    refused with RecipeUnsupported where the recipe also quantizes activations. Raises
+    LibraryMissing where its library is not installed, or fails when it is loaded.
     """
     import torch
 
@@ -209,7 +211,7 @@ def quantize(
     if recipe.modules == "all-linear":
         _untie(work)
     start = time.perf_counter()
-    with torch.no_grad(), warnings.catch_warnings():
+    with _loadable(recipe), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         work = module.quantize(work, recipe, calibrate).requires_grad_(False).eval()
         quantize_s = time.perf_counter() - start
@@ -222,6 +224,20 @@ def quantize(
     return Quantized(work, recipe, kernels, modules, quantize_s, size)
 
 
+@contextmanager
+def _loadable(recipe: Recipe) -> Iterator[None]:
+    """Says in a sentence that a library is there but cannot be imported."""
+    try:
+        yield
+    except ImportError as error:
+        package = _packages(recipe)[0]
+        raise LibraryMissing(
+            f"{recipe.name} needs the package {package}, which is here but cannot be loaded"
+            f" ({str(error).splitlines()[0]}). Install it anew: pip install --force-reinstall"
+            f" {package}"
+        ) from error
+
+
 def open_runtime(model: "Model", recipe: Recipe, device: str = "cpu") -> Quantized:
     """The model in the recipe's own runtime, which gets as many threads as PyTorch has.
 
@@ -231,7 +247,7 @@ def open_runtime(model: "Model", recipe: Recipe, device: str = "cpu") -> Quantiz
 
     require(recipe, device)
     start = time.perf_counter()
-    with warnings.catch_warnings():
+    with _loadable(recipe), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         opened = module_of(recipe).open_runtime(model, recipe, torch.get_num_threads())
     runtime, modules, size = opened
