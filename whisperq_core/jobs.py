@@ -91,8 +91,8 @@ def _slice_task(planned: Planned, batches: range, store: Store, job_id: str) -> 
     evaluate.transcribe_slice(planned, batches, store, _stop_event(job_id).is_set)
 
 
-def _assembled_task(request: Request, store: Store, slices: list[None]) -> str:
-    return evaluate.run(request, store).key
+def _assembled_task(request: Request, store: Store, job_id: str, slices: list[None]) -> str:
+    return evaluate.run(request, store, stop=_stop_event(job_id).is_set).key
 
 
 def _recording_task(kept: Kept, listener: Listener, root: Path) -> Heard:
@@ -242,10 +242,11 @@ class Jobs:
             )
             for batches in evaluate.slices(job.planned)
         ]
-        return client.submit(_assembled_task, request, store, made, key=f"whisperq-{job.id}", **how)
+        how["key"] = f"whisperq-{job.id}"
+        return client.submit(_assembled_task, request, store, job.id, made, **how)
 
     def transcribe(self, kept: Kept, listener: Listener, owner: str = "") -> Job:
-        """Queues one recording of the shelf for one listener; the job's future holds a Heard.
+        """Queues one recording of the shelf for one listener; the job's value is a Heard.
 
         The shelf holds it, too, as soon as it is done. One that is under way is not queued again.
         """
@@ -270,7 +271,7 @@ class Jobs:
         who: str | None = None,
         owner: str = "",
     ) -> Job:
-        """Queues the export of a model to the app's folder; the job's future holds a Manifest."""
+        """Queues the export of a model to the app's folder; the job's value is a Manifest."""
         folder = self.store.root / artefacts.FOLDER / artefacts.folder_name(model, recipe, protocol)
         work = history.Work(
             kind=history.EXPORT,
