@@ -92,7 +92,6 @@ def test_on_the_pages(browser, hostile):
         f"/compare?first={first}&second={second}",
         f"/recordings?recordings={hostile.kept.id}",
         "/my_speech",
-        "/report",
     )
     page = browser.new_page(viewport={"width": 1440, "height": 1000})
     # Without it, Streamlit saves by a link that tests can follow.
