@@ -142,6 +142,7 @@ def launched(playwright: Playwright) -> Browser:
 
 def wait_until_drawn(page: Page, timeout_ms: float = 60_000) -> None:
     """Waits until nothing of the page is still to come: no script runs, and all plots are there."""
+    page.evaluate("window.since = Date.now()")  # what was just pressed may not have begun
     page.wait_for_function(STILL, arg=STILL_MS, timeout=timeout_ms, polling=100)
 
 

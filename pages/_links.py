@@ -8,6 +8,7 @@ writes labels, which change with the results.
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,27 +19,29 @@ from whisperq_core import markup
 _SHOWN_CHARACTERS = 40
 _COMPLAINTS = 4
 _TYPED_CHARACTERS = 1000
+_LATE_S = 2.0  # until the browser shows the URL that it was told; measured: 0.1 to 0.5 s
+_OLDER = 8
 
 
 class View:
     """One run of a page: `with View("tradeoffs") as view: ...`"""
 
     def __init__(self, page: str):
-        # Of the last run: the parameters that it wrote, its widgets' keys, what it complained of.
-        self._last = st.session_state.setdefault(
-            f"view of {page}", {"written": {}, "keys": set(), "ignored": []}
-        )
+        # Of the last run: the parameters that it wrote and when, those before them, its widgets'
+        # values, what it complained of.
+        start = {"written": {}, "at": -math.inf, "older": [], "values": {}, "ignored": []}
+        self._last = st.session_state.setdefault(f"view of {page}", start)
         given = {name: st.query_params.get_all(name) for name in st.query_params}
         # Pages share the names of some widgets, whose values stay when one page follows the other.
         entered = st.session_state.get("view shown") != page
-        entered |= not any(key in st.session_state for key in self._last["keys"])
+        entered |= not any(key in st.session_state for key in self._last["values"])
         st.session_state["view shown"] = page
         if entered and not given:
             # Back from another page by the menu: as it was left.
             given = self._last["written"]
         # What this page did not write came from outside: a link, or the browser's back button.
-        self._read = entered or given != self._last["written"]
-        self._given, self._wire = dict(given), {}
+        self._read = entered or (given != self._last["written"] and not self._is_late(given))
+        self._came, self._given, self._wire = given, dict(given), {}
         self._keys: set[str] = set()
         self._ignored: list[str] = []
 
@@ -59,7 +62,12 @@ class View:
                 f"The link asks for what is not here, which was ignored: {'; '.join(shown)}{rest}.",
                 icon=":material/link_off:",
             )
-        self._last |= {"written": self._wire, "keys": self._keys, "ignored": self._ignored}
+        if self._wire != self._last["written"]:
+            self._last["at"] = time.monotonic()
+            self._last["older"] = [*self._last["older"], self._last["written"]][-_OLDER:]
+        if self._read and self._came != self._wire:
+            self._last["older"].append(self._came)
+        self._last |= {"written": self._wire, "values": self.state(), "ignored": self._ignored}
         if {name: st.query_params.get_all(name) for name in st.query_params} != self._wire:
             st.query_params.from_dict(self._wire)
 
@@ -206,6 +214,18 @@ class View:
     def state(self) -> dict[str, Any]:
         """What the widgets hold, by their keys."""
         return {key: st.session_state[key] for key in self._keys}
+
+    def _is_late(self, given: dict) -> bool:
+        """Whether the browser had not yet been told the URL of the last run.
+
+        It sends its URL with everything that is pressed. Taken for a link, an older one would undo
+        what was chosen just before; the back button shows an older one too, but changes no widget.
+        """
+        if given not in self._last["older"]:
+            return False
+        values = self._last["values"]
+        changed = any(st.session_state.get(key, value) != value for key, value in values.items())
+        return changed or time.monotonic() - self._last["at"] < _LATE_S
 
     def _seed(self, label: str, key: str, default, read: Callable, show: Callable) -> None:
         """Before the widget is drawn: its value from the URL, or else the default."""

@@ -6,6 +6,7 @@ from opened_pages import again, by_label, everything, opened
 from spoken_runs import MANY, SOME, run_with
 from streamlit.testing.v1 import AppTest
 
+from pages import _links
 from whisperq_core.store import Store
 
 PAGES = (
@@ -178,3 +179,37 @@ def test_a_search_that_cannot_be_typed_is_named(store):
     assert "Search" in complaints(opened("terms", term="\x00"))
     app = opened("terms", term="x" * 10_000)
     assert "nothing" in complaints(app) and not app.query_params
+
+
+def test_what_is_pressed_before_the_browser_has_the_new_url_undoes_nothing(filled, monkeypatch):
+    app = opened("tradeoffs")
+    by_label(app.number_input, "Margin (points of WER)").set_value(1.5)
+    again(app)
+    # Pressed while the browser still shows the URL without the margin, which it sends along.
+    app.query_params.clear()
+    by_label(app.multiselect, "Library").set_value(["torch"])
+    again(app)
+    assert by_label(app.number_input, "Margin (points of WER)").value == 1.5
+    assert app.query_params.keys() == {"margin", "filter_backend"}
+    app.query_params.clear()
+    app.query_params["margin"] = "1.5"
+    again(app)  # a button that belongs to no picture
+    assert by_label(app.multiselect, "Library").value == ["torch"]
+    # The browser's back button, a while later.
+    monkeypatch.setattr(_links, "_LATE_S", 0)
+    app.query_params.clear()
+    app.query_params["margin"] = "1.5"
+    again(app)
+    assert by_label(app.multiselect, "Library").value == []
+    assert not complaints(app)
+
+
+def test_back_comes_from_a_link_to_the_page_before_it(filled, monkeypatch):
+    monkeypatch.setattr(_links, "_LATE_S", 0)
+    app = opened("tradeoffs", margin="1.5")
+    by_label(app.number_input, "Margin (points of WER)").set_value(2.5)
+    again(app)
+    app.query_params["margin"] = "1.5"
+    assert by_label(again(app).number_input, "Margin (points of WER)").value == 1.5
+    app.query_params["margin"] = "2.5"
+    assert by_label(again(app).number_input, "Margin (points of WER)").value == 2.5
