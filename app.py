@@ -4,10 +4,13 @@
 import pandas  # noqa: F401
 import streamlit as st
 
+from pages import _login
 from pages._progress import show_progress
 
 # Without an icon of its own Streamlit would fetch one from Google for every page.
 st.set_page_config(page_title="WhisperQ", page_icon="docs/icon.svg", layout="wide")
+if not _login.gate():
+    st.stop()
 
 page = st.navigation(
     [
@@ -41,3 +44,5 @@ work = st.sidebar.container()
 page.run()
 with work:
     show_progress()
+with st.sidebar:
+    _login.show_user()

@@ -1,18 +1,21 @@
 """The ways into a page."""
 
 import gc
+from pathlib import Path
 from urllib.parse import urlencode
 from uuid import uuid4
 
 import pandas as pd
 import streamlit as st
 
-from whisperq_core import table
+from pages._login import user_id, user_name
+from whisperq_core import jobs, table
+from whisperq_core.desk import Desk
 from whisperq_core.history import Work
 from whisperq_core.own_sets import OwnSets
 from whisperq_core.protocols import STUDY
 from whisperq_core.records import AccuracyRun
-from whisperq_core.store import Store
+from whisperq_core.store import Store, UserStore
 
 
 def through_app(page: str) -> None:
@@ -47,14 +50,13 @@ def open_point(event) -> None:
 def all_runs() -> list:
     """All results, oldest first; read anew where files changed."""
     with st.spinner("Reading the results", show_time=True):
-        store = shared_store()
-        runs = store.runs()
-        _settle(str(store.root), store.version)
+        runs = my_store().runs()
+        _settle(shared_store().state)
         return runs
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def _settle(root: str, version: int) -> None:
+def _settle(state: tuple) -> None:
     """Takes what was read out of Python's collections of garbage.
 
     Streamlit makes one after each run of a page, and thousands of results are a million objects:
@@ -68,19 +70,19 @@ def _settle(root: str, version: int) -> None:
 def all_rows(runs: list, machine: str | None = None) -> pd.DataFrame:
     """`all_runs` as a table, with the times of a kind of machine: see `table.rows`.
 
-    Not to be changed, for all sessions share it.
+    Not to be changed, for sessions share it.
     """
-    return _rows(str(shared_store().root), shared_store().version, machine, runs)
+    return _rows(my_store().state, machine, runs)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _rows(root: str, version: int, machine: str | None, _runs: list) -> pd.DataFrame:
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _rows(state: tuple, machine: str | None, _runs: list) -> pd.DataFrame:
     return table.rows(_runs, machine)
 
 
 def run_url(work: Work) -> str:
     """The Run evaluations page with all choices of that work that are known."""
-    speech = OwnSets(shared_store().root).name_of(work.eval_set or "")
+    speech = OwnSets(my_store().root).name_of(work.eval_set or "")
     where = {"models": work.model, "recipes": work.recipe, "sets": speech}
     if work.protocol != STUDY.name:
         where["run_protocol"] = work.protocol
@@ -93,21 +95,23 @@ def run_url(work: Work) -> str:
     return f"./run_evaluations?{urlencode({k: v for k, v in where.items() if v})}"
 
 
-def who() -> str | None:
-    """Who is logged in, for the history; None where nobody has to."""
-    return st.user.to_dict().get("email")
+def desk() -> Desk:
+    """The queue, as the user of this session has it."""
+    owner = user_id() or st.session_state.setdefault("turn", uuid4().hex)
+    return Desk(jobs.shared(Store().root), my_store(), owner, user_name())
 
 
-def turn() -> str:
-    """Whose turn a job takes: the user's, or the session's where nobody logs in."""
-    return who() or st.session_state.setdefault("turn", uuid4().hex)
+def my_store() -> Store:
+    """What the user sees: all results, and where users log in their own besides."""
+    return _store_at(Store().root, user_id())
 
 
 def shared_store() -> Store:
-    """The results, read once for all pages and sessions; changed files are read again."""
-    return _store_at(Store().root)
+    """The results that all see."""
+    return _store_at(Store().root, None)
 
 
-@st.cache_resource
-def _store_at(root) -> Store:
-    return Store(root)
+@st.cache_resource(max_entries=50)
+def _store_at(root: Path, user: str | None) -> Store:
+    """Read once for all pages and sessions; changed files are read again."""
+    return UserStore(shared_store(), user) if user else Store(root)

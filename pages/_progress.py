@@ -2,9 +2,10 @@
 
 import streamlit as st
 
+from pages._entry import desk
 from whisperq_core import jobs, markup
+from whisperq_core.desk import Desk
 from whisperq_core.history import spoken
-from whisperq_core.store import Store
 
 EVERY_S = 2.0
 # Jobs that this session saw before they were over, by id.
@@ -13,13 +14,13 @@ SEEN = "jobs_seen"
 
 def show_progress() -> None:
     """Draws it here, and again every two seconds while there is work; the page is left alone."""
-    queue = jobs.shared(Store().root)
-    busy = not all(job.is_over for job in queue.all())
-    st.fragment(run_every=EVERY_S if busy else None)(draw)(queue, busy)
+    mine = desk()
+    busy = not all(job.is_over for job in mine.all())
+    st.fragment(run_every=EVERY_S if busy else None)(draw)(mine, busy)
 
 
-def draw(queue: jobs.Jobs, looks_again: bool) -> None:
-    found = queue.all()
+def draw(mine: Desk, looks_again: bool) -> None:
+    found = mine.all()
     waiting = [job for job in found if not job.is_over]
     if looks_again and not waiting:
         # Drawing the whole page anew ends the looking, and shows what the work has brought. The
@@ -29,14 +30,16 @@ def draw(queue: jobs.Jobs, looks_again: bool) -> None:
     if not waiting:
         return
     running = waiting[0]
-    done, total = queue.progress(running)
-    left_s = sum(queue.remaining_s(job) for job in waiting)
+    done, total = mine.queue.progress(running)
+    left_s = sum(mine.queue.remaining_s(job) for job in waiting)
     with st.container(border=True, gap="xsmall"):
         label = markup.plain_markdown(running.label)
         st.progress(min(1.0, done / max(1, total)), f"**{label}** · {running.status}")
         parts = [f"{done} of {total} pieces"] if running.planned else []
         parts += [f"{len(waiting) - 1} waiting"] if len(waiting) > 1 else []
         parts += [f"about {spoken(left_s)} left"] if left_s else []
+        if others := mine.waiting_of_others():
+            parts.append(f"{others} of other users, taken in turn")
         if parts:
             st.caption(" · ".join(parts))
         page, name = where(running)

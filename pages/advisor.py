@@ -3,14 +3,14 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import all_runs, through_app, turn, utterances_url, who
+from pages._entry import all_runs, desk, through_app, utterances_url
 from pages._help import explained
 from pages._links import View
 from pages._press import button
 from whisperq_core import advisor, artefacts, jobs, markup, options, protocols, terms
+from whisperq_core.desk import Desk
 from whisperq_core.records import AccuracyRun
 from whisperq_core.significance import MARGIN
-from whisperq_core.store import Store
 from whisperq_core.table import without_formulas
 
 SPEECH = {"hard": "Hard, noisy", "clean": "Clean, in quiet"}
@@ -140,7 +140,7 @@ def show_answer(advice: advisor.Advice) -> None:
     st.caption(markup.plain_markdown(" ".join(advice.notes)))
 
 
-def show_card(option: options.Option, queue: jobs.Jobs) -> None:
+def show_card(option: options.Option, mine: Desk) -> None:
     wer = option.wer
     interval = "" if pd.isna(wer.low) else f" ({wer.low:.2f} to {wer.high:.2f})"
     with st.container(border=True, height="stretch"):
@@ -156,10 +156,10 @@ def show_card(option: options.Option, queue: jobs.Jobs) -> None:
         st.markdown(f"[Evidence: its utterances]({utterances_url(option.run)})")
         with st.popover("Use it", icon=":material/code:"):
             st.code(advisor.snippet(option), language="python", wrap_lines=True)
-            export(option, queue)
+            export(option, mine)
 
 
-def export(option: options.Option, queue: jobs.Jobs) -> None:
+def export(option: options.Option, mine: Desk) -> None:
     spec = option.run.spec
     if reason := artefacts.reason_against(spec.recipe):
         st.caption(markup.plain_markdown(reason))
@@ -168,24 +168,24 @@ def export(option: options.Option, queue: jobs.Jobs) -> None:
         "Export it",
         f"export-{spec.key}",
         start_export,
-        queue,
+        mine,
         option,
         icon=":material/download:",
         help="Writes the quantized model to a folder, which transcribes without other weights.",
     )
 
 
-def start_export(queue: jobs.Jobs, option: options.Option) -> None:
+def start_export(mine: Desk, option: options.Option) -> None:
     spec = option.run.spec
-    queue.export(option.model, spec.recipe, spec.device, spec.protocol, who(), turn())
+    mine.export(option.model, spec.recipe, spec.device, spec.protocol)
 
 
-def exports(queue: jobs.Jobs) -> list[jobs.Job]:
-    return [job for job in queue.all() if job.folder is not None]
+def exports(mine: Desk) -> list[jobs.Job]:
+    return [job for job in mine.all() if job.folder is not None]
 
 
-def show_exports(queue: jobs.Jobs) -> None:
-    for job in exports(queue):
+def show_exports(mine: Desk) -> None:
+    for job in exports(mine):
         label = markup.plain_markdown(job.label)
         if job.status == jobs.DONE:
             size = job.value.weights_bytes / 1e6
@@ -202,9 +202,9 @@ def show_exports(queue: jobs.Jobs) -> None:
 
 
 @st.fragment(run_every=1.0)
-def watch_exports(queue: jobs.Jobs) -> None:
-    show_exports(queue)
-    if all(job.is_over for job in exports(queue)):
+def watch_exports(mine: Desk) -> None:
+    show_exports(mine)
+    if all(job.is_over for job in exports(mine)):
         # Redrawing the whole page ends the polling.
         st.rerun()
 
@@ -269,7 +269,7 @@ def main(view: View) -> None:
             " fp32,quanto-int8 --sets test-other-excerpt`."
         )
         return
-    queue = jobs.shared(Store().root)
+    mine = desk()
     answer = st.container()
     advice = advisor.advise(ask(view, models, known), stored)
     with answer:
@@ -278,11 +278,11 @@ def main(view: View) -> None:
         shown = [o for o in advice.options if o.status != options.NOT_MET] or advice.options
         for column, option in zip(st.columns(CARDS), shown[:CARDS], strict=False):
             with column:
-                show_card(option, queue)
-    if all(job.is_over for job in exports(queue)):
-        show_exports(queue)
+                show_card(option, mine)
+    if all(job.is_over for job in exports(mine)):
+        show_exports(mine)
     else:
-        watch_exports(queue)
+        watch_exports(mine)
     if advice.next_measurement:
         show_next(advice.next_measurement)
     if advice.options:

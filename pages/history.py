@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import run_url, shared_store, through_app, utterances_url
+from pages._entry import my_store, run_url, through_app, utterances_url
 from pages._help import explained
 from pages._links import View
 from whisperq_core import history, markup
@@ -108,7 +108,7 @@ def main() -> None:
     through_app("history.py")
     st.title("History")
     st.markdown("Who ran what on this machine, when, for how long, and how it ended.")
-    store = shared_store()
+    store = my_store()
     log, stored = history.read(store.root), store.runs()
     if log.unreadable:
         names = ", ".join(path.name for path in log.unreadable)

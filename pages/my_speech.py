@@ -3,8 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import shared_store, through_app, who
+from pages._entry import my_store, through_app
 from pages._links import View
+from pages._login import user_name
 from pages._press import button
 from whisperq_core import blind, history, markup
 from whisperq_core.blind import Tally
@@ -90,7 +91,7 @@ def measured(found: EvalSet) -> dict[str, AccuracyRun]:
     """Runs on exactly this set, by name; the newest of each."""
     runs = [
         run
-        for run in shared_store().runs()
+        for run in my_store().runs()
         if isinstance(run, AccuracyRun) and run.spec.eval_set_digest == found.digest
     ]
     return {blind.name_of(run): run for run in runs}
@@ -112,7 +113,7 @@ def blind_test(sets: OwnSets, name: str, found: EvalSet) -> None:
     names = st.multiselect(
         "Between", list(runs), list(runs), key=f"between-{name}", placeholder="Choose two"
     )
-    reader, votes = who() or history.login(), sets.votes(name)
+    reader, votes = user_name() or history.login(), sets.votes(name)
     left = blind.trials([runs[n] for n in names], votes, reader, name)
     if len(names) < 2:
         st.info("Choose two recipes or more.")
@@ -186,7 +187,7 @@ def main() -> None:
     st.markdown(
         "Evaluation sets of your own recordings. They stay on this machine until you delete them."
     )
-    sets = OwnSets(shared_store().root)
+    sets = OwnSets(my_store().root)
     try:
         with View("my_speech") as view:
             bring(sets)

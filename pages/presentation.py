@@ -5,7 +5,7 @@ from html import escape
 import streamlit as st
 
 from pages._arrow_keys import on_arrow
-from pages._entry import shared_store, through_app
+from pages._entry import my_store, through_app
 from pages._figures import draw
 from pages._selection import from_url, query
 from whisperq_core import sections, slides
@@ -110,7 +110,7 @@ def show(slide: slides.Slide, key: str) -> None:
 
 def main() -> None:
     through_app("presentation.py")
-    runs = shared_store().runs()
+    runs = my_store().runs()
     measured = [run for run in runs if isinstance(run, AccuracyRun)]
     if not measured:
         st.title("Presentation")

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages._entry import through_app, turn
+from pages._entry import desk, through_app
 from pages._links import View
 from pages._press import button, carry_out, show_outcome
 from pages._side_by_side import Heading, side_by_side
-from whisperq_core import artefacts, jobs, machine, markup, models, recipes, scores
+from whisperq_core import jobs, machine, markup, models, recipes, scores
+from whisperq_core.desk import Desk
 from whisperq_core.errors import AudioError, InputError, WhisperQError
 from whisperq_core.own_sets import OwnSets
 from whisperq_core.recordings import AUTO, Heard, Listener
 from whisperq_core.shelf import Kept, Shelf
 from whisperq_core.side_by_side import Word, align, disagreement_pct, words_of
-from whisperq_core.store import Store
 
 LANGUAGES = {
     AUTO: "Detect it",
@@ -93,8 +93,8 @@ def choose_recordings(shelf: Shelf, view: View) -> list[Kept]:
     return [kept[id] for id in chosen]
 
 
-def exported(queue: jobs.Jobs, view: View) -> list[str]:
-    known = {str(path): made for path, made in artefacts.found(queue.store.root).items()}
+def exported(mine: Desk, view: View) -> list[str]:
+    known = mine.exported()
     typed = [folder for folder in st.session_state.get("exported", []) if folder not in known]
     chosen = view.several(
         "Exported models",
@@ -107,13 +107,13 @@ def exported(queue: jobs.Jobs, view: View) -> list[str]:
         " `python -m whisperq_core export`. They need no other weights. Type a folder to add one.",
     )
     for folder in chosen:
-        made = known.get(folder) or artefacts.read(folder)
+        made = mine.exported_in(folder)
         if others := made.other_versions():
             st.caption(f"{made.label} was exported with {'; '.join(others)}.")
     return chosen
 
 
-def choose_listeners(queue: jobs.Jobs, view: View) -> Asked:
+def choose_listeners(mine: Desk, view: View) -> Asked:
     """The models and recipes that are compared, fp32 first."""
     offline = models.offline_names()
     names = [*offline, *(name for name in models.NAMES if name not in offline), NO_MODEL]
@@ -136,7 +136,7 @@ def choose_listeners(queue: jobs.Jobs, view: View) -> Asked:
         chosen = view.several(
             "Recipes, beside fp32", possible, "recipes", usual, disabled=model == NO_MODEL
         )
-    folders = exported(queue, view)
+    folders = exported(mine, view)
     multilingual = not model.endswith(".en")
     languages = list(LANGUAGES) if multilingual else ["en"]
     tasks = {"transcribe": "Transcribe", "translate": "Translate to English"}
@@ -242,7 +242,7 @@ def refer(shelf: Shelf, id: str, key: str) -> None:
     shelf.refer(id, st.session_state[key])
 
 
-def compare(shelf: Shelf, queue: jobs.Jobs, kept: Kept, asked: Asked) -> None:
+def compare(shelf: Shelf, mine: Desk, kept: Kept, asked: Asked) -> None:
     """One recording: player, reference, and what each listener heard."""
     heard = {one: found for one in asked if (found := shelf.heard(kept.id, one))}
     header(shelf, kept, list(heard.values()))
@@ -250,7 +250,7 @@ def compare(shelf: Shelf, queue: jobs.Jobs, kept: Kept, asked: Asked) -> None:
         st.audio(str(shelf.played(kept.id)))
     fp32 = next((one for one in heard if one.name == "fp32"), None)
     reference(shelf, kept, heard[fp32].text if fp32 else "")
-    waiting(queue, kept, [one for one in asked if one not in heard])
+    waiting(mine, kept, [one for one in asked if one not in heard])
     if not heard:
         return
     language = "en" if asked[0].task == "translate" else next(iter(heard.values())).language
@@ -296,10 +296,10 @@ def heading(
     return Heading(listener.name, tuple(facts), tuple(warnings))
 
 
-def waiting(queue: jobs.Jobs, kept: Kept, missing: Asked) -> None:
+def waiting(mine: Desk, kept: Kept, missing: Asked) -> None:
     """What is still to be heard, and why something was not."""
     for one in missing:
-        job = queue.hearing(kept.id, one.key)
+        job = mine.hearing(kept.id, one.key)
         name = markup.plain_markdown(one.name)
         if job is None or job.status == jobs.STOPPED:
             st.caption(f"{name}: not transcribed yet. Press **Transcribe**.")
@@ -309,22 +309,22 @@ def waiting(queue: jobs.Jobs, kept: Kept, missing: Asked) -> None:
             st.caption(f":material/progress_activity: {name}: {job.status} …")
 
 
-def transcribe(queue: jobs.Jobs, missing: list[tuple[Kept, Listener]]) -> None:
+def transcribe(mine: Desk, missing: list[tuple[Kept, Listener]]) -> None:
     for kept, one in missing:
-        queue.transcribe(kept, one, turn())
+        mine.transcribe(kept, one)
 
 
 @st.fragment(run_every=1.0)
-def watch(queue: jobs.Jobs, pairs: list[tuple[str, str]]) -> None:
+def watch(mine: Desk, pairs: list[tuple[str, str]]) -> None:
     """Draws the page anew when one of its jobs has ended, or begun."""
-    found = [job and job.status for job in (queue.hearing(*pair) for pair in pairs)]
+    found = [job and job.status for job in (mine.hearing(*pair) for pair in pairs)]
     if found != st.session_state.setdefault("statuses", found):
         st.session_state["statuses"] = found
         st.rerun(scope="app")
 
 
-def is_going(queue: jobs.Jobs, pair: tuple[str, str]) -> bool:
-    job = queue.hearing(*pair)
+def is_going(mine: Desk, pair: tuple[str, str]) -> bool:
+    job = mine.hearing(*pair)
     return job is not None and not job.is_over
 
 
@@ -335,27 +335,27 @@ def main() -> None:
         "Upload speech or record some, and read what each recipe hears. Recordings stay on this"
         " machine until you delete them."
     )
-    store = Store()
-    queue, shelf = jobs.shared(store.root), Shelf(store.root)
+    mine = desk()
+    shelf = Shelf(mine.store.root)
     with View("recordings") as view:
         take(shelf)
         chosen = choose_recordings(shelf, view)
-        asked = choose_listeners(queue, view)
+        asked = choose_listeners(mine, view)
         pages = -(-len(chosen) // SHOWN)
         page = view.page_of(pages, "page") if pages > 1 else 1
     missing = [(kept, one) for kept in chosen for one in asked if shelf.heard(kept.id, one) is None]
     how = {"type": "primary", "icon": ":material/graphic_eq:", "disabled": not missing}
-    button("Transcribe", "transcribe", transcribe, queue, missing, **how)
+    button("Transcribe", "transcribe", transcribe, mine, missing, **how)
     if not chosen:
         st.info("Nothing yet. A few seconds of clear speech are enough for a first impression.")
         return
     shown = chosen[(page - 1) * SHOWN : page * SHOWN]
     for kept in shown:
         with st.container(border=True):
-            compare(shelf, queue, kept, asked)
+            compare(shelf, mine, kept, asked)
     pairs = [(kept.id, one.key) for kept, one in missing if kept in shown]
-    if any(is_going(queue, pair) for pair in pairs):
-        watch(queue, pairs)
+    if any(is_going(mine, pair) for pair in pairs):
+        watch(mine, pairs)
 
 
 try:

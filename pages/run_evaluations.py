@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages._entry import through_app, turn, who
+from pages._entry import desk, through_app
 from pages._help import explained
 from pages._links import View
 from pages._press import button
@@ -21,6 +21,7 @@ from whisperq_core import (
     table,
     terms,
 )
+from whisperq_core.desk import Desk
 from whisperq_core.errors import InputError, WhisperQError
 from whisperq_core.history import spoken
 from whisperq_core.own_sets import OwnSets
@@ -102,7 +103,8 @@ def choose_protocol(view: View) -> protocols.Protocol:
     return every[name]
 
 
-def choose_sets(own: OwnSets, view: View) -> list[str]:
+def choose_sets(mine: Desk, view: View) -> list[str]:
+    own = OwnSets(mine.store.root)
     chosen = view.several(
         "Speech",
         [*eval_sets.EVALUATION, *eval_sets.LIBRISPEECH, *own.names()],
@@ -118,6 +120,9 @@ def choose_sets(own: OwnSets, view: View) -> list[str]:
             f"**{found.name}**: {found.title}, {len(found.utterances)} utterances,"
             f" {found.audio_s / 60:.1f} minutes"
         )
+    chosen = [own.path_of(name) for name in chosen]
+    if mine.is_private:
+        return chosen
     folder = view.text(
         "Your own speech: a folder on this machine",
         "run_folder",
@@ -125,7 +130,6 @@ def choose_sets(own: OwnSets, view: View) -> list[str]:
         help="Audio with a manifest.jsonl or manifest.csv (columns audio, text), with a .txt file"
         " beside each recording, or a LibriSpeech split in OpenSLR's layout.",
     )
-    chosen = [own.path_of(name) for name in chosen]
     return [*chosen, folder.strip()] if folder.strip() else chosen
 
 
@@ -150,13 +154,13 @@ def download_sets() -> None:
                 st.error(str(error))
 
 
-def choose(view: View) -> list[evaluate.Request]:
+def choose(mine: Desk, view: View) -> list[evaluate.Request]:
     left, right = st.columns(2, gap="large")
     with left:
         names = choose_models(view)
         chosen = choose_recipes(view)
     with right:
-        sets = choose_sets(OwnSets(Store().root), view)
+        sets = choose_sets(mine, view)
         protocol = choose_protocol(view)
         with st.container(horizontal=True):
             device = view.one_of(
@@ -229,18 +233,22 @@ def show_plan(planned: list[evaluate.Planned]) -> list[evaluate.Planned]:
     return to_run
 
 
-def start(queue: jobs.Jobs, to_run: list[evaluate.Planned], seen: dict) -> None:
+def start(mine: Desk, to_run: list[evaluate.Planned], seen: dict) -> None:
     """Queues the plan, if the choices are still those that the user saw it with."""
     if any(st.session_state.get(key, value) != value for key, value in seen.items()):
         raise InputError(
             "The choices changed while you pressed Start, so nothing was started. Look at what"
             " would run now, and press it again."
         )
-    queue.evaluate(to_run, who(), turn())
+    mine.evaluate(to_run)
 
 
-def show_jobs(queue: jobs.Jobs) -> None:
-    found = [job for job in queue.all() if job.planned is not None]
+def evaluations(mine: Desk) -> list[jobs.Job]:
+    return [job for job in mine.all() if job.planned is not None]
+
+
+def show_jobs(mine: Desk) -> None:
+    found, queue = evaluations(mine), mine.queue
     if not found:
         return
     st.header("Progress")
@@ -252,18 +260,17 @@ def show_jobs(queue: jobs.Jobs) -> None:
         show_job(queue, job)
     with st.container(horizontal=True):
         if over < len(found):
-            st.button("Stop all", icon=":material/stop_circle:", on_click=stop_all, args=(queue,))
+            st.button("Stop all", icon=":material/stop_circle:", on_click=stop_all, args=(mine,))
         if over:
-            clear = queue.forget_finished
-            st.button("Clear finished", icon=":material/clear_all:", on_click=clear)
+            how = {"on_click": queue.forget, "args": (found,)}
+            st.button("Clear finished", icon=":material/clear_all:", **how)
     finished = [job.planned.key for job in found if job.status == jobs.DONE]
-    show_results(queue.store, finished)
+    show_results(mine.store, finished)
 
 
-def stop_all(queue: jobs.Jobs) -> None:
-    for job in queue.all():
-        if job.planned is not None:
-            queue.stop(job)
+def stop_all(mine: Desk) -> None:
+    for job in evaluations(mine):
+        mine.queue.stop(job)
 
 
 def show_job(queue: jobs.Jobs, job: jobs.Job) -> None:
@@ -282,8 +289,13 @@ def show_job(queue: jobs.Jobs, job: jobs.Job) -> None:
 
 
 def show_results(store: Store, keys: list[str | None]) -> None:
-    runs = [run for run in store.runs() if run.key in keys or run.measures == "speed"]
-    frame = table.rows(runs)
+    stored = store.runs()
+    finished = [run for run in stored if run.key in keys]
+    if not finished:
+        return
+    # Of the machine that did the last of them, be it this one or a cluster's.
+    timed = [run for run in stored if run.measures == "speed" and run not in finished]
+    frame = table.rows([*finished, *timed], finished[-1].machine.kind)
     if frame.empty:
         return
     st.header("Results")
@@ -313,18 +325,18 @@ def show_results(store: Store, keys: list[str | None]) -> None:
 through_app("run_evaluations.py")
 st.title("Run evaluations")
 st.markdown("Choose what to compare. What was measured before is not run again.")
-queue = jobs.shared(Store().root)
+mine = desk()
 try:
     with View("run_evaluations") as shown:
-        requests = choose(shown)
+        requests = choose(mine, shown)
     if requests:
-        to_run = show_plan(queue.plan(requests))
+        to_run = show_plan(mine.plan(requests))
         how = {"type": "primary", "icon": ":material/play_arrow:", "disabled": not to_run}
-        button("Start", "start", start, queue, to_run, shown.state(), **how)
+        button("Start", "start", start, mine, to_run, shown.state(), **how)
     else:
         st.info("Choose at least one model, one recipe and some speech.")
 except WhisperQError as error:
     st.error(markup.plain_markdown(str(error)))
-busy = not all(job.is_over for job in queue.all())
+busy = not all(job.is_over for job in mine.all())
 # When all is over, the sidebar's progress draws the page once more: it has new results.
-st.fragment(run_every=1.0 if busy else None)(show_jobs)(queue)
+st.fragment(run_every=1.0 if busy else None)(show_jobs)(mine)

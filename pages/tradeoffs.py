@@ -7,7 +7,7 @@ import streamlit as st
 
 from pages import _result
 from pages._aligned import title_of
-from pages._entry import all_rows, all_runs, shared_store, through_app
+from pages._entry import all_rows, all_runs, my_store, through_app
 from pages._figures import draw
 from pages._first_run import show_first_run
 from pages._help import explained as with_help
@@ -291,7 +291,7 @@ def take_row() -> None:
 
 
 def main(view: View) -> None:
-    store = shared_store()
+    store = my_store()
     show_first_run(store.root)
     stored = all_runs()
     results = all_rows(stored, choose_machine(view, stored))

@@ -101,7 +101,7 @@ def test_a_running_job_stops_after_its_piece_and_a_waiting_one_never_starts(queu
     done, total = queue.progress(running)
     assert 1 <= done < total
     assert queue.progress(waiting)[0] == 0
-    queue.forget_finished()
+    queue.forget(queue.all())
     assert queue.all() == []
 
 
@@ -113,7 +113,7 @@ def test_a_lost_worker_is_explained(queue, jfk):
         os.kill(os.getpid(), signal.SIGKILL)
 
     work = history.Work(kind="evaluation", model="tiny.en", recipe="fp32")
-    job = wait(queue, queue._submit(jobs.Job("dies", work=work, who="ada"), die))
+    job = wait(queue, queue._submit(jobs.Job("dies", queue.store, work=work, who="ada"), die))
     assert job.status == jobs.FAILED and "worker process" in job.message
     entry = history.read(queue.store.root).entries[0]
     assert (entry.who, entry.work, entry.outcome) == ("ada", work, history.FAILED)
@@ -134,15 +134,15 @@ def test_the_process_that_submits_never_imports_torch():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=eval_sets.PROJECT, timeout=60)
 
 
-def a_job(owner: str, label: str) -> jobs.Job:
-    return jobs.Job(label, owner)
+def a_job(owner: str, label: str, store: Store) -> jobs.Job:
+    return jobs.Job(label, store, owner)
 
 
 def test_users_take_turns(store):
     """Whoever queues a hundred does not keep the next one waiting for all of them."""
     queue = jobs.Jobs(store)
-    many = [a_job("ada", f"ada {i}") for i in range(4)]
-    few = [a_job("bob", "bob 0"), a_job("", "a session's")]
+    many = [a_job("ada", f"ada {i}", store) for i in range(4)]
+    few = [a_job("bob", "bob 0", store), a_job("", "a session's", store)]
     queue._jobs = [*many, *few]
     order, waiting = [], [*many, *few]
     for at in range(len(waiting)):

@@ -254,7 +254,7 @@ def test_work_is_seen_on_every_page_and_its_end_is_announced(store, status, said
     """The real queue, with a future that is pending as long as the test says."""
     queue = jobs.shared(store.root)
     future = SimpleNamespace(status="pending", result=lambda: None)
-    job = jobs.Job("base · <b>bf16</b>", status=jobs.RUNNING, future=future)
+    job = jobs.Job("base · <b>bf16</b>", store, status=jobs.RUNNING, future=future)
     queue._jobs.append(job)
     app = whole_app()
     assert "running" in app.sidebar.get("progress")[0].proto.text and not app.toast

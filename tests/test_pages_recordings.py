@@ -101,7 +101,7 @@ def test_a_reference_is_scored_as_soon_as_it_is_typed(kept, shelf, jfk):
 def test_who_leaves_at_once_loses_nothing_typed_or_pressed(kept, shelf, store, jfk, monkeypatch):
     given = []
     queue = jobs.shared(store.root)
-    monkeypatch.setattr(queue, "transcribe", lambda kept, one, user: given.append(one.name))
+    monkeypatch.setattr(queue, "transcribe", lambda kept, one, *_: given.append(one.name))
     app = opened("recordings")
     left_at(monkeypatch, "whisperq_core.models.offline_names")
     by_label(app.button, "Transcribe").click()

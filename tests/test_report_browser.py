@@ -106,7 +106,8 @@ def test_it_prints_on_light_pages(browser, file, tmp_path, scheme):
     context = offline(browser, 1440, scheme, wrong)
     page = opened(context, file)
     pdf = page.pdf(prefer_css_page_size=True, print_background=True)
-    assert 4 <= pdf.count(b"/Type /Page\n") <= 8
+    # 8 in most fonts; 9 where there is nothing but DejaVu, which is wide.
+    assert 4 <= pdf.count(b"/Type /Page\n") <= 9
     # Back on the screen, the figures are as wide as before.
     width = page.locator(".plot").first.bounding_box()["width"]
     assert page.locator(".main-svg").first.bounding_box()["width"] == pytest.approx(width, abs=2)

@@ -309,6 +309,11 @@ def by_name(name_or_path: str, data_folder: Path = DATA_FOLDER) -> EvalSet:
     )
 
 
+def is_public(name: str) -> bool:
+    """Whether a set of that name comes with WhisperQ or from LibriSpeech, and is nobody's own."""
+    return name in shipped() or name.removeprefix("librispeech-") in LIBRISPEECH
+
+
 def _stamp(folder: Path) -> tuple:
     """Changes whenever a file of the folder does."""
     stats = ((path, path.stat()) for path in _files(folder) if path.is_file())

@@ -51,7 +51,7 @@ _RETRIES = 2
 class Job:
     """One task: an evaluation (planned is set), an export (folder) or a recording (heard).
 
-    heard: the recording's id and the listener's key.
+    store: where its results go. heard: the recording's id and the listener's key.
     work and who are what the history says of it; recordings have no place there.
     owner: whose turn it takes: who, or the session of somebody who did not log in.
     hand_over: gives it to Dask, by a client; the future is there from then on, until it is over.
@@ -59,6 +59,7 @@ class Job:
     """
 
     label: str
+    store: Store = field(repr=False)
     owner: str = ""
     hand_over: Callable | None = field(default=None, repr=False)
     planned: Planned | None = None
@@ -188,10 +189,11 @@ class Jobs:
         self._jobs: list[Job] = []
         self._lock = threading.RLock()
 
-    def plan(self, requests: Sequence[Request]) -> list[Planned]:
+    def plan(self, requests: Sequence[Request], store: Store | None = None) -> list[Planned]:
         """What would become of each request on the machines that would do it."""
+        store = store or self.store
         if self._there is None:
-            return evaluate.plan(requests, self.store)
+            return evaluate.plan(requests, store)
         with self._lock:
             client = self._there.connected()
         workers = list(client.nthreads())
@@ -201,10 +203,14 @@ class Jobs:
         def judge(requests: list[Request]) -> list[evaluate.Judged]:
             return client.run(_judge, requests, workers=workers[:1])[workers[0]]
 
-        return evaluate.plan(requests, self.store, judge)
+        return evaluate.plan(requests, store, judge)
 
     def evaluate(
-        self, planned: Sequence[Planned], who: str | None = None, owner: str = ""
+        self,
+        planned: Sequence[Planned],
+        who: str | None = None,
+        owner: str = "",
+        store: Store | None = None,
     ) -> list[Job]:
         """Queues every planned run that is not cached or refused, in order.
 
@@ -214,6 +220,7 @@ class Jobs:
         jobs = [
             Job(
                 item.request.label,
+                store or self.store,
                 owner,
                 planned=item,
                 who=who,
@@ -229,7 +236,7 @@ class Jobs:
 
     def _evaluated(self, job: Job, client) -> Any:
         """The future of an evaluation; on a cluster, of its slices put together."""
-        store, request = self.store, job.planned.request
+        store, request = job.store, job.planned.request
         if self._there is None:
             how = {"key": f"whisperq-{job.id}", "pure": False}
             return client.submit(_evaluate_task, request, store, job.id, job.who, **how)
@@ -245,22 +252,28 @@ class Jobs:
         how["key"] = f"whisperq-{job.id}"
         return client.submit(_assembled_task, request, store, job.id, made, **how)
 
-    def transcribe(self, kept: Kept, listener: Listener, owner: str = "") -> Job:
+    def transcribe(
+        self, kept: Kept, listener: Listener, owner: str = "", store: Store | None = None
+    ) -> Job:
         """Queues one recording of the shelf for one listener; the job's value is a Heard.
 
         The shelf holds it, too, as soon as it is done. One that is under way is not queued again.
         """
-        heard = kept.id, listener.key
+        heard, store = (kept.id, listener.key), store or self.store
         with self._lock:
-            going = self.hearing(*heard)
+            going = self.hearing(*heard, store)
             if going is not None and not going.is_over:
                 return going
-            job = Job(f"{kept.name} · {listener.name}", owner, heard=heard)
-            return self._submit(job, _recording_task, kept, listener, self.store.root)
+            job = Job(f"{kept.name} · {listener.name}", store, owner, heard=heard)
+            return self._submit(job, _recording_task, kept, listener, store.root)
 
-    def hearing(self, id: str, key: str) -> Job | None:
-        """The last job for a recording and a listener's key."""
-        return next((job for job in reversed(self.all()) if job.heard == (id, key)), None)
+    def hearing(self, id: str, key: str, store: Store | None = None) -> Job | None:
+        """The last job for a recording of the store's shelf and a listener's key."""
+        root = (store or self.store).root
+        for job in reversed(self.all()):
+            if job.heard == (id, key) and job.store.root == root:
+                return job
+        return None
 
     def export(
         self,
@@ -270,9 +283,11 @@ class Jobs:
         protocol: Protocol = STUDY,
         who: str | None = None,
         owner: str = "",
+        store: Store | None = None,
     ) -> Job:
-        """Queues the export of a model to the app's folder; the job's value is a Manifest."""
-        folder = self.store.root / artefacts.FOLDER / artefacts.folder_name(model, recipe, protocol)
+        """Queues the export of a model to the store's folder; the job's value is a Manifest."""
+        store = store or self.store
+        folder = store.root / artefacts.FOLDER / artefacts.folder_name(model, recipe, protocol)
         work = history.Work(
             kind=history.EXPORT,
             model=model,
@@ -280,9 +295,8 @@ class Jobs:
             protocol=protocol.name,
             device=device,
         )
-        job = Job(f"{model} · {recipe.name}", owner, folder=folder, who=who, work=work)
-        root = self.store.root
-        return self._submit(job, _export_task, work, recipe, folder, root, protocol, who)
+        job = Job(f"{model} · {recipe.name}", store, owner, folder=folder, who=who, work=work)
+        return self._submit(job, _export_task, work, recipe, folder, store.root, protocol, who)
 
     def _submit(self, job: Job, task: Callable, *arguments) -> Job:
         job.hand_over = lambda client: client.submit(
@@ -396,11 +410,11 @@ class Jobs:
             key=job.value,
             machine=this_machine(),
         )
-        history.put(self.store.root, entry)
+        history.put(job.store.root, entry)
 
     def progress(self, job: Job) -> tuple[int, int]:
         """Pieces finished and in all of an evaluation."""
-        return evaluate.progress_of(job.planned, self.store) if job.planned else (0, 1)
+        return evaluate.progress_of(job.planned, job.store) if job.planned else (0, 1)
 
     def remaining_s(self, job: Job) -> float:
         """Seconds a job will still take: by its own pace, or by the estimate before it has one."""
@@ -425,10 +439,11 @@ class Jobs:
                 job.status, job.finished_at = STOPPED, time.time()
                 job.future = job.hand_over = None
 
-    def forget_finished(self) -> None:
-        """Removes what is over from the list; results stay in the store."""
+    def forget(self, jobs: Sequence[Job]) -> None:
+        """Removes those of them that are over from the list; results stay in the store."""
+        gone = {job.id for job in jobs if job.is_over}
         with self._lock:
-            self._jobs = [job for job in self._jobs if not job.is_over]
+            self._jobs = [job for job in self._jobs if job.id not in gone]
 
     def close(self) -> None:
         """Ends this machine's workers, and leaves those of a cluster."""

@@ -46,7 +46,7 @@ class OwnSets:
                 f"{name[:60]!r} cannot be a set's name. Use letters, digits, spaces, dots, dashes,"
                 " at most 60, beginning with a letter or a digit."
             )
-        if name in eval_sets.shipped() or name in eval_sets.LIBRISPEECH:
+        if eval_sets.is_public(name):
             raise EvalSetError(f"{name} is a set of WhisperQ's. Choose another name.")
         return self.root / name
 

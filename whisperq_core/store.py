@@ -18,10 +18,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from whisperq_core.errors import StoreError
+from whisperq_core.eval_sets import is_public
 from whisperq_core.folders import Folder, Stamp, folder
 from whisperq_core.records import AccuracyRun, SpeedRun, parse
 
 DEFAULT_ROOT = Path(__file__).parent.parent / "cache"
+FOLDER_OF_USERS = "users"
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\s*\Z')
 _RESULT = re.compile(r".+_([0-9a-f]{16})\.json")
 
@@ -40,14 +42,23 @@ class Store:
         self._folder = folder(self.place)
         self._results = self._folder.below("results")
         self._parsed: dict[str, tuple[Stamp, AccuracyRun | SpeedRun]] = {}
-        # Why, by file name.
-        self.unreadable: dict[str, str] = {}
+        self._unreadable: dict[str, str] = {}
         self._listed: dict[str, Stamp] = {}
         self._found: list[AccuracyRun | SpeedRun] = []
         # One reader at a time: two sessions that open together would each read everything.
         self._reading = threading.Lock()
-        # Rises when `runs` finds something else than before.
-        self.version = 0
+        # How often `runs` found something else than before.
+        self._version = 0
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Why a file was left out of `runs`, by its name."""
+        return self._unreadable
+
+    @property
+    def state(self) -> tuple:
+        """Another whenever `runs` found something else than before."""
+        return str(self.root), self._version
 
     def __reduce__(self) -> tuple:
         # Another process reads for itself.
@@ -90,8 +101,8 @@ class Store:
                         unreadable[name] = str(error)
                 # Replaced as a whole: another session may be looking at them.
                 self._found = sorted(found, key=lambda run: (run.created_at, run.key))
-                self.unreadable = unreadable
-                self._listed, self.version = files, self.version + 1
+                self._unreadable = unreadable
+                self._listed, self._version = files, self._version + 1
             return list(self._found)
 
     def _load(self, name: str, stamp: Stamp | None) -> AccuracyRun | SpeedRun:
@@ -131,6 +142,53 @@ class Store:
     def count_pieces(self, key: str, prefix: str) -> int:
         """How many pieces whose name starts with prefix are finished."""
         return sum(name.startswith(prefix) for name in self._pieces(key).names())
+
+
+class UserStore(Store):
+    """What one of several users has: results that all share, and a folder of their own.
+
+    Results on public speech are shared. Those on their own, and all else that is kept for them
+    (recordings, sets, history, pieces, exports), lie below users/<user>/.
+    """
+
+    def __init__(self, shared: Store, user: str):
+        self.shared, self.user = shared, user
+        below = f"{FOLDER_OF_USERS}/{user}"
+        super().__init__(shared.root / below, f"{shared.place.rstrip('/')}/{below}")
+
+    def __reduce__(self) -> tuple:
+        return UserStore, (self.shared, self.user)
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Why a file was left out of `runs`, by its name."""
+        return self.shared.unreadable | self._unreadable
+
+    @property
+    def state(self) -> tuple:
+        """As a store's; the shared one's for a user without results of their own."""
+        return self.shared.state + (super().state if self._listed else ())
+
+    def keys(self) -> set[str]:
+        """Of the results that all share and the user's."""
+        return self.shared.keys() | super().keys()
+
+    def get(self, key: str) -> AccuracyRun | SpeedRun | None:
+        """A shared result, or the user's."""
+        return self.shared.get(key) or super().get(key)
+
+    def runs(self) -> list[AccuracyRun | SpeedRun]:
+        """What the user sees, oldest first."""
+        found = self.shared.runs() + super().runs()
+        return sorted(found, key=lambda run: (run.created_at, run.key))
+
+    def put(self, run: AccuracyRun | SpeedRun) -> None:
+        """Stores a finished run where it belongs, then removes its pieces."""
+        if not is_public(run.eval_set):
+            super().put(run)
+            return
+        self.shared.put(run)
+        self.drop_pieces(run.key)
 
 
 def _sealed(text: str) -> str:

@@ -1,0 +1,83 @@
+"""Who may come in, where the app is shared: Streamlit's own login, by OpenID Connect.
+
+It is on where .streamlit/secrets.toml has an [auth] section; README's "Sharing it" says how.
+"""
+
+import hashlib
+import os
+
+import streamlit as st
+
+from whisperq_core import markup
+
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+def is_on() -> bool:
+    """Whether users have to log in."""
+    return "is_logged_in" in st.user
+
+
+def user_id() -> str | None:
+    """32 hex digits that are this user's at this provider for ever; None where nobody logs in."""
+    if not is_on() or not st.user.is_logged_in:
+        return None
+    named = f"{st.user.get('iss')}\n{st.user['sub']}"
+    return hashlib.sha256(named.encode()).hexdigest()[:32]
+
+
+def user_name() -> str | None:
+    """The user for people to read, in the history; None where nobody logs in."""
+    if not is_on() or not st.user.is_logged_in:
+        return None
+    return str(st.user.get("email") or st.user.get("name") or st.user["sub"])[:200]
+
+
+def refused() -> str | None:
+    """Why the one who logged in may not come in; None for who may.
+
+    WHISPERQ_USERS lists who may: addresses, and domains as @example.org. Where it is empty the
+    provider alone decides.
+    """
+    listed = {name.lower() for name in os.environ.get("WHISPERQ_USERS", "").split(",")}
+    listed = {name.strip() for name in listed if name.strip()}
+    email = str(st.user.get("email") or "").lower()
+    if not listed or email in listed or f"@{email.rpartition('@')[2]}" in listed:
+        # An address that a provider has not verified is anybody's.
+        if not listed or str(st.user.get("email_verified")).lower() == "true":
+            return None
+        return f"{email} is not verified by your provider, so it does not open this app."
+    return f"{email or 'An account without an address'} is not on the list of this app's users."
+
+
+def gate() -> bool:
+    """Whether the user is in; draws the way in where they are not."""
+    if not is_on():
+        return True
+    if st.user.is_logged_in and refused() is None:
+        return True
+    st.navigation([st.Page(_way_in, title="WhisperQ")], position="hidden").run()
+    return False
+
+
+def _way_in() -> None:
+    st.title("WhisperQ")
+    st.markdown("Which way of quantizing Whisper to use, and what it costs.")
+    if st.user.is_logged_in:
+        st.error(markup.plain_markdown(f"{refused()} Ask whoever runs it, or log in as another."))
+        st.button("Log out", icon=":material/logout:", on_click=st.logout)
+        return
+    st.markdown("Your recordings and what is heard in them are seen by nobody else who logs in.")
+    st.button("Log in", type="primary", icon=":material/login:", on_click=st.login)
+
+
+def show_user() -> None:
+    """In the sidebar: who one is; or that nobody is asked, where others can reach the app."""
+    if is_on():
+        st.caption(f"Logged in as {markup.plain_markdown(user_name())}")
+        st.button("Log out", icon=":material/logout:", on_click=st.logout)
+    elif st.get_option("server.address") not in _LOCAL:
+        st.warning(
+            "Whoever reaches this address can use this machine, and sees all recordings on it."
+            " README, “Sharing it”, says how to ask for a login."
+        )
