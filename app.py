@@ -9,8 +9,7 @@ from pages._progress import show_progress
 
 # Without an icon of its own Streamlit would fetch one from Google for every page.
 st.set_page_config(page_title="WhisperQ", page_icon="docs/icon.svg", layout="wide")
-if not _login.gate():
-    st.stop()
+allowed = _login.is_allowed()
 
 page = st.navigation(
     [
@@ -33,7 +32,11 @@ page = st.navigation(
     ],
     # Streamlit would fold all but ten of them away.
     expanded=True,
+    position="sidebar" if allowed else "hidden",
 )
+if not allowed:
+    _login.way_in()
+    st.stop()
 # See pages/_entry.py.
 st.session_state["entered"] = True
 if "wanted" in st.session_state:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -78,11 +78,21 @@ def pages() -> list[NavigationPage]:
     return found
 
 
+def free_port() -> int:
+    """One at which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 @contextmanager
-def served(cache: Path | None = None) -> Iterator[Served]:
+def served(
+    cache: Path | None = None, port: int | None = None, options: Sequence[str] = ()
+) -> Iterator[Served]:
     """The app on the results in `cache`, or on a copy of the shipped ones where it has none.
 
     Without `cache` that copy is in a temporary folder, and goes with the app at the end.
+    options: more of Streamlit's.
 
     Raises RuntimeError with what the app printed last where it does not come up.
     """
@@ -90,11 +100,9 @@ def served(cache: Path | None = None) -> Iterator[Served]:
         cache = cache or Path(made) / "cache"
         for name in SHIPPED if not cache.exists() else ():
             shutil.copytree(PROJECT / "cache" / name, cache / name)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = port or free_port()
         command = [sys.executable, "-m", "streamlit", "run", "app.py"]
-        command += ["--server.headless", "true", "--server.port", str(port)]
+        command += ["--server.headless", "true", "--server.port", str(port), *options]
         log = Path(made) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(

@@ -50,17 +50,13 @@ def refused() -> str | None:
     return f"{email or 'An account without an address'} is not on the list of this app's users."
 
 
-def gate() -> bool:
-    """Whether the user is in; draws the way in where they are not."""
-    if not is_on():
-        return True
-    if st.user.is_logged_in and refused() is None:
-        return True
-    st.navigation([st.Page(_way_in, title="WhisperQ")], position="hidden").run()
-    return False
+def is_allowed() -> bool:
+    """Whether the user may see a page."""
+    return not is_on() or (st.user.is_logged_in and refused() is None)
 
 
-def _way_in() -> None:
+def way_in() -> None:
+    """What the others see."""
     st.title("WhisperQ")
     st.markdown("Which way of quantizing Whisper to use, and what it costs.")
     if st.user.is_logged_in:
@@ -68,6 +64,7 @@ def _way_in() -> None:
         st.button("Log out", icon=":material/logout:", on_click=st.logout)
         return
     st.markdown("Your recordings and what is heard in them are seen by nobody else who logs in.")
+    st.caption("A link that brought you here has to be opened once more after that.")
     st.button("Log in", type="primary", icon=":material/login:", on_click=st.login)
 
 

@@ -55,9 +55,10 @@ class Desk:
         Raises InputError for speech or a model in a folder that is not the user's, where others
         have theirs on this machine.
         """
+        sets = OwnSets(self.store.root)
+        own = {sets.path_of(name) for name in sets.names()}
         for request in requests if self.is_private else ():
-            own = OwnSets(self.store.root).name_of(request.eval_set) != request.eval_set
-            if not own and not is_public(request.eval_set):
+            if request.eval_set not in own and not is_public(request.eval_set):
                 raise InputError(f"{request.eval_set} is no set of yours. {_NO_FOLDERS}")
             if models.find(request.model).kind == "folder":
                 raise InputError(f"{request.model} is a folder. {_NO_FOLDERS}")
