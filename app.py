@@ -6,10 +6,14 @@ import streamlit as st
 
 from pages import _login
 from pages._progress import show_progress
+from whisperq_core import retention
+from whisperq_core.store import Store
 
 # Without an icon of its own Streamlit would fetch one from Google for every page.
 st.set_page_config(page_title="WhisperQ", page_icon="docs/icon.svg", layout="wide")
 allowed = _login.is_allowed()
+
+retention.start(Store().root)
 
 page = st.navigation(
     [

@@ -8,7 +8,7 @@ from pages._entry import desk, through_app
 from pages._links import View
 from pages._press import button, carry_out, show_outcome
 from pages._side_by_side import Heading, side_by_side
-from whisperq_core import jobs, machine, markup, models, recipes, scores
+from whisperq_core import jobs, machine, markup, models, recipes, retention, scores
 from whisperq_core.desk import Desk
 from whisperq_core.errors import AudioError, InputError, WhisperQError
 from whisperq_core.own_sets import OwnSets
@@ -167,6 +167,8 @@ def header(shelf: Shelf, kept: Kept, heard: list[Heard]) -> None:
             add_to_set(shelf, kept, heard)
         with st.popover("Delete", icon=":material/delete:"):
             st.markdown("The recording and its transcripts are removed from this machine.")
+            if ends := retention.ends_at(kept):
+                st.caption(f"If you do nothing, on {ends:%-d %B %Y}.")
             button("Delete it", f"delete-{kept.id}", shelf.delete, kept.id, type="primary")
     facts = [f"{kept.sound.duration_s:.1f} s"]
     if heard:
@@ -331,9 +333,13 @@ def is_going(mine: Desk, pair: tuple[str, str]) -> bool:
 def main() -> None:
     through_app("recordings.py")
     st.title("Compare recordings")
+    days = retention.kept_days()
+    until = (
+        "until you delete them" if days is None else f"for {days:g} days, or until you delete them"
+    )
     st.markdown(
         "Upload speech or record some, and read what each recipe hears. Recordings stay on this"
-        " machine until you delete them."
+        f" machine {until}; in a set of **My speech** they stay."
     )
     mine = desk()
     shelf = Shelf(mine.store.root)

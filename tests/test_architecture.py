@@ -38,7 +38,7 @@ FLOW = (
     "confusions recordings charts layer_figures evidence options standing sizes",
     "shelf",
     "own_sets measures jobs forest sections advisor figure_files",
-    "claims desk change_figure study_figures report_body slides",
+    "claims desk retention change_figure study_figures report_body slides",
     "report",
     "__main__",
 )
