@@ -64,7 +64,7 @@ def way_in() -> None:
         st.button("Log out", icon=":material/logout:", on_click=st.logout)
         return
     st.markdown("Your recordings and what is heard in them are seen by nobody else who logs in.")
-    st.caption("A link that brought you here has to be opened once more after that.")
+    st.caption("A link that brought you here has to be opened once more when you are logged in.")
     st.button("Log in", type="primary", icon=":material/login:", on_click=st.login)
 
 
