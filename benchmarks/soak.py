@@ -9,7 +9,8 @@ more, undisturbed. Whatever was finished before the fault must still be there, a
 must be the undisturbed run's: identity, transcripts, scores, sizes. What a run says of a fault must
 be sentences, never a stack trace. Ends with code 1 where anything was lost, altered or not said.
 
-The clock of the system is left alone; tests set back what the program sees of it.
+The clock of the system is left alone: where libfaketime is installed, the processes of a run are
+shown one that is set back while they work.
 """
 
 import argparse
@@ -38,6 +39,8 @@ from whisperq_core.store import Store
 RECIPES, SETS = ("fp32", "bnb-nf4"), ("jfk", "quick-look")
 DISK_BYTES = 40_000_000
 _TOO_LONG_S = 300
+# Debian's package faketime.
+FAKE_CLOCK = next(map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), "")
 # What a process of the queue prints of a job's end.
 _SAID = "job: "
 
@@ -116,8 +119,10 @@ class Soak:
         self.lost = self.altered = self.unsaid = self.runs = 0
         self.faults: list[Callable[[], None]] = [
             *(self.killed, self.part_killed, self.truncated, self.changed, self.aliens),
-            *(self.twice, self.memory, self.library),
+            *(self.twice, self.memory, self.library, self.other_version),
         ]
+        if FAKE_CLOCK:
+            self.faults.append(self.clock)
         if on_disk:
             self.faults += [self.full, self.read_only]
 
@@ -221,6 +226,27 @@ class Soak:
             Path(shim, "bitsandbytes", "__init__.py").write_text("raise ImportError('gone')")
             self.said(self.begin(PYTHONPATH=shim))
 
+    def other_version(self) -> None:
+        """A library is of another version: that makes other results, and leaves ours alone."""
+        with tempfile.TemporaryDirectory() as shim:
+            made = Path(shim, "bitsandbytes-99.0.dist-info")
+            made.mkdir()
+            about = "Metadata-Version: 2.1\nName: bitsandbytes\nVersion: 99.0\n"
+            (made / "METADATA").write_text(about)
+            self.said(self.begin(PYTHONPATH=shim))
+
+    def clock(self) -> None:
+        """The clock is set back by up to a year, and forth again."""
+        with tempfile.NamedTemporaryFile("w", suffix=".clock") as file:
+            shown = {"FAKETIME_TIMESTAMP_FILE": file.name, "FAKETIME_NO_CACHE": "1"}
+            shown |= {"LD_PRELOAD": FAKE_CLOCK, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+            _show(file, 0)
+            grid = self.begin(**shown)
+            for _ in range(2):
+                self.a_while()
+                _show(file, -self.choose.randrange(365 * 86_400))
+            self.said(grid)
+
     def some_files(self) -> list[Path]:
         """Results or pieces, two at most."""
         files = [path for path in self.cache.rglob("*.json") if path.is_file()]
@@ -260,6 +286,14 @@ class Soak:
             f" {len(off)} of {len(self.wanted)} other than undisturbed",
             flush=True,
         )
+
+
+def _show(file, offset_s: int) -> None:
+    """Tells libfaketime how far its clock is off."""
+    file.seek(0)
+    file.write(f"{offset_s:+d}\n")
+    file.truncate()
+    file.flush()
 
 
 def remounted(disk: Path, how: str) -> bool:

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from cryptography import x509
 
 from whisperq_core import cluster, evaluate, history
 from whisperq_core.__main__ import main
@@ -145,3 +146,6 @@ def test_a_certificate_is_made_once_and_its_key_is_the_owner_s(tmp_path, capsys)
     assert (folder / cluster.KEY).read_bytes() == before
     with pytest.raises(ClusterError, match="once for all machines"):
         cluster.security(tmp_path)
+    # A worker whose clock is wrong, or was set back, is let in all the same.
+    made = x509.load_pem_x509_certificate((folder / cluster.CERTIFICATE).read_bytes())
+    assert (made.not_valid_before_utc.year, made.not_valid_after_utc.year) == (1970, 9999)

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -58,19 +59,40 @@ def from_environment() -> Cluster | None:
 def make_certificate(folder: Path) -> None:
     """Writes a certificate for a cluster, and the key that lets one in: for its machines only.
 
+    It holds at all times, for a clock may be wrong or be set back; the key is what is secret.
     Raises ClusterError where there is one: replacing it would lock the others out.
     """
-    from distributed import Security
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
 
     if (folder / KEY).exists():
         raise ClusterError(f"{folder} has a key already. Delete it, or choose another folder.")
-    made = Security.temporary()
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "whisperq")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime(1970, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(private, hashes.SHA256())
+    )
+    key = private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / KEY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(made.tls_client_key)
-        (folder / CERTIFICATE).write_text(made.tls_ca_file)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key)
+        (folder / CERTIFICATE).write_bytes(made.public_bytes(serialization.Encoding.PEM))
     except OSError as error:
         raise ClusterError(f"{folder} cannot be written ({error.strerror}).") from error
 
