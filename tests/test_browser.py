@@ -1,8 +1,10 @@
 """What a user does, in headless Chromium, on the real app with real weights and speech."""
 
+import ipaddress
 import re
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -61,3 +63,9 @@ def test_a_small_evaluation_runs_to_its_end(page, app):
     runs = [r for r in Store(app.cache).runs() if r.eval_set == "quick-look"]
     found = {r.spec.recipe.name for r in runs if r.model == "tiny.en" and r.measures == "accuracy"}
     assert {"fp32", "torch-int8", "bnb-nf4"} <= found
+
+
+def test_the_app_listens_on_this_machine_only(app):
+    connections = psutil.Process(app.pid).net_connections()
+    listening = {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+    assert listening and all(ipaddress.ip_address(ip).is_loopback for ip in listening)

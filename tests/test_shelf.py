@@ -1,6 +1,6 @@
 import pytest
 
-from whisperq_core.errors import AudioError, InputError
+from whisperq_core.errors import AudioError, InputError, StoreError
 from whisperq_core.recipes import recipe
 from whisperq_core.recordings import Heard, Listener
 from whisperq_core.shelf import Shelf, _shown
@@ -108,3 +108,22 @@ def test_every_choice_of_a_listener_counts():
         Listener("tiny.en", recipe("fp32"), "en", device="cuda"),
     ]
     assert len({one.key for one in (FP32, *others)}) == 6
+
+
+def test_recordings_have_an_end(shelf, kept, jfk, monkeypatch):
+    other = [("b.flac", jfk.audio.read_bytes() + b" ")]
+    monkeypatch.setattr("whisperq_core.shelf.MAX_ALL_BYTES", shelf.bytes_of_all() + 1)
+    (refused,) = shelf.add(other)
+    assert "b.flac is not kept" in str(refused) and shelf.all() == [kept]
+    shelf.delete(kept.id)
+    assert shelf.add(other) == shelf.all() != []
+
+
+def test_a_full_disk_leaves_nothing_half_kept(shelf, jfk, monkeypatch):
+    def full(*_):
+        raise StoreError("The disk is full.")
+
+    monkeypatch.setattr("whisperq_core.shelf.write", full)
+    with pytest.raises(StoreError):
+        shelf.add([("jfk.flac", jfk.audio.read_bytes()), ("bad.wav", b"no sound")])
+    assert list(shelf.folder.iterdir()) == []

@@ -11,6 +11,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from whisperq_core.recordings import Heard, Listener
 from whisperq_core.records import now
 from whisperq_core.sounds import Sound, sounds_of
 
-MAX_BYTES = 200_000_000
+# Of a recording, and of all that one user may have.
+MAX_BYTES, MAX_ALL_BYTES = 200_000_000, 10_000_000_000
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -55,31 +57,51 @@ class Shelf:
         """
         found: dict[int, Kept | AudioError] = {}
         new: dict[int, tuple[str, str, Path]] = {}
-        for place, (name, data) in enumerate(files):
-            name, id = _shown(name), _id_of(data)
-            if known := self.get(id):
-                found[place] = known
-            elif len(data) > MAX_BYTES:
-                limit = f"{MAX_BYTES / 1e6:.0f} MB"
-                found[place] = AudioError(f"{name} is larger than {limit}. Cut it into pieces.")
-            else:
-                new[place] = name, id, self._put_aside(name, data)
+        room = MAX_ALL_BYTES - self.bytes_of_all()
+        try:
+            for place, (name, data) in enumerate(files):
+                name, id = _shown(name), _id_of(data)
+                if known := self.get(id):
+                    found[place] = known
+                elif len(data) > MAX_BYTES:
+                    limit = f"{MAX_BYTES / 1e6:.0f} MB"
+                    found[place] = AudioError(f"{name} is larger than {limit}. Cut it into pieces.")
+                elif (room := room - len(data)) < 0:
+                    found[place] = AudioError(
+                        f"{name} is not kept: the recordings here take {MAX_ALL_BYTES / 1e9:.0f} GB"
+                        " already. Delete some, and upload it again."
+                    )
+                else:
+                    new[place] = name, id, self._put_aside(name, data)
+            found |= self._taken(new)
+        finally:
+            # What is kept has another name by now.
+            for _, _, aside in new.values():
+                shutil.rmtree(aside, ignore_errors=True)
+        return [found[place] for place in range(len(files))]
+
+    def _taken(self, new: dict[int, tuple[str, str, Path]]) -> dict[int, Kept | AudioError]:
+        """Keeps what can be decoded: name, id and folder aside, by place."""
+        found: dict[int, Kept | AudioError] = {}
         files_of = [(_original(aside), aside / "played.flac") for _, _, aside in new.values()]
         for (place, (name, id, aside)), sound in zip(new.items(), sounds_of(files_of), strict=True):
             if isinstance(sound, AudioError):
-                given = _original(aside).name
-                found[place] = AudioError(str(sound).replace(given, name))
-                shutil.rmtree(aside, ignore_errors=True)
+                found[place] = AudioError(str(sound).replace(_original(aside).name, name))
                 continue
-            kept = Kept(id=id, name=name, added_at=now(), sound=sound)
+            found[place] = kept = Kept(id=id, name=name, added_at=now(), sound=sound)
             write(aside / "about.json", kept.model_dump_json())
             # Renamed at last, so a recording is there as a whole or not at all.
             if not self._of(id).exists():
                 aside.rename(self._of(id))
-            else:
-                shutil.rmtree(aside, ignore_errors=True)
-            found[place] = kept
-        return [found[place] for place in range(len(files))]
+        return found
+
+    def bytes_of_all(self) -> int:
+        """What all recordings take, with the copies that browsers play."""
+        total = 0
+        for path in self.folder.rglob("*"):
+            with suppress(OSError):  # deleted meanwhile
+                total += path.stat().st_size
+        return total
 
     def _put_aside(self, name: str, data: bytes) -> Path:
         suffix = Path(name).suffix.lower()
