@@ -206,26 +206,24 @@ def sections(
     speed = [run for run in runs if isinstance(run, SpeedRun)]
     groups = defaultdict(list)
     for run in sorted(accuracy, key=lambda run: (run.created_at, run.key)):
-        groups[comparisons.condition(run), _machine(run)].append(run)
+        groups[comparisons.condition(run), run.machine.kind].append(run)
     found = [_section(group, accuracy, speed, baseline, margin) for group in groups.values()]
-    return sorted(found, key=lambda s: (s.title, s.newest.spec.protocol.name, _machine(s.newest)))
-
-
-def _machine(run: AccuracyRun | SpeedRun) -> str:
-    return f"{run.machine.cpu}, {run.machine.cores} cores"
+    return sorted(
+        found, key=lambda s: (s.title, s.newest.spec.protocol.name, s.newest.machine.kind)
+    )
 
 
 def _section(group, accuracy, speed, baseline: str, margin: float) -> Section:
     own = {run.spec.recipe.name: run for run in group}
     runs = {run.key: run for run in own.values()}
-    machine = _machine(group[0])
+    machine = group[0].machine.kind
     pool, borrowed = list(runs.values()), None
     if baseline not in own:
         base = comparisons.baseline_of(group[0], accuracy, baseline)
         if base:
             pool.append(base)
-            borrowed = _machine(base)
-    frame = table.rows([*runs.values(), *(s for s in speed if _machine(s) == machine)])
+            borrowed = base.machine.kind
+    frame = table.rows([*runs.values(), *(s for s in speed if s.machine.kind == machine)])
     anywhere = table.rows([*runs.values(), *speed])
     frame = standing.judged(frame, pool, baseline, margin)
     frame = frame.sort_values(["wer_pct", "recipe"], kind="stable", ignore_index=True)
