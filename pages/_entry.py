@@ -97,7 +97,7 @@ def run_url(work: Work) -> str:
 
 def desk() -> Desk:
     """The queue, as the user of this session has it."""
-    owner = user_id() or st.session_state.setdefault("turn", uuid4().hex)
+    owner = user_id() or st.session_state.setdefault("queues_as", uuid4().hex)
     return Desk(jobs.shared(Store().root), my_store(), owner, user_name())
 
 

@@ -166,7 +166,7 @@ def test_protocols_sets_models_and_machines_stand_apart():
     # Transcripts do not depend on the processor: the baseline of the other machine serves.
     borrowed = next(s for s in found if s.borrowed)
     assert borrowed.frame["verdict"].tolist() == ["no worse"]
-    assert "fp32 was measured on another machine (A CPU, 2 cores)" in seen.text
+    assert "fp32 was measured on another machine (A CPU, 2 cores, Linux)" in seen.text
 
 
 def test_speed_of_another_machine_is_left_out_and_said():
