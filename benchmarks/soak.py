@@ -1,6 +1,6 @@
 """Faults at random times while a real grid runs, until a time is over; then what was lost.
 
-    python -m benchmarks.soak [--minutes 10] [--seed 0]
+    python -m benchmarks.soak [--minutes 10] [--seed 0] [--only NAME,NAME]
 
 The grid: tiny.en, two recipes, two shipped sets. It is run once undisturbed. Then, again and again
 and into a cache on a small disk of memory (a tmpfs, where this may be mounted), it is begun by the
@@ -123,9 +123,17 @@ class Soak:
     def __init__(self, cache: Path, wanted: dict[str, dict], on_disk: bool, choose: random.Random):
         self.cache, self.wanted, self.choose = cache, wanted, choose
         self.counts: Counter = Counter()
+        self.orphans: list[psutil.Process] = []
         self.lost = self.altered = self.unsaid = self.runs = 0
         self.faults: list[Callable[[], None]] = [
-            *(self.killed, self.part_killed, self.truncated, self.changed, self.aliens),
+            *(
+                self.killed,
+                self.app_killed,
+                self.part_killed,
+                self.truncated,
+                self.changed,
+                self.aliens,
+            ),
             *(self.twice, self.memory, self.library, self.other_version),
         ]
         if FAKE_CLOCK:
@@ -148,6 +156,14 @@ class Soak:
         grid = self.begin()
         self.a_while()
         grid.kill()
+
+    def app_killed(self) -> None:
+        """The process that has the queue; its worker knows nothing of it, and may go on."""
+        grid = self.begin(through_queue=True)
+        self.a_while()
+        self.orphans = grid.processes()
+        grid.process.kill()
+        grid.process.wait()
 
     def part_killed(self) -> None:
         """The worker, its nanny or the scheduler."""
@@ -290,6 +306,10 @@ class Soak:
         self.lost += len(gone)
         again = self.begin(through_queue=False)
         self.said(again)
+        for process in self.orphans:
+            with suppress(psutil.Error):
+                process.kill()
+        self.orphans = []
         found = results(self.cache)
         off = [key for key in self.wanted if found.get(key) != self.wanted[key]]
         self.altered += len(off)
@@ -322,6 +342,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--queue", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--only", default="", help="these faults")
     given = parser.parse_args()
     if given.queue:
         return queue(given.queue)
@@ -337,6 +358,10 @@ def main() -> int:
             if len(wanted) != len(RECIPES) * len(SETS):
                 raise SystemExit("The undisturbed run did not come to its end.")
             soak = Soak(cache, wanted, on_disk, random.Random(given.seed))
+            names = given.only.split(",") if given.only else []
+            soak.faults = [f for f in soak.faults if not names or f.__name__ in names]
+            if not soak.faults:
+                raise SystemExit(f"There is no fault of the name {given.only!r} here.")
             over = time.monotonic() + 60 * given.minutes
             while time.monotonic() < over:
                 soak.one()

@@ -39,15 +39,17 @@ def refused() -> str | None:
     WHISPERQ_USERS lists who may: addresses, and domains as @example.org. Where it is empty the
     provider alone decides.
     """
-    listed = {name.lower() for name in os.environ.get("WHISPERQ_USERS", "").split(",")}
-    listed = {name.strip() for name in listed if name.strip()}
+    names = os.environ.get("WHISPERQ_USERS", "").lower().split(",")
+    listed = {name.strip() for name in names} - {""}
+    if not listed:
+        return None
     email = str(st.user.get("email") or "").lower()
-    if not listed or email in listed or f"@{email.rpartition('@')[2]}" in listed:
-        # An address that a provider has not verified is anybody's.
-        if not listed or str(st.user.get("email_verified")).lower() == "true":
-            return None
+    if not {email, f"@{email.rpartition('@')[2]}"} & listed:
+        return f"{email or 'An account without an address'} is not on the list of this app's users."
+    # An address that a provider has not verified is anybody's.
+    if str(st.user.get("email_verified")).lower() != "true":
         return f"{email} is not verified by your provider, so it does not open this app."
-    return f"{email or 'An account without an address'} is not on the list of this app's users."
+    return None
 
 
 def is_allowed() -> bool:
