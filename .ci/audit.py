@@ -33,11 +33,12 @@ def output(*command: str) -> subprocess.CompletedProcess:
 
 def vulnerabilities() -> list[str]:
     """A line for each that is known and not accepted."""
-    done = output("pip_audit", "--local", "--format", "json", "--timeout", "20")
+    last = "it did not answer in time"
     try:
-        found = json.loads(done.stdout)["dependencies"]
-    except (ValueError, KeyError):
+        done = output("pip_audit", "--local", "--format", "json", "--timeout", "20")
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        found = json.loads(done.stdout)["dependencies"]
+    except (ValueError, KeyError, subprocess.TimeoutExpired):
         print(f"WARNING: NOT CHECKED FOR VULNERABILITIES, the service cannot be reached: {last}")
         return []
     skipped = [one["name"] for one in found if "skip_reason" in one]
