@@ -103,15 +103,20 @@ def desk() -> Desk:
 
 def my_store() -> Store:
     """What the user sees: all results, and where users log in their own besides."""
-    return _store_at(Store().root, user_id())
+    user = user_id()
+    return _user_store(Store().root, user) if user else shared_store()
 
 
 def shared_store() -> Store:
-    """The results that all see."""
-    return _store_at(Store().root, None)
+    """The results that all see, read once for all sessions; changed files are read again."""
+    return _store_at(Store().root)
+
+
+@st.cache_resource
+def _store_at(root: Path) -> Store:
+    return Store(root)
 
 
 @st.cache_resource(max_entries=50)
-def _store_at(root: Path, user: str | None) -> Store:
-    """Read once for all pages and sessions; changed files are read again."""
-    return UserStore(shared_store(), user) if user else Store(root)
+def _user_store(root: Path, user: str) -> UserStore:
+    return UserStore(_store_at(root), user)

@@ -18,9 +18,14 @@ def is_on() -> bool:
     return "is_logged_in" in st.user
 
 
+def is_logged_in() -> bool:
+    """Whether this user did."""
+    return is_on() and bool(st.user.is_logged_in)
+
+
 def user_id() -> str | None:
     """32 hex digits that are this user's at this provider for ever; None where nobody logs in."""
-    if not is_on() or not st.user.is_logged_in:
+    if not is_logged_in():
         return None
     named = f"{st.user.get('iss')}\n{st.user['sub']}"
     return hashlib.sha256(named.encode()).hexdigest()[:32]
@@ -28,7 +33,7 @@ def user_id() -> str | None:
 
 def user_name() -> str | None:
     """The user for people to read, in the history; None where nobody logs in."""
-    if not is_on() or not st.user.is_logged_in:
+    if not is_logged_in():
         return None
     return str(st.user.get("email") or st.user.get("name") or st.user["sub"])[:200]
 
@@ -54,14 +59,14 @@ def refused() -> str | None:
 
 def is_allowed() -> bool:
     """Whether the user may see a page."""
-    return not is_on() or (st.user.is_logged_in and refused() is None)
+    return not is_on() or (is_logged_in() and refused() is None)
 
 
 def way_in() -> None:
     """What the others see."""
     st.title("WhisperQ")
     st.markdown("Which way of quantizing Whisper to use, and what it costs.")
-    if st.user.is_logged_in:
+    if is_logged_in():
         st.error(markup.plain_markdown(f"{refused()} Ask whoever runs it, or log in as another."))
         st.button("Log out", icon=":material/logout:", on_click=st.logout)
         return

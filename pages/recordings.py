@@ -107,7 +107,7 @@ def exported(mine: Desk, view: View) -> list[str]:
         " `python -m whisperq_core export`. They need no other weights. Type a folder to add one.",
     )
     for folder in chosen:
-        made = mine.exported_in(folder)
+        made = known.get(folder) or mine.exported_in(folder)
         if others := made.other_versions():
             st.caption(f"{made.label} was exported with {'; '.join(others)}.")
     return chosen

@@ -289,13 +289,12 @@ def show_job(queue: jobs.Jobs, job: jobs.Job) -> None:
 
 
 def show_results(store: Store, keys: list[str | None]) -> None:
-    stored = store.runs()
-    finished = [run for run in stored if run.key in keys]
-    if not finished:
+    runs = [run for run in store.runs() if run.key in keys or run.measures == "speed"]
+    machines = [run.machine.kind for run in runs if run.key in keys]
+    if not machines:
         return
     # Of the machine that did the last of them, be it this one or a cluster's.
-    timed = [run for run in stored if run.measures == "speed" and run not in finished]
-    frame = table.rows([*finished, *timed], finished[-1].machine.kind)
+    frame = table.rows(runs, machines[-1])
     if frame.empty:
         return
     st.header("Results")

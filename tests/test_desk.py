@@ -60,6 +60,15 @@ def test_results_on_public_speech_are_shared_and_others_are_not(store):
     assert list(ann.unreadable) == [path.name] and bob.unreadable == {}
 
 
+def test_a_store_that_is_made_anew_is_in_no_state_of_the_one_before(store):
+    ann = UserStore(store, "ann")
+    ann.put(ANNS)
+    ann.runs()
+    again = UserStore(store, "ann")
+    again.put(accuracy_run("fp32", eval_set="calls", minutes=3))
+    assert again.runs() != ann._found and again.state != ann.state
+
+
 def test_another_process_has_the_users_store(store):
     ann = UserStore(store, "ann")
     ann.put(ANNS)

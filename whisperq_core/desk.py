@@ -55,13 +55,13 @@ class Desk:
         Raises InputError for speech or a model in a folder that is not the user's, where others
         have theirs on this machine.
         """
-        sets = OwnSets(self.store.root)
-        own = {sets.path_of(name) for name in sets.names()}
-        for request in requests if self.is_private else ():
-            if request.eval_set not in own and not is_public(request.eval_set):
-                raise InputError(f"{request.eval_set} is no set of yours. {_NO_FOLDERS}")
-            if models.find(request.model).kind == "folder":
-                raise InputError(f"{request.model} is a folder. {_NO_FOLDERS}")
+        if self.is_private:
+            sets = OwnSets(self.store.root)
+            own = {sets.path_of(name) for name in sets.names()}
+            for request in requests:
+                if request.eval_set not in own and not is_public(request.eval_set):
+                    raise InputError(f"{request.eval_set} is no set of yours. {_NO_FOLDERS}")
+                _refuse_folder(request.model)
         return self.queue.plan(requests, self.store)
 
     def evaluate(self, planned: Sequence[Planned]) -> list[Job]:
@@ -83,8 +83,8 @@ class Desk:
         """Queues one recording for one listener."""
         if listener.recipe is None:
             self.exported_in(listener.model)
-        elif self.is_private and models.find(listener.model).kind == "folder":
-            raise InputError(f"{listener.model} is a folder. {_NO_FOLDERS}")
+        elif self.is_private:
+            _refuse_folder(listener.model)
         return self.queue.transcribe(kept, listener, self.owner, self.store)
 
     def hearing(self, id: str, key: str) -> Job | None:
@@ -94,3 +94,8 @@ class Desk:
     def export(self, model: str, recipe: Recipe, device: str, protocol: Protocol) -> Job:
         """Queues the export of a model."""
         return self.queue.export(model, recipe, device, protocol, self.who, self.owner, self.store)
+
+
+def _refuse_folder(model: str) -> None:
+    if models.find(model).kind == "folder":
+        raise InputError(f"{model} is a folder. {_NO_FOLDERS}")

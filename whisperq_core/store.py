@@ -10,6 +10,7 @@ Nothing is locked.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from whisperq_core.records import AccuracyRun, SpeedRun, parse
 
 DEFAULT_ROOT = Path(__file__).parent.parent / "cache"
 FOLDER_OF_USERS = "users"
+_VERSIONS = itertools.count(1)
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\s*\Z')
 _RESULT = re.compile(r".+_([0-9a-f]{16})\.json")
 
@@ -47,7 +49,7 @@ class Store:
         self._found: list[AccuracyRun | SpeedRun] = []
         # One reader at a time: two sessions that open together would each read everything.
         self._reading = threading.Lock()
-        # How often `runs` found something else than before.
+        # Of what `runs` found last.
         self._version = 0
 
     @property
@@ -57,7 +59,7 @@ class Store:
 
     @property
     def state(self) -> tuple:
-        """Another whenever `runs` found something else than before."""
+        """Another whenever `runs` found something else, in this store or one before it."""
         return str(self.root), self._version
 
     def __reduce__(self) -> tuple:
@@ -102,7 +104,7 @@ class Store:
                 # Replaced as a whole: another session may be looking at them.
                 self._found = sorted(found, key=lambda run: (run.created_at, run.key))
                 self._unreadable = unreadable
-                self._listed, self._version = files, self._version + 1
+                self._listed, self._version = files, next(_VERSIONS)
             return list(self._found)
 
     def _load(self, name: str, stamp: Stamp | None) -> AccuracyRun | SpeedRun:
