@@ -6,8 +6,8 @@ import streamlit as st
 
 from pages import _login
 from pages._progress import show_progress
-from whisperq_core import retention
-from whisperq_core.store import Store
+from whisperq_core.evaluate.store import Store
+from whisperq_core.serve import retention
 
 # Without an icon of its own Streamlit would fetch one from Google for every page.
 st.set_page_config(page_title="WhisperQ", page_icon="docs/icon.svg", layout="wide")

@@ -33,13 +33,15 @@ from benchmarks.processes import (
     process,
     spread,
 )
-from whisperq_core import evaluate, models, scores
-from whisperq_core.eval_sets import Utterance, by_name, read_audio
-from whisperq_core.evaluate import Request
+from whisperq_core.evaluate import runner
+from whisperq_core.evaluate.runner import Request
 from whisperq_core.machine import default_threads
-from whisperq_core.protocols import SHORT_NAMES, STUDY, Protocol
-from whisperq_core.recipes import CATALOGUE, Recipe, recipe
-from whisperq_core.transcribe import plan_batches, transcribe
+from whisperq_core.quantize.recipes import CATALOGUE, Recipe, recipe
+from whisperq_core.scoring import error_rates
+from whisperq_core.speech.evaluation_sets import Utterance, by_name, read_audio
+from whisperq_core.whisper import models
+from whisperq_core.whisper.protocols import SHORT_NAMES, STUDY, Protocol
+from whisperq_core.whisper.transcription import plan_batches, transcribe
 
 # After this long the naive way takes no more utterances of a recipe than one of each batch.
 _ENOUGH_S = 20.0
@@ -68,7 +70,7 @@ class Plan:
     def kernels(self, chosen: Recipe) -> str:
         """What the engine runs on sets as large as the excerpts: library, or dequantized."""
         whole = Request(self.model, chosen, "test-other-excerpt", protocol=self.protocol)
-        return evaluate.resolve(whole).kernels
+        return runner.resolve(whole).kernels
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def engine_way(plan: Plan, chosen: Recipe, folder: Path) -> Cost:
     with tempfile.TemporaryDirectory() as made:
         store = WatchedStore(Path(made))
         start = time.perf_counter()
-        run = evaluate.run(Request(plan.model, chosen, str(folder), **how), store)
+        run = runner.run(Request(plan.model, chosen, str(folder), **how), store)
     finished = store.finished[run.key]
     took = tuple((end - begin,) for begin, end in pairwise(finished))
     return Cost(finished[0] - start, took, {u.id: u.hypothesis for u in run.utterances})
@@ -112,7 +114,7 @@ def naive_way(plan: Plan, chosen: Recipe, folder: Path) -> Cost:
     torch.set_num_threads(default_threads())
     start = time.perf_counter()
     model = models.load(plan.model)
-    quantized = evaluate.quantize_model(model, chosen, by_name(str(folder)), "cpu", STUDY)
+    quantized = runner.quantize_model(model, chosen, by_name(str(folder)), "cpu", STUDY)
     ready = time.perf_counter()
     strata = [spread(batch, plan.utterances) for batch in plan.sampled]
     took: list[list[float]] = [[] for _ in strata]
@@ -134,7 +136,7 @@ def load_s(model_name: str) -> float:
     import torch  # noqa: F401
 
     start = time.perf_counter()
-    evaluate.load_model(model_name)
+    runner.load_model(model_name)
     return time.perf_counter() - start
 
 
@@ -190,7 +192,7 @@ def words_heard(plan: Plan, rounds: Sequence[Round], some: Sequence[int]) -> str
         for id, text in ran.naive[i].texts.items()
     ]
     naive, engine = (
-        scores.total(scores.score(pair[0], pair[way]).words for pair in pairs).rate
+        error_rates.total(error_rates.score(pair[0], pair[way]).words for pair in pairs).rate
         for way in (1, 2)
     )
     same = sum(one == other for _, one, other in pairs)
@@ -240,7 +242,7 @@ def main() -> None:
     every = [
         r
         for r in CATALOGUE.values()
-        if not r.has_own_runtime and not evaluate.reason_against(r, protocol, "cpu")
+        if not r.has_own_runtime and not runner.reason_against(r, protocol, "cpu")
     ]
     recipes = every if given.recipes == "all" else [recipe(n) for n in given.recipes.split(",")]
     print(machine())

@@ -15,8 +15,8 @@ import time
 from playwright.sync_api import sync_playwright
 
 from benchmarks.processes import machine
-from benchmarks.served_app import launched, served
-from whisperq_core.store import Store
+from tests.support.served_app import launched, served
+from whisperq_core.evaluate.store import Store
 
 POINTS = ".js-plotly-plot .scatterlayer .point"
 

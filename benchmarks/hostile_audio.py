@@ -28,9 +28,9 @@ import soundfile
 
 from benchmarks.malformed import Case, corpus
 from benchmarks.processes import machine, process
-from whisperq_core import audio, sounds
 from whisperq_core.errors import AudioError
-from whisperq_core.shelf import Shelf
+from whisperq_core.serve.recording_store import Shelf
+from whisperq_core.speech import decode, isolated_decoder
 
 BATCH = 50
 BATCH_BYTES = 100_000_000
@@ -60,13 +60,13 @@ class Outcome:
     memory_bytes: int = 0
 
 
-class Watched(sounds.Decoder):
+class Watched(isolated_decoder.Decoder):
     """The app's decoder, with a clock, and at times without its process."""
 
     chance = random.Random(0)
     seen: ClassVar[list[Outcome]] = []
 
-    def sound_of(self, path: Path, played: Path | None) -> sounds.Sound | AudioError:
+    def sound_of(self, path: Path, played: Path | None) -> isolated_decoder.Sound | AudioError:
         """As the decoder does."""
         outcome = Outcome("", "", "")
         bounds, drawn = self.bounds, self.chance.random()
@@ -88,7 +88,7 @@ class Watched(sounds.Decoder):
 
 def uploaded(cases: Sequence[Case], cache: Path, seed: int) -> tuple[list[Outcome], dict[str, int]]:
     """Runs in the process that stands for the app: its outcomes, its memory, what was left."""
-    sounds.Decoder = Watched
+    isolated_decoder.Decoder = Watched
     Watched.chance, Watched.seen = random.Random(seed), []
     shelf = Shelf(cache)
     found = shelf.add([(case.name, case.data) for case in cases])
@@ -122,11 +122,11 @@ def _wrong_sentence(sentence: str) -> str:
 
 def _wrong_sound(shelf: Shelf, kept) -> str:
     sound, played = kept.sound, soundfile.info(shelf.played(kept.id))
-    if not 0 < sound.duration_s <= audio.DEFAULT_LIMITS.max_duration_s:
+    if not 0 < sound.duration_s <= decode.DEFAULT_LIMITS.max_duration_s:
         return f"accepted at {sound.duration_s} s"
     if not all(0 <= peak <= 1 for peak in sound.outline):
         return "an outline that is not from 0 to 1"
-    if played.frames != round(sound.duration_s * audio.SAMPLE_RATE):
+    if played.frames != round(sound.duration_s * decode.SAMPLE_RATE):
         return "a copy of another length"
     return ""
 
@@ -222,7 +222,7 @@ def told(
     print(f"the app's process: {memory_bytes[-1] / 1e6:.0f} MB, grown by {growth_bytes / 1e6:.0f}")
     print(f"left behind: {left['processes']} processes, {left['files']} files and folders")
 
-    bounds = sounds.Bounds()
+    bounds = isolated_decoder.Bounds()
     wrong = [f"{o.kind}, {o.name!r}: {o.wrong}" for o in outcomes if o.wrong]
     wrong += [f"{o.kind}, {o.name!r}: harmed, yet heard" for o in accepted if o.harm == "stopped"]
     refused = {"whole", "wrong ending"}

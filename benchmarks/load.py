@@ -25,7 +25,7 @@ import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.processes import machine
-from benchmarks.served_app import STILL, STILL_MS, Served, launched, served, wait_until_drawn
+from tests.support.served_app import STILL, STILL_MS, Served, launched, served, wait_until_drawn
 
 PATHS = ("utterances", "", "recordings", "report", "terms")
 PAGE_S, EVERY_S = 600, 0.25

@@ -16,8 +16,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from whisperq_core import eval_sets
-from whisperq_core.audio import SAMPLE_RATE
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.speech.decode import SAMPLE_RATE
 
 HOUR_S = 3600
 BOMB_BYTES = 25_000_000
@@ -51,8 +51,8 @@ def corpus(count: int, seed: int) -> Iterator[Case]:
 
 def _clip(chance: random.Random) -> np.ndarray:
     """Two seconds of an utterance, shape (samples,), 16 kHz."""
-    utterances = eval_sets.by_name("test-clean-excerpt").utterances
-    samples = eval_sets.read_audio(chance.choice(utterances))
+    utterances = evaluation_sets.by_name("test-clean-excerpt").utterances
+    samples = evaluation_sets.read_audio(chance.choice(utterances))
     return samples[: 2 * SAMPLE_RATE]
 
 

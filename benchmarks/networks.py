@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from whisperq_core import cluster
+from whisperq_core.serve import cluster
+from whisperq_core.settings import PROJECT
 
-PROJECT = Path(__file__).parent.parent
 _BRIDGE, _NET = "whisperq0", "10.77.0"
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import psutil
 import soundfile
 
-from whisperq_core import eval_sets
-from whisperq_core.audio import SAMPLE_RATE
-from whisperq_core.eval_sets import Utterance
+from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import this_machine
-from whisperq_core.store import Store
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.speech.decode import SAMPLE_RATE
+from whisperq_core.speech.evaluation_sets import Utterance
 
 
 def process() -> ProcessPoolExecutor:
@@ -72,7 +72,7 @@ class WatchedStore(Store):
 def excerpts() -> list[Utterance]:
     """The utterances of both LibriSpeech excerpts."""
     names = ("test-clean-excerpt", "test-other-excerpt")
-    return [u for name in names for u in eval_sets.by_name(name).utterances]
+    return [u for name in names for u in evaluation_sets.by_name(name).utterances]
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def folder_of(utterances: Sequence[Utterance]) -> Iterator[Path]:
             times[u.id] += 1
             name = f"{u.id}-{again}.flac"
             if again:
-                softer = eval_sets.read_audio(u) * 0.9**again
+                softer = evaluation_sets.read_audio(u) * 0.9**again
                 soundfile.write(folder / name, softer, SAMPLE_RATE, subtype="PCM_16")
             else:
                 shutil.copyfile(u.audio, folder / name)

@@ -23,13 +23,15 @@ from functools import lru_cache
 import numpy as np
 
 from benchmarks.processes import machine, median_and_range, process
-from whisperq_core import eval_sets, evaluate, scores
-from whisperq_core.eval_sets import Utterance
+from whisperq_core.analyze.significance import MARGIN, Errors, compare
+from whisperq_core.evaluate import runner
 from whisperq_core.machine import default_threads
-from whisperq_core.protocols import SHORT_NAMES
-from whisperq_core.recipes import recipe
-from whisperq_core.significance import MARGIN, Errors, compare
-from whisperq_core.transcribe import plan_batches, runtime_of
+from whisperq_core.quantize.recipes import recipe
+from whisperq_core.scoring import error_rates
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.speech.evaluation_sets import Utterance
+from whisperq_core.whisper.protocols import SHORT_NAMES
+from whisperq_core.whisper.transcription import plan_batches, runtime_of
 
 SETS = ("test-clean-excerpt", "test-other-excerpt")
 BASELINE = "fp32:study"
@@ -57,7 +59,7 @@ class Subject:
     process: ProcessPoolExecutor
     weights_bytes: int
     rounds_s: list[float] = field(default_factory=list)
-    counts: dict[str, list[scores.Counts]] = field(default_factory=dict)
+    counts: dict[str, list[error_rates.Counts]] = field(default_factory=dict)
     redone: int = 0
 
 
@@ -70,12 +72,12 @@ def opened(model_name: str, name: str):
     torch.set_num_threads(default_threads())
     what, _, how = name.partition(":")
     protocol = SHORT_NAMES[how or "study"]
-    model = evaluate.load_model(model_name)
-    chosen = evaluate.recipe_under(recipe(what), protocol)
-    made = evaluate.quantize_model(model, chosen, None, "cpu", protocol)
+    model = runner.load_model(model_name)
+    chosen = runner.recipe_under(recipe(what), protocol)
+    made = runner.quantize_model(model, chosen, None, "cpu", protocol)
     runtime = runtime_of(model, made)
     shortest = ordered(SETS[0])[-1]
-    runtime.transcribe([eval_sets.read_audio(shortest)], [shortest.language], protocol)
+    runtime.transcribe([evaluation_sets.read_audio(shortest)], [shortest.language], protocol)
     return runtime, protocol, made.weights_bytes
 
 
@@ -89,7 +91,7 @@ def heard(model_name: str, name: str, place: str, start: int) -> tuple[float, li
     runtime, protocol, _ = opened(model_name, name)
     found = []
     for batch in plan_batches(ordered(place)[start : start + SLICE], protocol.batch_size):
-        audio = [eval_sets.read_audio(u) for u in batch]
+        audio = [evaluation_sets.read_audio(u) for u in batch]
         found.append(runtime.transcribe(audio, [u.language for u in batch], protocol))
     texts = [text for one in found for text in one.texts]
     return sum(one.wall_s for one in found), texts, sum(sum(one.redone) for one in found)
@@ -98,7 +100,7 @@ def heard(model_name: str, name: str, place: str, start: int) -> tuple[float, li
 @lru_cache
 def ordered(place: str) -> list[Utterance]:
     """A set's utterances as an evaluation batches them, longest first."""
-    utterances = eval_sets.by_name(place).utterances
+    utterances = evaluation_sets.by_name(place).utterances
     return [u for batch in plan_batches(utterances, SLICE) for u in batch]
 
 
@@ -108,7 +110,7 @@ def transcribe(model: str, one: Subject, place: str, start: int, first: bool) ->
     if first:
         pairs = zip(ordered(place)[start : start + SLICE], texts, strict=True)
         one.counts.setdefault(place, []).extend(
-            scores.score(u.reference, text, u.language).words for u, text in pairs
+            error_rates.score(u.reference, text, u.language).words for u, text in pairs
         )
         one.redone += redone
     return took

@@ -12,10 +12,12 @@ import statistics
 import time
 
 from benchmarks.processes import machine
-from whisperq_core import backends, evaluate, fitted
-from whisperq_core.fitted import WHOLE, Window
+from whisperq_core.evaluate import runner
 from whisperq_core.machine import default_threads
-from whisperq_core.recipes import recipe
+from whisperq_core.quantize import backends
+from whisperq_core.quantize.recipes import recipe
+from whisperq_core.whisper import short_window
+from whisperq_core.whisper.short_window import WHOLE, Window
 
 SPEECH_S = 7.4  # the mean utterance of the two excerpts
 FITTED = Window(0.5, 32)
@@ -73,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="base")
     torch.set_num_threads(default_threads())
-    model = evaluate.load_model(parser.parse_args().model)
+    model = runner.load_model(parser.parse_args().model)
     config = model.torch_model.config
     print(f"{model.name}; {machine()}, {default_threads()} threads")
     peak = peaks(config.d_model)
@@ -86,7 +88,7 @@ def main() -> None:
         (f"{SPEECH_S} s of speech, fitted", SPEECH_S, FITTED),
     ):
         with torch.no_grad():
-            positions = len(fitted._encode(model.torch_model, mel, seconds, window)[0])
+            positions = len(short_window._encode(model.torch_model, mel, seconds, window)[0])
         work = encoder_work(config, positions)
         print(f"\n{label}: {positions} positions, {sum(work.values()) / 1e9:.1f} G products")
         for name, formats in (
@@ -111,7 +113,7 @@ def main() -> None:
 def timed(torch_model, mel, seconds: float, window: Window) -> float:
     """Seconds of one pass of the encoder."""
     start = time.perf_counter()
-    fitted._encode(torch_model, mel, seconds, window)
+    short_window._encode(torch_model, mel, seconds, window)
     return time.perf_counter() - start
 
 

@@ -24,10 +24,11 @@ from pathlib import Path
 
 from benchmarks.networks import PROJECT, Network, network
 from benchmarks.processes import machine
-from whisperq_core import cluster, eval_sets
-from whisperq_core.cluster import Cluster
+from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import default_threads
-from whisperq_core.store import Store
+from whisperq_core.serve import cluster
+from whisperq_core.serve.cluster import Cluster
+from whisperq_core.speech import evaluation_sets
 
 # What may differ between two runs of the same work.
 _TIMES = {"created_at", "machine", "kinds_of_machine", "load_average", "quantize_s"}
@@ -41,7 +42,7 @@ class Grid:
     def __init__(self, recipes: str, speech: str):
         self.recipes, self.speech = recipes, speech
         self.audio_s = len(recipes.split(",")) * sum(
-            u.duration_s for u in eval_sets.by_name(speech).utterances
+            u.duration_s for u in evaluation_sets.by_name(speech).utterances
         )
 
     def start(self, cache: Path, *where: str) -> subprocess.Popen:
@@ -134,7 +135,7 @@ def measured(
         run = grid.start(cache, "--scheduler", str(made.file), "--tls", str(made.tls))
         if kill:
             recipes = len(grid.recipes.split(","))
-            utterances = len(eval_sets.by_name(grid.speech).utterances)
+            utterances = len(evaluation_sets.by_name(grid.speech).utterances)
             third(cache, max(1, recipes * -(-utterances // 8) // 3), run)
             made.kill_one()
         return taken_s(run, start), differing(cache, wanted)

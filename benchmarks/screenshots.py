@@ -16,7 +16,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
 from playwright.sync_api import Error as BrowserError
 
-from benchmarks.served_app import (
+from tests.support.served_app import (
     PROJECT,
     NavigationPage,
     grow_to_content,

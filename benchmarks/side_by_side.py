@@ -23,15 +23,15 @@ import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.processes import machine, median_and_range
-from benchmarks.served_app import launched, served, wait_until_drawn
-from whisperq_core import audio, eval_sets
-from whisperq_core.protocols import STUDY
-from whisperq_core.recordings import Heard, Listener
-from whisperq_core.records import AccuracyRun
-from whisperq_core.shelf import Kept, Shelf
-from whisperq_core.side_by_side import align, phrases, words_of
-from whisperq_core.store import DEFAULT_ROOT, Store
-from whisperq_core.word_times import TimedWord
+from tests.support.served_app import launched, served, wait_until_drawn
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
+from whisperq_core.scoring.transcript_alignment import align, phrases, words_of
+from whisperq_core.serve.recording_store import Kept, Shelf
+from whisperq_core.serve.recording_transcription import Heard, Listener
+from whisperq_core.speech import decode, evaluation_sets
+from whisperq_core.whisper.protocols import STUDY
+from whisperq_core.whisper.word_timestamps import TimedWord
 
 MODEL, SET, LENGTH_S, RECIPES = "tiny.en", "test-other-excerpt", 180.0, 10
 _CLICKED = "addEventListener('pointerdown', () => window.clickedAt = performance.now(), true)"
@@ -64,13 +64,13 @@ def runs(loops: bool) -> list[AccuracyRun]:
 def fill(cache: Path, measured: list[AccuracyRun]) -> Kept:
     """Puts the recording and what was heard in it on the shelf of the cache."""
     utterances, length_s = [], 0.0
-    for utterance in eval_sets.shipped()[SET].utterances:
+    for utterance in evaluation_sets.shipped()[SET].utterances:
         if length_s < LENGTH_S:
             utterances.append(utterance)
             length_s += utterance.duration_s
-    samples = np.concatenate([eval_sets.read_audio(one) for one in utterances])
+    samples = np.concatenate([evaluation_sets.read_audio(one) for one in utterances])
     shelf = Shelf(cache)
-    (kept,) = shelf.add([("three minutes.wav", audio.encode_wav(samples))])
+    (kept,) = shelf.add([("three minutes.wav", decode.encode_wav(samples))])
     kept = shelf.refer(kept.id, " ".join(one.reference for one in utterances))
     for run in measured:
         heard = {one.id: one.hypothesis for one in run.utterances}

@@ -33,10 +33,11 @@ import psutil
 
 from benchmarks.processes import machine
 from benchmarks.scale import PROJECT, results
-from whisperq_core import evaluate, jobs
 from whisperq_core.errors import WhisperQError
-from whisperq_core.recipes import recipe
-from whisperq_core.store import Store
+from whisperq_core.evaluate import runner
+from whisperq_core.evaluate.store import Store
+from whisperq_core.quantize.recipes import recipe
+from whisperq_core.serve import job_queue
 
 RECIPES, SETS = ("fp32", "bnb-nf4"), ("jfk", "quick-look")
 DISK_BYTES = 40_000_000
@@ -100,9 +101,9 @@ class Grid:
 
 def queue(cache: Path) -> int:
     """The grid through the app's queue; says how each job ended."""
-    queue = jobs.Jobs(Store(cache))
+    queue = job_queue.Jobs(Store(cache))
     chosen = [recipe(name) for name in RECIPES]
-    requests = evaluate.requests_for(["tiny.en"], chosen, SETS, speed=False, threads=1)
+    requests = runner.requests_for(["tiny.en"], chosen, SETS, speed=False, threads=1)
     try:
         made = queue.evaluate(queue.plan(requests))
     except WhisperQError as error:  # as the pages do

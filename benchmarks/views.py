@@ -30,9 +30,9 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.first_page import POINTS
 from benchmarks.processes import machine, median_and_range, process
-from benchmarks.served_app import PROJECT, launched, served, wait_until_drawn
-from whisperq_core.records import AccuracyRun
-from whisperq_core.store import DEFAULT_ROOT, Store
+from tests.support.served_app import PROJECT, launched, served, wait_until_drawn
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
 
 # A filter of the design and what is chosen in it, switched on and off in turn.
 FILTERS = (("Library", "HQQ"), ("Library", "Quanto"), ("Library", "PyTorch"))

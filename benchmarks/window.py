@@ -10,12 +10,15 @@ window's, batch by batch in turn.
 import argparse
 
 from benchmarks.processes import machine
-from whisperq_core import eval_sets, evaluate, fitted, scores
-from whisperq_core.fitted import WHOLE, Window
+from whisperq_core.evaluate import runner
 from whisperq_core.machine import default_threads
-from whisperq_core.protocols import FITTED
-from whisperq_core.recipes import recipe
-from whisperq_core.transcribe import plan_batches
+from whisperq_core.quantize.recipes import recipe
+from whisperq_core.scoring import error_rates
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.whisper import short_window
+from whisperq_core.whisper.protocols import FITTED
+from whisperq_core.whisper.short_window import WHOLE, Window
+from whisperq_core.whisper.transcription import plan_batches
 
 WINDOWS = (
     WHOLE,
@@ -36,24 +39,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="base")
     parser.add_argument("--recipe", default="fp32")
-    parser.add_argument("--set", default=eval_sets.CALIBRATION)
+    parser.add_argument("--set", default=evaluation_sets.CALIBRATION)
     arguments = parser.parse_args()
     torch.set_num_threads(default_threads())
-    model = evaluate.load_model(arguments.model)
+    model = runner.load_model(arguments.model)
     chosen = recipe(arguments.recipe)
-    quantized = evaluate.quantize_model(model, chosen, None, "cpu", FITTED).torch_model
-    utterances = eval_sets.by_name(arguments.set).utterances
+    quantized = runner.quantize_model(model, chosen, None, "cpu", FITTED).torch_model
+    utterances = evaluation_sets.by_name(arguments.set).utterances
     found: dict[Window, list[str]] = {window: [] for window in WINDOWS}
     took = dict.fromkeys(WINDOWS, 0.0)
     batches = plan_batches(utterances, FITTED.batch_size)
     for batch in batches:
-        audio = [eval_sets.read_audio(u) for u in batch]
+        audio = [evaluation_sets.read_audio(u) for u in batch]
         mel = model.features(audio, sampling_rate=16000, return_tensors="pt").input_features
         seconds = [u.duration_s for u in batch]
         prompts = [model.prompt(u.language, FITTED.task) for u in batch]
         for window in WINDOWS:
             with torch.no_grad():
-                made = fitted.generate(quantized, mel, seconds, prompts, window)
+                made = short_window.generate(quantized, mel, seconds, prompts, window)
             took[window] += made.times.wall_s
             found[window] += model.tokenizer.batch_decode(made.tokens, skip_special_tokens=True)
     ordered = [u for batch in batches for u in batch]
@@ -61,10 +64,14 @@ def main() -> None:
     print(machine())
     for window in WINDOWS:
         pairs = zip(found[WHOLE], found[window], ordered, strict=True)
-        apart = scores.total(scores.score(a, b, u.language).words for a, b, u in pairs).rate
+        apart = error_rates.total(
+            error_rates.score(a, b, u.language).words for a, b, u in pairs
+        ).rate
         heard = zip(ordered, found[window], strict=True)
-        wer = scores.total(scores.score(u.reference, t, u.language).words for u, t in heard).rate
-        loops = sum(scores.is_looped(text) for text in found[window])
+        wer = error_rates.total(
+            error_rates.score(u.reference, t, u.language).words for u, t in heard
+        ).rate
+        loops = sum(error_rates.is_looped(text) for text in found[window])
         print(
             f"{described(window):46s} disagreement {apart:6.2f}%  WER {wer:6.2f}%"
             f"  loops {loops}  time {took[window] / took[WHOLE]:.2f}"

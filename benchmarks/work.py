@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.processes import PeakMemory, WatchedStore, excerpts, folder_of, machine, process
-from whisperq_core import evaluate
-from whisperq_core.eval_sets import by_name
-from whisperq_core.evaluate import Request
-from whisperq_core.protocols import FITTED
-from whisperq_core.recipes import recipe
+from whisperq_core.evaluate import runner
+from whisperq_core.evaluate.runner import Request
+from whisperq_core.quantize.recipes import recipe
+from whisperq_core.speech.evaluation_sets import by_name
+from whisperq_core.whisper.protocols import FITTED
 
 # The first of them for a run of one, four or more.
 RECIPES = (
@@ -54,7 +54,7 @@ def spend(model: str, recipes: Sequence[str], utterances: int) -> Spent:
             start = time.perf_counter()
             how = {"protocol": FITTED, "kernels": "dequantized"}
             request = Request(model, recipe(name), str(folder), **how)
-            run = evaluate.run(request, store)
+            run = runner.run(request, store)
             ready, *_ = store.finished[run.key]
             setup_s += ready - start
             transcribe_s += time.perf_counter() - ready

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dask_jobqueue import SLURMCluster
 
-from whisperq_core import cluster
+from whisperq_core.serve import cluster
 
 WORKERS, CORES_A_WORKER = 4, 8
 

@@ -4,15 +4,17 @@ from pathlib import Path
 
 import streamlit as st
 
-from whisperq_core import confusions, eval_sets, markup
+from whisperq_core.analyze import confusions
 from whisperq_core.errors import EvalSetError
-from whisperq_core.records import AccuracyRun, UtteranceResult
+from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
+from whisperq_core.present import markup
+from whisperq_core.speech import evaluation_sets
 
 
 @st.cache_resource
-def shipped_sets() -> dict[str, eval_sets.EvalSet]:
+def shipped_sets() -> dict[str, evaluation_sets.EvalSet]:
     try:
-        return eval_sets.shipped()
+        return evaluation_sets.shipped()
     except EvalSetError:
         return {}
 

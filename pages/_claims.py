@@ -6,12 +6,14 @@ import streamlit as st
 from pages._aligned import audio_of, both
 from pages._entry import compare_url, utterances_url
 from pages._links import View
-from whisperq_core import comparisons, evidence, markup
-from whisperq_core.claims import CLAIMS, Finding, Judgement, judge
-from whisperq_core.evidence import NOT_MEASURABLE, NOT_REPRODUCED, REPRODUCED, UNDECIDED, Part
-from whisperq_core.protocols import STUDY
-from whisperq_core.records import AccuracyRun
-from whisperq_core.store import Store
+from whisperq_core.analyze import paired_comparisons
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.evaluate.store import Store
+from whisperq_core.present import markup
+from whisperq_core.study import evidence
+from whisperq_core.study.claims import CLAIMS, Finding, Judgement, judge
+from whisperq_core.study.evidence import NOT_MEASURABLE, NOT_REPRODUCED, REPRODUCED, UNDECIDED, Part
+from whisperq_core.whisper.protocols import STUDY
 
 LOOKS = {
     REPRODUCED: ("green", ":material/check:"),
@@ -144,7 +146,7 @@ def utterances(store: Store, claim_id: str, parts: list[Part]) -> None:
         st.warning("One of its records is no longer there.")
         return
     links(runs)
-    differing = comparisons.differing(*runs)
+    differing = paired_comparisons.differing(*runs)
     st.markdown(
         f"**{len(differing)} of {len(runs[0].utterances)} utterances have another number of"
         f" errors**; the {min(WORST, len(differing))} that differ most:"

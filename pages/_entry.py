@@ -9,13 +9,14 @@ import pandas as pd
 import streamlit as st
 
 from pages._login import user_id, user_name
-from whisperq_core import jobs, table
-from whisperq_core.desk import Desk
-from whisperq_core.history import Work
-from whisperq_core.own_sets import OwnSets
-from whisperq_core.protocols import STUDY
-from whisperq_core.records import AccuracyRun
-from whisperq_core.store import Store, UserStore
+from whisperq_core.analyze import results_table
+from whisperq_core.evaluate.history import Work
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.evaluate.store import Store, UserStore
+from whisperq_core.serve import job_queue
+from whisperq_core.serve.user_session import Desk
+from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.whisper.protocols import STUDY
 
 
 def through_app(page: str) -> None:
@@ -77,7 +78,7 @@ def all_rows(runs: list, machine: str | None = None) -> pd.DataFrame:
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _rows(state: tuple, machine: str | None, _runs: list) -> pd.DataFrame:
-    return table.rows(_runs, machine)
+    return results_table.rows(_runs, machine)
 
 
 def run_url(work: Work) -> str:
@@ -98,7 +99,7 @@ def run_url(work: Work) -> str:
 def desk() -> Desk:
     """The queue, as the user of this session has it."""
     owner = user_id() or st.session_state.setdefault("queues_as", uuid4().hex)
-    return Desk(jobs.shared(Store().root), my_store(), owner, user_name())
+    return Desk(job_queue.shared(Store().root), my_store(), owner, user_name())
 
 
 def my_store() -> Store:

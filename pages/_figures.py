@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 import streamlit as st
 
-from whisperq_core import figure_files
+from whisperq_core.present import figure_export
 
 _QUIET = {"displayModeBar": False}
 _AROUND_PX = 90
@@ -40,13 +40,13 @@ def _offer(figure: go.Figure, title: str, key: str) -> None:
 
 @st.dialog("Save figure", width="large")
 def _save(figure: go.Figure, title: str) -> None:
-    page = figure_files.html(figure, title)
-    height = figure_files.for_print(figure, title).layout.height + _AROUND_PX
+    page = figure_export.html(figure, title)
+    height = figure_export.for_print(figure, title).layout.height + _AROUND_PX
     st.iframe(page, height=int(height))
     st.download_button(
         "Save as HTML, which opens offline",
         page,
-        f"{figure_files.file_name(title)}.html",
+        f"{figure_export.file_name(title)}.html",
         "text/html",
         icon=":material/download:",
         on_click="ignore",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from whisperq_core import hints
+from whisperq_core.serve import dismissed_hints
 
 NAME = "first-run"
 STEPS = (
@@ -25,7 +25,7 @@ STEPS = (
 
 def show_first_run(root: Path) -> None:
     """Three ways in, until somebody puts them away."""
-    if st.session_state.get(NAME) or hints.is_dismissed(root, NAME):
+    if st.session_state.get(NAME) or dismissed_hints.is_dismissed(root, NAME):
         return
     with st.container(border=True):
         for column, step in zip(st.columns(len(STEPS)), STEPS, strict=True):
@@ -42,4 +42,4 @@ def show_first_run(root: Path) -> None:
 def dismiss(root: Path) -> None:
     # Where it cannot be kept on disk, it is away for this session at least.
     st.session_state[NAME] = True
-    hints.dismiss(root, NAME)
+    dismissed_hints.dismiss(root, NAME)

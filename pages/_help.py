@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from whisperq_core import terms
+from whisperq_core.present import glossary
 
 
 def explained(columns: Mapping[str, object]) -> dict:
@@ -17,6 +17,6 @@ def explained(columns: Mapping[str, object]) -> dict:
     for name, column in columns.items():
         if isinstance(column, str):
             column = st.column_config.Column(column)
-        term = terms.known(name) or terms.known(name.partition(" (")[0])
+        term = glossary.known(name) or glossary.known(name.partition(" (")[0])
         found[name] = {**column, "help": column.get("help") or term}
     return found

@@ -14,7 +14,7 @@ from typing import Any
 
 import streamlit as st
 
-from whisperq_core import markup
+from whisperq_core.present import markup
 
 _SHOWN_CHARACTERS = 40
 _COMPLAINTS = 4

@@ -8,7 +8,7 @@ import os
 
 import streamlit as st
 
-from whisperq_core import markup
+from whisperq_core.present import markup
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from whisperq_core import markup
 from whisperq_core.errors import WhisperQError
+from whisperq_core.present import markup
 
 
 def button(label: str, key: str, do: Callable, *arguments, **how) -> None:

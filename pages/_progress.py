@@ -3,9 +3,10 @@
 import streamlit as st
 
 from pages._entry import desk
-from whisperq_core import jobs, markup
-from whisperq_core.desk import Desk
-from whisperq_core.history import spoken
+from whisperq_core.evaluate.history import spoken
+from whisperq_core.present import markup
+from whisperq_core.serve import job_queue
+from whisperq_core.serve.user_session import Desk
 
 EVERY_S = 2.0
 # Jobs that this session saw before they were over, by id.
@@ -46,7 +47,7 @@ def draw(mine: Desk, looks_again: bool) -> None:
         st.page_link(page, label=name, icon=":material/arrow_forward:")
 
 
-def where(job: jobs.Job) -> tuple[str, str]:
+def where(job: job_queue.Job) -> tuple[str, str]:
     """The page that has all about a job."""
     if job.planned is not None:
         return "pages/run_evaluations.py", "Run evaluations"
@@ -55,7 +56,7 @@ def where(job: jobs.Job) -> tuple[str, str]:
     return "pages/recordings.py", "Compare recordings"
 
 
-def announce(found: list[jobs.Job]) -> None:
+def announce(found: list[job_queue.Job]) -> None:
     """A notice of each job that was under way when this session last looked, and is over."""
     seen = st.session_state.setdefault(SEEN, set())
     for job in found:
@@ -64,8 +65,8 @@ def announce(found: list[jobs.Job]) -> None:
             seen.add(job.id)
         elif job.id in seen:
             seen.discard(job.id)
-            if job.status == jobs.DONE:
+            if job.status == job_queue.DONE:
                 st.toast(f"Done: {label}", icon=":material/check_circle:", duration="long")
-            elif job.status == jobs.FAILED:
+            elif job.status == job_queue.FAILED:
                 why = markup.plain_markdown(job.message)
                 st.toast(f"Failed: {label}. {why}", icon=":material/error:", duration="infinite")

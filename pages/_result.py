@@ -9,13 +9,14 @@ import streamlit as st
 from pages._aligned import audio_of, diff, heard
 from pages._entry import compare_url
 from pages._links import View
-from whisperq_core import comparisons, confusions, markup
-from whisperq_core.confusions import KINDS, Wanted
+from whisperq_core.analyze import confusions, paired_comparisons
+from whisperq_core.analyze.confusions import KINDS, Wanted
+from whisperq_core.analyze.results_table import without_formulas
+from whisperq_core.analyze.significance import MARGIN
 from whisperq_core.errors import NotComparable
-from whisperq_core.provenance import provenance
-from whisperq_core.records import AccuracyRun, UtteranceResult
-from whisperq_core.significance import MARGIN
-from whisperq_core.table import without_formulas
+from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
+from whisperq_core.present import markup
+from whisperq_core.present.provenance import provenance
 
 UTTERANCES_A_PAGE = 6
 # How many kinds of error are listed.
@@ -163,10 +164,10 @@ def compared(facts: tuple, _run: AccuracyRun, _base: AccuracyRun | None, _fp32: 
     """
     segments = agreement = None
     with suppress(NotComparable):
-        segments = comparisons.segment_test(_base, _run) if _base else None
+        segments = paired_comparisons.segment_test(_base, _run) if _base else None
     with suppress(NotComparable):
-        agreement = comparisons.agreement(_fp32, _run) if _fp32 else None
-    return segments, agreement, comparisons.without_loops(_run) if _run.loops else None
+        agreement = paired_comparisons.agreement(_fp32, _run) if _fp32 else None
+    return segments, agreement, paired_comparisons.without_loops(_run) if _run.loops else None
 
 
 def identity(run: AccuracyRun | None) -> tuple:
@@ -178,8 +179,8 @@ def beside(
 ) -> None:
     """How sure the chosen result is, and how it agrees with fp32's transcripts."""
     mine = run.spec.recipe.name
-    base = comparisons.baseline_of(run, runs, baseline) if mine != baseline else None
-    fp32 = comparisons.baseline_of(run, runs) if mine != "fp32" else None
+    base = paired_comparisons.baseline_of(run, runs, baseline) if mine != baseline else None
+    fp32 = paired_comparisons.baseline_of(run, runs) if mine != "fp32" else None
     key = (identity(run), identity(base), identity(fp32))
     segments, agreement, unlooped = compared(key, run, base, fp32)
     words = row["in_words"]

@@ -5,10 +5,10 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from whisperq_core import protocols
+from whisperq_core.analyze.significance import MARGIN
 from whisperq_core.errors import InputError
-from whisperq_core.records import AccuracyRun
-from whisperq_core.significance import MARGIN
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.whisper import protocols
 
 
 def query(chosen: dict, margin: float) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from whisperq_core.side_by_side import Slot, phrases
-from whisperq_core.sounds import Sound
+from whisperq_core.scoring.transcript_alignment import Slot, phrases
+from whisperq_core.speech.isolated_decoder import Sound
 
 _HERE = Path(__file__).parent
 # More lines in a row than this that have only added words are not all drawn.

@@ -7,30 +7,34 @@ from pages._entry import all_runs, desk, through_app, utterances_url
 from pages._help import explained
 from pages._links import View
 from pages._press import button
-from whisperq_core import advisor, artefacts, jobs, markup, options, protocols, terms
-from whisperq_core.desk import Desk
-from whisperq_core.records import AccuracyRun
-from whisperq_core.significance import MARGIN
-from whisperq_core.table import without_formulas
+from whisperq_core.analyze import advisor, requirements
+from whisperq_core.analyze.results_table import without_formulas
+from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.present import glossary, markup
+from whisperq_core.quantize import model_export
+from whisperq_core.serve import job_queue
+from whisperq_core.serve.user_session import Desk
+from whisperq_core.whisper import protocols
 
 SPEECH = {"hard": "Hard, noisy", "clean": "Clean, in quiet"}
 PRIORITIES = {"smallest": "The smallest", "fastest": "The fastest"}
 BADGES = {
-    options.MET: ":green-badge[:material/check: decided]",
-    options.OPEN: ":orange-badge[:material/question_mark: not decided]",
-    options.NOT_MET: ":red-badge[:material/close: not met]",
+    requirements.MET: ":green-badge[:material/check: decided]",
+    requirements.OPEN: ":orange-badge[:material/question_mark: not decided]",
+    requirements.NOT_MET: ":red-badge[:material/close: not met]",
 }
 ICONS = {
-    options.MET: ":green[:material/check:]",
-    options.NOT_MET: ":red[:material/close:]",
-    options.OPEN: ":orange[:material/question_mark:]",
-    options.NOT_MEASURED: ":orange[:material/pending:]",
+    requirements.MET: ":green[:material/check:]",
+    requirements.NOT_MET: ":red[:material/close:]",
+    requirements.OPEN: ":orange[:material/question_mark:]",
+    requirements.NOT_MEASURED: ":orange[:material/pending:]",
 }
 CARDS = 3
 ENDS = ("WER, low", "WER, high")
 
 
-def ask(view: View, models: list[str], known: list[str]) -> options.Needs:
+def ask(view: View, models: list[str], known: list[str]) -> requirements.Needs:
     """The questions, answered already with what most people want."""
     with st.container(border=True, horizontal=True, vertical_alignment="bottom"):
         how = {"width": 165}
@@ -68,7 +72,7 @@ def ask(view: View, models: list[str], known: list[str]) -> options.Needs:
             "need_mb",
             format="%.0f",
             placeholder="any",
-            help=terms.meaning("Size"),
+            help=glossary.meaning("Size"),
             **how,
         )
         time = view.number(
@@ -94,7 +98,7 @@ def ask(view: View, models: list[str], known: list[str]) -> options.Needs:
             ["cpu", "cuda", "mps"],
             "need_device",
             "cpu",
-            help=terms.meaning("device"),
+            help=glossary.meaning("device"),
             **how,
         )
         protocol = protocols.STUDY.name
@@ -110,7 +114,7 @@ def ask(view: View, models: list[str], known: list[str]) -> options.Needs:
                 ),
                 **how,
             )
-    return options.Needs(
+    return requirements.Needs(
         device=device,
         max_weights_bytes=None if size is None else round(size * 1e6),
         max_rtf_ratio=time,
@@ -140,7 +144,7 @@ def show_answer(advice: advisor.Advice) -> None:
     st.caption(markup.plain_markdown(" ".join(advice.notes)))
 
 
-def show_card(option: options.Option, mine: Desk) -> None:
+def show_card(option: requirements.Option, mine: Desk) -> None:
     wer = option.wer
     interval = "" if pd.isna(wer.low) else f" ({wer.low:.2f} to {wer.high:.2f})"
     with st.container(border=True, height="stretch"):
@@ -159,9 +163,9 @@ def show_card(option: options.Option, mine: Desk) -> None:
             export(option, mine)
 
 
-def export(option: options.Option, mine: Desk) -> None:
+def export(option: requirements.Option, mine: Desk) -> None:
     spec = option.run.spec
-    if reason := artefacts.reason_against(spec.recipe):
+    if reason := model_export.reason_against(spec.recipe):
         st.caption(markup.plain_markdown(reason))
         return
     button(
@@ -175,19 +179,19 @@ def export(option: options.Option, mine: Desk) -> None:
     )
 
 
-def start_export(mine: Desk, option: options.Option) -> None:
+def start_export(mine: Desk, option: requirements.Option) -> None:
     spec = option.run.spec
     mine.export(option.model, spec.recipe, spec.device, spec.protocol)
 
 
-def exports(mine: Desk) -> list[jobs.Job]:
+def exports(mine: Desk) -> list[job_queue.Job]:
     return [job for job in mine.all() if job.folder is not None]
 
 
 def show_exports(mine: Desk) -> None:
     for job in exports(mine):
         label = markup.plain_markdown(job.label)
-        if job.status == jobs.DONE:
+        if job.status == job_queue.DONE:
             size = job.value.weights_bytes / 1e6
             st.success(
                 f"**{label}** is in `{job.folder}`, {size:.0f} MB. Transcribe with it on the"
@@ -275,7 +279,7 @@ def main(view: View) -> None:
     with answer:
         show_answer(advice)
     if advice.options:
-        shown = [o for o in advice.options if o.status != options.NOT_MET] or advice.options
+        shown = [o for o in advice.options if o.status != requirements.NOT_MET] or advice.options
         for column, option in zip(st.columns(CARDS), shown[:CARDS], strict=False):
             with column:
                 show_card(option, mine)

@@ -7,12 +7,13 @@ from pages._aligned import audio_of, both, label_of
 from pages._entry import all_runs, through_app, utterances_url
 from pages._figures import draw
 from pages._links import View
-from whisperq_core import comparisons, confusions, markup
-from whisperq_core.change_figure import contributions
+from whisperq_core.analyze import confusions, paired_comparisons
+from whisperq_core.analyze.results_table import without_formulas
+from whisperq_core.analyze.significance import MARGIN
 from whisperq_core.errors import NotComparable
-from whisperq_core.records import AccuracyRun
-from whisperq_core.significance import MARGIN
-from whisperq_core.table import without_formulas
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.present import markup
+from whisperq_core.present.contribution_chart import contributions
 
 BARS, WORDS, A_PAGE = 25, 100, 6
 BY = {"utterance": "By utterance", "speaker": "By speaker"}
@@ -44,10 +45,10 @@ def choose(view: View, runs: list[AccuracyRun]) -> tuple[AccuracyRun | None, Acc
 
 
 def by_how_much(first: AccuracyRun, second: AccuracyRun, margin: float) -> None:
-    found = comparisons.compare_runs(first, second, margin=margin)
+    found = paired_comparisons.compare_runs(first, second, margin=margin)
     columns = st.columns(3)
     for column, run in zip(columns, (first, second), strict=False):
-        wer = comparisons.estimate(run)
+        wer = paired_comparisons.estimate(run)
         with column.container(border=True, height="stretch", gap=None):
             st.caption(markup.plain_markdown(f"{run.spec.recipe.name} on {run.model}"))
             st.markdown(f"### WER {wer.value:.2f} %")
@@ -59,9 +60,9 @@ def by_how_much(first: AccuracyRun, second: AccuracyRun, margin: float) -> None:
         st.markdown(f"### {d.value:+.2f} points".replace("-", "−"))
         ends = "no interval" if pd.isna(d.low) else f"{d.low:+.2f} to {d.high:+.2f}"
         st.markdown(ends.replace("-", "−"))
-        words = comparisons.in_words(found, first.spec.recipe.name, first.minutes)
+        words = paired_comparisons.in_words(found, first.spec.recipe.name, first.minutes)
         st.markdown(markup.plain_markdown(words[:1].upper() + words[1:] + "."))
-    if comparisons.condition(first) != comparisons.condition(second):
+    if paired_comparisons.condition(first) != paired_comparisons.condition(second):
         st.caption(
             "The two differ in more than the recipe (model, protocol, device or threads), and so"
             " may their WER."
@@ -81,7 +82,7 @@ def where(view: View, first: AccuracyRun, second: AccuracyRun) -> None:
         label_visibility="collapsed",
     )
     changes = confusions.changes(first, second, by == "speaker")
-    differing = comparisons.differing(first, second)
+    differing = paired_comparisons.differing(first, second)
     if not changes and not differing:
         st.info("No utterance has another number of errors. The words may still differ; see below.")
         return

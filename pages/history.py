@@ -6,10 +6,11 @@ import streamlit as st
 from pages._entry import my_store, run_url, through_app, utterances_url
 from pages._help import explained
 from pages._links import View
-from whisperq_core import history, markup
-from whisperq_core.history import Entry
-from whisperq_core.records import AccuracyRun, SpeedRun
-from whisperq_core.table import without_formulas
+from whisperq_core.analyze.results_table import without_formulas
+from whisperq_core.evaluate import history
+from whisperq_core.evaluate.history import Entry
+from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
+from whisperq_core.present import markup
 
 ICONS = {history.DONE: "✓ done", history.FAILED: "✗ failed", history.STOPPED: "■ stopped"}
 LINKS = {

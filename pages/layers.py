@@ -5,11 +5,12 @@ import streamlit as st
 from pages._entry import through_app
 from pages._figures import draw
 from pages._links import View
-from whisperq_core import layer_figures, markup, sensitivity, terms
 from whisperq_core.errors import RecipeUnsupported
-from whisperq_core.layer_figures import Budget
-from whisperq_core.recipes import BITS
-from whisperq_core.sensitivity import Sensitivity
+from whisperq_core.present import glossary, layer_charts, markup
+from whisperq_core.present.layer_charts import Budget
+from whisperq_core.quantize import sensitivity_results
+from whisperq_core.quantize.recipes import BITS
+from whisperq_core.quantize.sensitivity_results import Sensitivity
 
 COMMAND = "python -m whisperq_core sensitivity --models base"
 STEP_PCT = 0.5
@@ -57,16 +58,16 @@ def metrics(one: Sensitivity, formats: dict[str, str]) -> None:
     offered = one.conditions.formats
     counts = [list(formats.values()).count(name) for name in offered]
     columns = st.columns([3, 4, 4, 5])
-    columns[0].metric("Size", f"{size / 1e6:.1f} MB", help=terms.meaning("Size"))
+    columns[0].metric("Size", f"{size / 1e6:.1f} MB", help=glossary.meaning("Size"))
     columns[1].metric(
         "Bits a weight, scales aside",
         f"{bits / sum(weights.values()):.2f}",
-        help=terms.meaning("bits"),
+        help=glossary.meaning("bits"),
     )
     columns[2].metric(
         "Predicted loss, nats a token",
         f"{one.predicted_nats(formats):.3g}",
-        help=terms.meaning("nats a token"),
+        help=glossary.meaning("nats a token"),
     )
     columns[3].metric(
         f"Layers of {', '.join(str(BITS[name]) for name in offered)} bits",
@@ -97,7 +98,7 @@ def checks(one: Sensitivity) -> None:
 
 
 def main(view: View) -> None:
-    known = {one.model: one for one in sensitivity.stored()}
+    known = {one.model: one for one in sensitivity_results.stored()}
     if not known:
         st.info("No model's layers were measured yet. Measure them on the command line:")
         st.code(COMMAND, language="bash")
@@ -131,7 +132,7 @@ def main(view: View) -> None:
         required=True,
     )
     draw(
-        layer_figures.layer_map(one, shown, formats),
+        layer_charts.layer_map(one, shown, formats),
         f"{one.model}: what each layer loses in {shown}, and its bits at −{smaller_pct:g} %",
         key="layer-map",
         alt=f"What each layer loses in {shown}, and the bits it gets for this size.",
@@ -141,7 +142,7 @@ def main(view: View) -> None:
     st.header("What a size costs")
     chosen = Budget(smaller_pct, one.predicted_nats(formats))
     draw(
-        layer_figures.loss_by_size(one, budgets, chosen),
+        layer_charts.loss_by_size(one, budgets, chosen),
         f"{one.model}: loss by size",
         key="loss-by-size",
         alt="Predicted and measured loss by size.",

@@ -4,10 +4,11 @@ import pandas as pd
 import streamlit as st
 
 from pages._entry import through_app
-from whisperq_core import inventory, markup
-from whisperq_core.inventory import Inventory
-from whisperq_core.store import Store
-from whisperq_core.table import without_formulas
+from whisperq_core.analyze.results_table import without_formulas
+from whisperq_core.evaluate.store import Store
+from whisperq_core.present import markup
+from whisperq_core.serve import diagnostics
+from whisperq_core.serve.diagnostics import Inventory
 
 THERE = {
     True: ":green-badge[:material/check: yes]",
@@ -18,7 +19,7 @@ THERE = {
 
 @st.cache_data(ttl=30, show_spinner="Looking around")
 def looked(root) -> Inventory:
-    return inventory.inventory(root)
+    return diagnostics.inventory(root)
 
 
 def facts(found: Inventory) -> None:
@@ -104,10 +105,10 @@ def main() -> None:
     st.header("For a bug report")
     st.caption("The same as text; the button at its top right copies it.")
     with st.expander("All of it as text"):
-        st.code(inventory.as_text(found), language=None, wrap_lines=True)
+        st.code(diagnostics.as_text(found), language=None, wrap_lines=True)
     st.download_button(
         "Save as text",
-        inventory.as_text(found),
+        diagnostics.as_text(found),
         "whisperq-machine.txt",
         "text/plain",
         icon=":material/download:",

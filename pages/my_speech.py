@@ -7,13 +7,15 @@ from pages._entry import my_store, through_app
 from pages._links import View
 from pages._login import user_name
 from pages._press import button
-from whisperq_core import blind, history, markup
-from whisperq_core.blind import Tally
+from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.errors import WhisperQError
-from whisperq_core.eval_sets import EvalSet
-from whisperq_core.own_sets import OwnSets
-from whisperq_core.records import AccuracyRun
-from whisperq_core.table import without_formulas
+from whisperq_core.evaluate import history
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.present import markup
+from whisperq_core.serve import blind_test as blind
+from whisperq_core.serve.blind_test import Tally
+from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.speech.evaluation_sets import EvalSet
 
 
 def bring(sets: OwnSets) -> None:

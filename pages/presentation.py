@@ -8,10 +8,10 @@ from pages._arrow_keys import on_arrow
 from pages._entry import my_store, through_app
 from pages._figures import draw
 from pages._selection import from_url, query
-from whisperq_core import sections, slides
 from whisperq_core.errors import InputError
-from whisperq_core.records import AccuracyRun
-from whisperq_core.sections import Section
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.present import report_sections, slides
+from whisperq_core.present.report_sections import Section
 
 SCREENS = 5
 # Without the sidebar and the header, and readable from the back of a room.
@@ -34,7 +34,7 @@ STYLE = """<style>
 # So that a key press shows the next screen at once.
 @st.cache_resource(max_entries=8, show_spinner=False)
 def sections_of(_runs: list, keys: tuple[str, ...], baseline: str, margin: float) -> list[Section]:
-    return sections.sections(_runs, baseline=baseline, margin=margin)
+    return report_sections.sections(_runs, baseline=baseline, margin=margin)
 
 
 @st.cache_data(max_entries=16, show_spinner="Preparing the screens")
@@ -121,7 +121,7 @@ def main() -> None:
         return
     try:
         chosen, margin = from_url(measured)
-        selected = sections.select(runs, **chosen)
+        selected = report_sections.select(runs, **chosen)
     except InputError as error:
         st.title("Presentation")
         st.info(f"{error} Choose results on the **Report** page, and press Present there.")

@@ -8,13 +8,18 @@ from pages._entry import desk, through_app
 from pages._links import View
 from pages._press import button, carry_out, show_outcome
 from pages._side_by_side import Heading, side_by_side
-from whisperq_core import jobs, machine, markup, models, recipes, retention, scores
-from whisperq_core.desk import Desk
+from whisperq_core import machine
 from whisperq_core.errors import AudioError, InputError, WhisperQError
-from whisperq_core.own_sets import OwnSets
-from whisperq_core.recordings import AUTO, Heard, Listener
-from whisperq_core.shelf import Kept, Shelf
-from whisperq_core.side_by_side import Word, align, disagreement_pct, words_of
+from whisperq_core.present import markup
+from whisperq_core.quantize import recipes
+from whisperq_core.scoring import error_rates
+from whisperq_core.scoring.transcript_alignment import Word, align, disagreement_pct, words_of
+from whisperq_core.serve import job_queue, retention
+from whisperq_core.serve.recording_store import Kept, Shelf
+from whisperq_core.serve.recording_transcription import AUTO, Heard, Listener
+from whisperq_core.serve.user_session import Desk
+from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.whisper import models
 
 LANGUAGES = {
     AUTO: "Detect it",
@@ -284,7 +289,7 @@ def heading(
     """The figures above a column."""
     facts = []
     if said:
-        score = scores.score(said, heard.text, language)
+        score = error_rates.score(said, heard.text, language)
         if score.words.rate is not None:
             facts.append(f"WER {score.words.rate:.1f} %, CER {score.characters.rate:.1f} %")
     if fp32 is not None and (unlike := disagreement_pct(fp32, words)) is not None:
@@ -303,9 +308,9 @@ def waiting(mine: Desk, kept: Kept, missing: Asked) -> None:
     for one in missing:
         job = mine.hearing(kept.id, one.key)
         name = markup.plain_markdown(one.name)
-        if job is None or job.status == jobs.STOPPED:
+        if job is None or job.status == job_queue.STOPPED:
             st.caption(f"{name}: not transcribed yet. Press **Transcribe**.")
-        elif job.status == jobs.FAILED:
+        elif job.status == job_queue.FAILED:
             st.error(f"{name}: {markup.plain_markdown(job.message)}")
         else:
             st.caption(f":material/progress_activity: {name}: {job.status} …")

@@ -9,11 +9,14 @@ from pages._entry import all_runs, open_point, through_app
 from pages._figures import draw
 from pages._links import View
 from pages._selection import query
-from whisperq_core import forest, markup, protocols, recipes, records, report, sections
+from whisperq_core.analyze.significance import MARGIN
 from whisperq_core.errors import InputError
-from whisperq_core.records import AccuracyRun
-from whisperq_core.sections import Section
-from whisperq_core.significance import MARGIN
+from whisperq_core.evaluate import records
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.present import interval_charts, markup, report, report_sections
+from whisperq_core.present.report_sections import Section
+from whisperq_core.quantize import recipes
+from whisperq_core.whisper import protocols
 
 MIMES = {".html": "text/html", ".csv": "text/csv", ".json": "application/json"}
 LABELS = {".html": "HTML, to read or print", ".csv": "CSV", ".json": "JSON"}
@@ -95,7 +98,7 @@ def show(section: Section) -> None:
     with st.container(border=True, gap="xxsmall"):
         for sentence in section.answer:
             st.markdown(markup.plain_markdown(sentence))
-    figure = forest.differences(section.frame, section.margin)
+    figure = interval_charts.differences(section.frame, section.margin)
     if figure.data:
         st.markdown(f"**WER minus that of {markup.plain_markdown(section.baseline)}**")
         clicked = draw(
@@ -123,7 +126,7 @@ def main(view: View) -> None:
     try:
         chosen = choose(view, measured)
         how = {"baseline": chosen["baseline"], "margin": choose_margin(view)}
-        selected = sections.select(runs, **chosen)
+        selected = report_sections.select(runs, **chosen)
     except InputError as error:
         st.info(str(error))
         return
@@ -138,7 +141,7 @@ def main(view: View) -> None:
     if view.flag("Show the whole report", False, "report_whole"):
         st.iframe(make(".html").decode(), height=PREVIEW_PX)
         return
-    for section in sections.sections(selected, **how):
+    for section in report_sections.sections(selected, **how):
         show(section)
 
 

@@ -9,30 +9,26 @@ from pages._entry import desk, through_app
 from pages._help import explained
 from pages._links import View
 from pages._press import button
-from whisperq_core import (
-    eval_sets,
-    evaluate,
-    jobs,
-    machine,
-    markup,
-    models,
-    protocols,
-    recipes,
-    table,
-    terms,
-)
-from whisperq_core.desk import Desk
+from whisperq_core import machine
+from whisperq_core.analyze import results_table
 from whisperq_core.errors import InputError, WhisperQError
-from whisperq_core.history import spoken
-from whisperq_core.own_sets import OwnSets
-from whisperq_core.store import Store
+from whisperq_core.evaluate import runner
+from whisperq_core.evaluate.history import spoken
+from whisperq_core.evaluate.store import Store
+from whisperq_core.present import glossary, markup
+from whisperq_core.quantize import recipes
+from whisperq_core.serve import job_queue
+from whisperq_core.serve.user_session import Desk
+from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.whisper import models, protocols
 
 STATUS_ICONS = {
-    jobs.QUEUED: ":material/schedule:",
-    jobs.RUNNING: ":material/progress_activity:",
-    jobs.DONE: ":material/check_circle:",
-    jobs.FAILED: ":material/error:",
-    jobs.STOPPED: ":material/stop_circle:",
+    job_queue.QUEUED: ":material/schedule:",
+    job_queue.RUNNING: ":material/progress_activity:",
+    job_queue.DONE: ":material/check_circle:",
+    job_queue.FAILED: ":material/error:",
+    job_queue.STOPPED: ":material/stop_circle:",
 }
 
 
@@ -76,7 +72,7 @@ def choose_recipes(view: View) -> list[recipes.Recipe]:
             "group_size",
             64,
             st.select_slider,
-            help=terms.meaning("group size"),
+            help=glossary.meaning("group size"),
         )
     chosen = []
     for name in names:
@@ -107,14 +103,14 @@ def choose_sets(mine: Desk, view: View) -> list[str]:
     own = OwnSets(mine.store.root)
     chosen = view.several(
         "Speech",
-        [*eval_sets.EVALUATION, *eval_sets.LIBRISPEECH, *own.names()],
+        [*evaluation_sets.EVALUATION, *evaluation_sets.LIBRISPEECH, *own.names()],
         "sets",
         ["quick-look"],
         accept_new_options=True,
         help="The excerpts come with WhisperQ. test-clean and test-other are the full LibriSpeech"
         " sets, downloaded below. Sets of your own are made on Compare recordings.",
     )
-    known = eval_sets.shipped()
+    known = evaluation_sets.shipped()
     for found in (known[name] for name in chosen if name in known):
         st.caption(
             f"**{found.name}**: {found.title}, {len(found.utterances)} utterances,"
@@ -138,7 +134,7 @@ def download_sets() -> None:
         st.caption(
             "About 350 MB each, from OpenSLR; LibriSpeech, Panayotov et al. 2015, CC BY 4.0."
         )
-        for split in eval_sets.LIBRISPEECH:
+        for split in evaluation_sets.LIBRISPEECH:
             if not st.button(f"Download {split}"):
                 continue
             bar = st.progress(0.0, f"Downloading {split}")
@@ -148,13 +144,15 @@ def download_sets() -> None:
                 bar.progress(share, f"{split}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
 
             try:
-                found = eval_sets.download_librispeech(split, eval_sets.DATA_FOLDER, report)
+                found = evaluation_sets.download_librispeech(
+                    split, evaluation_sets.DATA_FOLDER, report
+                )
                 st.success(f"{split} is here: {len(found.utterances)} utterances.")
             except WhisperQError as error:
                 st.error(str(error))
 
 
-def choose(mine: Desk, view: View) -> list[evaluate.Request]:
+def choose(mine: Desk, view: View) -> list[runner.Request]:
     left, right = st.columns(2, gap="large")
     with left:
         names = choose_models(view)
@@ -169,14 +167,14 @@ def choose(mine: Desk, view: View) -> list[evaluate.Request]:
                 "run_device",
                 machine.devices()[0],
                 width=140,
-                help=terms.meaning("device"),
+                help=glossary.meaning("device"),
             )
             threads = view.number(
                 "Threads",
                 *(1, 256, machine.default_threads(), 1),
                 "run_threads",
                 width=140,
-                help=terms.meaning("threads"),
+                help=glossary.meaning("threads"),
             )
         # What is sensible without a word depends on the speech, so there is one switch for the
         # quick look and one for the rest; `run_speed` in a link sets either.
@@ -187,12 +185,12 @@ def choose(mine: Desk, view: View) -> list[evaluate.Request]:
             "Measure speed beside fp32",
             not only_quick,
             "run_speed_quick" if only_quick else "run_speed",
-            help=f"{evaluate.SPEED_REPEATS} passes over the quick look, fp32 and the recipe in"
+            help=f"{runner.SPEED_REPEATS} passes over the quick look, fp32 and the recipe in"
             " turn, so that a noisy machine disturbs both alike. Without it, the time is that of"
             " the one pass that gave the transcripts.",
         )
         download_sets()
-    return evaluate.requests_for(
+    return runner.requests_for(
         names,
         chosen,
         sets,
@@ -203,7 +201,7 @@ def choose(mine: Desk, view: View) -> list[evaluate.Request]:
     )
 
 
-def show_plan(planned: list[evaluate.Planned]) -> list[evaluate.Planned]:
+def show_plan(planned: list[runner.Planned]) -> list[runner.Planned]:
     to_run = [item for item in planned if item.status == "to run"]
     cached = sum(item.status == "cached" for item in planned)
     refused = sum(item.status == "refused" for item in planned)
@@ -228,12 +226,14 @@ def show_plan(planned: list[evaluate.Planned]) -> list[evaluate.Planned]:
     if not refused:
         frame = frame.drop(columns="why not")
     st.dataframe(
-        table.without_formulas(frame), hide_index=True, height=min(38 + 35 * len(frame), 320)
+        results_table.without_formulas(frame),
+        hide_index=True,
+        height=min(38 + 35 * len(frame), 320),
     )
     return to_run
 
 
-def start(mine: Desk, to_run: list[evaluate.Planned], seen: dict) -> None:
+def start(mine: Desk, to_run: list[runner.Planned], seen: dict) -> None:
     """Queues the plan, if the choices are still those that the user saw it with."""
     if any(st.session_state.get(key, value) != value for key, value in seen.items()):
         raise InputError(
@@ -243,7 +243,7 @@ def start(mine: Desk, to_run: list[evaluate.Planned], seen: dict) -> None:
     mine.evaluate(to_run)
 
 
-def evaluations(mine: Desk) -> list[jobs.Job]:
+def evaluations(mine: Desk) -> list[job_queue.Job]:
     return [job for job in mine.all() if job.planned is not None]
 
 
@@ -264,7 +264,7 @@ def show_jobs(mine: Desk) -> None:
         if over:
             how = {"on_click": queue.forget, "args": (found,)}
             st.button("Clear finished", icon=":material/clear_all:", **how)
-    finished = [job.planned.key for job in found if job.status == jobs.DONE]
+    finished = [job.planned.key for job in found if job.status == job_queue.DONE]
     show_results(mine.store, finished)
 
 
@@ -273,16 +273,16 @@ def stop_all(mine: Desk) -> None:
         mine.queue.stop(job)
 
 
-def show_job(queue: jobs.Jobs, job: jobs.Job) -> None:
+def show_job(queue: job_queue.Jobs, job: job_queue.Job) -> None:
     done, total = queue.progress(job)
     with st.container(horizontal=True, vertical_alignment="center"):
         text = f"{STATUS_ICONS[job.status]} {job.label} · {job.status}"
-        if job.status == jobs.RUNNING:
+        if job.status == job_queue.RUNNING:
             if done < total:
                 text += f", {done} of {total} pieces, {spoken(queue.remaining_s(job))} left"
             st.progress(done / max(1, total), text)
             st.button("Stop", key=f"stop-{job.id}", on_click=queue.stop, args=(job,))
-        elif job.status in (jobs.FAILED, jobs.STOPPED):
+        elif job.status in (job_queue.FAILED, job_queue.STOPPED):
             st.markdown(f"{text}. {job.message}")
         else:
             st.markdown(text)
@@ -294,17 +294,20 @@ def show_results(store: Store, keys: list[str | None]) -> None:
     if not machines:
         return
     # Of the machine that did the last of them, be it this one or a cluster's.
-    frame = table.rows(runs, machines[-1])
+    frame = results_table.rows(runs, machines[-1])
     if frame.empty:
         return
     st.header("Results")
     columns = ["model", "recipe", "set", "wer_pct", "cer_pct", "rtf", "rtf_ratio"]
     columns += ["size_reduction_pct", "loops", "protocol"]
     st.dataframe(
-        table.without_formulas(frame[columns]),
+        results_table.without_formulas(frame[columns]),
         hide_index=True,
         column_config=explained(
-            {name: table.LABELS[name] for name in ("model", "recipe", "set", "loops", "protocol")}
+            {
+                name: results_table.LABELS[name]
+                for name in ("model", "recipe", "set", "loops", "protocol")
+            }
             | {
                 "wer_pct": st.column_config.NumberColumn("WER (%)", format="%.2f"),
                 "cer_pct": st.column_config.NumberColumn("CER (%)", format="%.2f"),

@@ -7,12 +7,14 @@ from pages._claims import badge, claims, judgements_of
 from pages._entry import all_rows, all_runs, open_point, shared_store, through_app
 from pages._figures import draw
 from pages._links import View
-from whisperq_core import comparisons, markup, paper, table
-from whisperq_core.evidence import Evidence
-from whisperq_core.measures import increases, recipe_under
-from whisperq_core.protocols import CORRECTED, PROTOCOLS, STUDY, short_name
-from whisperq_core.store import Store
-from whisperq_core.study_figures import increase_figure
+from whisperq_core.analyze import paired_comparisons, results_table
+from whisperq_core.evaluate.store import Store
+from whisperq_core.present import markup
+from whisperq_core.present.study_charts import increase_figure
+from whisperq_core.study import published as paper
+from whisperq_core.study.evidence import Evidence
+from whisperq_core.study.measures import increases, recipe_under
+from whisperq_core.whisper.protocols import CORRECTED, PROTOCOLS, STUDY, short_name
 
 PUBLISHED = "font-style:italic;background-color:rgba(0,114,178,0.12)"
 FORMATS = {
@@ -71,7 +73,7 @@ def with_interval(store: Store, line: pd.Series, split: str) -> str:
     if pd.isna(value):
         return "–"
     run = store.get(key) if isinstance(key := line.get(f"{split}_key"), str) else None
-    return f"{value:.2f}" if run is None else spread(comparisons.estimate(run))
+    return f"{value:.2f}" if run is None else spread(paired_comparisons.estimate(run))
 
 
 def gap_of(store: Store, line: pd.Series) -> str:
@@ -80,7 +82,7 @@ def gap_of(store: Store, line: pd.Series) -> str:
     keys = [line.get(f"{split}_key") for split in ("other", "clean")]
     if not all(isinstance(key, str) for key in keys):
         return f"{line['gap_points']:.2f}"
-    return spread(comparisons.increase(*(store.get(key) for key in keys)))
+    return spread(paired_comparisons.increase(*(store.get(key) for key in keys)))
 
 
 def spread(found) -> str:
@@ -158,9 +160,9 @@ def table_4(store: Store, results: pd.DataFrame) -> None:
 
 
 def first(store: Store, row: paper.Priority, best: pd.Series) -> str:
-    metric = table.METRICS[row.column]
+    metric = results_table.METRICS[row.column]
     parts = [f"{metric.label} {metric.show(best[row.column])}"] if row.column != "wer_pct" else []
-    parts.append(f"WER {spread(comparisons.estimate(store.get(best['key'])))} %")
+    parts.append(f"WER {spread(paired_comparisons.estimate(store.get(best['key'])))} %")
     parts.append(f"record {best['key'][:6]}")
     return markup.plain_markdown(f"{best['recipe']}: {', '.join(parts)}")
 

@@ -4,7 +4,8 @@ import streamlit as st
 
 from pages._entry import through_app
 from pages._links import View
-from whisperq_core import markup, paper, terms
+from whisperq_core.present import glossary, markup
+from whisperq_core.study import published
 
 
 def main() -> None:
@@ -14,13 +15,13 @@ def main() -> None:
     with View("terms") as view:
         hint, icon = "WER, nf4, group size …", ":material/search:"
         wanted = view.text("Search", "term", placeholder=hint, icon=icon)
-    found = terms.search(wanted)
+    found = glossary.search(wanted)
     if not found:
         st.info(
             f"No term has “{markup.plain_markdown(wanted)}” in it. Try one word of it, or empty"
             " the field to see them all."
         )
-    for group in terms.GROUPS:
+    for group in glossary.GROUPS:
         mine = [term for term in found if term.group == group]
         if mine:
             st.header(group)
@@ -34,8 +35,8 @@ def main() -> None:
                 width="stretch",
             )
     st.caption(
-        f"The study's own words for these are in its section 3: {paper.CITATION} The **Study** page"
-        " has its tables and claims, and how its words map to recipes here."
+        f"The study's own words for these are in its section 3: {published.CITATION} The **Study**"
+        " page has its tables and claims, and how its words map to recipes here."
     )
 
 

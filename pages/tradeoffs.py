@@ -12,9 +12,12 @@ from pages._figures import draw
 from pages._first_run import show_first_run
 from pages._help import explained as with_help
 from pages._links import View
-from whisperq_core import charts, markup, protocols, recipes, standing, table, terms
-from whisperq_core.records import AccuracyRun
-from whisperq_core.significance import MARGIN
+from whisperq_core.analyze import pareto_front, results_table
+from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.present import charts, glossary, markup
+from whisperq_core.quantize import recipes
+from whisperq_core.whisper import protocols
 
 TABLE_COLUMNS = (
     *("model", "recipe", "wer_pct", "wer_low_pct", "wer_high_pct", "verdict", "front"),
@@ -22,7 +25,15 @@ TABLE_COLUMNS = (
     *("minutes_needed", "rtf", "rtf_ratio", "weights_bytes", "cer_pct", "cer_low_pct"),
     *("cer_high_pct", "size_reduction_pct", "peak_memory_bytes", "quantize_s", "loops"),
     "substitutions",
-    *("deletions", "insertions", "reference_words", *table.AXES, "modules", "set", "utterances"),
+    *(
+        "deletions",
+        "insertions",
+        "reference_words",
+        *results_table.AXES,
+        "modules",
+        "set",
+        "utterances",
+    ),
     *("device", "threads", "protocol", "rtf_low", "rtf_high", "rtf_ratio_low", "rtf_ratio_high"),
     *("rtf_source", "encoder_share", "first_token_s", "tokens_per_s", "fallbacks", "kernels"),
     *("cpu", "resampled", "created_at", "key"),
@@ -46,7 +57,7 @@ def follow_link(view: View, results: pd.DataFrame) -> None:
 
 def choose_machine(view: View, stored: list) -> str | None:
     """The sidebar: whose times are shown, where speed was measured on several kinds of machine."""
-    kinds = table.machines(stored)
+    kinds = results_table.machines(stored)
     if len(kinds) < 2 and not view.has("machine"):
         return None
     with st.sidebar:
@@ -77,7 +88,7 @@ def choose(view: View, results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
         alike = filtered(view, alike, results, {"device": "Device"}, always=True)
         alike = filtered(view, alike, results, {"threads": "Threads"})
         with st.expander("Design of the quantization"):
-            return filtered(view, alike, results, table.AXES, always=True), alike
+            return filtered(view, alike, results, results_table.AXES, always=True), alike
 
 
 def one_of(view: View, label: str, options: list[str], default: str, key: str, **how) -> str:
@@ -116,12 +127,12 @@ def filtered(
         key, options = f"filter_{column}", sorted(results[column].dropna().unique().tolist())
         if not (always or len(options) > 1 or view.has(key)):
             continue
-        names = table.BACKEND_NAMES if column == "backend" else {}
+        names = results_table.BACKEND_NAMES if column == "backend" else {}
         wanted = view.several(
             label,
             options,
             key,
-            help=terms.known(column),
+            help=glossary.known(column),
             placeholder="any",
             format_func=lambda option, names=names: names.get(option, str(option)),
         )
@@ -153,7 +164,7 @@ def summary(found: pd.DataFrame, runs: list[AccuracyRun]) -> None:
 
 def leaders(found: pd.DataFrame, baseline: str, margin: float) -> None:
     """What is first in accuracy, speed and size as measured, and what of it is decided."""
-    firsts = table.highlights(found, baseline, margin)
+    firsts = results_table.highlights(found, baseline, margin)
     for column, first in zip(st.columns(len(firsts) or 1), firsts, strict=False):
         row = first.row
         parts = [f"WER {row['wer_pct']:.2f} %"]
@@ -171,17 +182,17 @@ def leaders(found: pd.DataFrame, baseline: str, margin: float) -> None:
 
 def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float) -> pd.DataFrame:
     """The plot below its axes; returns the rows with where each stands, the lowest `up` first."""
-    metrics = list(table.METRICS)
+    metrics = list(results_table.METRICS)
 
     def named(column: str) -> str:
-        return table.METRICS[column].title
+        return results_table.METRICS[column].title
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         how = {"format_func": named, "width": 180}
         x = view.one_of("Across", metrics, "x", "rtf", **how)
         y = view.one_of("Up", metrics, "y", metrics[0], **how)
         size = view.one_of("Marker area", metrics, "area", "weights_bytes", **how)
-        how["format_func"] = table.AXES.get
+        how["format_func"] = results_table.AXES.get
         color = view.one_of("Colour", COLOURS, "color", COLOURS[0], **how)
         log_x = view.flag("Logarithmic", x.startswith("rtf"), f"log_{x}")
         drawn = found[[x, y]].notna().all(axis=1)
@@ -189,7 +200,7 @@ def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float
         show_all = False
         if off.any() or view.has("whole_range"):
             show_all = view.flag("Whole range", False, "whole_range")
-    found = standing.standings(found, runs, x, y, margin)
+    found = pareto_front.standings(found, runs, x, y, margin)
     figure = charts.tradeoff_figure(
         found, x, y, size, color, log_x=log_x, show_all=show_all, chosen=st.session_state.get("run")
     )
@@ -247,28 +258,28 @@ def take_point() -> None:
 def show_table(found: pd.DataFrame, baseline: str, margin: float) -> None:
     numbers = {
         metric.column: st.column_config.NumberColumn(metric.title, format=f"%.{metric.decimals}f")
-        for metric in table.METRICS.values()
+        for metric in results_table.METRICS.values()
     }
     sure = {
         column: st.column_config.NumberColumn(label, format=DECIMALS.get(column, "%.2f"))
-        for column, label in standing.LABELS.items()
+        for column, label in pareto_front.LABELS.items()
         if pd.api.types.is_float_dtype(found[column])
     }
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.header("All results", width="stretch")
         st.download_button(
             "CSV",
-            partial(table.csv, found),
+            partial(results_table.csv, found),
             "whisperq-results.csv",
             "text/csv",
             icon=":material/download:",
             on_click="ignore",
         )
     st.dataframe(
-        table.without_formulas(table.display(found)),
+        results_table.without_formulas(results_table.display(found)),
         hide_index=True,
         column_order=TABLE_COLUMNS,
-        column_config=with_help(table.LABELS | standing.LABELS | numbers | sure),
+        column_config=with_help(results_table.LABELS | pareto_front.LABELS | numbers | sure),
         key="results",
         on_select=take_row,
         selection_mode="single-row",
@@ -315,7 +326,7 @@ def main(view: View) -> None:
     keys = set(alike["key"])
     comparable = [run for run in runs if run.key in keys]
     with st.spinner("Resampling the results", show_time=True):
-        found = standing.judged(found, comparable, baseline, margin)
+        found = pareto_front.judged(found, comparable, baseline, margin)
     # The plot is what a reader waits for, and takes the browser longest.
     first = st.container()
     found = plot(view, found, comparable, margin)

@@ -6,9 +6,11 @@ from pages._aligned import title_of
 from pages._entry import all_rows, all_runs, through_app
 from pages._links import View
 from pages._result import choose, details
-from whisperq_core import markup, protocols, standing
-from whisperq_core.records import AccuracyRun
-from whisperq_core.significance import MARGIN
+from whisperq_core.analyze import pareto_front
+from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.present import markup
+from whisperq_core.whisper import protocols
 
 
 def main(view: View) -> None:
@@ -38,7 +40,7 @@ def main(view: View) -> None:
         st.info("Choose a result above, or click a point of a plot on another page.")
         return
     st.header(markup.plain_markdown(f"{run.spec.recipe.name} on {run.model}"), anchor=False)
-    row = standing.judged(rows[rows["key"] == run.key], runs, margin=MARGIN).iloc[0]
+    row = pareto_front.judged(rows[rows["key"] == run.key], runs, margin=MARGIN).iloc[0]
     details(view, run, row, runs)
 
 

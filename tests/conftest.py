@@ -14,9 +14,10 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="whisperq-no-hub-")
 
-from benchmarks.served_app import Served, chromium, launched, served
-from whisperq_core import eval_sets, models
-from whisperq_core.store import Store
+from tests.support.served_app import Served, chromium, launched, served
+from whisperq_core.evaluate.store import Store
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.whisper import models
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +45,8 @@ def base() -> models.Model:
 
 
 @pytest.fixture(scope="session")
-def jfk() -> eval_sets.Utterance:
-    return eval_sets.shipped()["jfk"].utterances[0]
+def jfk() -> evaluation_sets.Utterance:
+    return evaluation_sets.shipped()["jfk"].utterances[0]
 
 
 @pytest.fixture(scope="module")

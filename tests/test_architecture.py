@@ -8,41 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from whisperq_core.backends import BACKENDS
-from whisperq_core.recipes import RUNTIMES
+from whisperq_core.quantize.backends import BACKENDS
+from whisperq_core.quantize.recipes import RUNTIMES
 
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "whisperq_core"
 PACKAGE = "whisperq_core"
-
-# recipe → quantized model → transcripts → scores → record → store → views. A module imports from
-# the lines before its own only. A new module has to be given its place here.
-FLOW = (
-    "errors",
-    "recipes protocols machine memory text labels cluster",
-    "audio scores terms ctranslate2_format significance runtime paper allocation gptq",
-    "features side_by_side sounds pairs",
-    "models eval_sets",
-    "backends markup generation",
-    "fitted",
-    "word_times",
-    "backends.baseline backends.bnb backends.hqq_groups backends.quanto backends.torch_dynamic"
-    " backends.torchao_int8 backends.whisperq transcribe parts",
-    "folders records calibration backends.faster_whisper backends.whisper_cpp backends.mixed"
-    " exported",
-    "backends.onnxruntime backends.openvino",
-    "store blind",
-    "sensitivity history hints",
-    "evaluate sensing table provenance comparisons inventory",
-    "artefacts dominance",
-    "confusions recordings charts layer_figures evidence options standing sizes",
-    "shelf",
-    "own_sets measures jobs forest sections advisor figure_files",
-    "claims desk retention change_figure study_figures report_body slides",
-    "report",
-    "__main__",
-)
-PLACE = {module: place for place, line in enumerate(FLOW) for module in line.split()}
 
 MODULES = {
     ".".join(path.relative_to(CORE).with_suffix("").parts).removesuffix(".__init__"): path
@@ -58,16 +29,16 @@ EVERYTHING = sorted(
 HEAVY = {"torch", "transformers", "torchao", "optimum", "hqq", "bitsandbytes"}
 HEAVY |= {"ctranslate2", "faster_whisper", "pywhispercpp", "onnxruntime", "openvino", "nncf"}
 OWN_LIBRARY = {
-    "torchao": "backends.torchao_int8",
-    "optimum": "backends.quanto",
-    "hqq": "backends.hqq_groups",
-    "bitsandbytes": "backends.bnb",
-    "ctranslate2": "backends.faster_whisper",
-    "faster_whisper": "backends.faster_whisper",
-    "pywhispercpp": "backends.whisper_cpp",
-    "onnxruntime": "backends.onnxruntime",
-    "openvino": "backends.openvino",
-    "nncf": "backends.openvino",
+    "torchao": "quantize.backends.torchao",
+    "optimum": "quantize.backends.quanto",
+    "hqq": "quantize.backends.hqq",
+    "bitsandbytes": "quantize.backends.bitsandbytes",
+    "ctranslate2": "quantize.backends.faster_whisper",
+    "faster_whisper": "quantize.backends.faster_whisper",
+    "pywhispercpp": "quantize.backends.whisper_cpp",
+    "onnxruntime": "quantize.backends.onnxruntime",
+    "openvino": "quantize.backends.openvino",
+    "nncf": "quantize.backends.openvino",
 }
 
 each_module = pytest.mark.parametrize("module", [m for m in MODULES if m != "__init__"])
@@ -122,45 +93,40 @@ def libraries(names: set[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def test_every_module_has_its_place():
-    assert set(MODULES) - {"__init__"} <= set(PLACE)
-    assert len(PLACE) == sum(len(line.split()) for line in FLOW)
-
-
 def test_the_package_itself_imports_nothing():
     assert not all_imports(CORE / "__init__.py")
 
 
-@each_module
-def test_imports_go_one_way(module):
-    used = {core_module(name) for name in all_imports(MODULES[module], module)} - {None, module}
-    assert {other for other in used if PLACE.get(other, -1) >= PLACE[module]} == set()
+def test_packages_import_one_way():
+    # The layers are in pyproject.toml.
+    done = subprocess.run(["lint-imports"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_walk_sees_what_there_is():
     # The rules below hold nothing if imports are not found.
-    assert core_module(f"{PACKAGE}.backends.linears") == "backends"
-    assert core_module(f"{PACKAGE}.backends.bnb.quantize") == "backends.bnb"
-    assert f"{PACKAGE}.audio" in all_imports(CORE / "eval_sets.py", "eval_sets")
-    assert f"{PACKAGE}.errors.AudioError" in all_imports(CORE / "audio.py", "audio")
-    relative = ast.parse("from .. import audio\nfrom . import bnb\nfrom .bnb import x").body
-    assert [imported(node, "backends.quanto") for node in relative] == [
-        [f"{PACKAGE}.audio"],
-        [f"{PACKAGE}.backends.bnb"],
-        [f"{PACKAGE}.backends.bnb.x"],
+    assert core_module(f"{PACKAGE}.quantize.backends.linears") == "quantize.backends"
+    assert core_module(f"{PACKAGE}.quantize.backends.hqq.quantize") == "quantize.backends.hqq"
+    decode = all_imports(CORE / "speech" / "decode.py", "speech.decode")
+    assert f"{PACKAGE}.errors.AudioError" in decode
+    relative = ast.parse("from ... import errors\nfrom . import hqq\nfrom .hqq import x").body
+    assert [imported(node, "quantize.backends.quanto") for node in relative] == [
+        [f"{PACKAGE}.errors"],
+        [f"{PACKAGE}.quantize.backends.hqq"],
+        [f"{PACKAGE}.quantize.backends.hqq.x"],
     ]
-    assert "torch" in libraries(all_imports(CORE / "transcribe.py", "transcribe"))
+    assert "torch" in libraries(all_imports(CORE / "whisper" / "transcription.py"))
     assert len(PAGES) >= 4
 
 
 def test_only_evaluate_and_what_runs_it_knows_transcribe_and_store_together():
-    both = {f"{PACKAGE}.transcribe", f"{PACKAGE}.store"}
+    both = {f"{PACKAGE}.whisper.transcription", f"{PACKAGE}.evaluate.store"}
 
     def wires(module: str) -> bool:
         names = all_imports(MODULES[module], module)
         return all(any(n.startswith(f"{stage}.") or n == stage for n in names) for stage in both)
 
-    assert [module for module in MODULES if wires(module)] == ["evaluate"]
+    assert [module for module in MODULES if wires(module)] == ["evaluate.runner"]
 
 
 @each_module
@@ -205,7 +171,7 @@ def test_each_quantization_library_is_in_its_own_file_only(library):
 def test_every_backend_has_its_functions(backend):
     arguments = {
         node.name: [argument.arg for argument in node.args.args]
-        for node in tree(CORE / "backends" / f"{BACKENDS[backend][0]}.py").body
+        for node in tree(CORE / "quantize" / "backends" / f"{BACKENDS[backend][0]}.py").body
         if isinstance(node, ast.FunctionDef)
     }
     if backend in RUNTIMES:

@@ -5,8 +5,8 @@ import weakref
 import numpy as np
 import pytest
 
-from whisperq_core.eval_sets import PROJECT
 from whisperq_core.memory import Latest, MemoryGrowth
+from whisperq_core.settings import PROJECT
 
 MB = 1_000_000
 

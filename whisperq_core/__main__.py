@@ -8,28 +8,12 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from whisperq_core import (
-    advisor,
-    artefacts,
-    backends,
-    claims,
-    cluster,
-    comparisons,
-    eval_sets,
-    evidence,
-    history,
-    inventory,
-    models,
-    protocols,
-    recipes,
-    records,
-    report,
-    sections,
-    sensing,
-    table,
-)
+from whisperq_core.analyze import advisor, paired_comparisons, results_table
+from whisperq_core.analyze.requirements import SPEECH, Needs
+from whisperq_core.analyze.significance import MARGIN
 from whisperq_core.errors import StoreError, WhisperQError
-from whisperq_core.evaluate import (
+from whisperq_core.evaluate import history, records
+from whisperq_core.evaluate.runner import (
     Planned,
     plan,
     reason_against,
@@ -38,14 +22,18 @@ from whisperq_core.evaluate import (
     run,
     work_of,
 )
-from whisperq_core.jobs import DONE, Jobs
-from whisperq_core.options import SPEECH, Needs
-from whisperq_core.own_sets import OwnSets
-from whisperq_core.protocols import SHORT_NAMES
-from whisperq_core.recordings import AUTO, Listener, hear
-from whisperq_core.significance import MARGIN
-from whisperq_core.sizes import measure
-from whisperq_core.store import Store
+from whisperq_core.evaluate.sizes import measure
+from whisperq_core.evaluate.store import Store
+from whisperq_core.present import report, report_sections
+from whisperq_core.quantize import backends, model_export, recipes, sensitivity_measurement
+from whisperq_core.serve import cluster, diagnostics
+from whisperq_core.serve.job_queue import DONE, Jobs
+from whisperq_core.serve.recording_transcription import AUTO, Listener, hear
+from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.study import claims, evidence
+from whisperq_core.whisper import models, protocols
+from whisperq_core.whisper.protocols import SHORT_NAMES
 
 _LOOK_EVERY_S = 0.5
 
@@ -296,7 +284,7 @@ def _run_and_record(
 
 
 def _results(store: Store) -> int:
-    frame = table.rows(store.runs())
+    frame = results_table.rows(store.runs())
     if frame.empty:
         print("No results yet. Start with: python -m whisperq_core run")
         return 0
@@ -321,7 +309,7 @@ def _transcribe(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace, store: Store) -> int:
     protocol = arguments.protocol
-    selected = sections.select(
+    selected = report_sections.select(
         store.runs(),
         models=arguments.models,
         sets=arguments.sets,
@@ -377,13 +365,13 @@ def _compare(arguments: argparse.Namespace, store: Store) -> int:
     heard = [one for one in store.runs() if one.measures == "accuracy"]
     pair = [_by_key(heard, prefix) for prefix in (arguments.baseline, arguments.candidate)]
     for one in pair:
-        found = comparisons.estimate(one)
+        found = paired_comparisons.estimate(one)
         print(
             f"{one.slug}, {one.spec.protocol.name}: WER {found.value:.2f}%"
             f" ({found.low:.2f} to {found.high:.2f}), {one.loops} loops"
         )
-    compared = comparisons.compare_runs(*pair, margin=arguments.margin)
-    print(comparisons.in_words(compared, pair[0].spec.recipe.name, pair[0].minutes))
+    compared = paired_comparisons.compare_runs(*pair, margin=arguments.margin)
+    print(paired_comparisons.in_words(compared, pair[0].spec.recipe.name, pair[0].minutes))
     return 0
 
 
@@ -418,7 +406,7 @@ def _sensitivity(names: list[str], store: Store) -> int:
             print(f"\r{name}: {done}/{total} layers ", end="", file=sys.stderr, flush=True)
 
     for name in names:
-        found = sensing.measure(name, store, progress)
+        found = sensitivity_measurement.measure(name, store, progress)
         total = sum(layer.losses["int4"].nats for layer in found.layers)
         print(
             f"{name}: {len(found.layers)} layers, {found.tokens} tokens of {found.eval_set},"
@@ -467,9 +455,9 @@ def _export(arguments: argparse.Namespace, store: Store) -> int:
         device=arguments.device,
     )
     with history.recorded(store.root, work):
-        made = artefacts.export(arguments.model, recipe, folder, arguments.device, protocol)
-    size, promised = artefacts.size_on_disk(folder), made.weights_bytes
-    print(f"{folder}: {made.label}, for {made.device}, sha256 {artefacts.digest(folder)}")
+        made = model_export.export(arguments.model, recipe, folder, arguments.device, protocol)
+    size, promised = model_export.size_on_disk(folder), made.weights_bytes
+    print(f"{folder}: {made.label}, for {made.device}, sha256 {model_export.digest(folder)}")
     print(
         f"{size / 1e6:.1f} MB of weights on disk, {promised / 1e6:.1f} MB promised"
         f" ({100 * (size / promised - 1):+.2f} %), fp32 {made.fp32_bytes / 1e6:.1f} MB"
@@ -482,8 +470,8 @@ def _download(split: str) -> int:
     def progress(done: int, total: int) -> None:
         print(f"\r{done / 1e6:.0f} of {total / 1e6:.0f} MB ", end="", file=sys.stderr, flush=True)
 
-    found = eval_sets.download_librispeech(split, eval_sets.DATA_FOLDER, progress)
-    print(f"\n{split}: {len(found.utterances)} utterances in {eval_sets.DATA_FOLDER}")
+    found = evaluation_sets.download_librispeech(split, evaluation_sets.DATA_FOLDER, progress)
+    print(f"\n{split}: {len(found.utterances)} utterances in {evaluation_sets.DATA_FOLDER}")
     return 0
 
 
@@ -501,7 +489,7 @@ def main(argv: list[str] | None = None) -> int:
                 cluster.make_certificate(arguments.folder)
                 print(f"Copy {arguments.folder} to each machine of the cluster, and to none else.")
             case "machine":
-                print(inventory.as_text(inventory.inventory(store.root)))
+                print(diagnostics.as_text(diagnostics.inventory(store.root)))
             case "history":
                 print(history.as_text(history.read(store.root)))
             case "report":
@@ -535,7 +523,7 @@ def main(argv: list[str] | None = None) -> int:
                     here = models.find(name).is_here
                     print(f"{name:16s} {'here' if here else 'to be fetched from the hub'}")
             case "sets":
-                for found in eval_sets.shipped().values():
+                for found in evaluation_sets.shipped().values():
                     print(f"{found.name:22s} {len(found.utterances):4d} utterances  {found.title}")
                 own = OwnSets(store.root)
                 for name in own.names():

@@ -1,0 +1,62 @@
+"""All pairs at once are what each pair is by itself."""
+
+import numpy as np
+import pytest
+
+from whisperq_core.analyze.pairwise import Pairs, holm_columns
+from whisperq_core.analyze.significance import MARGIN, Errors, compare, holm
+
+WORDS = np.array([20.0, 35.0, 8.0, 14.0, 27.0, 11.0, 40.0, 22.0, 9.0, 31.0])
+SPEAKERS = tuple("aabbccddee")
+
+
+def samples(speakers=SPEAKERS, many=9) -> list[Errors]:
+    """Results from hardly any errors to nearly all wrong; the last two are the same."""
+    random = np.random.default_rng(3)
+    chances = [0.05, 0.06, 0.1, 0.1, 0.12, 0.15, 0.3, 0.9][: many - 1]
+    counts = [random.binomial(WORDS.astype(int), chance).astype(float) for chance in chances]
+    return [Errors(count, WORDS, speakers) for count in [*counts, counts[-1]]]
+
+
+@pytest.mark.parametrize("speakers", [SPEAKERS, (None,) * len(WORDS), tuple("aaaaaaaaab")])
+@pytest.mark.parametrize("margin", [MARGIN, 3.0, 0.0])
+def test_every_pair_is_compared_as_it_is_alone(speakers, margin):
+    made = samples(speakers)
+    pairs = Pairs(made)
+    everything = np.ones((len(made),) * 2, dtype=bool)
+    below = {limit: pairs.below(limit, everything) for limit in (0.0, margin)}
+    for i, candidate in enumerate(made):
+        for j, baseline in enumerate(made):
+            alone = compare(baseline, candidate, margin)
+            assert pairs.difference[i, j] == pytest.approx(alone.difference.value, abs=1e-9)
+            assert pairs.p_difference[i, j] == pytest.approx(alone.p_difference, rel=1e-6)
+            assert pairs.p_inferior(margin)[i, j] == pytest.approx(alone.p_inferior, rel=1e-6)
+            for limit, found in below.items():
+                assert found[i, j] == (alone.difference.high < limit)
+    assert below[0.0].any() and not below[0.0].all()
+
+
+def test_only_what_was_asked_is_looked_at_and_what_is_known_stays():
+    pairs = Pairs(samples())
+    asked = np.zeros((9, 9), dtype=bool)
+    asked[0, 7] = True
+    first = pairs.below(0.0, asked)
+    assert np.argwhere(first).tolist() == [[0, 7]]
+    everything = np.ones((9, 9), dtype=bool)
+    assert (pairs.below(0.0, everything) == Pairs(samples()).below(0.0, everything)).all()
+
+
+@pytest.mark.parametrize(("speakers", "words"), [(("a",), [9.0]), (tuple("ab"), [0.0, 0.0])])
+def test_nothing_is_decidable_without_blocks_or_words(speakers, words):
+    one = Errors(np.zeros(len(words)), np.array(words), speakers)
+    assert not Pairs([one, one]).decidable
+
+
+def test_holm_in_columns_is_holm_of_each():
+    p = np.random.default_rng(0).uniform(0, 0.2, (6, 4))
+    family = np.random.default_rng(1).random((6, 4)) < 0.7
+    family[:, 3] = False
+    found = holm_columns(p, family)
+    for j in range(4):
+        assert found[family[:, j], j] == pytest.approx(holm(p[family[:, j], j]))
+        assert (found[~family[:, j], j] == 1).all()

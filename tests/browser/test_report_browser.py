@@ -1,0 +1,136 @@
+"""The report of the shipped results in headless Chromium, with no network: screen, phone, paper."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
+from whisperq_core.present import report, report_sections
+
+pytestmark = pytest.mark.browser
+
+DATE = datetime(2026, 3, 1, tzinfo=UTC)
+LOCAL = ("file:", "data:", "blob:")
+FIGURES = 4
+# Marks of a figure that take up room, and how much lies outside the page's width.
+MARKS = """plot => [...plot.querySelectorAll('.scatterlayer .point, .scatterlayer .js-line')]
+    .filter(mark => { const box = mark.getBoundingClientRect(); return box.width + box.height > 0 })
+    .length"""
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+CONTRAST = """() => {
+    const light = colour => {
+        const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map(v => {
+            const s = v / 255;
+            return s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const paper = light(getComputedStyle(document.body).backgroundColor);
+    const texts = [...document.querySelectorAll('.xtick text, .ytick text, .legendtext, .xtitle')];
+    return Math.min(...texts.map(text => {
+        const [a, b] = [light(getComputedStyle(text).fill), paper].sort((x, y) => y - x);
+        return (a + 0.05) / (b + 0.05);
+    }));
+}"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    runs = report_sections.select(
+        Store(DEFAULT_ROOT).runs(),
+        models=["base"],
+        sets=["test-other-excerpt"],
+        protocols=["as in the study"],
+    )
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_bytes(report.as_file(runs, ".html", date=DATE))
+    return path
+
+
+def offline(browser: Browser, width: int, scheme: str, wrong: list[str]) -> BrowserContext:
+    """A browser without a network; what it would have fetched and complains of is in `wrong`."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 1000}, color_scheme=scheme, accept_downloads=False
+    )
+    context.set_offline(True)
+
+    def decide(route) -> None:
+        if route.request.url.startswith(LOCAL):
+            route.continue_()
+        else:
+            wrong.append(route.request.url)
+            route.abort()
+
+    context.route("**/*", decide)
+    context.on("console", lambda message: wrong.append(message.text) if is_bad(message) else None)
+    context.on("weberror", lambda error: wrong.append(str(error.error)))
+    return context
+
+
+def is_bad(message) -> bool:
+    return message.type in ("error", "warning")
+
+
+def opened(context: BrowserContext, file: Path) -> Page:
+    page = context.new_page()
+    page.goto(file.as_uri())
+    page.wait_for_function(
+        f"document.querySelectorAll('.js-plotly-plot .main-svg').length >= {FIGURES}"
+    )
+    return page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 420])
+def test_every_figure_is_drawn_without_a_network(browser, file, width, scheme):
+    wrong: list[str] = []
+    context = offline(browser, width, scheme, wrong)
+    page = opened(context, file)
+    plots = page.locator(".js-plotly-plot")
+    assert plots.count() == FIGURES
+    for plot in plots.all():
+        assert plot.evaluate(MARKS) >= 15
+        box = plot.bounding_box()
+        assert box["width"] > 300 and box["height"] > 300
+    assert page.evaluate(OVERFLOW) <= 0
+    assert page.evaluate(CONTRAST) > 4.5
+    assert wrong == []
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_prints_on_light_pages(browser, file, tmp_path, scheme):
+    wrong: list[str] = []
+    context = offline(browser, 1440, scheme, wrong)
+    page = opened(context, file)
+    pdf = page.pdf(prefer_css_page_size=True, print_background=True)
+    # 8 in most fonts; 9 where there is nothing but DejaVu, which is wide.
+    assert 4 <= pdf.count(b"/Type /Page\n") <= 9
+    # Back on the screen, the figures are as wide as before.
+    width = page.locator(".plot").first.bounding_box()["width"]
+    assert page.locator(".main-svg").first.bounding_box()["width"] == pytest.approx(width, abs=2)
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate(CONTRAST) > 4.5
+    # On A4 without its margins, nothing is wider than the page.
+    page.set_viewport_size({"width": 695, "height": 1000})
+    tables = page.locator("table").evaluate_all("tables => tables.map(t => t.scrollWidth)")
+    assert max(tables) <= 695
+    assert wrong == []
+    context.close()
+
+
+def test_tables_scroll_on_a_phone(browser, file):
+    context = offline(browser, 420, "light", [])
+    page = opened(context, file)
+    scroll = page.locator(".scroll").first
+    inside, outside = scroll.evaluate("box => [box.scrollWidth, box.clientWidth]")
+    assert inside > outside
+    name = page.locator("tbody th").first
+    before = name.bounding_box()["x"]
+    scroll.evaluate("box => { box.scrollLeft = 300 }")
+    # The recipe's name stays where it is.
+    assert name.bounding_box()["x"] == pytest.approx(before, abs=2)
+    context.close()

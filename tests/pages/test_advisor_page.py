@@ -1,0 +1,84 @@
+"""The Advisor page, run by Streamlit's own test harness."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.support.made_runs import speed_run
+from tests.support.opened_pages import opened
+from tests.support.spoken_runs import MANY, NOISY, SOME, run_with
+from whisperq_core.evaluate.store import Store
+
+
+@pytest.fixture
+def filled(store) -> Store:
+    for run in (
+        run_with("fp32", SOME, weights_bytes=200_000_000),
+        run_with("quanto-int8", SOME, weights_bytes=120_000_000),
+        run_with("bnb-nf4", NOISY, weights_bytes=60_000_000),
+        run_with("quanto-int2", MANY, weights_bytes=40_000_000),
+        speed_run("fp32", [3.0, 3.1, 3.2]),
+        speed_run("bnb-nf4", [2.5, 2.6], [3.0, 3.1]),
+        speed_run("quanto-int8", [2.0, 2.1, 2.2], [3.0, 3.1, 3.2]),
+    ):
+        store.put(run)
+    return store
+
+
+def ask(app: AppTest, label: str, value) -> AppTest:
+    widgets = (*app.selectbox, *app.number_input, *app.multiselect)
+    next(w for w in widgets if w.label == label).set_value(value)
+    app.run()
+    assert not app.exception
+    return app
+
+
+def text(app: AppTest) -> str:
+    parts = (*app.success, *app.warning, *app.info, *app.markdown, *app.caption)
+    return "\n".join(part.value for part in parts).replace("\\", "")
+
+
+def test_without_results_it_says_what_to_do(store):
+    assert "Run evaluations" in opened("advisor").info[0].value
+
+
+def test_the_answer_is_on_top(filled):
+    app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
+    assert "Use quanto-int8 on base: 120 MB, 0.68 × fp32's time" in text(app)
+    assert len(app.success) == 1 and not app.warning
+    assert app.dataframe[0].value["Recipe"].tolist()[0] == "quanto-int8"
+
+
+def test_what_is_undecided_is_never_a_plain_recommendation(filled):
+    app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
+    app = ask(app, "Largest size (MB)", 100.0)
+    assert not app.success
+    assert "No recipe is decided to meet these needs" in app.warning[0].value.replace("\\", "")
+    assert "Closest is bnb-nf4 on base" in text(app) and "not decided" in text(app)
+
+
+def test_evidence_leads_to_the_utterances_of_the_result(filled):
+    app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
+    key = next(run.key for run in filled.runs() if run.slug.startswith("base_quanto-int8_test"))
+    link = f"./utterances?run={key}"
+    assert any(link in part.value for part in app.markdown)
+    assert app.dataframe[0].value["Evidence"][0] == link
+
+
+def test_the_next_measurement_and_the_code_can_be_copied(filled):
+    app = ask(opened("advisor"), "WER may rise by (points)", 3.0)
+    codes = [code.value for code in app.code]
+    assert any("whisperq_core download test-other" in code for code in codes)
+    assert any("recipe('quanto-int8')" in code for code in codes)
+
+
+def test_other_speech_and_devices_have_their_own_answers(filled):
+    app = ask(opened("advisor"), "Audio", "clean")
+    assert "Nothing was measured on cpu with clean speech yet" in text(app)
+    app = ask(ask(app, "Audio", "hard"), "Device", "cuda")
+    assert "Nothing was measured on cuda" in text(app) and not app.dataframe
+
+
+def test_a_recipe_can_be_exported(filled):
+    app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
+    exports = [button for button in app.button if button.label == "Export it"]
+    assert len(exports) == 3 and not any(button.disabled for button in exports)

@@ -1,0 +1,269 @@
+"""History, machine, terms, presentation, the first hint and work under way, by AppTest."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.support.made_runs import accuracy_run, speed_run
+from tests.support.opened_pages import PROJECT, by_label, changed, opened, plan_of
+from tests.support.spoken_runs import MANY, SOME, run_with
+from whisperq_core.evaluate import history, runner
+from whisperq_core.evaluate.store import Store
+from whisperq_core.quantize.recipes import recipe
+from whisperq_core.serve import dismissed_hints, job_queue
+from whisperq_core.serve.recording_store import Shelf
+from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.whisper import protocols
+
+
+def ended(store: Store, outcome="done", who="ada", model="base", key=None, hours=0) -> None:
+    work = history.Work(kind="evaluation", model=model, recipe="bf16", eval_set="quick-look")
+    with history.recorded(store.root, work, who) as note:
+        note.key = key
+    path = next((store.root / history.FOLDER).glob("*.json"))
+    entry = history.Entry.model_validate_json(path.read_bytes())
+    path.unlink()
+    changes = {"outcome": outcome, "started_at": entry.started_at + timedelta(hours=hours)}
+    changes |= {"message": "It failed." if outcome == "failed" else ""}
+    history.put(store.root / "kept", entry.model_copy(update=changes))
+
+
+def keep(store: Store) -> None:
+    (store.root / history.FOLDER).rmdir()
+    (store.root / "kept" / history.FOLDER).rename(store.root / history.FOLDER)
+
+
+def test_an_empty_history_says_what_to_do(store):
+    assert "press Start" in opened("history").info[0].value
+
+
+def test_the_history_is_newest_first_and_can_be_filtered(store):
+    run = accuracy_run("bf16")
+    store.put(run)
+    store.put(accuracy_run("fp32"))
+    ended(store, key=run.key)
+    ended(store, "failed", "bob", "tiny.en", hours=1)
+    keep(store)
+    app = opened("history")
+    frame = app.dataframe[0].value
+    assert frame["Who"].tolist() == ["bob", "ada"]
+    assert frame["Outcome"].tolist() == ["✗ failed", "✓ done"]
+    assert frame["Why"].tolist() == ["It failed.", ""]
+    assert f"run={run.key}" in frame["Result"][1] and frame["Result"].isna()[0]
+    assert frame["Again"][0] == ("./run_evaluations?models=tiny.en&recipes=bf16&sets=quick-look")
+    assert "1 stored results came with WhisperQ" in app.markdown[-1].value
+    app = changed(by_label(app.multiselect, "Outcome"), ["failed"])
+    assert app.dataframe[0].value["Who"].tolist() == ["bob"]
+    assert opened("history", history_who="ada").dataframe[0].value["Who"].tolist() == ["ada"]
+    app = opened("history", history_outcome=["failed", "won"])
+    assert app.dataframe[0].value["Who"].tolist() == ["bob"] and "“won”" in app.warning[0].value
+
+
+def test_a_damaged_entry_is_named(store):
+    (store.root / history.FOLDER).mkdir(parents=True)
+    (store.root / history.FOLDER / "x.json").write_text("{")
+    assert "x\\.json" in opened("history").warning[0].value
+
+
+def test_this_machine_is_shown_and_can_be_copied(store):
+    app = opened("machine")
+    assert [t.value for t in app.header][:2] == [
+        "Instruction sets that matter here",
+        "Libraries",
+    ]
+    assert "CPU: " in app.code[-1].value
+
+
+def test_terms_are_searched_also_by_link(store):
+    assert len(opened("terms").header) == 6
+    assert [s.value for s in opened("terms", term="nf4").header] == ["Number formats"]
+    assert "No term has" in opened("terms", term="<b>xyz").info[0].value
+
+
+@pytest.fixture
+def measured(store) -> Store:
+    for run in (
+        run_with("fp32", SOME * 4),
+        run_with("bf16", SOME * 4),
+        run_with("torch-int8", MANY * 4),
+        speed_run("bf16", [1.0, 1.1, 1.2], [2.0, 2.2, 2.4]),
+    ):
+        store.put(run)
+    return store
+
+
+def shown(app: AppTest) -> str:
+    return " ".join(element.proto.body for element in app.get("html"))
+
+
+@pytest.mark.parametrize(
+    ("screen", "message"),
+    [
+        ("1", "2 ways of running Whisper base"),
+        ("2", "beaten by none"),
+        ("3", "Use bf16"),
+        ("4", "What bf16 costs"),
+        ("5", "Of 2: 1 no worse, 1 worse"),
+    ],
+)
+def test_each_screen_has_its_message(measured, screen, message):
+    app = opened("presentation", screen=screen)
+    assert message in shown(app) and not app.warning
+    assert by_label(app.button, "Next").disabled == (screen == "5")
+
+
+def test_next_and_back_turn_the_pages_in_the_url(measured):
+    app = opened("presentation")
+    app = by_label(app.button, "Next").click().run()
+    assert app.query_params["screen"] in ("2", ["2"]) and "The front" in shown(app)
+    app = by_label(app.button, "Back").click().run()
+    assert "What we compared" in shown(app)
+
+
+@pytest.mark.parametrize("screen", ["0", "6", "-1", "two", "²", "9" * 30])
+def test_a_screen_that_is_none_is_a_sentence(measured, screen):
+    app = opened("presentation", screen=screen)
+    assert "screens 1 to 5" in app.warning[0].value and "What we compared" in shown(app)
+    by_label(app.button, "Next").click().run()
+    assert not app.exception
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"report_model": "nosuch"}, "There is no result of nosuch"),
+        ({"report_set": "nosuch"}, "There is no result of nosuch"),
+        ({"report_margin": "wide"}, "A margin of “wide” is none"),
+        ({"report_margin": "nan"}, "A margin of “nan” is none"),
+    ],
+)
+def test_a_selection_that_is_none_is_a_sentence(measured, query, said):
+    app = opened("presentation", **query)
+    assert said in app.info[0].value and "Report" in app.info[0].value
+
+
+def test_the_selection_of_the_report_is_presented(measured):
+    report = opened("report")
+    link = next(e.proto.url for e in report.get("link_button"))
+    assert link.startswith("./presentation?report_model=base&report_set=")
+    app = opened("presentation", report_recipes="torch-int8", screen="3")
+    assert "Stay with fp32" in shown(app)
+
+
+def test_nothing_to_present_says_what_to_do(store):
+    assert "Run evaluations" in opened("presentation").info[0].value
+
+
+def test_a_link_chooses_what_to_run(store):
+    query = {"models": "tiny.en", "recipes": ["bf16", "mixed-82"], "sets": "jfk"}
+    app = opened("run_evaluations", **query)
+    assert [row[:3] for row in plan_of(app)][:2] == [
+        ("tiny.en", "bf16", "jfk"),
+        ("tiny.en", "mixed-82", "jfk"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"models": "no/such"},
+        {"recipes": "zzz"},
+        {"sets": "zzz"},
+        {"sets": "../../etc"},
+        {"models": "<b>*x*"},
+    ],
+)
+def test_a_link_to_what_is_not_there_is_a_sentence(store, query):
+    app = opened("run_evaluations", **query)
+    assert app.error or "cannot run here" in app.markdown[1].value or app.dataframe
+
+
+def test_a_recipe_that_is_none_costs_no_other_choice(store):
+    app = opened("run_evaluations", recipes=["zzz", "bf16"], sets="jfk", run_speed="false")
+    assert "zzz" in app.error[0].value
+    assert [row[:3] for row in plan_of(app)] == [("tiny.en", "bf16", "jfk")]
+
+
+@pytest.mark.parametrize("name", ["run_threads", "run_protocol", "run_device", "run_speed"])
+def test_junk_beside_it_is_left_out_and_named(store, name):
+    app = opened("run_evaluations", **{name: "junk"})
+    assert len(plan_of(app)) == 3 and "“junk”" in app.warning[0].value
+
+
+def test_run_again_restores_all_that_is_known(store, own):
+    request = runner.Request(
+        "tiny.en", recipe("hqq-int4-g32"), own, "speed", protocols.CORRECTED, "cpu", 3
+    )
+    with history.recorded(store.root, runner.work_of(request), "ada"):
+        pass
+    link = opened("history").dataframe[0].value["Again"][0]
+    query = parse_qs(urlsplit(link).query)
+    assert query["sets"] == ["calls"]
+    app = opened("run_evaluations", **query)
+    assert not app.warning and not app.error
+    assert [row[:3] for row in plan_of(app)] == [
+        ("tiny.en", "hqq-int4-g32", name) for name in ("calls", "quick-look")
+    ]
+    assert by_label(app.selectbox, "Protocol").value == "corrected"
+    assert by_label(app.number_input, "Threads").value == 3
+    assert by_label(app.toggle, "Measure speed").value is True
+    # Speed on the quick look has a switch of its own.
+    app = opened("run_evaluations", **query | {"sets": "quick-look"})
+    assert by_label(app.toggle, "Measure speed").value is True
+
+
+@pytest.fixture
+def own(store, tmp_path, jfk) -> str:
+    """A set of one's own, as evaluations are given it."""
+    kept = Shelf(store.root).add([("jfk.flac", jfk.audio.read_bytes())])[0]
+    kept = Shelf(store.root).refer(kept.id, jfk.reference)
+    OwnSets(store.root).add("calls", kept, jfk.audio, "en")
+    return OwnSets(store.root).path_of("calls")
+
+
+def test_the_first_hint_is_put_away_for_good(measured):
+    app = opened("tradeoffs")
+    assert any("Choose a recipe" in element.value for element in app.markdown)
+    app = by_label(app.button, "Got it").click().run()
+    assert dismissed_hints.is_dismissed(measured.root, "first-run")
+    again = opened("tradeoffs")
+    assert not any("Choose a recipe" in element.value for element in again.markdown)
+
+
+def test_a_hint_that_cannot_be_kept_away_is_no_error(tmp_path):
+    (tmp_path / "seen").write_text("in the way")
+    assert dismissed_hints.dismiss(tmp_path, "first-run") is False
+
+
+def whole_app(**state) -> AppTest:
+    """app.py itself; AppTest runs a page without it from the second run on."""
+    app = AppTest.from_file(PROJECT / "app.py", default_timeout=60)
+    for key, value in state.items():
+        app.session_state[key] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [("finished", "Done: base"), ("lost", "Failed: base · <b>bf16</b>. The")]
+)
+def test_work_is_seen_on_every_page_and_its_end_is_announced(store, status, said):
+    """The real queue, with a future that is pending as long as the test says."""
+    queue = job_queue.shared(store.root)
+    future = SimpleNamespace(status="pending", result=lambda: None)
+    job = job_queue.Job("base · <b>bf16</b>", store, status=job_queue.RUNNING, future=future)
+    queue._jobs.append(job)
+    app = whole_app()
+    assert "running" in app.sidebar.get("progress")[0].proto.text and not app.toast
+    assert app.session_state["jobs_seen"] == {job.id}
+    assert queue._here.client is None  # looking starts no worker
+    future.status = status
+    app = whole_app(jobs_seen={job.id})
+    assert not app.sidebar.get("progress")
+    assert said in app.toast[0].value.replace("\\", "")
+    assert app.session_state["jobs_seen"] == set()
+    assert not whole_app().toast  # another session did not see it running

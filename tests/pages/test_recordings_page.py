@@ -1,0 +1,207 @@
+"""Compare recordings and My speech, on real recordings; the browser test runs the work itself."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.support.made_runs import accuracy_run
+from tests.support.opened_pages import again, by_label, changed, left_at, opened
+from whisperq_core.evaluate import runner
+from whisperq_core.quantize import backends, model_export
+from whisperq_core.quantize.recipes import recipe
+from whisperq_core.serve import job_queue
+from whisperq_core.serve.recording_store import Shelf
+from whisperq_core.serve.recording_transcription import Heard, Listener
+from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.speech import evaluation_sets
+
+NO_MODEL = "none, exported models only"
+
+
+def listener(name: str) -> Listener:
+    return Listener("tiny.en", recipe(name), "en")
+
+
+def heard(text: str, **other) -> Heard:
+    facts = {"language": "en", "detected": False, "audio_s": 11.0, "wall_s": 1.1}
+    facts |= {"weights_bytes": 5_000_000, "fp32_bytes": 9, "silent": False, "looped": False}
+    return Heard(text=text, words=(), **facts | other)
+
+
+@pytest.fixture
+def shelf(store) -> Shelf:
+    return Shelf(store.root)
+
+
+@pytest.fixture
+def kept(shelf, jfk):
+    """On the shelf, heard by fp32 and by another recipe that errs."""
+    (one,) = shelf.add([("jfk.flac", jfk.audio.read_bytes())])
+    shelf.put_heard(one.id, listener("fp32"), heard(jfk.reference))
+    wrong = jfk.reference.replace("COUNTRY", "COUNTY", 1)
+    shelf.put_heard(one.id, listener("torch-int8"), heard(f"{wrong} {'go ' * 9}", looped=True))
+    return one
+
+
+def drawn(app: AppTest) -> dict:
+    """What the component was given."""
+    import json
+
+    (found,) = [e for e in app.main if e.type == "bidi_component"] or app.get("bidi_component")
+    return json.loads(found.proto.json)
+
+
+def test_recordings_wait_for_a_recording(store):
+    app = opened("recordings")
+    assert by_label(app.button, "Transcribe").disabled
+    assert "Nothing yet" in app.info[0].value
+    assert by_label(app.selectbox, "Language").options == ["English"]
+
+
+def test_a_multilingual_model_offers_languages_and_translation(store):
+    app = opened("recordings")
+    app = changed(by_label(app.selectbox, "Model"), "base")
+    assert by_label(app.selectbox, "Language").options[:2] == ["Detect it", "English"]
+    assert "Translate to English" in by_label(app.selectbox, "Task").options
+    recipes = by_label(app.multiselect, "Recipes").options
+    assert "fp32" not in recipes and not any("eval10" in name for name in recipes)
+
+
+def test_exported_models_can_be_columns_with_no_other_model(store, tiny, tmp_path):
+    folder = store.root / model_export.FOLDER / model_export.folder_name("tiny.en", recipe("bf16"))
+    model_export.write(tiny, backends.quantize(tiny.torch_model, recipe("bf16")), folder)
+    app = opened("recordings")
+    assert by_label(app.multiselect, "Exported models").options == ["tiny.en_bf16"]
+    app = changed(by_label(app.multiselect, "Exported models"), [str(folder)])
+    app = changed(by_label(app.selectbox, "Model"), NO_MODEL)
+    assert by_label(app.multiselect, "Recipes").disabled and not app.error
+    app = changed(by_label(app.multiselect, "Exported models"), [str(tmp_path)])
+    assert "no exported model" in app.error[0].value
+
+
+def test_what_was_heard_before_is_there_after_a_reload(kept):
+    app = opened("recordings")
+    data = drawn(app)
+    assert [column["name"] for column in data["columns"]] == ["fp32", "torch-int8"]
+    assert any("unlike fp32" in fact for fact in data["columns"][1]["facts"])
+    assert data["columns"][1]["warnings"] == ["Repeats itself: a decoding loop."]
+    assert any("nf4: not transcribed yet" in c.value for c in app.caption)
+    kinds = [
+        w[1] for line in data["phrases"] for slot in line["slots"] for w in slot["words"][1:] if w
+    ]
+    assert kinds.count("sub") == 1 and kinds.count("ins") == 9
+
+
+def test_a_reference_is_scored_as_soon_as_it_is_typed(kept, shelf, jfk):
+    app = opened("recordings")
+    app = changed(by_label(app.text_area, "Reference"), jfk.reference)
+    assert shelf.get(kept.id).reference == jfk.reference
+    columns = drawn(app)["columns"]
+    assert [column["name"] for column in columns] == ["Reference", "fp32", "torch-int8"]
+    assert "WER 0.0 %, CER 0.0 %" in columns[1]["facts"]
+    assert columns[2]["facts"][0].startswith("WER 45.5 %")  # 10 errors in 22 words
+
+
+def test_who_leaves_at_once_loses_nothing_typed_or_pressed(kept, shelf, store, jfk, monkeypatch):
+    given = []
+    queue = job_queue.shared(store.root)
+    monkeypatch.setattr(queue, "transcribe", lambda kept, one, *_: given.append(one.name))
+    app = opened("recordings")
+    left_at(monkeypatch, "whisperq_core.whisper.models.offline_names")
+    by_label(app.button, "Transcribe").click()
+    changed(by_label(app.text_area, "Reference"), jfk.reference)
+    assert given == ["bnb-nf4"]
+    assert shelf.get(kept.id).reference == jfk.reference
+
+
+def test_a_recording_goes_into_a_set_and_away(kept, shelf, store, jfk):
+    # Names of new sets are typed, which the harness cannot; the browser test does.
+    OwnSets(store.root).add("calls", shelf.refer(kept.id, "ask"), jfk.audio, "en")
+    shelf.refer(kept.id, jfk.reference)
+    app = opened("recordings")
+    by_label(app.button, "Add").click().run()
+    assert "calls" in app.success[0].value
+    assert [u.reference for u in OwnSets(store.root).get("calls").utterances] == [jfk.reference]
+    by_label(app.button, "Delete it").click().run()
+    assert not shelf.all() and "Nothing yet" in app.info[0].value
+    assert OwnSets(store.root).names() == ["calls"]  # a set has a copy of its own
+
+
+def test_a_silent_recording_is_said_to_be_silent(shelf):
+    import numpy as np
+
+    from whisperq_core.speech import decode
+
+    shelf.add([("silence.wav", decode.encode_wav(np.zeros(16_000, np.float32)))])
+    app = opened("recordings")
+    assert "silent" in app.warning[0].value
+
+
+@pytest.fixture
+def own(store, shelf, jfk):
+    """A set of two recordings and two runs on it that differ in one of them."""
+    sets = OwnSets(store.root)
+    for place, utterance in enumerate([jfk, evaluation_sets.shipped()["quick-look"].utterances[0]]):
+        (one,) = shelf.add([(f"call {place}.flac", utterance.audio.read_bytes())])
+        one = shelf.refer(one.id, utterance.reference)
+        sets.add("calls", one, shelf.original(one.id), "en")
+    return sets
+
+
+def put_runs(store, sets) -> None:
+    for name, wrong in (("fp32", ""), ("bf16", " and more")):
+        request = runner.Request("tiny.en", recipe(name), sets.path_of("calls"))
+        made = accuracy_run(name)
+        spoken = [
+            made.utterances[0].model_copy(
+                update={"id": u.id, "hypothesis": u.reference + (wrong if place else "")}
+            )
+            for place, u in enumerate(sets.get("calls").utterances)
+        ]
+        changes = {"spec": runner.resolve(request), "utterances": tuple(spoken)}
+        store.put(made.model_copy(update=changes))
+
+
+def test_without_a_set_my_speech_says_what_to_do(store):
+    assert "Add to a set" in opened("my_speech").info[0].value
+
+
+def test_a_set_can_be_looked_at_and_thinned_out(own):
+    app = opened("my_speech", set="calls")
+    assert "2 recordings" in app.markdown[1].value and "unknown speakers" in app.markdown[1].value
+    by_label(app.button, "Take it out").click().run()
+    assert len(own.get("calls").utterances) == 1 and not app.exception
+    by_label(app.button, "Delete the set").click().run()
+    assert own.names() == [] and "No set yet" in app.info[0].value
+
+
+def test_a_link_to_no_set_is_a_sentence(own):
+    app = opened("my_speech", set="<script>alert(1)</script>")
+    assert "script" in app.warning[0].value and by_label(app.selectbox, "Eval").value == "calls"
+
+
+def test_a_vote_counts_once_and_also_of_who_leaves_at_once(own, store, monkeypatch):
+    put_runs(store, own)
+    # The second stands for a double click, too: both are of the same two transcripts.
+    tabs = [opened("my_speech"), opened("my_speech")]
+    left_at(monkeypatch, "whisperq_core.serve.blind_test.trials")
+    for app in tabs:
+        by_label(app.button, "A reads better").click()
+        again(app)
+    assert [vote.chosen for vote in own.votes("calls")] == ["left"]
+
+
+def test_a_blind_test_shows_no_names_and_keeps_the_tally(own, store):
+    assert "needs two recipes" in opened("my_speech").info[0].value
+    put_runs(store, own)
+    app = opened("my_speech")
+    assert "1 to judge" in [c.value for c in app.caption]
+    shown = " ".join(m.value for m in app.markdown)
+    assert "**A**" in shown and "and more" in shown and "bf16" not in shown
+    by_label(app.button, "No difference").click().run()
+    assert "judged every recording" in app.success[0].value
+    (vote,) = own.votes("calls")
+    assert vote.chosen == "same" and {vote.left_name, vote.right_name} == {
+        "base bf16",
+        "base fp32",
+    }
+    assert app.dataframe[0].value["no difference"].tolist() == [1]

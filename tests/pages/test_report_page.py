@@ -1,0 +1,96 @@
+"""The Report page, run by Streamlit's own test harness."""
+
+import re
+
+import pytest
+
+from tests.support.made_runs import accuracy_run, renamed, speed_run, tiny_english
+from tests.support.opened_pages import PROJECT, again, by_label, everything, opened
+from tests.support.spoken_runs import MANY, SOME, run_with
+from whisperq_core.evaluate.store import Store
+
+
+@pytest.fixture
+def filled(store) -> Store:
+    for run in (
+        run_with("fp32", SOME * 4),
+        run_with("bf16", SOME * 4),
+        run_with("torch-int8", MANY * 4),
+        speed_run("bf16", [1.0, 1.1, 1.2], [2.0, 2.2, 2.4]),
+        accuracy_run("hqq-int4-g64", eval_set="test-clean-excerpt"),
+        tiny_english(run_with("fp32", SOME)),
+    ):
+        store.put(run)
+    return store
+
+
+def test_empty_store_says_what_to_do(store):
+    app = opened("report")
+    assert "Run evaluations" in app.info[0].value
+    assert not app.get("download_button")
+
+
+def test_opens_with_an_answer_and_three_files(filled):
+    app = opened("report")
+    assert by_label(app.multiselect, "Model").value == ["base"]
+    assert by_label(app.multiselect, "Evaluation set").value == ["test-other-excerpt"]
+    assert by_label(app.multiselect, "Recipes").options == ["fp32", "bf16", "torch-int8"]
+    assert [b.label for b in app.get("download_button")] == [
+        "HTML, to read or print",
+        "CSV",
+        "JSON",
+    ]
+    text = everything(app)
+    assert "no worse than fp32 by 0" in text
+    assert "bf16: 100 MB" in text.replace("\\", "")
+    assert len(app.get("plotly_chart")) == 1
+
+
+def test_recipes_and_margin_can_be_chosen(filled):
+    app = opened("report")
+    by_label(app.multiselect, "Recipes").set_value(["torch-int8"])
+    by_label(app.number_input, "Margin (points of WER)").set_value(2.0)
+    text = everything(again(app)).replace("\\", "")
+    assert "The one recipe is not decided to be no worse than fp32 by 2 points" in text
+
+
+def test_another_baseline_can_be_chosen(filled):
+    app = opened("report")
+    by_label(app.selectbox, "Compare with").set_value("bf16")
+    assert "no worse than bf16" in everything(again(app)).replace("\\", "")
+
+
+def test_no_model_and_no_set_are_all(filled):
+    app = opened("report")
+    by_label(app.multiselect, "Model").set_value([])
+    by_label(app.multiselect, "Evaluation set").set_value([])
+    assert len(again(app).header) == 3
+
+
+def test_protocols_are_one_at_a_time(filled):
+    assert not [box for box in opened("report").selectbox if box.label == "Protocol"]
+    filled.put(run_with("fp32", SOME, protocol=renamed("corrected"), minutes=5, threads=1))
+    app = opened("report")
+    box = by_label(app.selectbox, "Protocol")
+    assert (box.value, box.options) == ("as in the study", ["as in the study", "corrected"])
+    box.set_value("corrected")
+    assert "corrected" in everything(again(app))
+
+
+def test_a_link_opens_its_selection(filled):
+    app = opened("report", report_model="tiny.en", report_margin="1.5")
+    assert by_label(app.multiselect, "Model").value == ["tiny.en"]
+    assert by_label(app.number_input, "Margin (points of WER)").value == 1.5
+
+
+def test_the_whole_report_can_be_looked_at(filled):
+    app = opened("report")
+    by_label(app.toggle, "Show the whole report").set_value(True)
+    again(app)
+    assert len(app.get("iframe")) == 1
+    assert not app.get("plotly_chart")
+
+
+def test_the_report_is_in_the_navigation():
+    text = (PROJECT / "app.py").read_text()
+    assert re.search(r'"pages/report.py", title="Report", icon=":material/description:"', text)

@@ -1,0 +1,326 @@
+"""The pages that show results, run by Streamlit's own test harness."""
+
+import subprocess
+import sys
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.support.made_runs import accuracy_run, speed_run, tiny_english
+from tests.support.opened_pages import PROJECT, again, by_label, everything, opened
+from tests.support.spoken_runs import MANY, NOISY, SOME, run_with
+from whisperq_core.evaluate.store import Store
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.study.claims import CLAIMS
+from whisperq_core.whisper import protocols
+
+WRONG = [("a cat sat down", "a <b>cat</b> sat up"), ("a cat sat down", "a cat sat down")]
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> Store:
+    monkeypatch.setenv("WHISPERQ_CACHE", str(tmp_path))
+    return Store()
+
+
+@pytest.fixture
+def filled(store) -> Store:
+    ids = [u.id for u in evaluation_sets.shipped()["test-other-excerpt"].utterances[:2]]
+    for run in (
+        accuracy_run("fp32", WRONG, weights_bytes=200_000_000),
+        accuracy_run("torch-int8", WRONG, ids=ids),
+        accuracy_run("quanto-int4", [("a cat sat down", "")], kernels="dequantized"),
+        accuracy_run("hqq-int4-g64", eval_set="test-clean-excerpt"),
+        tiny_english(accuracy_run("torch-int8", WRONG)),
+        speed_run("fp32", [3.0, 3.1, 3.2]),
+        speed_run("torch-int8", [1.0, 1.1, 1.2], [3.0, 3.1, 3.2]),
+    ):
+        store.put(run)
+    return store
+
+
+def results(app: AppTest) -> list[str]:
+    return sorted(app.dataframe[0].value["recipe"]) if app.dataframe else []
+
+
+def test_empty_store_says_what_to_do(store):
+    app = opened("tradeoffs")
+    assert "Run evaluations" in app.info[0].value
+    assert not app.dataframe
+
+
+def test_opens_on_base_and_the_harder_excerpt(filled):
+    app = opened("tradeoffs")
+    assert results(app) == ["fp32", "quanto-int4", "torch-int8"]
+    assert by_label(app.multiselect, "Model").value == ["base"]
+    assert by_label(app.selectbox, "Evaluation set").value == "test-other-excerpt"
+    assert "3 results" in everything(app)
+
+
+def test_summary_stands_beside_the_numbers(filled):
+    text = everything(opened("tradeoffs"))
+    for fact in ("excerpt", "2 threads", "A CPU", "as in the study", "fixed 30 s window", "cpu"):
+        assert fact in text
+    assert "1 not drawn" in text
+
+
+def test_models_can_be_added_and_taken_away(filled):
+    app = opened("tradeoffs")
+    by_label(app.multiselect, "Model").set_value(["base", "tiny.en"])
+    assert results(again(app)) == ["fp32", "quanto-int4", "torch-int8", "torch-int8"]
+    by_label(app.multiselect, "Model").set_value(["tiny.en"])
+    assert results(again(app)) == ["torch-int8"]
+
+
+def test_sets_are_shown_one_at_a_time(filled):
+    app = opened("tradeoffs")
+    by_label(app.selectbox, "Evaluation set").set_value("test-clean-excerpt")
+    assert results(again(app)) == ["hqq-int4-g64"]
+
+
+@pytest.mark.parametrize(
+    "axis, value, left",
+    [
+        ("Library", "torch", ["torch-int8"]),
+        ("Bits", 4, ["quanto-int4"]),
+        ("Scheme", "weight-only", ["quanto-int4"]),
+        ("Granularity", "tensor", ["torch-int8"]),
+        ("Activations", "float", ["fp32", "quanto-int4"]),
+        ("Group size", 128, ["quanto-int4"]),
+    ],
+)
+def test_design_axes_filter(filled, axis, value, left):
+    app = opened("tradeoffs")
+    by_label(app.multiselect, axis).set_value([value])
+    assert results(again(app)) == left
+
+
+def test_filters_that_leave_nothing_say_so(filled):
+    app = opened("tradeoffs")
+    by_label(app.multiselect, "Library").set_value(["hqq"])
+    assert "Clear one of them" in again(app).info[0].value
+
+
+def test_axes_can_be_chosen(filled):
+    app = opened("tradeoffs")
+    by_label(app.selectbox, "Across").set_value("weights_bytes")
+    by_label(app.selectbox, "Up").set_value("cer_pct")
+    assert "not drawn" not in everything(again(app))
+
+
+@pytest.fixture
+def compared(store) -> Store:
+    for run in (
+        run_with("fp32", SOME, weights_bytes=200_000_000),
+        run_with("bnb-nf4", NOISY, weights_bytes=60_000_000),
+        run_with("quanto-int2", MANY, weights_bytes=200_000_000),
+    ):
+        store.put(run)
+    return store
+
+
+def verdicts(app: AppTest) -> dict[str, str]:
+    frame = app.dataframe[0].value
+    return dict(zip(frame["recipe"], frame["verdict"], strict=True))
+
+
+def test_every_result_has_its_interval_and_verdict(compared):
+    app = opened("tradeoffs")
+    assert verdicts(app) == {"fp32": "baseline", "bnb-nf4": "undecided", "quanto-int2": "worse"}
+    text = everything(app).replace("\\", "")
+    assert "95 % intervals, bootstrap over 20 speakers" in text
+    assert "Holm-corrected over the recipes shown" in text
+
+
+def test_the_baseline_and_the_margin_can_be_chosen(compared):
+    app = opened("tradeoffs")
+    assert by_label(app.selectbox, "Compare with").value == "fp32"
+    by_label(app.selectbox, "Compare with").set_value("quanto-int2")
+    assert verdicts(again(app))["fp32"] == "better"
+    by_label(app.selectbox, "Compare with").set_value("fp32")
+    by_label(app.number_input, "Margin (points of WER)").set_value(20.0)
+    assert verdicts(again(app))["bnb-nf4"] == "no worse"
+
+
+def test_a_filter_of_the_design_leaves_the_baseline(compared):
+    app = opened("tradeoffs")
+    by_label(app.multiselect, "Library").set_value(["quanto"])
+    assert verdicts(again(app)) == {"quanto-int2": "worse"}
+
+
+def test_the_cards_say_what_is_undecided(compared):
+    text = everything(opened("tradeoffs")).replace("\\", "")
+    assert "WER: undecided against fp32" in text
+    assert "more minutes of speech would decide" in text
+
+
+def test_the_front_is_in_words(compared):
+    app = opened("tradeoffs")
+    by_label(app.selectbox, "Across").set_value("weights_bytes")
+    frame = again(app).dataframe[0].value.set_index("recipe")["front"]
+    assert frame["quanto-int2"] == "dominated by fp32"
+    assert not frame["bnb-nf4"].startswith("dominated")
+
+
+def test_a_link_opens_a_result_of_any_set(filled):
+    key = next(r.key for r in filled.runs() if r.eval_set == "test-clean-excerpt")
+    app = opened("tradeoffs", model="base", set="test-clean-excerpt", run=key)
+    assert not app.warning
+    assert results(app) == ["hqq-int4-g64"]
+    assert by_label(app.selectbox, "Result").value == key
+    by_label(app.selectbox, "Evaluation set").set_value("test-other-excerpt")
+    assert results(again(app)) == ["fp32", "quanto-int4", "torch-int8"]
+
+
+def test_a_chosen_result_is_compared_in_full(compared):
+    app = opened("tradeoffs")
+    key = next(r.key for r in compared.runs() if "quanto-int2" in r.slug)
+    by_label(app.selectbox, "Result").set_value(key)
+    text = everything(again(app)).replace("\\", "")
+    assert "A higher WER than fp32, decided" in text
+    assert "MAPSSWE: z = +" in text and "p < 0.001" in text
+    assert "No worse than fp32 in 0 % of utterances" in text
+    assert "0 of 20 transcripts the same" in text
+
+
+def test_loops_are_counted_and_set_aside(store):
+    store.put(accuracy_run("fp32", [("a cat", "a cat"), ("a dog sat", "no " * 60)]))
+    app = opened("tradeoffs")
+    by_label(app.selectbox, "Result").set_value(store.runs()[0].key)
+    assert "WER without the 1 that loop 0.00" in everything(again(app)).replace("\\", "")
+
+
+def test_unknown_speakers_are_said(filled):
+    assert "utterances are resampled: too narrow" in everything(opened("tradeoffs"))
+
+
+def test_protocols_are_shown_one_at_a_time(compared):
+    compared.put(run_with("bf16", SOME, protocol=protocols.CORRECTED))
+    app = opened("tradeoffs")
+    assert "bf16" not in results(app)
+    assert "Protocol: as in the study (greedy" in everything(app).replace("\\", "")
+    by_label(app.selectbox, "Protocol").set_value("corrected")
+    app = again(app)
+    assert results(app) == ["bf16"]
+    assert "Protocol: corrected (greedy, temp" in everything(app).replace("\\", "")
+
+
+def test_a_chosen_result_shows_its_utterances(filled):
+    app = opened("tradeoffs")
+    key = next(r.key for r in filled.runs() if r.slug.startswith("base_torch-int8_test"))
+    by_label(app.selectbox, "Result").set_value(key)
+    text = everything(again(app))
+    assert "1 of 2 utterances have errors" in text
+    assert "→down" in text
+    assert "<b>cat" not in text
+    assert key in text
+    assert "proj_out" in text
+    assert len(app.get("audio")) == 2
+
+
+def test_audio_is_left_out_where_it_is_not_at_hand(filled):
+    app = opened("tradeoffs")
+    key = next(r.key for r in filled.runs() if "quanto-int4" in r.slug)
+    by_label(app.selectbox, "Result").set_value(key)
+    text = everything(again(app))
+    assert not app.get("audio")
+    assert "dequantized weights" in text
+
+
+def test_a_result_that_a_filter_hides_is_let_go(filled):
+    app = opened("tradeoffs")
+    key = next(r.key for r in filled.runs() if "quanto-int4" in r.slug)
+    by_label(app.selectbox, "Result").set_value(key)
+    again(app)
+    by_label(app.multiselect, "Library").set_value(["torch"])
+    again(app)
+    assert by_label(app.selectbox, "Result").value is None
+
+
+def test_damaged_files_are_named_and_the_rest_is_shown(filled):
+    (filled.results / "base_broken_0123456789abcdef.json").write_text('{"schema_version": 1')
+    app = opened("tradeoffs")
+    assert len(app.warning) == 1
+    assert r"base\_broken\_0123456789abcdef\.json" in app.warning[0].value
+    assert len(results(app)) == 3
+
+
+def test_new_results_appear(filled):
+    app = opened("tradeoffs")
+    filled.put(accuracy_run("bnb-nf4", WRONG))
+    assert "bnb-nf4" in results(again(app))
+
+
+def test_download_holds_every_column(filled):
+    app = opened("tradeoffs")
+    assert [button.label for button in app.get("download_button")] == ["CSV"]
+
+
+def study_tables(app: AppTest) -> list:
+    """The five tables of Tables 2 to 4; those of opened claims come before them."""
+    return [table.value for table in app.table[-5:]]
+
+
+def test_study_without_results_shows_the_published_tables(store):
+    app = opened("study")
+    assert [header.value for header in app.header] == [
+        "What our measurements say of its claims",
+        "Its tables and figure",
+        "Table 2: whisper-small",
+        "Table 3: whisper-base and whisper-tiny",
+        "Figure 1: how much harder is test-other?",
+        "Table 4: what to choose",
+    ]
+    assert "--models small" in app.code[0].value
+    first = study_tables(app)[0].to_string()
+    assert "11.88" in first
+    assert "not measured here" in first
+
+
+def test_study_shows_measured_rows_as_ours_with_interval_and_record(filled):
+    app = opened("study")
+    base = study_tables(app)[2]
+    assert base["Source"].tolist()[:2] == ["Study, base", "Here, base"]
+    assert base["Measured on"].tolist()[:2] == ["whole sets", "excerpts (2), CPU"]
+    record = next(r for r in filled.runs() if r.spec.recipe.name == "fp32")
+    assert base["Records"][0] == "–"
+    assert record.key[:6] in base["Records"][1].split()
+    assert base["WER other"].tolist()[:2] == ["12.87", "12.50 (0.0\u00a0to\u00a025.0)"]
+    assert "tiny.en is another model" in everything(app)
+    assert "excerpts" in app.info[0].value
+
+
+def test_study_with_small_measured_needs_no_command(filled):
+    filled.put(accuracy_run("fp32", WRONG, model="small", weights_digest="ff" * 32))
+    assert not opened("study").code
+
+
+def test_study_counts_verdicts_and_opens_a_claim_down_to_its_utterances(store):
+    ids = [u.id for u in evaluation_sets.shipped()["test-other-excerpt"].utterances[:2]]
+    store.put(accuracy_run("fp32", [("a cat sat down",) * 2] * 2, ids=ids))
+    store.put(accuracy_run("torch-int8", WRONG, ids=ids))
+    app = opened("study")
+    assert f"{len(CLAIMS)} claims" in everything(app)
+    assert not [b for b in app.selectbox if b.label == "Down to the utterances"]
+    app.session_state["claim-fastest-costs-wer"] = True
+    again(app)
+    question = app.table[0].value["Question"][0].replace("\\", "")
+    assert question == "torch-int8 is worse than fp32 on test-other"
+    choice = by_label(app.selectbox, "Down to the utterances")
+    choice.set_value(choice.options[0])
+    text = everything(again(app))
+    assert "1 of 2 utterances have another number of errors" in text
+    assert ids[0] in text.replace("\\", "")
+
+
+def test_app_opens_on_the_trade_offs(filled):
+    app = opened("app")
+    assert app.title[0].value == "Trade-offs"
+
+
+def test_no_torch_in_the_app_process():
+    code = (
+        "import sys; from whisperq_core import charts, eval_sets, markup, paper, store, table;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0

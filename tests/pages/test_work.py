@@ -1,0 +1,156 @@
+"""The pages that start work, run by Streamlit's own test harness; the browser test starts it."""
+
+import ast
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from tests.support.made_runs import accuracy_run
+from tests.support.opened_pages import PROJECT, again, by_label, changed, left_at, opened, plan_of
+from whisperq_core.errors import StoreError
+from whisperq_core.evaluate import runner
+from whisperq_core.quantize.recipes import recipe
+from whisperq_core.serve import job_queue
+from whisperq_core.speech import evaluation_sets
+
+
+def test_the_first_evaluation_is_chosen_already(store):
+    app = opened("run_evaluations")
+    assert plan_of(app) == [
+        ("tiny.en", "fp32", "quick-look", "to run"),
+        ("tiny.en", "torch-int8", "quick-look", "to run"),
+        ("tiny.en", "bnb-nf4", "quick-look", "to run"),
+    ]
+    assert "3 to run" in app.markdown[1].value
+    assert not by_label(app.button, "Start").disabled
+
+
+def test_what_is_cached_is_not_run_again(store):
+    request = runner.Request("tiny.en", recipe("fp32"), "quick-look")
+    store.put(accuracy_run("fp32").model_copy(update={"spec": runner.resolve(request)}))
+    app = opened("run_evaluations")
+    assert plan_of(app)[0] == ("tiny.en", "fp32", "quick-look", "cached")
+    assert "1 already measured" in app.markdown[1].value
+
+
+def test_larger_sets_are_timed_beside_fp32_too(store):
+    app = opened("run_evaluations")
+    app = changed(by_label(app.multiselect, "Speech"), ["test-clean-excerpt"])
+    assert [row[2] for row in plan_of(app)] == ["test-clean-excerpt"] * 3 + ["quick-look"] * 3
+
+
+def test_the_protocol_can_be_chosen(store):
+    app = opened("run_evaluations")
+    assert "held-out speech only" in by_label(app.selectbox, "Protocol").help
+    app = changed(by_label(app.multiselect, "Recipes"), ["quanto-int8-int8-eval10"])
+    assert plan_of(app)[0][3] == "to run"
+    app = changed(by_label(app.selectbox, "Protocol"), "corrected")
+    assert plan_of(app)[0][3] == "refused"
+    assert "held-out" in app.dataframe[0].value["why not"][0]
+
+
+def test_the_group_size_of_hqq_can_be_chosen(store):
+    app = opened("run_evaluations")
+    app = changed(by_label(app.multiselect, "Recipes"), ["hqq-int4-g64"])
+    app = changed(by_label(app.select_slider, "HQQ"), 32)
+    assert plan_of(app)[0][1] == "hqq-int4-g32"
+
+
+@pytest.mark.parametrize("folder", ["/nowhere/at/all", "relative"])
+def test_a_folder_that_is_no_set_is_a_sentence(store, folder):
+    app = opened("run_evaluations")
+    app = changed(by_label(app.text_input, "Your own speech"), folder)
+    assert folder in app.error[0].value and "Traceback" not in app.error[0].value
+
+
+def test_a_folder_of_ones_own_is_planned(store, tmp_path, jfk):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "jfk.flac").write_bytes(jfk.audio.read_bytes())
+    (tmp_path / "mine" / "jfk.txt").write_text(jfk.reference)
+    app = opened("run_evaluations")
+    app = changed(by_label(app.text_input, "Your own speech"), str(tmp_path / "mine"))
+    assert plan_of(app)[1][2:] == ("mine", "to run")
+
+
+def test_what_cannot_run_is_shown_with_its_reason(store, monkeypatch):
+    monkeypatch.setattr("whisperq_core.machine.devices", lambda: ["cpu", "mps"])
+    app = opened("run_evaluations")
+    app = changed(by_label(app.selectbox, "Device"), "mps")
+    assert [row[3] for row in plan_of(app)] == ["to run", "refused", "refused"]
+    assert "runs on cpu" in app.dataframe[0].value["why not"][1]
+    assert "2 cannot run here" in app.markdown[1].value
+
+
+def test_nothing_chosen_is_a_hint_not_an_error(store):
+    app = opened("run_evaluations")
+    app = changed(by_label(app.multiselect, "Models"), [])
+    assert "at least one model" in app.info[0].value
+
+
+def test_full_sets_are_offered_and_their_absence_is_a_sentence(store, monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluation_sets, "DATA_FOLDER", tmp_path)
+    app = opened("run_evaluations")
+    app = changed(by_label(app.multiselect, "Speech"), ["test-clean"])
+    assert "Download it first" in app.error[0].value
+
+
+def no_worker(store, monkeypatch, error: Exception | None = None) -> Callable:
+    """Takes the place of the worker process; returns what tells which requests are in the queue."""
+
+    def start_client():
+        if error is not None:
+            raise error
+        return SimpleNamespace(status="running", submit=lambda *_, **__: future)
+
+    future = SimpleNamespace(status="pending", add_done_callback=lambda _: None)
+    monkeypatch.setattr(job_queue.shared(store.root)._here, "_start_client", start_client)
+    return lambda: [job.planned.request for job in job_queue.shared(store.root).all()]
+
+
+def test_start_queues_the_plan_that_was_seen(store, monkeypatch):
+    given = no_worker(store, monkeypatch)
+    app = opened("run_evaluations", recipes=["fp32", "bf16"], sets="jfk", run_speed="false")
+    assert by_label(again(app).button, "Start").click().run().header[1].value == "Progress"
+    assert [request.label for request in given()] == [
+        "tiny.en · fp32 · jfk",
+        "tiny.en · bf16 · jfk",
+    ]
+
+
+def test_who_leaves_at_once_has_started_it(store, monkeypatch):
+    given = no_worker(store, monkeypatch)
+    app = opened("run_evaluations", sets="jfk")
+    left_at(monkeypatch, "whisperq_core.evaluate.runner.plan")
+    by_label(app.button, "Start").click().run()
+    assert len(given()) == 6
+
+
+def test_choices_that_changed_with_the_click_start_nothing(store, monkeypatch):
+    given = no_worker(store, monkeypatch)
+    app = opened("run_evaluations")
+    by_label(app.multiselect, "Recipes").set_value(["bf16"])
+    app = by_label(app.button, "Start").click().run()
+    assert "choices changed" in app.error[0].value and not given()
+    app = by_label(app.button, "Start").click().run()
+    assert not app.error and [request.recipe.name for request in given()] == ["bf16"]
+
+
+def test_a_start_that_fails_is_a_sentence(store, monkeypatch):
+    no_worker(store, monkeypatch, StoreError("The disk is <b>full</b>. Make room."))
+    app = by_label(opened("run_evaluations").button, "Start").click().run()
+    assert "Make room" in app.error[0].value and "<b>" not in app.error[0].value
+    assert not again(app).error
+
+
+@pytest.mark.parametrize("page", sorted((PROJECT / "pages").glob("*.py")), ids=lambda p: p.stem)
+def test_what_a_press_changes_is_not_left_to_the_end_of_the_script(page):
+    """A user who goes elsewhere at once ends the script; what it calls back is done before."""
+    pressed = [
+        ast.unparse(node.test)
+        for node in ast.walk(ast.parse(page.read_text("utf-8")))
+        if isinstance(node, ast.If) and "st.button(" in ast.unparse(node.test)
+    ]
+    # These open a dialog or a page, or are waited for: a file's import, a download with its bar.
+    may = ("Save figure", "Run an evaluation on it", "Import", "Download ")
+    assert [test for test in pressed if not any(label in test for label in may)] == []

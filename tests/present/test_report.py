@@ -1,0 +1,380 @@
+"""Reports as text: what stands in them, what must not, and that the numbers are the records'."""
+
+import csv
+import io
+import json
+import math
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import pytest
+
+from tests.support.made_runs import accuracy_run, renamed, speed_run, tiny_english
+from tests.support.spoken_runs import ALIKE, MANY, NOISY, NONE, SOME, run_with
+from whisperq_core.__main__ import main
+from whisperq_core.analyze import paired_comparisons
+from whisperq_core.errors import InputError
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.machine import Machine
+from whisperq_core.present import report, report_sections
+from whisperq_core.quantize.recipes import recipe
+from whisperq_core.whisper.protocols import STUDY
+
+DATE = datetime(2026, 3, 1, tzinfo=UTC)
+HOSTILE = "=cmd|'/C calc'!A1</script><img src=x onerror=alert(1)>&\""
+# Enough speech to decide on the margin: eighty speakers, 1600 words.
+DECIDED = {"fp32": SOME * 4, "bf16": SOME * 4, "torch-int8": MANY * 4, "quanto-int8": NOISY * 4}
+OPEN = {"fp32": SOME, "torch-int8": ALIKE, "quanto-int8": NOISY}
+
+
+@pytest.fixture(autouse=True)
+def short_plotly(monkeypatch):
+    """Plotly's five megabytes are parsed in one test only."""
+    monkeypatch.setattr(report, "get_plotlyjs", lambda: "/* plotly.js v0 */")
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags with attributes, scripts, and the text outside of them."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.texts: list[str] = []
+        self.scripts: list[str] = []
+        self.inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.inside = tag
+
+    def handle_endtag(self, tag):
+        self.inside = ""
+
+    def handle_data(self, data):
+        if self.inside == "script":
+            self.scripts.append(data)
+        elif self.inside != "style":
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    @property
+    def data(self) -> list[dict]:
+        """The figures."""
+        kinds = [a.get("type") for tag, a in self.tags if tag == "script"]
+        found = zip(kinds, self.scripts, strict=True)
+        return [json.loads(text) for kind, text in found if kind == "application/json"]
+
+
+def runs_of(errors: dict[str, list[int]]) -> list:
+    """Accuracy and speed of the recipes."""
+    found = []
+    for place, (name, wrong) in enumerate(errors.items()):
+        size = 200_000_000 if name == "fp32" else 100_000_000 - place
+        found.append(run_with(name, wrong, weights_bytes=size, minutes=place))
+        found.append(speed_run(name, [1.0, 1.1, 1.2], [2.0, 2.2, 2.4], minutes=place))
+    return found
+
+
+def page(runs, **how) -> Page:
+    return Page(report.html(runs, date=DATE, **how))
+
+
+def hostile(run, name: str = HOSTILE):
+    changed = run.spec.model_copy(update={"recipe": replace(run.spec.recipe, name=name)})
+    return run.model_copy(update={"spec": changed, "model": name, "eval_set": name})
+
+
+def test_figures_table_and_answer_of_decided_results():
+    seen = page(runs_of(DECIDED))
+    assert len(seen.data) == 4
+    assert sum(tag == "table" for tag, _ in seen.tags) == 2
+    assert "The one recipe (of 3) decided to be no worse than fp32 by 0.5 points" in seen.text
+    assert "is bf16: 100 MB, 50 % smaller than fp32, WER 10.00 %" in seen.text
+    assert "It takes 0.50 × fp32's time (0.50 to 0.50 in repeated passes)." in seen.text
+    assert "1 has a decidedly higher WER than fp32; 1 is undecided" in seen.text
+    for fact in ("13.3 minutes", "80 utterances", "80 speakers", "A CPU", "“as in the study”"):
+        assert fact in seen.text
+    assert STUDY.summary in seen.text
+
+
+def test_verdicts_are_those_of_the_comparisons():
+    runs = [r for r in runs_of(DECIDED) if isinstance(r, AccuracyRun)]
+    verdicts = paired_comparisons.verdicts(runs)
+    (section,) = report_sections.sections(runs)
+    shown = dict(zip(section.frame["key"], section.frame["verdict"], strict=True))
+    assert {key: shown[key] for key in verdicts} == {k: v.verdict for k, v in verdicts.items()}
+
+
+def test_undecided_is_never_called_better():
+    seen = page(runs_of(OPEN))
+    assert "No recipe is decided to be no worse than fp32 by 0.5 points of WER." in seen.text
+    assert "undecided, and the nearest to a decision" in seen.text
+    assert not re.search(r"\bbetter\b", seen.text, re.IGNORECASE)
+    assert not any("better" in json.dumps(figure).lower() for figure in seen.data)
+
+
+def test_better_is_said_where_it_is_decided():
+    assert "better" in page(runs_of({"fp32": MANY, "torch-int8": NONE})).text
+
+
+def test_nothing_is_compared_without_the_baseline():
+    seen = page(runs_of({"torch-int8": SOME, "quanto-int8": ALIKE}))
+    assert "Nothing is compared: fp32 was not measured on this speech in this way." in seen.text
+    assert len(seen.data) == 3
+    assert "Nothing is compared: fp32 alone was measured." in page(runs_of({"fp32": SOME})).text
+
+
+def test_a_single_utterance_has_no_interval_and_no_verdict():
+    seen = page([accuracy_run("fp32"), accuracy_run("torch-int8")])
+    assert "No recipe is decided" in seen.text or "The one recipe is not decided" in seen.text
+    assert "nan" not in seen.text.lower()
+
+
+def test_a_recipe_calibrated_on_the_speech_says_so():
+    runs = runs_of({"fp32": SOME, "quanto-int8-float8-eval10": NONE})
+    assert "calibrated on a tenth of this very speech" in page(runs).text
+
+
+def test_slower_recipes_are_not_called_fast():
+    runs = [run_with("fp32", SOME * 4), run_with("bf16", SOME * 4)]
+    runs.append(speed_run("bf16", [3.0, 3.1, 3.2], [2.0, 2.0, 2.0]))
+    assert "which is no faster than fp32" in page(runs).text
+    assert "Speed beside fp32 was not measured" in page(runs[:2]).text
+
+
+def test_protocols_sets_models_and_machines_stand_apart():
+    base = runs_of({"fp32": SOME, "torch-int8": ALIKE})
+    other = Machine(cpu="Another", cores=8, memory_bytes=1, system="Linux", python="3.11")
+    protocol = replace(renamed("corrected"), batch_size=1)
+    apart = [
+        *base,
+        *(tiny_english(run) for run in base),
+        run_with("fp32", SOME, eval_set="test-clean-excerpt"),
+        run_with("fp32", SOME * 4, protocol=protocol),
+        run_with("bf16", SOME * 4, protocol=protocol).model_copy(update={"machine": other}),
+    ]
+    found = report_sections.sections(apart)
+    assert len(found) == 5
+    seen = page(apart)
+    assert sum(tag == "section" for tag, _ in seen.tags) == 5 + 2
+    assert "corrected" in seen.text and "Another, 8 cores" in seen.text
+    # Transcripts do not depend on the processor: the baseline of the other machine serves.
+    borrowed = next(s for s in found if s.borrowed)
+    assert borrowed.frame["verdict"].tolist() == ["no worse"]
+    assert "fp32 was measured on another machine (A CPU, 2 cores, Linux)" in seen.text
+
+
+def test_speed_of_another_machine_is_left_out_and_said():
+    other = Machine(cpu="Another", cores=8, memory_bytes=1, system="Linux", python="3.11")
+    fast = speed_run("bf16", [1.0], [2.0], cpu="Another").model_copy(update={"machine": other})
+    runs = [run_with("fp32", SOME), run_with("bf16", SOME), fast]
+    assert "1 of the results: speed measured on another machine" in page(runs).text
+    assert report_sections.sections(runs)[0].frame["rtf_ratio"].isna().all()
+
+
+def test_the_newest_result_of_a_recipe_counts():
+    runs = [
+        run_with("fp32", SOME),
+        run_with("bf16", MANY, versions={"torch": "1"}),
+        run_with("bf16", SOME, minutes=9),
+    ]
+    (section,) = report_sections.sections(runs)
+    assert section.frame["wer_pct"].tolist() == [10.0, 10.0]
+    assert "1 of the results: older results of the same recipe" in page(runs).text
+
+
+def test_names_are_data():
+    runs = [hostile(run_with("torch-int8", SOME)), hostile(run_with("fp32", ALIKE), "fp32<b>")]
+    text = report.html(runs, date=DATE, title=HOSTILE, baseline="fp32<b>")
+    seen = Page(text)
+    assert not [tag for tag, _ in seen.tags if tag in ("img", "b")]
+    assert not [a for _, attributes in seen.tags for a in attributes if a.startswith("on")]
+    assert HOSTILE in seen.text
+    # Three of our own scripts' kinds: the data of each figure, Plotly, and what draws.
+    scripts = [a.get("type") for tag, a in seen.tags if tag == "script"]
+    assert scripts == ["application/json"] * len(seen.data) + [None, None]
+    assert "<img" not in json.dumps(seen.data)
+
+
+def test_nothing_is_loaded_from_anywhere(monkeypatch):
+    monkeypatch.undo()
+    text = report.html(runs_of(DECIDED), date=DATE)
+    seen = Page(text)
+    addresses = [a[k] for _, a in seen.tags for k in ("src", "href", "srcset", "data") if k in a]
+    assert not [address for address in addresses if not address.startswith("#")]
+    assert not [tag for tag, _ in seen.tags if tag in ("link", "img", "iframe", "object", "base")]
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert "url(" not in style and "@import" not in style
+    policy = next(a["content"] for t, a in seen.tags if a.get("http-equiv"))
+    assert "default-src 'none'" in policy and "http" not in policy
+    plotly = [script for script in seen.scripts if "plotly.js v" in script[:500]]
+    assert len(plotly) == 1 and len(plotly[0]) > 1_000_000
+
+
+def test_the_same_runs_and_date_give_the_same_page():
+    runs = runs_of(DECIDED)
+    assert report.html(runs, date=DATE) == report.html(runs[::-1], date=DATE)
+
+
+def test_commands_reproduce_it():
+    runs = [*runs_of(DECIDED), run_with("fp32", SOME, eval_set="my set; rm -rf")]
+    text = page(runs).text
+    assert (
+        "python -m whisperq_core run --models base --recipes fp32,bf16,quanto-int8,torch-int8"
+        " --sets test-other-excerpt --threads 2" in text.replace("bf16,fp32", "fp32,bf16")
+    )
+    assert "--sets 'my set; rm -rf'" in text
+    corrected = run_with("fp32", SOME, protocol=replace(renamed("corrected"), batch_size=1))
+    text = page([corrected], margin=1.5).text
+    assert "--threads 2 --protocol corrected" in text
+    assert "report --out report.html --models base" in text
+    assert "--protocol corrected --baseline fp32 --margin 1.5" in text
+
+
+def test_json_has_the_records_numbers():
+    runs = runs_of(DECIDED)
+    content = json.loads(report.json(runs, date=DATE))
+    (section,) = content["sections"]
+    assert content["date"] == "2026-03-01T00:00:00+00:00"
+    assert section["machine"]["cpu"] == "A CPU"
+    assert section["protocol"]["batch_size"] == 8
+    assert section["versions"] == {"torch": "2.13.0"}
+    assert section["command"].startswith("python -m whisperq_core run")
+    assert len(section["answer"]) == 3
+    accuracy = {run.key: run for run in runs if isinstance(run, AccuracyRun)}
+    assert {row["key"] for row in section["results"]} == set(accuracy)
+    for row in section["results"]:
+        run = accuracy[row["key"]]
+        estimate = paired_comparisons.estimate(run)
+        assert list(row) == list(report.COLUMNS)
+        assert row["wer_pct"] == run.words.rate
+        assert row["cer_pct"] == run.characters.rate
+        assert (row["wer_low_pct"], row["wer_high_pct"]) == (estimate.low, estimate.high)
+        assert row["weights_bytes"] == run.weights_bytes
+        assert row["rtf_ratio"] == 0.5
+        assert row["verdict"] in ("baseline", "no worse", "worse", "undecided")
+    baseline = next(row for row in section["results"] if row["recipe"] == "fp32")
+    assert baseline["difference_points"] is None
+
+
+def test_csv_has_the_same_columns_and_no_formulas():
+    runs = [hostile(run_with("torch-int8", SOME)), *runs_of({"fp32": SOME, "bf16": ALIKE})]
+    lines = list(csv.DictReader(io.StringIO(report.csv(runs).decode())))
+    assert list(lines[0]) == list(report.COLUMNS)
+    assert len(lines) == 3
+    assert not [cell for line in lines for cell in line.values() if cell[:1] in tuple("=@\t\r")]
+    assert {line["recipe"] for line in lines} == {"'" + HOSTILE, "fp32", "bf16"}
+    wers = {line["recipe"]: float(line["wer_pct"]) for line in lines}
+    assert math.isclose(wers["bf16"], 10.0)
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t"])
+def test_every_sign_of_a_formula_is_neutralised(sign):
+    found = report.csv([hostile(run_with("torch-int8", SOME), f"{sign}1")])
+    line = next(csv.DictReader(io.StringIO(found.decode())))
+    assert line["recipe"] == line["model"] == line["set"] == f"'{sign}1"
+
+
+def test_select_keeps_the_baseline_and_its_speed():
+    runs = [*runs_of(DECIDED), *(tiny_english(r) for r in runs_of({"fp32": SOME}))]
+    found = report_sections.select(
+        runs, models=["base"], recipes=["bf16"], sets=["test-other-excerpt"]
+    )
+    assert sorted(r.spec.recipe.name for r in found) == ["bf16", "bf16", "fp32", "fp32"]
+    assert {r.model for r in found} == {"base"}
+    assert len(report_sections.select(runs)) == len(runs)
+
+
+@pytest.mark.parametrize(
+    "asked, words",
+    [
+        ({"models": ["large"]}, "no result of large"),
+        ({"recipes": ["bf16", "int5"]}, "no result of int5"),
+        ({"protocols": ["corrected"]}, "no result of corrected"),
+        ({"models": ["tiny.en"], "recipes": ["bf16"], "baseline": "bf16"}, "No result matches"),
+    ],
+)
+def test_what_has_no_result_is_named(asked, words):
+    runs = [*runs_of(DECIDED), tiny_english(run_with("fp32", SOME))]
+    with pytest.raises(InputError, match=words):
+        report_sections.select(runs, **asked)
+
+
+def test_files_by_suffix():
+    runs = runs_of(DECIDED)
+    assert report.as_file(runs, ".html", date=DATE).startswith(b"<!DOCTYPE html>")
+    assert report.as_file(runs, ".csv", date=DATE) == report.csv(runs)
+    assert json.loads(report.as_file(runs, ".json", date=DATE))["baseline"] == "fp32"
+    for suffix in (".pdf", ""):
+        with pytest.raises(InputError, match=r"\.html, \.csv, \.json"):
+            report.as_file(runs, suffix, date=DATE)
+    with pytest.raises(InputError, match="no result"):
+        report.html([], date=DATE)
+
+
+def test_what_is_off_the_chart_is_named():
+    runs = [*runs_of(OPEN), run_with("hqq-int2-g64", [20] * 20)]
+    assert "Not drawn, to leave room for the rest: hqq-int2-g64 (100.00 %)" in page(runs).text
+    rates, differences = page(runs).data[:2]
+    assert [a["text"] for a in rates["layout"]["annotations"]] == ["100"]
+    assert [a["text"] for a in differences["layout"]["annotations"]] == ["90"]
+
+
+def test_long_tables_may_be_cut_between_rows_and_short_ones_not():
+    names = [f"hqq-int{b}-g{g}" for b in (2, 3, 4, 8) for g in (16, 32, 64, 128)]
+    names += ["fp32", "bf16", "fp16", "torch-int8", "quanto-int8", "quanto-int4", "bnb-nf4"]
+    names += ["bnb-fp4", "bnb-int8"]
+    assert {recipe(name).name for name in names} == set(names)
+    long = [a for t, a in page([run_with(n, SOME) for n in names]).tags if t == "table"]
+    assert {a.get("class") for a in long} == {"long"}
+    short = [a for t, a in page(runs_of(DECIDED)).tags if t == "table"]
+    assert {a.get("class") for a in short} == {None}
+
+
+def test_another_device_is_in_the_command():
+    run = run_with("fp32", SOME, device="cuda")
+    assert report_sections.sections([run])[0].command.endswith("--threads 2 --device cuda")
+
+
+@pytest.mark.parametrize("suffix", report.SUFFIXES)
+def test_the_command_line_writes_each_format(store, tmp_path, capsys, suffix):
+    for run in runs_of(OPEN):
+        store.put(run)
+    out = tmp_path / f"report{suffix}"
+    arguments = ["report", "--out", str(out), "--models", "base", "--recipes", "torch-int8"]
+    arguments += ["--protocol", "study", "--baseline", "quanto-int8", "--margin", "2"]
+    assert main(arguments) == 0
+    text = out.read_text()
+    assert "torch-int8" in text and "quanto-int8" in text
+    assert ">fp32<" not in text and '"fp32"' not in text
+    assert str(out) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--out", "report.pdf"], "ends in .html, .csv, .json"),
+        (["--out", "/nowhere/report.csv"], "cannot be written"),
+        (["--recipes", "int5"], "no result of int5"),
+        (["--protocol", "corrected"], "no result of corrected"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(
+    store, tmp_path, monkeypatch, capsys, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    for run in runs_of(OPEN):
+        store.put(run)
+    assert main(["report", *arguments]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_an_empty_store_is_an_error(store, capsys):
+    assert main(["report", "--out", "report.html"]) == 1
+    assert "No result matches" in capsys.readouterr().err

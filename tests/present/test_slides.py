@@ -1,0 +1,56 @@
+"""Five messages, each with real figures, and honest where nothing is decided."""
+
+from tests.support.made_runs import speed_run
+from tests.support.spoken_runs import ALIKE, MANY, NOISY, SOME, run_with
+from whisperq_core.present import report_sections, slides
+
+
+def made(*runs) -> list[slides.Slide]:
+    return slides.slides(report_sections.sections(runs)[0])
+
+
+DECIDED = (
+    run_with("fp32", SOME * 4, weights_bytes=200_000_000),
+    run_with("bf16", SOME * 4, weights_bytes=90_000_000),
+    run_with("torch-int8", MANY * 4, weights_bytes=50_000_000),
+    speed_run("bf16", [1.0, 1.1, 1.2], [2.0, 2.2, 2.4]),
+)
+
+
+def test_what_is_decided_is_recommended_with_its_price():
+    compared, front, advice, costs, sure = made(*DECIDED)
+    assert compared.message == "2 ways of running Whisper base, beside fp32"
+    assert compared.facts[0].value == "2"
+    assert "bf16" in front.sentences[0] and front.figure.data
+    assert advice.message == "Use bf16"
+    assert advice.sentences == tuple(report_sections.sections(DECIDED)[0].answer[:2])
+    assert [fact.value for fact in costs.facts] == ["90 MB", "0.50 ×", "0.00 points"]
+    assert "0.50 to 0.50" in costs.facts[1].note and "95% interval" in costs.facts[2].note
+    assert sure.message == "Of 2: 1 no worse, 1 worse" and sure.figure.data
+
+
+def test_what_is_undecided_is_not_recommended():
+    _, _, advice, costs, sure = made(run_with("fp32", SOME), run_with("bf16", NOISY))
+    assert advice.message == "Stay with fp32 for now"
+    assert "would cost" in costs.message or "no cost to name" in costs.message
+    assert "undecided" in sure.message
+
+
+def test_speed_that_was_not_measured_is_said():
+    costs = made(run_with("fp32", SOME * 4), run_with("bf16", SOME * 4))[3]
+    assert costs.facts[1].value == "not measured"
+
+
+def test_a_baseline_alone_compares_nothing():
+    for slide in made(run_with("fp32", ALIKE)):
+        assert slide.message
+    assert "Nothing" in made(run_with("fp32", ALIKE))[2].message
+
+
+def test_many_recipes_leave_what_fits_a_screen():
+    names = ("bf16", "torch-int8", "quanto-int8", "quanto-int4", "hqq-int4-g64", "hqq-int8-g64")
+    names += ("bnb-nf4", "bnb-fp4", "bnb-int8", "torchao-int8", "whole-int8", "openvino-int8")
+    runs = [run_with(name, ALIKE) for name in (*names, "onnxruntime-int8")]
+    sure = made(run_with("fp32", SOME), *runs)[4]
+    assert len(sure.figure.layout.yaxis.ticktext) == 12
+    assert "the 12 with the lowest WER" in sure.sentences[0]

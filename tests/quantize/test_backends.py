@@ -1,0 +1,248 @@
+import math
+import sys
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+import torch
+
+from whisperq_core.errors import LibraryMissing, RecipeUnsupported
+from whisperq_core.quantize import backends, sensitivity_results
+from whisperq_core.quantize.calibration import calibrate_on
+from whisperq_core.quantize.recipes import CATALOGUE, RUNTIMES, recipe
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.whisper import models
+from whisperq_core.whisper.protocols import STUDY
+from whisperq_core.whisper.transcription import transcribe, warm_up
+
+ON_CPU = [
+    r
+    for r in CATALOGUE.values()
+    if backends.reason_against(r, "cpu") is None and not r.has_own_runtime
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def whatever_was_derived_from_them_the_weights_are_untouched(tiny):
+    """Quantized models share memory with the fp32 one: after all tests here no bit has changed."""
+    yield
+    state = {n: tensor.numpy() for n, tensor in tiny.torch_model.state_dict().items()}
+    del state["proj_out.weight"]
+    assert models.digest_of(state) == tiny.digest
+
+
+def quantize(model, name, kernels="library", tied=False):
+    """Recipes are calibrated on one short utterance here, to be quick."""
+    chosen = recipe(name).with_tied_projection() if tied else recipe(name)
+    chosen = sensitivity_results.mapped(chosen, model.digest)
+    speech = evaluation_sets.by_name("dev-clean-excerpt").utterances[: chosen.calibration != "none"]
+    calibrate = calibrate_on(model, speech, STUDY)
+    return backends.quantize(model.torch_model, chosen, "cpu", calibrate, kernels)
+
+
+def words(model, torch_model, utterances):
+    audio = [evaluation_sets.read_audio(u) for u in utterances]
+    return transcribe(model, torch_model, audio, ["en"] * len(audio), STUDY).texts
+
+
+def test_every_family_of_the_issue_runs_on_this_cpu():
+    assert {r.backend for r in ON_CPU} == set(backends.BACKENDS) - set(RUNTIMES)
+    assert len(ON_CPU) >= 22
+
+
+# One recipe of each backend whose weights can be dequantized.
+TWINS = ("torchao-int8", "quanto-int4", "quanto-float8", "hqq-int3-g64", "whole-int8", "mixed-80")
+# One size of the mixed recipes is enough, which is a twin; twins hear more than this, below.
+TRANSCRIBING = [r.name for r in ON_CPU if (r.bits or 0) >= 4 and r.name not in TWINS]
+
+
+def is_jfk(heard):
+    return "ask not what your country can do for you" in heard.lower().replace(",", "")
+
+
+@pytest.mark.parametrize("name", TRANSCRIBING)
+def test_each_recipe_hears_jfk(name, tiny, jfk):
+    quantized = quantize(tiny, name)
+    assert is_jfk(words(tiny, quantized.torch_model, [jfk])[0])
+    untouched = {n for n, _ in tiny.torch_model.named_modules()}
+    assert set(quantized.modules) <= untouched
+    assert quantized.quantize_s > 0 or quantized.recipe.is_baseline
+
+
+# Linear layers of tiny: 6 a layer of the encoder, 10 of the decoder, 4 layers each; and proj_out.
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        *(("fp32", 0), ("torch-int8", 65), ("quanto-int8", 65), ("bnb-nf4", 64)),
+        *(("hqq-int3-g64", 64), ("whole-int8-dynamic", 65)),
+    ],
+)
+def test_the_exact_modules_are_recorded(name, count, tiny):
+    modules = quantize(tiny, name).modules
+    assert len(modules) == count
+    assert ("proj_out" in modules) == (count == 65)
+
+
+def test_the_given_model_stays_fp32_and_tied(tiny):
+    before = {name: p.data_ptr() for name, p in tiny.torch_model.named_parameters()}
+    quantize(tiny, "quanto-int4")
+    assert {n: p.data_ptr() for n, p in tiny.torch_model.named_parameters()} == before
+    assert tiny.torch_model.proj_out.weight is tiny.torch_model.model.decoder.embed_tokens.weight
+
+
+@pytest.mark.parametrize("name", ["fp32", "hqq-int4-g64"])
+def test_what_a_recipe_leaves_alone_is_not_copied(name, tiny):
+    given = {p.data_ptr() for p in tiny.torch_model.parameters()}
+    quantized = quantize(tiny, name)
+    every = quantized.torch_model.named_parameters()
+    kept = {n: p for n, p in every if n.rpartition(".")[0] not in quantized.modules}
+    assert "model.decoder.embed_tokens.weight" in kept
+    assert {n for n, p in kept.items() if p.data_ptr() not in given} == set()
+    own = {id(p) for p in tiny.torch_model.parameters()}
+    assert own.isdisjoint(id(p) for p in kept.values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("torch-int8", "torch-int8-channel", "quanto-int8", "quanto-int4", "quanto-float8"),
+        *("quanto-int8-int8", "torchao-int8", "torchao-int8-dynamic"),
+    ],
+)
+def test_a_tied_projection_stays_fp32_and_is_stored_once(name, tiny, jfk):
+    untied = backends.quantize(tiny.torch_model, recipe(name), calibrate=lambda model: None)
+    tied = quantize(tiny, name, tied=True)
+    assert set(untied.modules) - set(tied.modules) == {"proj_out"}
+    projection = tied.torch_model.proj_out
+    assert type(projection) is torch.nn.Linear
+    assert projection.weight is tied.torch_model.model.decoder.embed_tokens.weight
+    # What the untied model has beside the table is proj_out, shape (51864, 384), and its scales.
+    extra = untied.weights_bytes - tied.weights_bytes
+    assert extra == pytest.approx(51864 * 384 * recipe(name).bits / 8, rel=0.15)
+    assert is_jfk(words(tiny, tied.torch_model, [jfk])[0])
+
+
+def reduction_pct(model, name):
+    quantized = backends.quantize(model, recipe(name))
+    return 100 * (1 - quantized.weights_bytes / backends.serialized_bytes(model))
+
+
+# Size reductions as the study publishes them, in percent (its Tables 2 and 3).
+@pytest.mark.parametrize(
+    ("size", "name", "published", "tolerance"),
+    [
+        ("small", "torch-int8", 57.0, 0.5),
+        ("small", "bnb-nf4", 70.0, 0.7),
+        ("small", "hqq-int3-g64", 71.0, 0.7),
+        ("tiny", "quanto-int8", 19.3, 0.5),
+        ("tiny", "bnb-nf4", 37.5, 0.5),
+    ],
+)
+def test_sizes_of_the_study_on_the_same_shape(
+    size, name, published, tolerance, shapes, monkeypatch
+):
+    # HQQ's search for better scales and zero points takes half a minute, and adds no byte.
+    monkeypatch.setattr(
+        "hqq.core.quantize.Quantizer.optimize_weights",
+        lambda tensor, scale, zero, **_: ((tensor * scale + zero).round(), scale, zero),
+    )
+    assert reduction_pct(shapes(size), name) == pytest.approx(published, abs=tolerance)
+
+
+@pytest.mark.parametrize(("name", "published"), [("quanto-int8", 36.2), ("bnb-nf4", 52.1)])
+def test_sizes_of_the_study_on_base(name, published, base):
+    assert reduction_pct(base.torch_model, name) == pytest.approx(published, abs=0.5)
+    assert backends.serialized_bytes(base.torch_model) == pytest.approx(290.4e6, rel=0.005)
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    """Models of a shape with random weights, each made once."""
+    made = {}
+
+    def get(size):
+        if size not in made:
+            made.clear()
+            made[size] = models.random_model(size)
+        return made[size]
+
+    return get
+
+
+def test_each_backend_that_runs_dequantized_weights_is_compared_with_its_kernels():
+    assert {recipe(name).backend for name in TWINS} == set(backends.SAME_DEQUANTIZED)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_dequantized_weights_give_the_kernels_transcripts(name, tiny, jfk):
+    """What allows accuracy from dequantized weights: the very same words on real speech."""
+    utterances = [jfk, evaluation_sets.by_name("quick-look").utterances[0]]
+    kernels = quantize(tiny, name)
+    dequantized = quantize(tiny, name, "dequantized")
+    assert dequantized.kernels == "dequantized" and kernels.kernels == "library"
+    assert dequantized.modules == kernels.modules
+    assert all(
+        type(dequantized.torch_model.get_submodule(n)) is torch.nn.Linear for n in kernels.modules
+    )
+    heard = words(tiny, kernels.torch_model, utterances)
+    assert is_jfk(heard[0]) or recipe(name).bits == 3
+    assert words(tiny, dequantized.torch_model, utterances) == heard
+
+
+@pytest.mark.parametrize(
+    "name", ["torch-int8", "torchao-int8-dynamic", "bnb-int8", "quanto-int8-int8"]
+)
+def test_quantized_activations_have_no_dequantized_twin(name, tiny):
+    with pytest.raises(RecipeUnsupported, match="activations too"):
+        backends.quantize(tiny.torch_model, recipe(name), kernels="dequantized")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "reason"),
+    [
+        ("torch-int8", "cuda", "runs on cpu"),
+        ("torch-int8", "mps", "runs on cpu"),
+        ("hqq-int4-g64", "mps", "runs on cpu, cuda"),
+        ("bnb-nf4", "mps", "runs on cpu, cuda"),
+    ],
+)
+def test_a_device_without_kernels_is_refused_with_the_reason(name, device, reason, tiny):
+    assert reason in backends.reason_against(recipe(name), device)
+    with pytest.raises(RecipeUnsupported, match=reason):
+        backends.quantize(tiny.torch_model, recipe(name), device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without CUDA")
+def test_a_device_that_is_not_there_is_refused(tiny):
+    with pytest.raises(RecipeUnsupported, match="finds no cuda device"):
+        backends.quantize(tiny.torch_model, recipe("quanto-int8"), "cuda")
+
+
+def test_fp16_on_a_cpu_without_its_instructions_is_refused(monkeypatch):
+    monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda: {"avx2", "avx512_bf16"})
+    assert "no fp16 instructions" in backends.reason_against(recipe("fp16"), "cpu")
+    assert backends.reason_against(recipe("bf16"), "cpu") is None
+    assert backends.reason_against(recipe("fp16"), "cuda") is None
+
+
+def test_a_missing_library_names_the_pip_command(monkeypatch, tiny):
+    def not_installed(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(backends, "version", not_installed)
+    assert "pip install hqq" in backends.reason_against(recipe("hqq-int4-g64"), "cpu")
+    with pytest.raises(LibraryMissing, match="pip install optimum-quanto"):
+        backends.quantize(tiny.torch_model, recipe("quanto-int8"))
+
+
+def test_a_library_that_fails_when_it_is_loaded_is_a_sentence(monkeypatch, tiny):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # its import fails from now on
+    with pytest.raises(LibraryMissing, match="bitsandbytes, which is here but cannot be loaded"):
+        backends.quantize(tiny.torch_model, recipe("bnb-nf4"))
+
+
+def test_values_that_are_not_numbers_are_reported_not_transcribed(tiny, jfk):
+    broken = quantize(tiny, "fp32").torch_model
+    broken.proj_out.weight = torch.nn.Parameter(broken.proj_out.weight.clone(), False)
+    broken.proj_out.weight[7] = math.nan
+    with pytest.raises(Exception, match="not numbers"):
+        warm_up(tiny, broken, [evaluation_sets.read_audio(jfk)])

@@ -1,0 +1,97 @@
+"""WhisperQ's own int8, on real weights and speech."""
+
+import pytest
+import torch
+
+from whisperq_core.quantize import backends
+from whisperq_core.quantize.backends import whole_int8
+from whisperq_core.quantize.recipes import recipe
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.whisper.protocols import STUDY
+from whisperq_core.whisper.transcription import transcribe
+
+
+@pytest.fixture(scope="module")
+def dynamic(tiny):
+    return backends.quantize(tiny.torch_model, recipe("whole-int8-dynamic")).torch_model
+
+
+def test_one_int8_table_reads_and_writes_tokens(dynamic):
+    table, projection = dynamic.model.decoder.embed_tokens, dynamic.proj_out
+    assert table.weight is projection.weight
+    assert table.weight.dtype == torch.int8
+    ids = torch.tensor([[0, 50256, 7]])
+    assert torch.equal(table(ids)[0, 1], table.weight[50256] * table.scale[50256])
+
+
+def test_base_shrinks_by_three_quarters(base):
+    quantized = backends.quantize(base.torch_model, recipe("whole-int8-dynamic"))
+    fp32_bytes = backends.serialized_bytes(base.torch_model)
+    assert 100 * (1 - quantized.weights_bytes / fp32_bytes) == pytest.approx(74.0, abs=0.3)
+
+
+def test_what_is_stored_in_half_precision_is_computed_in_fp32(dynamic, tiny):
+    state = dynamic.state_dict()
+    halves = {name for name, value in state.items() if value.dtype == torch.float16}
+    assert halves == {
+        *(f"model.encoder.conv{i}.{part}" for i in (1, 2) for part in ("weight", "bias")),
+        *(f"model.{half}.embed_positions.weight" for half in ("encoder", "decoder")),
+    }
+    # OpenAI published them so: nothing is lost.
+    conv = tiny.torch_model.model.encoder.conv1.weight
+    assert torch.equal(state["model.encoder.conv1.weight"].float(), conv)
+    assert dynamic.model.encoder.conv1.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("packs", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_layer_is_near_the_fp32_layer_it_replaces(packs, bias, monkeypatch):
+    """Rows of very different size, whose errors stay in proportion: each has its own scale."""
+    if packs and not whole_int8._packs():
+        pytest.skip("this CPU has no int8 instructions that oneDNN would pack for")
+    monkeypatch.setattr(whole_int8, "_packs", lambda: packs)
+    torch.manual_seed(0)
+    plain = torch.nn.Linear(64, 48, bias=bias).requires_grad_(False)
+    made = whole_int8.layers()
+    layer = made.Int8Linear(*whole_int8._rounded(plain.weight), plain.bias, made.Rows())
+    x = torch.randn(2, 5, 64) * torch.logspace(-3, 3, 5)[:, None]
+    wanted, found = plain(x), layer(x)
+    assert found.shape == wanted.shape
+    size = wanted.abs().amax(-1, keepdim=True)
+    assert ((found - wanted).abs() / size).max() < 0.03
+    assert (layer.packed is None) != packs
+
+
+def test_both_ways_to_multiply_agree(monkeypatch):
+    if not whole_int8._packs():
+        pytest.skip("this CPU has no int8 instructions that oneDNN would pack for")
+    torch.manual_seed(0)
+    made, x = whole_int8.layers(), 5 * torch.randn(40, 64)
+    weight = whole_int8._rounded(torch.randn(48, 64))
+    packed = made.Int8Linear(*weight, None, made.Rows())(x)
+    monkeypatch.setattr(whole_int8, "_packs", lambda: False)
+    assert torch.allclose(made.Int8Linear(*weight, None, made.Rows())(x), packed, rtol=1e-6)
+
+
+def test_rows_are_quantized_once_for_layers_that_share_them():
+    rows = whole_int8.layers().Rows()
+    x = torch.randn(3, 8)
+    assert rows(x) is rows(x)
+    assert rows(x.clone()) is not rows(x)
+    del x
+    other = torch.randn(3, 8)
+    assert torch.equal(rows(other)[1], whole_int8.layers().Rows()(other)[1])
+
+
+def test_silence_has_no_division_by_zero():
+    made = whole_int8.layers()
+    layer = made.Int8Linear(*whole_int8._rounded(torch.zeros(4, 8)), None, made.Rows())
+    assert torch.equal(layer(torch.zeros(2, 8)), torch.zeros(2, 4))
+
+
+def test_neighbours_in_a_batch_do_not_change_a_transcript(dynamic, tiny):
+    utterances = evaluation_sets.by_name("test-clean-excerpt").utterances[:4]
+    audio = [evaluation_sets.read_audio(u) for u in utterances]
+    together = transcribe(tiny, dynamic, audio, ["en"] * 4, STUDY).texts
+    alone = [transcribe(tiny, dynamic, [one], ["en"], STUDY).texts[0] for one in audio]
+    assert list(together) == alone

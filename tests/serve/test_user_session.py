@@ -1,0 +1,149 @@
+"""What one user sees of the queue and of the results where several log in."""
+
+import pickle
+
+import pytest
+
+from tests.support.made_runs import accuracy_run
+from whisperq_core.errors import ArtefactError, InputError
+from whisperq_core.evaluate import runner
+from whisperq_core.evaluate.store import Store, UserStore
+from whisperq_core.quantize import model_export
+from whisperq_core.quantize.recipes import recipe
+from whisperq_core.serve import job_queue
+from whisperq_core.serve.recording_store import Shelf
+from whisperq_core.serve.recording_transcription import Listener
+from whisperq_core.serve.user_session import Desk
+from whisperq_core.serve.user_sets import OwnSets
+
+PUBLIC = accuracy_run("quanto-int8", eval_set="test-clean-excerpt")
+ANNS = accuracy_run("quanto-int8", eval_set="calls", minutes=2)
+
+
+@pytest.fixture
+def queue(store) -> job_queue.Jobs:
+    """With a worker that is given work and never does it."""
+
+    class Idle:
+        status = "running"
+
+        def submit(self, *_, **__):
+            return type("Future", (), {"status": "pending", "add_done_callback": lambda *_: None})()
+
+    return job_queue.Jobs(store, start_client=Idle)
+
+
+def desk_of(queue: job_queue.Jobs, user: str) -> Desk:
+    return Desk(queue, UserStore(queue.store, user), user, f"{user}@example.org")
+
+
+def heard_by(user: Desk, jfk) -> job_queue.Job:
+    (kept,) = Shelf(user.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
+    return user.transcribe(kept, Listener("tiny.en", recipe("fp32"), "en"))
+
+
+def test_results_on_public_speech_are_shared_and_others_are_not(store):
+    ann, bob = UserStore(store, "ann"), UserStore(store, "bob")
+    bob.runs()
+    before = bob.state
+    ann.put(PUBLIC)
+    ann.put_piece(ANNS.key, "batch-0000", {})
+    ann.put(ANNS)
+    assert ann.runs() == [PUBLIC, ANNS] and ann.keys() == {PUBLIC.key, ANNS.key}
+    assert ann.count_pieces(ANNS.key, "batch-") == 0
+    assert bob.runs() == store.runs() == [PUBLIC]
+    assert ann.get(ANNS.key) == ANNS and bob.get(ANNS.key) is None
+    assert bob.state != before and ann.state != bob.state
+    # Who has nothing of their own is in the state of all.
+    assert bob.state == store.state
+    (path,) = UserStore(store, "ann").results.glob("*.json")
+    path.write_text("{}")
+    ann.runs()
+    assert list(ann.unreadable) == [path.name] and bob.unreadable == {}
+
+
+def test_a_store_that_is_made_anew_is_in_no_state_of_the_one_before(store):
+    ann = UserStore(store, "ann")
+    ann.put(ANNS)
+    ann.runs()
+    again = UserStore(store, "ann")
+    again.put(accuracy_run("fp32", eval_set="calls", minutes=3))
+    assert again.runs() != ann._found and again.state != ann.state
+
+
+def test_another_process_has_the_users_store(store):
+    ann = UserStore(store, "ann")
+    ann.put(ANNS)
+    again = pickle.loads(pickle.dumps(ann))
+    assert again.runs() == [ANNS] and again.root == ann.root.absolute()
+
+
+def test_a_users_results_lie_at_the_shared_place(tmp_path):
+    shared = Store(tmp_path / "cache", str(tmp_path / "elsewhere"))
+    UserStore(shared, "ann").put(ANNS)
+    assert len(list((tmp_path / "elsewhere/users/ann/results").iterdir())) == 1
+
+
+def test_work_of_others_is_counted_and_not_seen(queue, jfk):
+    ann, bob = desk_of(queue, "ann"), desk_of(queue, "bob")
+    job = heard_by(ann, jfk)
+    assert heard_by(ann, jfk) is job
+    assert ann.all() == [job] and ann.waiting_of_others() == 0
+    assert bob.all() == [] and bob.waiting_of_others() == 1
+    # Of the same recording, each hears their own.
+    assert heard_by(bob, jfk) is not job
+    assert bob.hearing(*job.heard) is bob.all()[0]
+
+
+def test_where_nobody_logs_in_all_see_all(queue, store, jfk):
+    one, other = Desk(queue, store, "a session"), Desk(queue, store, "another")
+    job = heard_by(one, jfk)
+    assert other.all() == [job] and other.waiting_of_others() == 0
+
+
+def test_a_finished_evaluation_of_ones_own_speech_lies_with_the_user(queue, jfk):
+    ann = desk_of(queue, "ann")
+    sets = OwnSets(ann.store.root)
+    (kept,) = Shelf(ann.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
+    sets.add("calls", Shelf(ann.store.root).refer(kept.id, jfk.reference), jfk.audio, "en")
+    (planned,) = ann.plan([request("tiny.en", sets.path_of("calls"))])
+    (job,) = ann.evaluate([planned])
+    assert (job.who, job.owner, job.store.root) == ("ann@example.org", "ann", ann.store.root)
+
+
+def request(model: str, eval_set: str) -> runner.Request:
+    return runner.Request(model, recipe("fp32"), eval_set)
+
+
+@pytest.mark.parametrize("user", ["bob", ""])
+def test_nobody_evaluates_in_anothers_folder(queue, tmp_path, user, jfk):
+    ann = desk_of(queue, "ann")
+    root = UserStore(queue.store, user).root if user else tmp_path
+    (kept,) = Shelf(root).add([("jfk.flac", jfk.audio.read_bytes())])
+    OwnSets(root).add("calls", Shelf(root).refer(kept.id, "ask not"), jfk.audio, "en")
+    path = str(OwnSets(root).root / "calls")
+    for way in (path, f"{ann.store.root}/sets/..", f"{ann.store.root}/sets/../../../sets/calls"):
+        with pytest.raises(InputError, match="is no set of yours"):
+            ann.plan([request("tiny.en", way)])
+    assert Desk(queue, queue.store, "all").plan([request("tiny.en", path)])
+
+
+def test_nobody_reads_a_model_from_a_folder_of_the_machine(queue, tmp_path, jfk):
+    ann = desk_of(queue, "ann")
+    with pytest.raises(InputError, match="is a folder"):
+        ann.plan([request(str(tmp_path), "jfk")])
+    with pytest.raises(InputError, match="no exported model of yours"):
+        ann.exported_in(str(tmp_path))
+    (kept,) = Shelf(ann.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
+    for listener in (Listener(str(tmp_path), None), Listener(str(tmp_path), recipe("fp32"))):
+        with pytest.raises(InputError, match=r"of yours|is a folder"):
+            ann.transcribe(kept, listener)
+    with pytest.raises(ArtefactError):
+        Desk(queue, queue.store, "all").exported_in(str(tmp_path))
+
+
+def test_an_export_lies_with_the_user(queue):
+    ann = desk_of(queue, "ann")
+    job = ann.export("tiny.en", recipe("torch-int8"), "cpu", runner.STUDY)
+    assert job.folder.parent == ann.store.root / model_export.FOLDER
+    assert desk_of(queue, "bob").exported() == {}

@@ -1,0 +1,185 @@
+import io
+import json
+import zipfile
+
+import pytest
+
+from whisperq_core.errors import EvalSetError, WhisperQError
+from whisperq_core.evaluate.records import now
+from whisperq_core.serve import user_sets
+from whisperq_core.serve.blind_test import Vote
+from whisperq_core.serve.recording_store import Shelf
+from whisperq_core.serve.user_sets import OwnSets
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    return Shelf(tmp_path)
+
+
+@pytest.fixture
+def kept(shelf, jfk):
+    one = shelf.add([("My speech!.flac", jfk.audio.read_bytes())])[0]
+    return shelf.refer(one.id, jfk.reference)
+
+
+@pytest.fixture
+def sets(tmp_path, shelf, kept):
+    found = OwnSets(tmp_path)
+    found.add("calls", kept, shelf.original(kept.id), "en", "Ann")
+    return found
+
+
+def a_vote() -> Vote:
+    names = {"left_name": "base fp32", "right_name": "base bf16"}
+    return Vote(utterance="u", left="1", right="2", **names, chosen="left", who="me", at=now())
+
+
+def archive(files: dict[str, bytes | str]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as made:
+        for name, content in files.items():
+            made.writestr(name, content)
+    return packed.getvalue()
+
+
+def test_a_recording_with_its_reference_becomes_a_set(sets, kept, jfk):
+    found = sets.get("calls")
+    (utterance,) = found.utterances
+    assert (utterance.reference, utterance.speaker) == (jfk.reference, "Ann")
+    assert utterance.id == f"My-speech-{kept.id[:8]}" and sets.names() == ["calls"]
+    assert sets.path_of("calls") == str(sets.root / "calls") and sets.path_of("jfk") == "jfk"
+
+
+def test_added_again_it_has_its_new_reference(sets, shelf, kept):
+    corrected = shelf.refer(kept.id, "ask not")
+    sets.add("calls", corrected, shelf.original(kept.id), "en")
+    assert [u.reference for u in sets.get("calls").utterances] == ["ask not"]
+
+
+def test_without_a_reference_it_is_refused(sets, shelf, kept):
+    with pytest.raises(EvalSetError, match="no reference"):
+        sets.add("calls", shelf.refer(kept.id, ""), shelf.original(kept.id), "en")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../x", "a/b", ".hidden", "jfk", "test-clean", "x" * 61, "a."]
+)
+def test_what_cannot_be_a_name_is_a_sentence(sets, shelf, kept, name):
+    with pytest.raises(EvalSetError, match=r"^.{20,}$"):
+        sets.add(name, kept, shelf.original(kept.id), "en")
+    assert sets.names() == ["calls"]
+
+
+def test_exported_and_imported_it_is_the_same_set_with_its_votes(sets, tmp_path):
+    sets.vote("calls", a_vote())
+    other = OwnSets(tmp_path / "elsewhere")
+    assert other.import_zip(sets.export("calls")) == "calls"
+    assert other.get("calls").digest == sets.get("calls").digest
+    assert other.votes("calls") == sets.votes("calls") != []
+    with pytest.raises(EvalSetError, match="already"):
+        other.import_zip(sets.export("calls"))
+    assert other.import_zip(sets.export("calls"), "more calls") == "more calls"
+
+
+def test_any_folder_with_a_manifest_can_be_imported(sets, jfk):
+    data = jfk.audio.read_bytes()
+    manifest = f"audio,text\na/jfk.flac,{jfk.reference.replace(',', ' ')}\n"
+    sets.import_zip(archive({"manifest.csv": manifest, "a/jfk.flac": data}), "plain")
+    assert [u.id for u in sets.get("plain").utterances] == ["a/jfk"]
+    sets.remove("plain", "a/jfk")
+    assert sets.names() == ["calls"]
+
+
+HOSTILE = {
+    "no archive": b"PK\x03\x04 nothing",
+    "empty": archive({}),
+    "outside": archive({"../evil.wav": b"x"}),
+    "absolute": archive({"/etc/evil.wav": b"x"}),
+    "backslash": archive({"..\\evil.wav": b"x"}),
+    "no recordings": archive({"manifest.jsonl": "{}"}),
+    "manifest outside": archive(
+        {"manifest.jsonl": json.dumps({"audio": "../../x.wav", "text": "a"})}
+    ),
+    "no audio": archive(
+        {"manifest.jsonl": json.dumps({"audio": "a.wav", "text": "a"}), "a.wav": b"x"}
+    ),
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_archives_are_a_sentence_and_leave_nothing(sets, data):
+    before = sorted(sets.root.rglob("*"))
+    with pytest.raises(WhisperQError, match=r"^[^\n]{20,300}$"):
+        sets.import_zip(data, "new")
+    assert sorted(sets.root.rglob("*")) == before
+
+
+def packed_with(method: int, files: dict[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as opened:
+        for name, content in files.items():
+            opened.writestr(name, content)
+    return made.getvalue()
+
+
+def linked(target: str) -> bytes:
+    """An archive in which a recording is a symbolic link."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as opened:
+        link = zipfile.ZipInfo("a.wav")
+        link.create_system, link.external_attr = 3, 0o120777 << 16
+        opened.writestr(link, target)
+        opened.writestr("a.txt", "hello")
+    return made.getvalue()
+
+
+def test_what_archives_can_be_made_to_do_is_a_sentence_and_leaves_nothing(sets, jfk):
+    flac = jfk.audio.read_bytes()
+    damaged = bytearray(packed_with(zipfile.ZIP_DEFLATED, {"a.txt": b"ask not " * 99}))
+    damaged[45:60] = b"\xff" * 15
+    hostile = {
+        "a list of millions": b"PK\x01\x02" * 30_000,
+        "deeper than folders go": archive({"/".join(["a"] * 1500) + "/a.wav": b"x"}),
+        "a long name": archive({f"{'a' * 3000}.wav": b"x"}),
+        "packed with LZMA": packed_with(zipfile.ZIP_LZMA, {"a.flac": flac, "a.txt": b"ask"}),
+        "damaged": bytes(damaged),
+        "a link": linked("/etc/hostname"),
+        "a playlist": archive({"a.wav": b"#EXTM3U\nhttp://127.0.0.1:9/x.mp3\n", "a.txt": "a"}),
+        "a file as a folder": archive({"a.wav": b"x", "a.wav/b.wav": b"x"}),
+        "deep JSON": archive({"manifest.jsonl": "[" * 100_000, "a.wav": b"x"}),
+        "a manifest of gigabytes": packed_with(
+            zipfile.ZIP_DEFLATED, {"manifest.jsonl": b" " * (user_sets.MAX_TEXT_BYTES + 1)}
+        ),
+    }
+    before = sorted(sets.root.rglob("*"))
+    for what, data in hostile.items():
+        with pytest.raises(WhisperQError, match=r"^[^\n]{20,300}$"):
+            sets.import_zip(data, "new")
+        assert sorted(sets.root.rglob("*")) == before, what
+
+
+def test_nothing_is_kept_of_an_archive_that_its_manifest_does_not_name(sets, jfk):
+    # In OpenSLR's layout, which would be read instead of the manifest.
+    files = {"1/2/1-2.trans.txt": "1-2-3 evil", "1/2/1-2-3.flac": b"x", "votes/a.wav": b"x"}
+    manifest = json.dumps({"audio": "jfk.flac", "text": jfk.reference})
+    sets.import_zip(
+        archive(files | {"manifest.jsonl": manifest, "jfk.flac": jfk.audio.read_bytes()}), "new"
+    )
+    assert [u.id for u in sets.get("new").utterances] == ["jfk"]
+    kept = [p.name for p in (sets.root / "new").rglob("*") if p.is_file()]
+    assert sorted(kept) == ["jfk.flac", "manifest.jsonl"]
+
+
+def test_an_archive_that_grows_too_large_is_stopped(sets, monkeypatch):
+    monkeypatch.setattr(user_sets, "MAX_BYTES", 1000)
+    with pytest.raises(EvalSetError, match="larger"):
+        sets.import_zip(archive({"a.wav": b"\0" * 100_000}), "bomb")
+    assert sets.names() == ["calls"]
+
+
+def test_deleting_leaves_nothing(sets):
+    sets.delete("calls")
+    assert sets.names() == [] and list(sets.root.iterdir()) == []
+    with pytest.raises(EvalSetError):
+        sets.get("calls")

@@ -1,0 +1,16 @@
+"""Results that come with the project, for tests that need what models really heard."""
+
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
+from whisperq_core.whisper.protocols import STUDY
+
+
+def runs_of(model: str) -> dict[str, AccuracyRun]:
+    """The model's results on the test-other excerpt by the study's protocol, by recipe."""
+    return {
+        run.spec.recipe.name: run
+        for run in Store(DEFAULT_ROOT).runs()
+        if isinstance(run, AccuracyRun)
+        and (run.model, run.eval_set) == (model, "test-other-excerpt")
+        and run.spec.protocol.name == STUDY.name
+    }

@@ -1,0 +1,20 @@
+"""Made-up runs of many speakers with chosen numbers of errors, for what is decided of them."""
+
+from tests.support.made_runs import accuracy_run
+
+TEXT = "a cat sat down by our door and looked in at all the old men who were there now again"
+
+
+def run_with(recipe: str, wrong: list[int], **how):
+    """A run of one utterance of 20 words a speaker, the first of them missed as `wrong` says."""
+    words = TEXT.split()
+    texts = [(TEXT, " ".join(words[count:])) for count in wrong]
+    return accuracy_run(recipe, texts, speakers=[str(i) for i in range(len(wrong))], **how)
+
+
+# Errors of twenty speakers: about 10 % WER; as many, differing by chance; three times as many.
+SOME = [1, 2, 3, 2, 1, 3, 2, 2, 1, 3] * 2
+ALIKE = [2, 1, 3, 2, 2, 3, 1, 2, 2, 2] * 2
+NOISY = [0, 5, 2, 6, 0, 0, 7, 1, 0, 0] * 2
+MANY = [6, 7, 6, 8, 6, 7, 6, 6, 5, 6] * 2
+NONE = [0] * 20

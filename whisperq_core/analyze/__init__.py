@@ -1,0 +1,1 @@
+"""What results mean: significance, paired comparisons, the Pareto front, the advisor."""

@@ -1,0 +1,343 @@
+"""Runs as a data frame: one row for each accuracy run, its speed run beside it. Pure functions."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from csv import QUOTE_NONNUMERIC
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import pandas as pd
+
+from whisperq_core.evaluate.records import AccuracyRun, RunSpec, SpeedRun
+from whisperq_core.whisper.protocols import PROTOCOLS, Protocol
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured column: how it is called, its unit, and how its values are shown.
+
+    scale turns a stored value into the unit shown (bytes into MB); decimals are those shown.
+    """
+
+    column: str
+    label: str
+    unit: str
+    decimals: int
+    scale: float = 1.0
+    higher_is_better: bool = False
+
+    @property
+    def title(self) -> str:
+        """Label and unit, as on an axis."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    def show(self, value: float) -> str:
+        """A stored value with its unit."""
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{value * self.scale:.{self.decimals}f}{unit}"
+
+
+_METRICS = (
+    Metric("wer_pct", "WER", "%", 2),
+    Metric("cer_pct", "CER", "%", 2),
+    Metric("rtf", "RTF", "", 3),
+    Metric("rtf_ratio", "RTF / fp32", "", 2),
+    Metric("weights_bytes", "Size", "MB", 1, scale=1e-6),
+    Metric("size_reduction_pct", "Size reduction", "%", 1, higher_is_better=True),
+    Metric("peak_memory_bytes", "Peak memory", "MB", 0, scale=1e-6),
+    Metric("quantize_s", "Quantization time", "s", 1),
+    Metric("first_token_s", "First token", "s", 2),
+    Metric("tokens_per_s", "Tokens per second", "", 0, higher_is_better=True),
+)
+METRICS = {metric.column: metric for metric in _METRICS}
+
+# The design axes of a recipe, as columns, and how they are called.
+AXES = {
+    "family": "Family",
+    "backend": "Library",
+    "weights": "Weights",
+    "bits": "Bits",
+    "scheme": "Scheme",
+    "method": "Method",
+    "granularity": "Granularity",
+    "group_size": "Group size",
+    "activations": "Activations",
+    "double_quant": "Double quantization",
+    "calibration": "Calibration",
+    "coverage": "Layers quantized",
+    "embeddings": "Token table",
+    "attention": "Attention",
+}
+
+BACKEND_NAMES = {
+    "none": "not quantized",
+    "torch": "PyTorch",
+    "torchao": "torchao",
+    "quanto": "Quanto",
+    "hqq": "HQQ",
+    "bitsandbytes": "bitsandbytes",
+    "whisperq": "WhisperQ",
+    "faster-whisper": "faster-whisper",
+    "whisper.cpp": "whisper.cpp",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "mixed": "WhisperQ, bits by layer",
+}
+
+# How the other columns are called, units included.
+LABELS = AXES | {
+    "key": "Key",
+    "model": "Model",
+    "recipe": "Recipe",
+    "modules": "Modules",
+    "set": "Evaluation set",
+    "device": "Device",
+    "threads": "Threads",
+    "protocol": "Protocol",
+    "substitutions": "Substitutions",
+    "deletions": "Deletions",
+    "insertions": "Insertions",
+    "reference_words": "Reference words",
+    "loops": "Loops",
+    "fallbacks": "Fallbacks",
+    "utterances": "Utterances",
+    "rtf_low": "RTF, lowest",
+    "rtf_high": "RTF, highest",
+    "rtf_ratio_low": "RTF / fp32, lowest",
+    "rtf_ratio_high": "RTF / fp32, highest",
+    "rtf_source": "RTF from",
+    "encoder_share": "Encoder's share of the time",
+    "kernels": "Kernels",
+    "cpu": "CPU",
+    "created_at": "Measured (UTC)",
+}
+
+_TEXT = (
+    *("key", "model", "recipe", "description", "family", "backend", "weights", "scheme"),
+    *("method", "granularity", "activations", "double_quant", "calibration", "coverage"),
+    *("embeddings", "attention"),
+    *("set", "device", "protocol", "rtf_source", "kernels", "cpu", "speed_key"),
+)
+_COUNTS = (
+    *("bits", "group_size", "modules", "threads", "substitutions", "deletions", "insertions"),
+    *("reference_words", "loops", "fallbacks", "utterances", "weights_bytes"),
+    "peak_memory_bytes",
+)
+_NUMBERS = (
+    *("wer_pct", "cer_pct", "audio_s", "rtf", "rtf_low", "rtf_high", "rtf_ratio"),
+    *("rtf_ratio_low", "rtf_ratio_high", "size_reduction_pct", "quantize_s"),
+    *("encoder_share", "first_token_s", "tokens_per_s"),
+)
+COLUMNS = (
+    *("key", "model", "recipe", "description", *AXES, "modules", "set", "device", "threads"),
+    *("protocol", "wer_pct", "cer_pct", "substitutions", "deletions", "insertions"),
+    *("reference_words", "loops", "fallbacks", "utterances", "audio_s", "rtf", "rtf_low"),
+    *("rtf_high", "rtf_ratio", "rtf_ratio_low", "rtf_ratio_high", "rtf_source"),
+    *("encoder_share", "first_token_s", "tokens_per_s", "weights_bytes"),
+    *("size_reduction_pct", "peak_memory_bytes", "quantize_s", "kernels", "cpu", "created_at"),
+    "speed_key",
+)
+
+Runs = Iterable[AccuracyRun | SpeedRun]
+
+
+def machines(runs: Runs) -> list[str]:
+    """The kinds of machine on which speed was measured, that with most results first."""
+    kinds = Counter(run.machine.kind for run in runs if isinstance(run, SpeedRun))
+    return sorted(kinds, key=lambda kind: (-kinds[kind], kind))
+
+
+def rows(runs: Runs, machine: str | None = None) -> pd.DataFrame:
+    """One row for each accuracy run, with the columns of COLUMNS; the newest of each key.
+
+    Times are of one kind of machine, never of several: `machine`, by default the first of
+    `machines`; without any, each row has its own run's.
+    Speed comes from the newest SpeedRun of the same weights, recipe, protocol, device and threads:
+    rtf is the median of its passes, rtf_low and rtf_high their extremes (likewise rtf_ratio), and
+    peak memory is its own; encoder_share (0 to 1), first_token_s and tokens_per_s are medians too,
+    where recorded. Without one, rtf is the single pass's and peak memory the accuracy run's. What
+    was not measured is missing (NaN). Units are in the names; `audio_s` is of the accuracy run's
+    set.
+    """
+    by_age = sorted(runs, key=lambda run: (run.created_at, run.key))
+    accuracy = {run.key: run for run in by_age if isinstance(run, AccuracyRun)}
+    kind = machine or next(iter(machines(by_age)), None)
+    here = (r for r in by_age if isinstance(r, SpeedRun) and r.machine.kind == kind)
+    speed = {_same_work(run.spec): run for run in here}
+    found = [_row(run, speed.get(_same_work(run.spec)), kind) for run in accuracy.values()]
+    frame = pd.DataFrame(found, columns=COLUMNS)
+    types = dict.fromkeys(_TEXT, "str") | dict.fromkeys(_COUNTS, "Int64")
+    frame = frame.astype(types | dict.fromkeys(_NUMBERS, "float64"))
+    return frame.assign(created_at=pd.to_datetime(frame["created_at"], utc=True))
+
+
+def _same_work(spec: RunSpec) -> str:
+    """What an accuracy run and the speed run that belongs to it have in common."""
+    protocol = spec.protocol.identity()
+    work = (spec.weights_digest, spec.recipe.axes(), protocol, spec.device, spec.threads)
+    return json.dumps(work, sort_keys=True)
+
+
+def _protocol_name(protocol: Protocol) -> str:
+    """Its name, or a summary of one that has none here."""
+    known = PROTOCOLS.get(protocol.name) == protocol
+    return protocol.name if known else protocol.summary
+
+
+def _row(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dict:
+    spec, recipe, words = run.spec, run.spec.recipe, run.words
+    axes = {name: getattr(recipe, name, None) for name in AXES if name != "coverage"}
+    return {
+        "key": run.key,
+        "model": run.model,
+        "recipe": recipe.name,
+        "description": recipe.description,
+        **axes,
+        "double_quant": "yes" if recipe.double_quant else "no",
+        "coverage": recipe.modules,
+        "modules": len(run.modules),
+        "set": run.eval_set,
+        "device": spec.device,
+        "threads": spec.threads,
+        "protocol": _protocol_name(spec.protocol),
+        "wer_pct": words.rate,
+        "cer_pct": run.characters.rate,
+        "substitutions": words.substitutions,
+        "deletions": words.deletions,
+        "insertions": words.insertions,
+        "reference_words": words.reference_length,
+        "loops": run.loops,
+        "fallbacks": run.fallbacks,
+        "utterances": len(run.utterances),
+        "audio_s": run.audio_s,
+        **_speed_of(run, speed, kind),
+        "weights_bytes": run.weights_bytes,
+        "size_reduction_pct": run.size_reduction_pct,
+        "quantize_s": run.quantize_s,
+        "kernels": spec.kernels,
+        "created_at": run.created_at,
+    }
+
+
+def _speed_of(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dict:
+    if speed is None or not speed.rtfs():
+        elsewhere = kind is not None and run.machine.kind != kind
+        rtf = None if elsewhere else run.rtf
+        source = "not measured" if rtf is None else "this single pass"
+        return {
+            "rtf": rtf,
+            "rtf_source": "not measured on this kind of machine" if elsewhere else source,
+            "peak_memory_bytes": run.peak_memory_bytes,
+            "cpu": run.machine.cpu,
+        }
+    rtfs, ratios = speed.rtfs(), speed.ratios()
+    return {
+        "rtf": median(rtfs),
+        "rtf_low": min(rtfs),
+        "rtf_high": max(rtfs),
+        "rtf_ratio": median(ratios),
+        "rtf_ratio_low": min(ratios),
+        "rtf_ratio_high": max(ratios),
+        "rtf_source": f"repeated beside fp32 ({len(rtfs)} passes)",
+        "encoder_share": speed.encoder_share(),
+        "first_token_s": speed.first_token_s(),
+        "tokens_per_s": speed.tokens_per_s(),
+        "peak_memory_bytes": speed.peak_memory_bytes,
+        "cpu": speed.machine.cpu,
+        "speed_key": speed.key,
+    }
+
+
+def values(frame: pd.DataFrame, column: str) -> np.ndarray:
+    """A metric's column as floats in the unit shown (MB for bytes); missing values are NaN."""
+    scale = METRICS[column].scale if column in METRICS else 1.0
+    return frame[column].to_numpy(dtype=float, na_value=np.nan) * scale
+
+
+def pareto(frame: pd.DataFrame, x: str, y: str) -> np.ndarray:
+    """Which rows no other row beats on both columns, as booleans, shape (rows,).
+
+    Lower is better, but for size reduction. Rows that tie on both are kept; rows without a value
+    are never on the front.
+    """
+    signs = [-1.0 if METRICS[c].higher_is_better else 1.0 for c in (x, y)]
+    a, b = (sign * values(frame, c) for sign, c in zip(signs, (x, y), strict=True))
+    no_worse = (a[:, None] <= a) & (b[:, None] <= b)
+    better = (a[:, None] < a) | (b[:, None] < b)
+    beaten = (no_worse & better).any(axis=0)
+    return ~beaten & ~np.isnan(a) & ~np.isnan(b)
+
+
+@dataclass(frozen=True)
+class Highlight:
+    """A row that is first in something as measured; baseline is its baseline's row, if measured."""
+
+    title: str
+    row: pd.Series
+    baseline: pd.Series | None
+
+
+def highlights(frame: pd.DataFrame, baseline: str = "fp32", points: float = 0.5) -> list[Highlight]:
+    """The lowest WER, the fastest, and the smallest whose WER is within `points` of the baseline's.
+
+    As measured, with no claim that a difference is more than chance. What cannot be told (no speed
+    measured beside fp32, no run of the baseline) is left out.
+    """
+    conditions = list(frame[_CONDITION].itertuples(index=False, name=None))
+    order = np.argsort(frame["created_at"].to_numpy(), kind="stable")
+    recipes = frame["recipe"].tolist()
+    baselines = {conditions[i]: frame.iloc[i] for i in order if recipes[i] == baseline}
+    limits = [baselines[c]["wer_pct"] + points if c in baselines else np.nan for c in conditions]
+    plural = "point" if points == 1 else "points"
+    close = values(frame, "wer_pct") <= np.array(limits, dtype=float)
+    ranked = (
+        ("Lowest WER", True, "wer_pct"),
+        ("Fastest beside fp32", True, "rtf_ratio"),
+        (f"Smallest within {points:g} {plural} of {baseline}'s WER", close, "weights_bytes"),
+    )
+    sizes, found = values(frame, "weights_bytes"), []
+    for title, among, column in ranked:
+        shown = values(frame, column)
+        known = np.flatnonzero(among & ~np.isnan(shown))
+        if len(known):
+            best = min(known, key=lambda i: (shown[i], sizes[i], recipes[i]))
+            found.append(Highlight(title, frame.iloc[best], baselines.get(conditions[best])))
+    return found
+
+
+# What a result and its baseline have in common.
+_CONDITION = ["model", "set", "device", "threads", "protocol"]
+
+
+def display(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame in the units shown (MB for bytes)."""
+    return frame.assign(**{column: values(frame, column) for column in METRICS})
+
+
+# With which a text begins that spreadsheets run, the wide forms of East Asia among them.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with an apostrophe in front of texts that a spreadsheet would run as a formula.
+
+    For what is saved as CSV, also by the button that Streamlit gives every table.
+    """
+
+    def neutral(cell: object) -> object:
+        risky = isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA)
+        return f"'{cell}" if risky else cell
+
+    texts = frame.select_dtypes(exclude=["number", "bool", "datetime", "datetimetz"])
+    return frame.assign(**{column: texts[column].map(neutral) for column in texts})
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    """The frame as CSV in UTF-8, texts in double quotes, none of them a formula."""
+    return (
+        without_formulas(frame)
+        .to_csv(index=False, lineterminator="\n", quoting=QUOTE_NONNUMERIC)
+        .encode()
+    )

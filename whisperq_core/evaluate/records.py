@@ -1,0 +1,319 @@
+"""What is stored of a run: its identity (RunSpec) and its results (AccuracyRun, SpeedRun, SizeRun).
+
+Accuracy and speed are two measurements. Accuracy is transcripts, and does not depend on the CPU;
+speed is times of the library's own kernels beside fp32, and does. Size alone needs no weights.
+"""
+
+import hashlib
+import json
+import math
+import re
+from datetime import UTC, datetime
+from functools import cached_property
+from statistics import median
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, TypeAdapter, ValidationError
+
+from whisperq_core.errors import SchemaTooNew, StoreError
+from whisperq_core.machine import Machine
+from whisperq_core.quantize.recipes import Recipe
+from whisperq_core.scoring.error_rates import Counts, Score, total
+from whisperq_core.whisper.protocols import Protocol
+
+# The layout of a record. Raise it when fields change, and teach `parse` to read the older one.
+# 2 added what is optional: temperatures, the encoder's time, the first token's time, tokens.
+# 3 added the recipe's rest and attention, the protocol's fitted window, redone.
+# 4 added kinds_of_machine.
+SCHEMA = 4
+# The computation itself: raise it when code changes that can change a transcript or a time.
+PIPELINE = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __copy__(self) -> Self:
+        """A copy that remembers nothing derived, for `model_copy` changes its fields."""
+        copied = super().__copy__()
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
+
+class RunSpec(_Frozen):
+    """Everything that can change a result, and nothing else.
+
+    kernels: library, or dequantized where fp32 layers run with the dequantized weights.
+    cpu and repeats are set for speed only.
+    """
+
+    measures: Literal["accuracy", "speed", "size"]
+    weights_digest: str
+    recipe: Recipe
+    eval_set_digest: str
+    calibration_digest: str | None = None
+    protocol: Protocol
+    kernels: Literal["library", "dequantized"]
+    device: str
+    threads: int
+    versions: dict[str, str]
+    cpu: str | None = None
+    repeats: int | None = None
+    pipeline: int = PIPELINE
+
+    @cached_property
+    def key(self) -> str:
+        """The first 16 hex digits of the sha256 of the canonical JSON of every field.
+
+        Labels, such as the names of recipe and protocol, are left out.
+        """
+        fields = self.model_dump(mode="json")
+        fields["recipe"] = self.recipe.axes()
+        counts = self.protocol.identity()
+        fields["protocol"] = {k: v for k, v in fields["protocol"].items() if k in counts}
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class UtteranceResult(_Frozen):
+    """One utterance: what was said, what was heard, and the counts of its errors.
+
+    temperature: at which the transcript was accepted, above 0 after a fallback. redone: whether it
+    looped in a fitted window and was decoded again in the whole one.
+    """
+
+    id: str
+    speaker: str | None
+    language: str
+    duration_s: float
+    reference: str
+    hypothesis: str
+    batch: int
+    temperature: float = 0.0
+    redone: bool = False
+    score: Score
+
+
+class BatchTime(_Frozen):
+    """Time of generation for one batch, the device synchronised before and after."""
+
+    batch: int
+    utterances: int
+    audio_s: float
+    wall_s: float
+
+
+class Pass(_Frozen):
+    """One timed pass over the speed sample. subject: the recipe, or fp32 run beside it.
+
+    encoder_s: the encoder's part of wall_s. first_token_s: from the start of a batch to its first
+    token, mean over batches. tokens: generated in all. All None in records of schema 1.
+    """
+
+    subject: Literal["recipe", "fp32"]
+    repeat: int
+    audio_s: float
+    wall_s: float
+    encoder_s: float | None = None
+    first_token_s: float | None = None
+    tokens: int | None = None
+
+    @property
+    def encoder_share(self) -> float | None:
+        """The encoder's part of the time, from 0 to 1."""
+        return None if self.encoder_s is None else self.encoder_s / self.wall_s
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Tokens a second of the decoder's time, over all rows of a batch."""
+        if self.tokens is None or self.encoder_s is None:
+            return None
+        return self.tokens / (self.wall_s - self.encoder_s)
+
+
+class _Run(_Frozen):
+    """What both kinds of run have in common. modules: exact names of what was quantized."""
+
+    schema_version: StrictInt = SCHEMA
+    spec: RunSpec
+    model: str
+    eval_set: str
+    created_at: datetime
+    machine: Machine
+    load_average: float | None
+    modules: tuple[str, ...]
+    weights_bytes: int
+    fp32_bytes: int
+    quantize_s: float
+    peak_memory_bytes: int | None
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def key(self) -> str:
+        """The identity's key."""
+        return self.spec.key
+
+    @property
+    def slug(self) -> str:
+        """A readable file name that ends in the key."""
+        words = (self.model, self.spec.recipe.name, self.eval_set, self.spec.measures)
+        readable = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", w)[-40:].strip("-.") for w in words)
+        return f"{readable}_{self.key}"
+
+    @property
+    def size_reduction_pct(self) -> float:
+        """How much smaller than fp32, in percent of fp32's serialized bytes."""
+        return 100 * (1 - self.weights_bytes / self.fp32_bytes)
+
+
+class AccuracyRun(_Run):
+    """Transcripts and scores of one model, recipe and evaluation set.
+
+    kinds_of_machine: that took part; `machine` is the first batch's. Times of several kinds are
+    not to be added up.
+    """
+
+    measures: Literal["accuracy"] = "accuracy"
+    kinds_of_machine: int = 1
+    utterances: tuple[UtteranceResult, ...]
+    batches: tuple[BatchTime, ...]
+
+    @cached_property
+    def by_id(self) -> tuple[UtteranceResult, ...]:
+        """The utterances in the order of their ids, so that two runs line up."""
+        return tuple(sorted(self.utterances, key=lambda u: u.id))
+
+    @cached_property
+    def speech(self) -> str:
+        """A digest of what makes two runs comparable: the utterances and what was said in them."""
+        said = json.dumps([(u.id, u.reference) for u in self.by_id])
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    @cached_property
+    def audio_s(self) -> float:
+        """Seconds of speech."""
+        return sum(u.duration_s for u in self.utterances)
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of speech."""
+        return self.audio_s / 60
+
+    @cached_property
+    def words(self) -> Counts:
+        """Word counts over all utterances; its rate is the WER."""
+        return total(u.score.words for u in self.utterances)
+
+    @cached_property
+    def characters(self) -> Counts:
+        """Character counts over all utterances; its rate is the CER."""
+        return total(u.score.characters for u in self.utterances)
+
+    @cached_property
+    def loops(self) -> int:
+        """Utterances whose transcript repeats itself as a looping decoder does."""
+        return sum(u.score.looped for u in self.utterances)
+
+    @property
+    def fallbacks(self) -> int:
+        """Utterances that were decoded again, at a temperature above 0 or in the whole window."""
+        return sum(u.temperature > 0 or u.redone for u in self.utterances)
+
+    @property
+    def rtf(self) -> float | None:
+        """Generation time over audio duration in this single pass.
+
+        None for dequantized weights, whose time is not the recipe's, and where several kinds of
+        machine took part.
+        """
+        if self.spec.kernels != "library" or self.kinds_of_machine > 1:
+            return None
+        return sum(b.wall_s for b in self.batches) / sum(b.audio_s for b in self.batches)
+
+
+class SpeedRun(_Run):
+    """Interleaved timed passes of the recipe and of fp32, in one process on one machine."""
+
+    measures: Literal["speed"] = "speed"
+    passes: tuple[Pass, ...]
+
+    def rtfs(self, subject: str = "recipe") -> list[float]:
+        """RTF of each pass of the recipe or of fp32, in the order they ran."""
+        return [p.wall_s / p.audio_s for p in self.passes if p.subject == subject]
+
+    def ratios(self) -> list[float]:
+        """RTF over fp32's in the same repeat: what is comparable between machines' moods."""
+        mine = {p.repeat: p.wall_s / p.audio_s for p in self.passes if p.subject == "recipe"}
+        fp32 = {p.repeat: p.wall_s / p.audio_s for p in self.passes if p.subject == "fp32"}
+        base = fp32 or mine
+        return [mine[repeat] / base[repeat] for repeat in sorted(mine.keys() & base.keys())]
+
+    def encoder_share(self, subject: str = "recipe") -> float | None:
+        """Median part of the time spent in the encoder, from 0 to 1; None where not recorded."""
+        return self._median("encoder_share", subject)
+
+    def first_token_s(self, subject: str = "recipe") -> float | None:
+        """Median time to a batch's first token in seconds; None where not recorded."""
+        return self._median("first_token_s", subject)
+
+    def tokens_per_s(self, subject: str = "recipe") -> float | None:
+        """Median speed of the decoder in tokens a second; None where not recorded."""
+        return self._median("tokens_per_s", subject)
+
+    def _median(self, measured: str, subject: str) -> float | None:
+        found = [getattr(p, measured) for p in self.passes if p.subject == subject]
+        known = [value for value in found if value is not None]
+        return median(known) if known else None
+
+
+class SizeRun(_Run):
+    """Serialized bytes of a model of some shape with random weights; no speech is needed."""
+
+    measures: Literal["size"] = "size"
+
+
+Run = Annotated[AccuracyRun | SpeedRun | SizeRun, Field(discriminator="measures")]
+_ADAPTER = TypeAdapter(Run)
+
+
+def now() -> datetime:
+    """The current time in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def parse(text: str | bytes) -> AccuracyRun | SpeedRun | SizeRun:
+    """A record from its JSON.
+
+    Raises SchemaTooNew for one of a newer WhisperQ and StoreError for one that is not a record.
+    """
+    try:
+        run = _ADAPTER.validate_json(text)
+        newer = run.schema_version > SCHEMA
+    except (ValidationError, RecursionError) as error:
+        # Only then is the text read once more: what a newer WhisperQ wrote may have any form.
+        if not (newer := _version(text) > SCHEMA):
+            raise StoreError(
+                "The file is not a WhisperQ result, or it was cut or altered."
+            ) from error
+    if newer:
+        raise SchemaTooNew(
+            f"This result was written in schema {_version(text)}; this WhisperQ reads up to"
+            f" {SCHEMA}. Update WhisperQ to read it."
+        )
+    if "schema_version" not in run.model_fields_set:
+        raise StoreError("The result does not say in which schema it was written.")
+    if not all(math.isfinite(d.duration_s) for d in getattr(run, "utterances", ())):
+        raise StoreError("The result has utterances without a duration.")
+    return run
+
+
+def _version(text: str | bytes) -> int:
+    """The schema that a JSON object says it is in; 0 where it does not say."""
+    try:
+        version = json.loads(text)["schema_version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 0
+    return version if isinstance(version, int) else 0

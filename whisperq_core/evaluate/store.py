@@ -1,0 +1,213 @@
+"""Immutable results: in the cache on this machine, or at a URL that several machines share.
+
+    cache/results/<slug>_<key>.json   a finished run; its presence means complete
+    cache/pieces/<key>/<name>.json    what is finished of a run that goes on, or was interrupted
+
+Each ends with the sha256 of the rest, so that what was cut or altered counts as not there; results
+of older versions have none. Everything is written to a temporary name and renamed, or as one
+object, so a reader sees a whole file or none, and two writers of one piece write the same thing.
+Nothing is locked.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from whisperq_core.errors import StoreError
+from whisperq_core.evaluate.records import AccuracyRun, SpeedRun, parse
+from whisperq_core.file_storage import Folder, Stamp, folder
+from whisperq_core.settings import PROJECT
+from whisperq_core.speech.evaluation_sets import is_public
+
+DEFAULT_ROOT = PROJECT / "cache"
+FOLDER_OF_USERS = "users"
+_VERSIONS = itertools.count(1)
+_SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\s*\Z')
+_RESULT = re.compile(r".+_([0-9a-f]{16})\.json")
+
+
+class Store:
+    """Results and pieces.
+
+    root: the cache, where all else that is kept lies, too; by default WHISPERQ_CACHE or cache/.
+    place: of results and pieces, a folder or a URL (see `folders`); by default WHISPERQ_RESULTS, or
+    the cache.
+    """
+
+    def __init__(self, root: Path | str | None = None, place: str | None = None):
+        self.root = Path(root or os.environ.get("WHISPERQ_CACHE") or DEFAULT_ROOT)
+        self.place = place or os.environ.get("WHISPERQ_RESULTS") or str(self.root.absolute())
+        self._folder = folder(self.place)
+        self._results = self._folder.below("results")
+        self._parsed: dict[str, tuple[Stamp, AccuracyRun | SpeedRun]] = {}
+        self._unreadable: dict[str, str] = {}
+        self._listed: dict[str, Stamp] = {}
+        self._found: list[AccuracyRun | SpeedRun] = []
+        # One reader at a time: two sessions that open together would each read everything.
+        self._reading = threading.Lock()
+        # Of what `runs` found last.
+        self._version = 0
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Why a file was left out of `runs`, by its name."""
+        return self._unreadable
+
+    @property
+    def state(self) -> tuple:
+        """Another whenever `runs` found something else, in this store or one before it."""
+        return str(self.root), self._version
+
+    def __reduce__(self) -> tuple:
+        # Another process reads for itself.
+        return Store, (self.root.absolute(), self.place)
+
+    @property
+    def results(self) -> Path:
+        """Where finished runs are, if that is this machine."""
+        return Path(str(self._results))
+
+    def _pieces(self, key: str) -> Folder:
+        return self._folder.below("pieces", key)
+
+    def keys(self) -> set[str]:
+        """Keys of all finished runs, by file name."""
+        names = (_RESULT.fullmatch(name) for name in self._results.names())
+        return {match[1] for match in names if match}
+
+    def get(self, key: str) -> AccuracyRun | SpeedRun | None:
+        """The finished run of that key, or None; a damaged file counts as none."""
+        for name in self._results.names():
+            if name.endswith(f"_{key}.json"):
+                with suppress(StoreError):
+                    return self._load(name, self._results.stamp(name))
+        return None
+
+    def runs(self) -> list[AccuracyRun | SpeedRun]:
+        """All finished runs, oldest first; files that cannot be read are named in `unreadable`.
+
+        Only files that changed are read again.
+        """
+        with self._reading:
+            files = self._results.stamps()
+            if files != self._listed:
+                found, unreadable = [], {}
+                for name in sorted(files):
+                    try:
+                        found.append(self._load(name, files[name]))
+                    except StoreError as error:
+                        unreadable[name] = str(error)
+                # Replaced as a whole: another session may be looking at them.
+                self._found = sorted(found, key=lambda run: (run.created_at, run.key))
+                self._unreadable = unreadable
+                self._listed, self._version = files, next(_VERSIONS)
+            return list(self._found)
+
+    def _load(self, name: str, stamp: Stamp | None) -> AccuracyRun | SpeedRun:
+        known = self._parsed.get(name)
+        if known is None or known[0] != stamp:
+            try:
+                known = stamp, parse(_unsealed(self._results.read(name)))
+            except OSError as error:
+                raise StoreError(f"It cannot be read ({error.strerror}).") from error
+        if not name.endswith(f"_{known[1].key}.json"):
+            raise StoreError("Its contents are not those of its name: it was altered.")
+        self._parsed[name] = known
+        return known[1]
+
+    def put(self, run: AccuracyRun | SpeedRun) -> None:
+        """Stores a finished run, then removes its pieces."""
+        self._results.sweep()
+        self._results.write(f"{run.slug}.json", _sealed(run.model_dump_json(indent=1)))
+        self.drop_pieces(run.key)
+
+    def drop_pieces(self, key: str) -> None:
+        """Removes the pieces of what is finished."""
+        self._pieces(key).remove()
+
+    def piece(self, key: str, name: str) -> dict | None:
+        """A finished piece of a run, or None; a damaged one counts as none and is made again."""
+        try:
+            content = json.loads(_unsealed(self._pieces(key).read(f"{name}.json")))
+        except (OSError, ValueError, RecursionError, StoreError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def put_piece(self, key: str, name: str, content: dict) -> None:
+        """Stores a finished piece of a run."""
+        self._pieces(key).write(f"{name}.json", _sealed(json.dumps(content, indent=1)))
+
+    def count_pieces(self, key: str, prefix: str) -> int:
+        """How many pieces whose name starts with prefix are finished."""
+        return sum(name.startswith(prefix) for name in self._pieces(key).names())
+
+
+class UserStore(Store):
+    """What one of several users has: results that all share, and a folder of their own.
+
+    Results on public speech are shared. Those on their own, and all else that is kept for them
+    (recordings, sets, history, pieces, exports), lie below users/<user>/.
+    """
+
+    def __init__(self, shared: Store, user: str):
+        self.shared, self.user = shared, user
+        below = f"{FOLDER_OF_USERS}/{user}"
+        super().__init__(shared.root / below, f"{shared.place.rstrip('/')}/{below}")
+
+    def __reduce__(self) -> tuple:
+        return UserStore, (self.shared, self.user)
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Why a file was left out of `runs`, by its name."""
+        return self.shared.unreadable | self._unreadable
+
+    @property
+    def state(self) -> tuple:
+        """As a store's; the shared one's for a user without results of their own."""
+        return self.shared.state + (super().state if self._listed else ())
+
+    def keys(self) -> set[str]:
+        """Of the results that all share and the user's."""
+        return self.shared.keys() | super().keys()
+
+    def get(self, key: str) -> AccuracyRun | SpeedRun | None:
+        """A shared result, or the user's."""
+        return self.shared.get(key) or super().get(key)
+
+    def runs(self) -> list[AccuracyRun | SpeedRun]:
+        """What the user sees, oldest first."""
+        found = self.shared.runs() + super().runs()
+        return sorted(found, key=lambda run: (run.created_at, run.key))
+
+    def put(self, run: AccuracyRun | SpeedRun) -> None:
+        """Stores a finished run where it belongs, then removes its pieces."""
+        if not is_public(run.eval_set):
+            super().put(run)
+            return
+        self.shared.put(run)
+        self.drop_pieces(run.key)
+
+
+def _sealed(text: str) -> str:
+    """A JSON object in lines, with the digest of itself as its last member."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if not text.endswith("\n}"):
+        return text  # an empty one
+    body = text.removesuffix("\n}")
+    return f'{body},\n "sha256": "{digest}"\n}}'
+
+
+def _unsealed(data: bytes) -> bytes:
+    """The object without its digest; StoreError where it is not the digest of the rest."""
+    if not (found := _SEAL.search(data)):
+        return data
+    text = data[: found.start()] + b"\n}"
+    if hashlib.sha256(text).hexdigest().encode() != found[1]:
+        raise StoreError("Its contents are not what was written: it was altered.")
+    return text

@@ -1,0 +1,359 @@
+"""Plotly figures from data frames. They leave background and text colour to the page's theme."""
+
+import math
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from whisperq_core.analyze.results_table import BACKEND_NAMES, METRICS, pareto, values
+from whisperq_core.present.label_placement import Placer
+
+# Okabe and Ito's colours, told apart by colour-blind readers, and a symbol each for everyone else.
+_LOOKS = (
+    ("#0072B2", "circle"),
+    ("#E69F00", "diamond"),
+    ("#009E73", "square"),
+    ("#CC79A7", "triangle-up"),
+    ("#56B4E9", "pentagon"),
+    ("#D55E00", "x"),
+    ("#8A8A8A", "star"),
+    ("#B8A800", "hexagram"),
+    ("#7E57C2", "cross"),
+    ("#8D6E63", "triangle-down"),
+    ("#C2185B", "hourglass"),
+    ("#00796B", "star-diamond"),
+)
+_BACKENDS = (
+    *("torch", "hqq", "quanto", "bitsandbytes", "torchao", "faster-whisper", "none", "whisperq"),
+    *("whisper.cpp", "onnxruntime", "openvino", "mixed"),
+)
+_GREY = "rgba(128,128,128,0.75)"
+# More rows than this cannot all have bars and names.
+CROWDED = 80
+# Opacity of the inside of what is decidedly dominated.
+_FADED = 0.15
+_HEIGHT_PX = 520
+# Columns with the ends of a metric's bars: extremes of passes, or the 95% interval of a rate.
+_ENDS = {
+    "rtf": ("rtf_low", "rtf_high"),
+    "rtf_ratio": ("rtf_ratio_low", "rtf_ratio_high"),
+    "wer_pct": ("wer_low_pct", "wer_high_pct"),
+    "cer_pct": ("cer_low_pct", "cer_high_pct"),
+}
+# What the hover says of a row.
+_SAID = (
+    *("recipe", "model", "rtf_source", "in_words", "front", *METRICS),
+    *(end for ends in _ENDS.values() for end in ends),
+)
+# How far bars may widen the range of an axis, in times the spread of its points.
+_BARS_ROOM = 0.6
+# An error rate is off the chart above 100 %, or above this many times the median.
+_OFF_CHART_MEDIANS = 2.5
+
+
+def off_chart(frame: pd.DataFrame, column: str) -> np.ndarray:
+    """Rows whose error rate would squash the plot of the others, as booleans, shape (rows,).
+
+    Only WER and CER (in percent) are capped; other columns never are.
+    """
+    shown = values(frame, column)
+    if column not in ("wer_pct", "cer_pct") or np.isnan(shown).all():
+        return np.zeros(len(frame), dtype=bool)
+    limit = min(100.0, _OFF_CHART_MEDIANS * float(np.nanmedian(shown)))
+    return shown > max(limit, float(np.nanmin(shown)))
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis: where each row is drawn, in the axis's own units, and its range.
+
+    ends: of the rows' bars, where they have some.
+    """
+
+    column: str
+    at: np.ndarray
+    ends: tuple[np.ndarray, np.ndarray] | None
+    off: np.ndarray
+    low: float
+    high: float
+    log: bool
+
+    @property
+    def fractions(self) -> np.ndarray:
+        """Where each row is along the axis, from 0 to 1."""
+        at = np.log10(self.at) if self.log else self.at
+        return (at - self.low) / (self.high - self.low)
+
+    def layout(self) -> dict:
+        return {
+            "title": {"text": METRICS[self.column].title},
+            "type": "log" if self.log else "linear",
+            "range": [self.low, self.high],
+            "zeroline": False,
+            **self._ticks(),
+        }
+
+    def _ticks(self) -> dict:
+        """On a logarithmic axis 1, 2 and 5 of each power of ten; else Plotly's own."""
+        if not self.log:
+            return {}
+        powers = range(math.floor(self.low), math.ceil(self.high) + 1)
+        ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+        return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+
+
+def _axis(frame: pd.DataFrame, column: str, log: bool, show_all: bool) -> _Axis:
+    at = values(frame, column)
+    off = np.zeros(len(frame), dtype=bool) if show_all else off_chart(frame, column)
+    inside = at[~off]
+    spread = _ends(frame, column)
+    if spread:
+        bars = np.concatenate([end[~off] for end in spread])
+        if column in ("wer_pct", "cer_pct"):
+            room = _BARS_ROOM * (np.ptp(inside) or np.nanmax(bars, initial=1.0))
+            bars = np.clip(bars, max(0.0, inside.min() - room), inside.max() + room)
+        inside = np.concatenate([inside, bars[~np.isnan(bars)]])
+    log = log and bool((inside > 0).all())
+    ends = np.log10(inside) if log else inside
+    pad = 0.09 * (np.ptp(ends) or abs(ends[0]) or 1.0)
+    low, high = float(ends.min() - pad), float(ends.max() + pad)
+    if off.any():
+        high += pad / 2
+    if not log and inside.min() >= 0:
+        low = max(low, -pad / 2)
+    edge = high - pad / 3
+    drawn = np.where(off, 10**edge if log else edge, at)
+    return _Axis(column, drawn, spread, off, low, high, log)
+
+
+def tradeoff_figure(
+    frame: pd.DataFrame,
+    x: str = "rtf",
+    y: str = "wer_pct",
+    size: str | None = "weights_bytes",
+    color: str = "backend",
+    *,
+    log_x: bool = False,
+    show_all: bool = False,
+    chosen: str | None = None,
+) -> go.Figure:
+    """Two metrics of every row against each other, with the Pareto front drawn and named.
+
+    frame has the columns of `table.rows`, and those of `standing` where these are known; x, y and
+    size are columns of METRICS, color is any text column. Rows without x or y are left out; rows
+    that are `beaten` are faded. Marker areas are proportional to `size`. Error rates off the chart
+    are drawn at its edge as arrows with their value, unless show_all. Each point's customdata is
+    [key]; the row of the key `chosen` gets a ring. Of more than CROWDED rows only the front has
+    bars and names: all of them could not be read, and take long to draw.
+    """
+    has_both = ~np.isnan(values(frame, x)) & ~np.isnan(values(frame, y))
+    frame = frame[has_both].reset_index(drop=True)
+    if frame.empty:
+        return go.Figure()
+    across, up = _axis(frame, x, log_x, show_all), _axis(frame, y, False, show_all)
+    front = pareto(frame, x, y)
+    areas = _diameters(frame, size)
+    traces = [_front_line(across, up, front & ~across.off & ~up.off)]
+    barred = front | (len(frame) <= CROWDED)
+    said = [column for column in _SAID if column in frame]
+    hover = [_hover(row) for row in frame[said].to_dict("records")]
+    groups = frame[color].fillna("–").astype(str)
+    for group in sorted(groups.unique(), key=lambda g: (g == "none", g)):
+        mine = np.flatnonzero(groups == group)
+        # The legend takes the look of the first.
+        off = (across.off | up.off)[mine]
+        mine = mine[np.lexsort((_beaten(frame)[mine], off))]
+        look = _look(color, group, groups)
+        traces.append(_group(frame, mine, across, up, areas, look, hover, barred))
+    if chosen is not None:
+        traces.append(_ring(np.flatnonzero(frame["key"] == chosen), across, up, areas))
+    layout = {
+        "height": _HEIGHT_PX,
+        "xaxis": across.layout(),
+        "yaxis": up.layout(),
+        "annotations": _labels(frame, across, up, front, areas),
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        # Room for ticks and titles; where Plotly has to find it, it draws everything twice.
+        "margin": {"l": 64, "r": 8, "t": 8, "b": 56},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hoverlabel": {"align": "left"},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": _GREY},
+        "clickmode": "event+select",
+        "dragmode": False,
+    }
+    # At once: Plotly checks everything of a trace again when it is added to a figure.
+    return go.Figure(traces, layout)
+
+
+def _look(color: str, group: str, groups: pd.Series) -> tuple[str, str, str]:
+    """Colour, symbol and name of a group; a library keeps its look whatever else is shown."""
+    known = _BACKENDS if color == "backend" else tuple(sorted(groups.unique()))
+    place = known.index(group) if group in known else len(known)
+    name = BACKEND_NAMES.get(group, group) if color == "backend" else group
+    return (*_LOOKS[place % len(_LOOKS)], escape(name))
+
+
+def _diameters(frame: pd.DataFrame, size: str | None) -> np.ndarray:
+    """Marker diameters in pixels, areas proportional to the column; 12 where there is no value."""
+    if size is None:
+        return np.full(len(frame), 12.0)
+    shown = values(frame, size)
+    largest = np.nanmax(shown, initial=0.0)
+    if largest <= 0:
+        return np.full(len(frame), 12.0)
+    return np.where(np.isnan(shown), 12.0, np.maximum(8.0, 22.0 * np.sqrt(shown / largest)))
+
+
+def _front_line(across: _Axis, up: _Axis, on_front: np.ndarray) -> dict:
+    order = np.flatnonzero(on_front)
+    order = order[np.lexsort((up.at[order], across.at[order]))]
+    return {
+        "x": across.at[order],
+        "y": up.at[order],
+        "mode": "lines",
+        "name": "Pareto front",
+        "line": {"color": _GREY, "width": 1.5, "dash": "dash"},
+        "hoverinfo": "skip",
+    }
+
+
+def _group(frame, mine, across: _Axis, up: _Axis, areas, look, hover, barred) -> dict:
+    colour, symbol, name = look
+    off_up, off_across = up.off[mine], across.off[mine]
+    symbols = np.where(off_up, "arrow-up", np.where(off_across, "arrow-right", symbol))
+    beaten = _beaten(frame)[mine]
+    drawn = ~(off_up | off_across) & barred[mine]
+    spreads = {
+        f"error_{letter}": _spread(axis, mine, drawn, colour)
+        for letter, axis in (("x", across), ("y", up))
+        if axis.ends and drawn.any()
+    }
+    return {
+        "x": across.at[mine],
+        "y": up.at[mine],
+        "mode": "markers",
+        "name": name,
+        "marker": {
+            "color": _one_or_each(np.where(beaten, _translucent(colour, _FADED), colour)),
+            "symbol": _one_or_each(symbols),
+            "size": np.where(off_up | off_across, 16.0, areas[mine]),
+            "opacity": 0.88,
+            "line": {"width": 1, "color": _one_or_each(np.where(beaten, colour, _GREY))},
+        },
+        "customdata": frame["key"].to_numpy()[mine, None].astype(object),
+        "hovertext": [hover[i] for i in mine],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+        "selected": {"marker": {"opacity": 1}},
+        "unselected": {"marker": {"opacity": 0.6}},
+        **spreads,
+    }
+
+
+def _one_or_each(looks: np.ndarray) -> str | np.ndarray:
+    """The look that all points share, or each one's: checked and drawn faster if one."""
+    return str(looks[0]) if (looks == looks[0]).all() else looks
+
+
+def _ends(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Both ends of a metric's bars; None where the frame has none."""
+    low, high = _ENDS.get(column, (None, None))
+    return (values(frame, low), values(frame, high)) if low in frame else None
+
+
+def _spread(axis: _Axis, mine: np.ndarray, drawn: np.ndarray, colour: str) -> dict:
+    low, high = (end[mine] for end in axis.ends)
+    at = axis.at[mine]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": np.nan_to_num(high - at) * drawn,
+        "arrayminus": np.nan_to_num(at - low) * drawn,
+        "color": _translucent(colour, 0.4),
+        "thickness": 1.2,
+        "width": 0,
+    }
+
+
+def _beaten(frame: pd.DataFrame) -> np.ndarray:
+    return frame["beaten"].to_numpy(bool) if "beaten" in frame else np.zeros(len(frame), bool)
+
+
+def _translucent(colour: str, opacity: float) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def _hover(row: dict) -> str:
+    lines = [f"<b>{escape(row['recipe'])}</b> · {escape(row['model'])}"]
+    for metric in METRICS.values():
+        if pd.isna(row[metric.column]):
+            continue
+        value = metric.show(row[metric.column])
+        ends = [row.get(end) for end in _ENDS.get(metric.column, ())]
+        if ends and not any(pd.isna(end) for end in ends):
+            value += f" ({' to '.join(f'{end:.{metric.decimals}f}' for end in ends)})"
+        lines.append(f"{metric.label} {value}")
+    lines.append(f"RTF from: {escape(row['rtf_source'])}")
+    if "in_words" in row:
+        lines.append(f"WER: {escape(row['in_words'])}")
+    if "front" in row:
+        lines.append(f"Pareto front: {escape(row['front'])}")
+    return "<br>".join(lines)
+
+
+def _ring(where: np.ndarray, across: _Axis, up: _Axis, areas) -> dict:
+    return {
+        "x": across.at[where],
+        "y": up.at[where],
+        "mode": "markers",
+        "name": "chosen",
+        "marker": {
+            "symbol": "circle-open",
+            "size": areas[where] + 12,
+            "color": "#D55E00",
+            "line": {"width": 3},
+        },
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
+def _labels(frame: pd.DataFrame, across: _Axis, up: _Axis, front, areas) -> list[dict]:
+    """Names of the rows on the front or off the chart, where they cover no marker or name."""
+    spots = np.column_stack((across.fractions, 1 - up.fractions))
+    placer = Placer(spots, areas)
+    labels = []
+    told_apart = [c for c in ("model", "device", "set") if frame[c].nunique() > 1]
+    named = front | across.off | up.off if len(frame) <= CROWDED else front
+    for i in np.flatnonzero(named):
+        text = _label(frame.iloc[i], i, told_apart, across, up)
+        shift = placer.place(spots[i], areas[i], len(text))
+        labels.append(
+            {
+                "x": np.log10(across.at[i]) if across.log else across.at[i],
+                "y": up.at[i],
+                "text": escape(text),
+                "ax": shift[0],
+                "ay": shift[1],
+                "showarrow": True,
+                "arrowhead": 0,
+                "arrowwidth": 0.8,
+                "arrowcolor": _GREY,
+                "standoff": areas[i] / 2,
+                "font": {"size": 12},
+            }
+        )
+    return labels
+
+
+def _label(row: pd.Series, i: int, told_apart: list[str], across: _Axis, up: _Axis) -> str:
+    text = " · ".join(str(row[column]) for column in ("recipe", *told_apart))
+    for axis in (across, up):
+        if axis.off[i]:
+            metric = METRICS[axis.column]
+            text += f" ({metric.label} {metric.show(row[axis.column])})"
+    return text

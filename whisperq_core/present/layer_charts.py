@@ -1,0 +1,168 @@
+"""Figures of what layers lose, and of how many bits each gets. Colours are Okabe and Ito's."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from whisperq_core.quantize.recipes import BITS
+from whisperq_core.quantize.sensitivity_results import LayerLosses, Sensitivity
+
+# Columns of the map: what a layer is in its block, and how it is called.
+_KINDS = {
+    "self_attn.q_proj": "self q",
+    "self_attn.k_proj": "self k",
+    "self_attn.v_proj": "self v",
+    "self_attn.out_proj": "self out",
+    "encoder_attn.q_proj": "cross q",
+    "encoder_attn.k_proj": "cross k",
+    "encoder_attn.v_proj": "cross v",
+    "encoder_attn.out_proj": "cross out",
+    "fc1": "fc1",
+    "fc2": "fc2",
+}
+_PLACE = re.compile(r"model\.(encoder|decoder)\.layers\.(\d+)\.(.+)")
+_TABLE = "Token table"
+# Below this a loss is drawn as if it were this: rounding of the arithmetic, not of weights.
+_LEAST_NATS = 1e-6
+_ROW_PX = 30
+
+
+def _cell(layer: LayerLosses) -> tuple[str, str]:
+    """Row and column of a layer in the map; the token table has a row of its own."""
+    found = _PLACE.fullmatch(layer.module)
+    if not found:
+        return _TABLE, ""
+    part, block, kind = found.groups()
+    return f"{part.capitalize()} {int(block) + 1}", _KINDS[kind]
+
+
+def layer_map(one: Sensitivity, shown: str, formats: Mapping[str, str]) -> go.Figure:
+    """Every layer as a cell: colour is what it loses in the format shown, text the bits it gets.
+
+    A row for each block of the encoder and the decoder, in order, and one for the token table,
+    which is one layer. The colour scale is logarithmic, in nats a token.
+    """
+    kinds = list(_KINDS.values())
+    rows = list(dict.fromkeys(_cell(layer)[0] for layer in one.layers))
+    nats = [[None] * len(kinds) for _ in rows]
+    bits = [[""] * len(kinds) for _ in rows]
+    hover = [[""] * len(kinds) for _ in rows]
+    for layer in one.layers:
+        row, kind = _cell(layer)
+        at = rows.index(row)
+        columns = range(len(kinds)) if row == _TABLE else [kinds.index(kind)]
+        for column in columns:
+            nats[at][column] = math.log10(max(layer.losses[shown].nats, _LEAST_NATS))
+            hover[at][column] = _hover(layer, row, kind, formats[layer.module])
+        bits[at][columns[len(columns) // 2]] = str(BITS[formats[layer.module]])
+    known = [value for row in nats for value in row if value is not None]
+    ticks = range(math.floor(min(known)), math.ceil(max(known)) + 1)
+    figure = go.Figure(
+        go.Heatmap(
+            x=kinds,
+            y=rows,
+            z=nats,
+            text=bits,
+            texttemplate="%{text}",
+            textfont={"size": 13},
+            hovertext=hover,
+            hovertemplate="%{hovertext}<extra></extra>",
+            hoverongaps=False,
+            xgap=2,
+            ygap=2,
+            colorscale="Cividis",
+            colorbar={
+                "title": {"text": f"nats a token lost in {shown}", "side": "right"},
+                "tickvals": list(ticks),
+                "ticktext": [f"{10.0**tick:g}" for tick in ticks],
+                "thickness": 12,
+            },
+        )
+    )
+    figure.update_layout(
+        height=110 + _ROW_PX * len(rows),
+        xaxis={"side": "top", "showgrid": False, "fixedrange": True, "tickangle": -60},
+        yaxis={"autorange": "reversed", "showgrid": False, "fixedrange": True},
+        **_COMMON,
+    )
+    return figure
+
+
+_COMMON = {
+    "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "rgba(0,0,0,0)",
+    "dragmode": False,
+}
+
+
+def _hover(layer: LayerLosses, row: str, kind: str, chosen: str) -> str:
+    lines = [f"<b>{row}</b> {kind}", f"{layer.rows} × {layer.columns} weights, chosen: {chosen}"]
+    lines += [
+        f"{name}: {loss.nats:.2g} nats a token, {100 * loss.changed:.1f} % of tokens changed"
+        for name, loss in layer.losses.items()
+    ]
+    return "<br>".join(lines)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A size, and the loss that the best choice of formats for it is predicted to have."""
+
+    smaller_pct: float
+    nats: float
+
+
+def loss_by_size(
+    one: Sensitivity, budgets: Sequence[Budget], chosen: Budget | None = None
+) -> go.Figure:
+    """Predicted loss of the best choices by size, with the losses measured of whole models."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[budget.smaller_pct for budget in budgets],
+        y=[budget.nats for budget in budgets],
+        mode="lines",
+        name="best choice, predicted",
+        line={"color": "#0072B2", "width": 2},
+        hovertemplate="−%{x:.1f} %: %{y:.3g} nats a token predicted<extra></extra>",
+    )
+    if chosen:
+        figure.add_scatter(
+            x=[chosen.smaller_pct],
+            y=[chosen.nats],
+            mode="markers",
+            name="your budget",
+            marker={"color": "#D55E00", "size": 14, "symbol": "circle-open", "line": {"width": 3}},
+            hovertemplate="−%{x:.1f} %: %{y:.3g} nats a token predicted<extra></extra>",
+        )
+    for name, symbol, values in (
+        ("whole model, predicted", "circle-open", [c.predicted_nats for c in one.checks]),
+        ("whole model, measured", "diamond", [c.measured.nats for c in one.checks]),
+    ):
+        figure.add_scatter(
+            x=[check.smaller_pct for check in one.checks],
+            y=values,
+            text=[check.name for check in one.checks],
+            mode="markers",
+            name=name,
+            marker={"color": "#009E73", "size": 10, "symbol": symbol},
+            hovertemplate="%{text}, −%{x:.1f} %: %{y:.3g} nats a token<extra></extra>",
+        )
+    figure.update_layout(
+        height=360,
+        xaxis={"title": {"text": "Smaller than fp32 by (%)"}, "zeroline": False},
+        yaxis={
+            "title": {"text": "Loss (nats a token)"},
+            "type": "log",
+            "dtick": "D2",
+            "exponentformat": "none",
+            "zeroline": False,
+            "automargin": True,
+        },
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        **_COMMON,
+    )
+    return figure

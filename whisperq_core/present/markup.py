@@ -1,0 +1,64 @@
+"""Aligned words as HTML: every error by colour and by a second sign, all text escaped."""
+
+import re
+from collections.abc import Iterable
+from html import escape
+
+from whisperq_core.scoring.error_rates import Edit
+
+# Translucent, so that the page's own text colour stays legible on them, light or dark.
+_STYLES = {
+    "substitute": "background:rgba(230,159,0,0.30)",
+    "delete": "background:rgba(213,94,0,0.28);text-decoration:line-through",
+    "insert": "background:rgba(0,114,178,0.30);text-decoration:underline",
+}
+_TAGS = {"substitute": "span", "delete": "del", "insert": "ins"}
+_SHAPE = "color:inherit;border-radius:3px;padding:0 3px"
+
+
+def aligned_html(edits: Iterable[Edit]) -> str:
+    """The words of an alignment in reading order, as HTML for any background.
+
+    Deleted words are struck through, inserted ones underlined, and a substitution shows what was
+    heard, an arrow, and what was said.
+    """
+    words = " ".join(_word(edit) for edit in edits)
+    return f'<div style="line-height:1.9">{words or "<em>no words</em>"}</div>'
+
+
+def legend_html() -> str:
+    """What the marks of `aligned_html` mean."""
+    samples = (
+        (Edit("substitute", "said", "heard"), "another word: heard → said"),
+        (Edit("delete", "word", ""), "said, not heard"),
+        (Edit("insert", "", "word"), "heard, not said"),
+    )
+    parts = "".join(
+        f'<span style="white-space:nowrap">{_word(edit)} {escape(text)}</span>'
+        for edit, text in samples
+    )
+    style = "display:flex;flex-wrap:wrap;gap:0.2rem 1.4rem;font-size:0.875rem"
+    return f'<div style="{style}">{parts}</div>'
+
+
+def _word(edit: Edit) -> str:
+    said, heard = escape(edit.reference), escape(edit.hypothesis)
+    if edit.kind == "equal":
+        return said
+    text = f"{heard}→{said}" if edit.kind == "substitute" else said or heard
+    tag = _TAGS[edit.kind]
+    return f'<{tag} title="{edit.kind}" style="{_STYLES[edit.kind]};{_SHAPE}">{text}</{tag}>'
+
+
+def labelled_html(lines: Iterable[tuple[str, str]]) -> str:
+    """Lines of a label and a text, such as a reference as it was written."""
+    parts = "".join(
+        f'<div><span style="opacity:0.65">{escape(label)}</span> {escape(text) or "–"}</div>'
+        for label, text in lines
+    )
+    return f'<div style="font-size:0.875rem">{parts}</div>'
+
+
+def plain_markdown(text: str) -> str:
+    """The text with everything that Markdown would read as a mark escaped."""
+    return re.sub(r"([\\`*_{}\[\]()#+.!|<>$~:-])", r"\\\1", text)

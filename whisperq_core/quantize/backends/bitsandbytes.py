@@ -1,0 +1,112 @@
+"""bitsandbytes: LLM.int8(), nf4 and fp4 with or without double quantization."""
+
+import logging
+
+from whisperq_core.errors import RecipeUnsupported
+from whisperq_core.quantize.backends import linears
+
+
+def _quieten() -> None:
+    """It would say what it lacks when imported, and its cast to fp16 on every forward pass."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+def quantize(model, recipe, calibrate):
+    """Replaces the Linears of the recipe; moving a new layer to its device quantizes it."""
+    _quieten()
+    import bitsandbytes as bnb
+    import torch
+    from torch import nn
+
+    for parent, attribute, layer in linears(model, recipe):
+        rows, columns = layer.weight.shape
+        shape = columns, rows, layer.bias is not None
+        device = layer.weight.device
+        if recipe.weights == "int8":
+            new = bnb.nn.Linear8bitLt(*shape, has_fp16_weights=False, threshold=6.0)
+            new.weight = bnb.nn.Int8Params(
+                layer.weight.data.cpu(), requires_grad=False, has_fp16_weights=False
+            )
+        else:
+            new = bnb.nn.Linear4bit(
+                *shape,
+                compute_dtype=torch.float32 if device.type == "cpu" else torch.float16,
+                quant_type=recipe.weights,
+                compress_statistics=recipe.double_quant,
+            )
+            new.weight = bnb.nn.Params4bit(
+                layer.weight.data.cpu(),
+                quant_type=recipe.weights,
+                blocksize=recipe.group_size,
+                compress_statistics=recipe.double_quant,
+                module=new,
+            )
+        if layer.bias is not None:
+            new.bias = nn.Parameter(layer.bias.data, requires_grad=False)
+        setattr(parent, attribute, new.to(device))
+    return model
+
+
+def weight_of(layer):
+    """The dequantized weight of a Linear4bit or Linear8bitLt."""
+    import bitsandbytes as bnb
+
+    if isinstance(layer, bnb.nn.Linear4bit):
+        return bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    if isinstance(layer, bnb.nn.Linear8bitLt):
+        scales = layer.weight.SCB.view(-1, 1).float()
+        return layer.weight.data.float() * scales / 127
+    return None
+
+
+def state_of(layer):
+    """Packed weight and statistics, as the layer's own state_dict has them.
+
+    Raises RecipeUnsupported for a 4-bit layer that has computed on a CPU with AVX-512: bitsandbytes
+    then rounds its scales, and what it saves is no longer what was quantized.
+    """
+    import bitsandbytes as bnb
+
+    if isinstance(layer, bnb.nn.Linear4bit):
+        if getattr(layer.weight.quant_state, "packing_format_for_cpu", False):
+            raise RecipeUnsupported(
+                "bitsandbytes has rounded this model's scales to transcribe with it. Export it"
+                " before it transcribes."
+            )
+        settings = {"compute_dtype": str(layer.compute_dtype).removeprefix("torch.")}
+    elif isinstance(layer, bnb.nn.Linear8bitLt):
+        settings = {"threshold": layer.state.threshold}
+    else:
+        return None
+    shape = {"in_features": layer.in_features, "out_features": layer.out_features}
+    return layer.state_dict(), shape | settings
+
+
+def layer_from(tensors, settings):
+    """A Linear4bit or Linear8bitLt around the packed weight."""
+    _quieten()
+    import bitsandbytes as bnb
+    import torch
+    from torch import nn
+
+    shape = settings["in_features"], settings["out_features"], "bias" in tensors
+    data, device = tensors["weight"], tensors["weight"].device
+    if "threshold" in settings:
+        layer = bnb.nn.Linear8bitLt(
+            *shape, has_fp16_weights=False, threshold=settings["threshold"], device="meta"
+        )
+        layer.weight = bnb.nn.Int8Params(
+            data, requires_grad=False, has_fp16_weights=False, CB=data, SCB=tensors["SCB"]
+        )
+    else:
+        dtypes = {"float32": torch.float32, "float16": torch.float16}
+        compute = dtypes[settings["compute_dtype"]]
+        layer = bnb.nn.Linear4bit(*shape, compute_dtype=compute, device="meta")
+        prefix = "weight."
+        statistics = {n.removeprefix(prefix): t for n, t in tensors.items() if prefix in n}
+        layer.weight = bnb.nn.Params4bit.from_prequantized(
+            data, statistics, device=device, module=layer
+        )
+    if "bias" in tensors:
+        layer.bias = nn.Parameter(tensors["bias"], requires_grad=False)
+    return layer

@@ -1,0 +1,130 @@
+"""faster-whisper: Whisper in CTranslate2, converted from the same fp32 tensors as every recipe.
+
+Timed is what its `transcribe` does when its segments are read: encoder, decoding, every attempt at
+it, and tokens to text. It computes the features before, which is not timed, as nowhere here.
+"""
+
+import copy
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from whisperq_core.scoring.error_rates import COMPRESSION_RATIO_THRESHOLD
+from whisperq_core.speech.decode import SAMPLE_RATE
+from whisperq_core.whisper.protocols import STUDY
+from whisperq_core.whisper.runtime import Runtime, Transcripts, together
+from whisperq_core.whisper.transcription import (
+    LOGPROB_THRESHOLD,
+    NO_SPEECH_THRESHOLD,
+    SEED,
+    WINDOW_S,
+)
+
+# What CTranslate2 calls the recipes' weights.
+_TYPES = {"fp32": "float32", "int8": "int8"}
+
+
+def open_runtime(model, recipe, threads):
+    """The model in faster-whisper, names of its quantized variables, and bytes of its model.bin."""
+    import ctranslate2
+    from ctranslate2.converters.transformers import WhisperLoader
+    from faster_whisper import WhisperModel
+
+    ctranslate2.set_random_seed(SEED)
+    kind = _TYPES[recipe.weights]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        # A copy, since CTranslate2 scales weights in the memory that it is given.
+        spec = WhisperLoader()(copy.deepcopy(model.torch_model), model.tokenizer)
+        spec.validate()
+        spec.optimize(kind)
+        spec.save(name)
+        model.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+        features = {"feature_size": model.torch_model.config.num_mel_bins}
+        (folder / "preprocessor_config.json").write_text(json.dumps(features))
+        opened = WhisperModel(name, device="cpu", compute_type=kind, cpu_threads=threads)
+        size = (folder / "model.bin").stat().st_size
+    scaled = [name for name in spec.variables() if name.endswith("_scale")]
+    modules = tuple(name.removesuffix("_scale") for name in scaled)
+    return _FasterWhisper(model, opened), modules, size
+
+
+class _Watched:
+    """CTranslate2's model, and what its encoder and decoder did since `reset`."""
+
+    def __init__(self, model):
+        self._model = model
+        self.reset()
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+    def reset(self) -> None:
+        """attempts: at each window."""
+        self.encoder_s, self.tokens, self.attempts = 0.0, 0, []
+
+    def encode(self, *arguments, **options):
+        start = time.perf_counter()
+        found = self._model.encode(*arguments, **options)
+        self.encoder_s += time.perf_counter() - start
+        self.attempts.append(0)
+        return found
+
+    def generate(self, *arguments, **options):
+        found = self._model.generate(*arguments, **options)
+        # The end of each sequence is generated too, but not returned.
+        self.tokens += sum(len(tokens) + 1 for tokens in found[0].sequences_ids)
+        self.attempts[-1] += 1
+        return found
+
+
+class _FasterWhisper(Runtime):
+    """Utterances one by one, as its `transcribe` takes them."""
+
+    def __init__(self, model, opened):
+        self.model, self.opened = model, opened
+        self.watched = opened.model = _Watched(opened.model)
+
+    def warm_up(self, audio):
+        """Transcribes the beginning of the audio."""
+        self.transcribe([audio[0][:SAMPLE_RATE]], ["en"], STUDY)
+
+    def transcribe(self, audio, languages, protocol):
+        """Transcribes each by itself; times and tokens are of all."""
+        self.model.require_english(languages, protocol.task)
+        every = zip(audio, languages, strict=True)
+        return together([self._one(*given, protocol) for given in every])
+
+    def _one(self, samples, language, protocol) -> Transcripts:
+        watched = self.watched
+        watched.reset()
+        segments, _ = self.opened.transcribe(
+            samples,
+            language=language,
+            task=protocol.task,
+            beam_size=protocol.beams,
+            condition_on_previous_text=False,
+            without_timestamps=not protocol.timestamps and len(samples) <= WINDOW_S * SAMPLE_RATE,
+            **_fallback(protocol),
+        )
+        # A language that is not given has been detected by now, with the encoder.
+        before, start = watched.encoder_s, time.perf_counter()
+        text = "".join(segment.text for segment in segments).strip()
+        wall_s = before + time.perf_counter() - start
+        highest = protocol.temperatures[max(watched.attempts) - 1]
+        return Transcripts(
+            (text,), (highest,), wall_s, encoder_s=watched.encoder_s, tokens=watched.tokens
+        )
+
+
+def _fallback(protocol) -> dict:
+    """Its own fallback at the protocol's temperatures, one sample at each as in Transformers."""
+    on = protocol.has_fallback
+    return {
+        "temperature": list(protocol.temperatures),
+        "best_of": 1,
+        "compression_ratio_threshold": COMPRESSION_RATIO_THRESHOLD if on else None,
+        "log_prob_threshold": LOGPROB_THRESHOLD if on else None,
+        "no_speech_threshold": NO_SPEECH_THRESHOLD if on else None,
+    }

@@ -1,0 +1,62 @@
+"""HQQ: grouped int8 to int2 weights with zero points, fitted by half-quadratic optimization."""
+
+from whisperq_core.quantize.backends import linears
+
+
+def quantize(model, recipe, calibrate):
+    """Swaps every Linear of the recipe for HQQLinear; Transformers 5 no longer does it."""
+    import torch
+    from hqq.core.quantize import BaseQuantizeConfig, HQQLinear
+
+    config = BaseQuantizeConfig(nbits=recipe.bits, group_size=recipe.group_size, axis=1)
+    for parent, attribute, layer in linears(model, recipe):
+        device = str(layer.weight.device)
+        dtype = torch.float32 if device == "cpu" else torch.float16
+        swapped = HQQLinear(layer, config, compute_dtype=dtype, device=device, del_orig=False)
+        setattr(parent, attribute, swapped)
+    return model
+
+
+def weight_of(layer):
+    """The dequantized weight of an HQQLinear."""
+    from hqq.core.quantize import HQQLinear
+
+    return layer.dequantize() if isinstance(layer, HQQLinear) else None
+
+
+def state_of(layer):
+    """Packed weight, scales and zero points of an HQQLinear.
+
+    Not in its own encoding for safetensors: HQQ reads that with eval().
+    """
+    from hqq.core.quantize import HQQLinear
+
+    if not isinstance(layer, HQQLinear):
+        return None
+    tensors = {"W_q": layer.W_q, "scale": layer.meta["scale"], "zero": layer.meta["zero"]}
+    if layer.bias is not None:
+        tensors["bias"] = layer.bias
+    settings = {name: layer.meta[name] for name in ("nbits", "group_size", "axis", "packing")}
+    return tensors, settings | {"shape": list(layer.meta["shape"])}
+
+
+def layer_from(tensors, settings):
+    """An HQQLinear around the packed weight."""
+    import torch
+    from hqq.core.quantize import BaseQuantizeConfig, HQQLinear
+
+    dtype = tensors["scale"].dtype
+    meta = {
+        **settings,
+        "shape": torch.Size(settings["shape"]),
+        "scale": tensors["scale"],
+        "zero": tensors["zero"],
+        "quant_scale": False,
+        "quant_zero": False,
+        "compute_dtype": dtype,
+    }
+    config = BaseQuantizeConfig(**{n: settings[n] for n in ("nbits", "group_size", "axis")})
+    device = str(tensors["W_q"].device)
+    layer = HQQLinear(None, config, compute_dtype=dtype, device=device, initialize=False)
+    layer.load_state_dict({"W_q": tensors["W_q"], "bias": tensors.get("bias"), "meta": meta})
+    return layer

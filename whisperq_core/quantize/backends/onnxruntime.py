@@ -1,0 +1,81 @@
+"""ONNX Runtime: PyTorch's own export of the model, quantized by ONNX Runtime's own tool.
+
+Quantized are the products with a weight, and the table that tokens are read from; convolutions and
+positions stay in fp32. The table they are written with is another one there.
+"""
+
+import logging
+import tempfile
+from pathlib import Path
+
+from whisperq_core.errors import RecipeUnsupported
+from whisperq_core.whisper.graph_export import Greedy, graphs
+
+# An ONNX file is a protocol buffer, which ends there, and is read whole to be quantized.
+_LARGEST_FILE = 2**31
+
+
+def open_runtime(model, recipe, threads):
+    """The model in ONNX Runtime, its quantized layers, and the bytes of its two files."""
+    import onnxruntime
+    from torch import nn
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    runs, size = [], 0
+    with tempfile.TemporaryDirectory() as name:
+        for graph in graphs(model.torch_model):
+            if sum(tensor.nbytes for tensor in graph.program.state_dict.values()) >= _LARGEST_FILE:
+                raise RecipeUnsupported(
+                    f"{model.name} is too large for {recipe.name}: an ONNX file holds 2 GB."
+                )
+            path = _quantized(graph, Path(name))
+            size += path.stat().st_size
+            session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
+            runs.append(_running(session, graph.inputs))
+    modules = tuple(
+        layer
+        for layer, module in model.torch_model.named_modules()
+        if isinstance(module, nn.Linear) or layer.endswith("embed_tokens")
+    )
+    return Greedy(model, *runs), modules, size
+
+
+def _quantized(graph, folder: Path) -> Path:
+    """The graph's int8 file."""
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    # It tells which operators of torchvision there are not.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    plain, prepared, small = (
+        folder / f"{graph.name}{stage}.onnx" for stage in ("", "-prepared", "-int8")
+    )
+    torch.onnx.export(
+        graph.program,
+        f=plain,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+        input_names=graph.inputs,
+        output_names=graph.outputs,
+    )
+    quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+    quantize_dynamic(
+        prepared,
+        small,
+        op_types_to_quantize=["MatMul", "Gather"],
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+    )
+    return small
+
+
+def _running(session, names):
+    def run(*arrays):
+        return session.run(None, dict(zip(names, arrays, strict=True)))
+
+    return run

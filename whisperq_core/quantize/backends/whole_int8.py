@@ -1,0 +1,207 @@
+"""WhisperQ's own int8: the whole model, each row of activations with a scale of its own.
+
+One int8 table serves embed_tokens and proj_out. A scale of activations belongs to a row (a token, a
+frame), so that neighbours in a batch do not change what an utterance becomes. Products of int8 are
+summed exactly in int32: by oneDNN on weights packed for it where the CPU has its instructions
+(VNNI, AMX), elsewhere by `torch._int_mm`.
+"""
+
+import weakref
+from functools import lru_cache
+from types import SimpleNamespace
+
+from whisperq_core.machine import cpu_flags
+from whisperq_core.quantize.backends import linears
+
+# Rows of a large weight that are dequantized at a time: as many as stay in a CPU's cache.
+_CHUNK = 4096
+_BF16_ATTENTION = "whisperq-bf16"
+
+
+@lru_cache
+def _packs() -> bool:
+    """Whether oneDNN multiplies packed int8 weights exactly: older CPUs saturate in between."""
+    import torch
+
+    exact = {"avx512_vnni", "avx_vnni", "amx_int8"} & cpu_flags()
+    return bool(exact) and hasattr(torch.ops.onednn, "qlinear_pointwise")
+
+
+@lru_cache
+def layers() -> SimpleNamespace:
+    """The classes Int8Linear, Int8Embedding and Rows; made when asked for, as torch is late."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Rows:
+        """Quantizes activations row by row, once for all layers that read the same tensor.
+
+        offset is added to what is stored: 0 for int8, 128 for uint8, which oneDNN wants.
+        """
+
+        def __init__(self):
+            self.offset = 128 if _packs() else 0
+            self._last = lambda: None, None
+
+        def __call__(self, x):
+            """Rows of shape (rows, in), and a scale for each, shape (rows, 1)."""
+            known, found = self._last
+            if known() is not x:
+                rows = x.reshape(-1, x.shape[-1])
+                steps = rows.abs().amax(1, keepdim=True).mul_(1 / 127).clamp_(min=1e-12)
+                whole = (rows / steps).round_()
+                found = (
+                    whole.add_(128).to(torch.uint8) if self.offset else whole.to(torch.int8),
+                    steps,
+                )
+                self._last = weakref.ref(x), found
+            return found
+
+    class Int8Linear(nn.Module):
+        """A Linear with int8 weights of shape (out, in) and one scale for each output channel.
+
+        rows: quantizes its input, or None where that stays in fp32.
+        """
+
+        def __init__(self, weight, scale, bias, rows):
+            super().__init__()
+            self.register_buffer("weight", weight)
+            self.register_buffer("scale", scale)
+            self.register_buffer("bias", bias)
+            self.rows = rows
+            packed = rows is not None and rows.offset
+            self.packed = torch.ops.onednn.qlinear_prepack(weight, None) if packed else None
+
+        def forward(self, x):
+            if self.rows is None:
+                return self._with_floats(x)
+            rows, steps = self.rows(x)
+            if self.packed is None:
+                sums = torch._int_mm(rows, self.weight.t()) * self.scale
+            else:
+                offset, floats = self.rows.offset, torch.float32
+                sums = torch.ops.onednn.qlinear_pointwise(
+                    *(rows, 1.0, offset, self.packed, self.scale, None, None),
+                    *(1.0, 0, floats, "none", [], ""),
+                )
+            out = sums.mul_(steps) if self.bias is None else torch.addcmul(self.bias, sums, steps)
+            return out.view(*x.shape[:-1], -1)
+
+        def _with_floats(self, x):
+            parts = [functional.linear(x, part.float()) for part in self.weight.split(_CHUNK)]
+            out = (parts[0] if len(parts) == 1 else torch.cat(parts, -1)) * self.scale
+            return out if self.bias is None else out + self.bias
+
+    class Int8Embedding(nn.Module):
+        """A table of tokens whose rows are int8 with one scale each."""
+
+        def __init__(self, weight, scale):
+            super().__init__()
+            self.register_buffer("weight", weight)
+            self.register_buffer("scale", scale)
+
+        def forward(self, ids):
+            return self.weight[ids] * self.scale[ids][..., None]
+
+    return SimpleNamespace(Int8Linear=Int8Linear, Int8Embedding=Int8Embedding, Rows=Rows)
+
+
+def _rounded(weight):
+    """int8 weights and one scale for each row, symmetric about zero."""
+    import torch
+
+    scale = weight.abs().amax(1).clamp(min=1e-12) / 127
+    return (weight / scale[:, None]).round().to(torch.int8), scale
+
+
+def quantize(model, recipe, calibrate):
+    """Replaces every Linear and the token table; the rest is stored in half precision."""
+    made = layers()
+    rows = made.Rows() if recipe.scheme == "dynamic" else None
+    table = _rounded(model.model.decoder.embed_tokens.weight)
+    for parent, attribute, layer in linears(model, recipe):
+        weight, scale = table if layer is model.proj_out else _rounded(layer.weight)
+        setattr(parent, attribute, made.Int8Linear(weight, scale, layer.bias, rows))
+    model.model.decoder.embed_tokens = made.Int8Embedding(*table)
+    return prepare(model, recipe)
+
+
+def prepare(model, recipe):
+    """What a model whose layers are int8 needs besides: how the rest is stored and computed."""
+    encoder, decoder = model.model.encoder, model.model.decoder
+    for module in (encoder.conv1, encoder.conv2, encoder.embed_positions, decoder.embed_positions):
+        module.half().float()  # what is stored is what is computed with, wherever it came from
+        module._register_state_dict_hook(_stored_as_fp16)
+    if recipe.scheme == "dynamic":
+        rows = layers().Rows()
+        for layer in model.modules():
+            if isinstance(layer, layers().Int8Linear):
+                layer.rows = rows
+    if recipe.attention == "bf16":
+        _compute_in_bf16(model)
+    return model
+
+
+def _stored_as_fp16(module, state, prefix, metadata):
+    """Hook of state_dict(): computed in fp32, stored in fp16, as OpenAI published them."""
+    for name, value in module.named_parameters(prefix.removesuffix("."), recurse=False):
+        state[name] = value.half()
+
+
+def _compute_in_bf16(model) -> None:
+    """Attention and convolutions by plain bfloat16 products.
+
+    On CPUs that have them they are faster than fp32's, and at the lengths of short utterances also
+    than the fused kernel of scaled_dot_product_attention, which has no bfloat16 products there.
+    """
+    import torch
+    from torch.nn import functional
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import eager_mask
+
+    def attend(module, query, key, value, attention_mask, scaling=1.0, **_):
+        scores = query.bfloat16() @ key.bfloat16().transpose(2, 3)
+        if scaling != 1.0:
+            scores *= scaling
+        if attention_mask is not None:
+            scores += attention_mask
+        found = scores.softmax(-1) @ value.bfloat16()
+        return found.transpose(1, 2).to(query.dtype), None
+
+    def convolve(module, x):
+        weight, bias = module.weight.bfloat16(), module.bias.bfloat16()
+        made = functional.conv1d(x.bfloat16(), weight, bias, module.stride, module.padding)
+        return made.to(x.dtype)
+
+    AttentionInterface.register(_BF16_ATTENTION, attend)
+    AttentionMaskInterface.register(_BF16_ATTENTION, eager_mask)
+    model.config._attn_implementation = _BF16_ATTENTION
+    model.attention_dtype = torch.bfloat16
+    for conv in (model.model.encoder.conv1, model.model.encoder.conv2):
+        conv.forward = convolve.__get__(conv)
+
+
+def weight_of(layer):
+    """The dequantized weight of an Int8Linear."""
+    return layer.weight * layer.scale[:, None] if isinstance(layer, layers().Int8Linear) else None
+
+
+def state_of(layer):
+    """int8 weight, scales and bias of an Int8Linear or an Int8Embedding."""
+    made = layers()
+    if not isinstance(layer, made.Int8Linear | made.Int8Embedding):
+        return None
+    settings = {"class": type(layer).__name__}
+    if isinstance(layer, made.Int8Linear):
+        settings["dynamic"] = layer.rows is not None
+    return layer.state_dict(), settings
+
+
+def layer_from(tensors, settings):
+    """An Int8Linear or an Int8Embedding; the weight is packed again for this CPU."""
+    made = layers()
+    if settings["class"] == "Int8Embedding":
+        return made.Int8Embedding(tensors["weight"], tensors["scale"])
+    rows = made.Rows() if settings["dynamic"] else None
+    return made.Int8Linear(tensors["weight"], tensors["scale"], tensors.get("bias"), rows)

@@ -1,0 +1,96 @@
+"""The speech that static recipes take their scales from, and how it is shown to a model."""
+
+import math
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from whisperq_core.memory import Latest
+from whisperq_core.quantize.recipes import Recipe
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.speech.evaluation_sets import EvalSet, Utterance
+from whisperq_core.whisper.protocols import Protocol
+from whisperq_core.whisper.short_window import Window
+from whisperq_core.whisper.transcription import forward, transcribe
+
+if TYPE_CHECKING:
+    from whisperq_core.quantize.backends import Calibrate
+    from whisperq_core.whisper.models import Model
+
+# Most of 30 s is silence after the speech: weights that are rounded for what they are multiplied
+# with would be rounded for silence.
+SPEECH_ONLY = Window(margin_s=1.0)
+
+# Static recipes follow each other in a grid: what fp32 hears in their speech is heard once.
+_HEARD = Latest()
+
+
+def reason_against(recipe: Recipe, protocol: Protocol) -> str | None:
+    """Why the protocol forbids the recipe's calibration, in a sentence; None where it does not."""
+    if not protocol.held_out_only or recipe.calibration != "evaluation-10%":
+        return None
+    return (
+        f"{recipe.name} calibrates on the speech it is evaluated on, which the protocol"
+        f" “{protocol.name}” does not allow. Take {recipe.name.removesuffix('-eval10')}, calibrated"
+        " on held-out speech."
+    )
+
+
+def utterances_for(recipe: Recipe, eval_set: EvalSet | None) -> tuple[Utterance, ...]:
+    """What the recipe calibrates on; empty where it does not calibrate.
+
+    eval_set is only looked at by recipes that calibrate on a part of it.
+    """
+    if recipe.calibration == "held-out":
+        return evaluation_sets.by_name(evaluation_sets.CALIBRATION).utterances
+    if recipe.calibration == "evaluation-10%":
+        ordered = sorted(eval_set.utterances, key=lambda u: u.id)
+        return tuple(random.Random(0).sample(ordered, math.ceil(len(ordered) / 10)))
+    return ()
+
+
+def digest(utterances: Sequence[Utterance]) -> str | None:
+    """Identifies calibration speech as an EvalSet's digest does; None where there is none."""
+    return EvalSet("calibration", "", tuple(utterances), "").digest if utterances else None
+
+
+def heard(
+    model: "Model", utterances: Sequence[Utterance], protocol: Protocol
+) -> list[tuple[np.ndarray, list[int]]]:
+    """Samples of each utterance, and what fp32 hears in it as a whole decoder sequence."""
+
+    def listen() -> list:
+        found = []
+        for utterance in utterances:
+            audio, language = evaluation_sets.read_audio(utterance), utterance.language
+            text = transcribe(model, model.torch_model, [audio], [language], protocol).texts[0]
+            found.append((audio, model.tokens(text, language, protocol.task)))
+        return found
+
+    return _HEARD.get((model.digest, tuple(utterances), protocol), listen)
+
+
+def calibrate_on(
+    model: "Model",
+    utterances: Sequence[Utterance],
+    protocol: Protocol,
+    window: Window | None = None,
+) -> "Calibrate | None":
+    """A function that shows a quantized model the calibration speech, encoder and decoder.
+
+    window: what is shown of each utterance's 30 s, all of them where it is None.
+
+    The decoder is fed what fp32 hears in it, teacher-forced: generate() cannot run while Quanto
+    calibrates. None without utterances.
+    """
+    if not utterances:
+        return None
+    samples = heard(model, utterances, protocol)
+
+    def calibrate(torch_model) -> None:
+        for audio, tokens in samples:
+            forward(model, torch_model, [audio], [tokens], window)
+
+    return calibrate

@@ -1,0 +1,249 @@
+"""Measures what each layer of a model loses when it alone is quantized (see sensitivity.py).
+
+A layer's weight is replaced by what its format leaves of it, in the fp32 model. Only what comes
+after is computed again: for a layer of the decoder what the encoder gives is kept, and so is, for
+one of the encoder, what its block is given.
+"""
+
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from whisperq_core.errors import Cancelled
+from whisperq_core.evaluate.records import now
+from whisperq_core.evaluate.store import Store
+from whisperq_core.machine import this_machine
+from whisperq_core.quantize import backends, calibration, gptq
+from whisperq_core.quantize.backends import mixed_precision
+from whisperq_core.quantize.bit_allocation import FORMATS, stored_bytes
+from whisperq_core.quantize.calibration import SPEECH_ONLY
+from whisperq_core.quantize.recipes import recipe
+from whisperq_core.quantize.sensitivity_results import (
+    Check,
+    Conditions,
+    LayerLosses,
+    Loss,
+    Sensitivity,
+    put,
+    stored,
+)
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.speech.decode import SAMPLE_RATE
+from whisperq_core.speech.evaluation_sets import Utterance
+from whisperq_core.whisper import models
+from whisperq_core.whisper.protocols import STUDY
+from whisperq_core.whisper.short_window import POSITIONS_PER_S
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# Losses are measured on the shortest utterances of the calibration set, which bounds the time;
+# weights are rounded for what the others sound like, lest they fit too well.
+UTTERANCES = 6
+# Recipes whose losses are also measured as a whole, to tell whether those of layers add up.
+CHECKED = (recipe("mixed-80"), recipe("mixed-84"))
+
+Progress = Callable[[int, int], None]
+
+
+def conditions_of(name: str) -> tuple[Conditions, list[Utterance], list[Utterance]]:
+    """The identity of a measurement of the model of that name, and the speech of both kinds.
+
+    First the utterances that losses are measured on, then those that weights are rounded for.
+    """
+    speech = evaluation_sets.by_name(evaluation_sets.CALIBRATION).utterances
+    ordered = sorted(speech, key=lambda u: (u.duration_s, u.id))
+    heard, fitted_to = ordered[:UTTERANCES], ordered[UTTERANCES:]
+    conditions = Conditions(
+        weights_digest=models.digest(models.find(name)),
+        speech_digest=calibration.digest(heard),
+        calibration_digest=calibration.digest(fitted_to),
+        margin_s=SPEECH_ONLY.margin_s,
+        formats=FORMATS,
+        group_size=CHECKED[0].group_size,
+        versions=backends.versions(CHECKED[0], name),
+    )
+    return conditions, heard, fitted_to
+
+
+def measure(
+    name: str,
+    store: Store,
+    progress: Progress = lambda done, total: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Sensitivity:
+    """Measures every layer of the model of that name, or returns what was measured before.
+
+    Goes on where it was stopped. Raises Cancelled when stop() says so, between two layers, and the
+    errors of a bad name.
+    """
+    models.download(models.find(name))
+    conditions, utterances, fitted_to = conditions_of(name)
+    key = conditions.key
+    known = [one for one in stored() if one.conditions.key == key]
+    if known:
+        return known[0]
+    model = models.load(name)
+    speech = Speech(model, utterances)
+    linears, layers = _linears(model.torch_model), []
+    calibrate = calibration.calibrate_on(model, fitted_to, STUDY, SPEECH_ONLY)
+    moments = gptq.second_moments(model.torch_model, linears, calibrate)
+    for done, (module, layer) in enumerate(linears.items()):
+        piece = store.piece(key, f"layer-{module}")
+        if piece is None:
+            if stop():
+                raise Cancelled(f"The measurement of {name} was stopped; what it has is kept.")
+            start = time.perf_counter()
+            found = losses(speech, module, layer, moments[module], conditions.group_size)
+            piece = found.model_dump() | {"wall_s": time.perf_counter() - start}
+            store.put_piece(key, f"layer-{module}", piece)
+        layers.append(piece)
+        progress(done + 1, len(linears))
+    measured_s = sum(piece.pop("wall_s") for piece in layers)
+    found = _concluded(model, conditions, speech, layers, measured_s, calibrate)
+    put(found, store)
+    store.drop_pieces(key)
+    return found
+
+
+def _concluded(model, conditions, speech, layers, measured_s, calibrate) -> Sensitivity:
+    """Sizes and checks of whole models, once all layers are known."""
+    start = time.perf_counter()
+    uniform = dict.fromkeys((layer["module"] for layer in layers), "int4")
+    quantized = _quantized(model, uniform, calibrate)
+    weights = sum(
+        stored_bytes("int4", layer["rows"], layer["columns"], conditions.group_size)
+        for layer in layers
+    )
+    found = Sensitivity(
+        conditions=conditions,
+        model=model.name,
+        eval_set=evaluation_sets.CALIBRATION,
+        utterances=[u.id for u in speech.utterances],
+        tokens=len(speech.said),
+        created_at=now(),
+        machine=this_machine(),
+        measured_s=measured_s,
+        fp32_bytes=backends.serialized_bytes(model.torch_model),
+        rest_bytes=quantized.weights_bytes - weights,
+        layers=layers,
+        checks=(),
+    )
+    checks = [_check(found, "int4 everywhere", uniform, quantized, speech)]
+    for mixture in CHECKED:
+        formats = found.formats_for(mixture.smaller_pct)
+        whole = _quantized(model, formats, calibrate)
+        checks.append(_check(found, mixture.name, formats, whole, speech))
+    measured_s += time.perf_counter() - start
+    return found.model_copy(update={"checks": tuple(checks), "measured_s": measured_s})
+
+
+def _check(found: Sensitivity, name: str, formats: dict, quantized, speech) -> Check:
+    return Check(
+        name=name,
+        smaller_pct=100 * (1 - quantized.weights_bytes / found.fp32_bytes),
+        predicted_nats=found.predicted_nats(formats),
+        measured=speech.loss(quantized.torch_model, 0),
+    )
+
+
+def _quantized(model: models.Model, formats: dict[str, str], calibrate) -> backends.Quantized:
+    mixture = CHECKED[0].with_layers(formats)
+    return backends.quantize(model.torch_model, mixture, "cpu", calibrate, "dequantized")
+
+
+def _linears(torch_model: "nn.Module") -> dict[str, "nn.Module"]:
+    from torch import nn
+
+    return {name: m for name, m in torch_model.named_modules() if type(m) is nn.Linear}
+
+
+def losses(
+    speech: "Speech", module: str, layer: "nn.Module", moments: "Tensor", group_size: int
+) -> LayerLosses:
+    """What a layer loses in each format. moments: second moments of its inputs."""
+    torch_model, weight = speech.torch_model, layer.weight
+    block = re.search(r"encoder\.layers\.(\d+)\.", module)
+    first = int(block[1]) if block else None
+    losses = {}
+    try:
+        for name in FORMATS:
+            changed = mixed_precision.dequantized(weight.data, moments, name, group_size)
+            set_weight(torch_model, layer, changed)
+            losses[name] = speech.loss(torch_model, first)
+    finally:
+        set_weight(torch_model, layer, weight.data)
+    rows, columns = weight.shape
+    return LayerLosses(module=module, rows=rows, columns=columns, losses=losses)
+
+
+def set_weight(torch_model: "nn.Module", layer: "nn.Module", weight: "Tensor") -> None:
+    """Replaces a layer's weight, also in the token table where the layer is tied to it."""
+    from torch import nn
+
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    if layer is torch_model.proj_out:
+        torch_model.model.decoder.embed_tokens.weight = layer.weight
+
+
+class Speech:
+    """Utterances inside the fp32 model: what each block of the encoder is given, and what is said.
+
+    said: log-probabilities of next tokens, shape (tokens, vocabulary).
+    """
+
+    def __init__(self, model: models.Model, utterances: Sequence[Utterance]):
+        self.torch_model, self.utterances = model.torch_model, utterances
+        heard = calibration.heard(model, utterances, STUDY)
+        self._tokens = [tokens for _, tokens in heard]
+        # The token that the last of the prompt has to be followed by is the first to be compared.
+        prompt = model.torch_model.generation_config.no_timestamps_token_id
+        self._first = self._tokens[0].index(prompt)
+        most = model.torch_model.config.max_source_positions
+        self._given = []
+        for samples, _ in heard:
+            kept = math.ceil((len(samples) / SAMPLE_RATE + SPEECH_ONLY.margin_s) * POSITIONS_PER_S)
+            self._given.append(self._blocks(model.features.windows([samples]), min(kept, most)))
+        self.said = self._say(model.torch_model, None)
+
+    def loss(self, torch_model: "nn.Module", first: int | None) -> Loss:
+        """Disagreement of a changed model. first: block of the encoder from which it differs.
+
+        None where only the decoder does.
+        """
+        said = self._say(torch_model, first)
+        apart = (self.said.exp() * (self.said - said)).sum(-1)
+        changed = self.said.argmax(-1) != said.argmax(-1)
+        return Loss(nats=apart.mean().item(), changed=changed.float().mean().item())
+
+    def _blocks(self, features: "Tensor", kept: int) -> list["Tensor"]:
+        """What each block of the encoder is given, and last what the encoder gives."""
+        import torch
+        from torch.nn import functional
+
+        encoder = self.torch_model.model.encoder
+        with torch.no_grad():
+            made = functional.gelu(encoder.conv1(features))
+            made = functional.gelu(encoder.conv2(made)).transpose(1, 2)
+            states = [made[:, :kept] + encoder.embed_positions.weight[:kept]]
+            for block in encoder.layers:
+                states.append(block(states[-1], attention_mask=None))
+            return [*states[:-1], encoder.layer_norm(states[-1])]
+
+    def _say(self, torch_model: "nn.Module", first: int | None) -> "Tensor":
+        import torch
+
+        encoder, said = torch_model.model.encoder, []
+        with torch.no_grad():
+            for given, tokens in zip(self._given, self._tokens, strict=True):
+                states = given[-1] if first is None else given[first]
+                if first is not None:
+                    for block in encoder.layers[first:]:
+                        states = block(states, attention_mask=None)
+                    states = encoder.layer_norm(states)
+                ids = torch.tensor([tokens[:-1]])
+                logits = torch_model(encoder_outputs=(states,), decoder_input_ids=ids).logits
+                said.append(logits[0, self._first :].log_softmax(-1))
+        return torch.cat(said)

@@ -1,0 +1,198 @@
+"""What each layer of a model loses when it alone is quantized, and what follows for mixed recipes.
+
+    <cache>/sensitivity/<model>_<key>.json   one measurement (sensing.py makes it)
+
+Loss is disagreement with fp32 on held-out speech: the mean Kullback-Leibler divergence of the
+next token's distribution, in nats a token, where both models are given what fp32 heard.
+"""
+
+import hashlib
+import json
+import re
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from whisperq_core.errors import RecipeUnsupported, StoreError
+from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
+from whisperq_core.file_storage import write
+from whisperq_core.machine import Machine
+from whisperq_core.quantize.bit_allocation import Choice, allocate, stored_bytes
+from whisperq_core.quantize.recipes import Recipe
+
+# The layout of the file; raise it when fields change.
+SCHEMA = 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Loss(_Frozen):
+    """Disagreement with fp32: nats a token, and the share (0 to 1) of likeliest tokens changed."""
+
+    nats: float
+    changed: float
+
+
+class LayerLosses(_Frozen):
+    """One layer, its weight's shape, and what it loses in each format when it alone has it."""
+
+    module: str
+    rows: int
+    columns: int
+    losses: dict[str, Loss]
+
+
+class Check(_Frozen):
+    """A whole model with many layers quantized: the sum of its layers' losses, and its own.
+
+    smaller_pct: than fp32, as serialized.
+    """
+
+    name: str
+    smaller_pct: float
+    predicted_nats: float
+    measured: Loss
+
+
+class Conditions(_Frozen):
+    """Everything that can change the losses.
+
+    speech_digest: of the speech they are measured on. calibration_digest: of the speech that
+    weights are rounded for. margin_s: seconds of silence kept after the speech of each utterance;
+    the rest of Whisper's 30 s window is cut. versions: of libraries.
+    """
+
+    weights_digest: str
+    speech_digest: str
+    calibration_digest: str
+    margin_s: float
+    formats: tuple[str, ...]
+    group_size: int
+    versions: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        """The first 16 hex digits of the sha256 of the canonical JSON of every field."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Sensitivity(_Frozen):
+    """A measurement of every layer.
+
+    utterances: ids of the speech. tokens: next-token distributions compared. fp32_bytes: of the
+    model serialized in fp32; rest_bytes: of all of a mixed model but its quantized weights.
+    measured_s: seconds taken.
+    """
+
+    schema_version: int = SCHEMA
+    conditions: Conditions
+    model: str
+    eval_set: str
+    utterances: tuple[str, ...]
+    tokens: int
+    created_at: datetime
+    machine: Machine
+    measured_s: float
+    fp32_bytes: int
+    rest_bytes: int
+    layers: tuple[LayerLosses, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def slug(self) -> str:
+        """A readable file name that ends in the key."""
+        name = re.sub(r"[^A-Za-z0-9.-]+", "-", self.model)[-40:].strip("-.")
+        return f"{name}_{self.conditions.key}"
+
+    def choices(self) -> list[Choice]:
+        """What each layer may be stored as, with bytes and nats."""
+        size = self.conditions.group_size
+        return [
+            Choice(
+                layer.module,
+                {
+                    name: stored_bytes(name, layer.rows, layer.columns, size)
+                    for name in layer.losses
+                },
+                {name: loss.nats for name, loss in layer.losses.items()},
+            )
+            for layer in self.layers
+        ]
+
+    def formats_for(self, smaller_pct: float) -> dict[str, str]:
+        """The format of each module for a model that much smaller than fp32, in percent.
+
+        Raises RecipeUnsupported where it cannot be so small.
+        """
+        budget = int(self.fp32_bytes * (1 - smaller_pct / 100)) - self.rest_bytes
+        return allocate(self.choices(), budget)
+
+    def predicted_nats(self, formats: dict[str, str]) -> float:
+        """The sum of the layers' losses in these formats."""
+        return sum(layer.losses[formats[layer.module]].nats for layer in self.layers)
+
+    def smaller_pct(self, formats: dict[str, str]) -> float:
+        """How much smaller than fp32 the model is with these formats, in percent."""
+        weights = sum(choice.sizes[formats[choice.module]] for choice in self.choices())
+        return 100 * (1 - (weights + self.rest_bytes) / self.fp32_bytes)
+
+
+def put(found: Sensitivity, store: Store) -> Path:
+    """Stores a measurement."""
+    path = store.root / "sensitivity" / f"{found.slug}.json"
+    write(path, found.model_dump_json(indent=1))
+    return path
+
+
+def stored() -> list[Sensitivity]:
+    """The measurements of this cache and those that came with WhisperQ, oldest first.
+
+    Files that cannot be read are left out.
+    """
+    folders = dict.fromkeys(root / "sensitivity" for root in (Store().root, DEFAULT_ROOT))
+    paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
+    found = {}
+    for path in paths:
+        try:
+            one = _read(path, path.stat().st_mtime_ns)
+        except (OSError, StoreError):
+            continue
+        found.setdefault(one.conditions.key, one)
+    return sorted(found.values(), key=lambda one: one.created_at)
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, stamp: int) -> Sensitivity:
+    try:
+        return Sensitivity.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise StoreError(f"{path.name} is not a measurement of layers, or was altered.") from error
+
+
+def mapped(recipe: Recipe, weights_digest: str) -> Recipe:
+    """The recipe with a format for each layer of the model with these weights.
+
+    One that needs no map, or has it, is returned as it is. The newest measurement counts.
+    Raises RecipeUnsupported where the model's layers were not measured or cannot be so small.
+    """
+    if recipe.smaller_pct is None or recipe.layers:
+        return recipe
+    known = [one for one in stored() if one.conditions.weights_digest == weights_digest]
+    if not known:
+        raise RecipeUnsupported(
+            f"{recipe.name} needs to know what each layer of this model loses. Measure it once:"
+            " python -m whisperq_core sensitivity --models <model>"
+        )
+    return recipe.with_layers(_map(known[-1].conditions.key, recipe.smaller_pct))
+
+
+@lru_cache(maxsize=64)
+def _map(key: str, smaller_pct: float) -> dict[str, str]:
+    """Solved once: pages ask for it at every look."""
+    one = next(one for one in stored() if one.conditions.key == key)
+    return one.formats_for(smaller_pct)

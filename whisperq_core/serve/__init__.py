@@ -1,0 +1,1 @@
+"""What a running app needs: job queue, cluster, user sessions, recordings, sets, retention."""

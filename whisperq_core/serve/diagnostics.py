@@ -1,0 +1,228 @@
+"""What this machine has and lacks: processor, memory, libraries, models, and what follows of it.
+
+No library is imported to be looked at: versions come from the packages' metadata, so that the
+app's process can show all of it.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from whisperq_core.machine import cpu_flags, default_threads, devices, this_machine
+from whisperq_core.quantize import backends
+from whisperq_core.quantize.recipes import CATALOGUE
+from whisperq_core.settings import PROJECT
+from whisperq_core.whisper import models
+
+REQUIREMENTS = PROJECT / "requirements.txt"
+# What an instruction set is called, Linux's flags of which any means that it is there, and what it
+# is good for here: on x86, and on ARM.
+_X86 = (
+    ("AVX2", ("avx2",), "8 floats at a time; most libraries' kernels expect it"),
+    ("AVX-512", ("avx512f",), "16 floats at a time"),
+    ("VNNI", ("avx512_vnni", "avx_vnni"), "multiplies int8 in one instruction"),
+    ("bf16", ("avx512_bf16", "amx_bf16"), "computes in bfloat16; bf16 recipes need it"),
+    ("fp16", ("avx512_fp16",), "computes in half precision; fp16 recipes need it"),
+    ("AMX int8", ("amx_int8",), "multiplies tiles of int8"),
+)
+_ARM = (
+    ("NEON", ("asimd",), "4 floats at a time"),
+    ("dotprod", ("asimddp",), "multiplies int8 in one instruction"),
+    ("bf16", ("bf16",), "computes in bfloat16; bf16 recipes need it"),
+    ("fp16", ("asimdhp",), "computes in half precision; fp16 recipes need it"),
+    ("i8mm", ("i8mm",), "multiplies tiles of int8"),
+)
+_GPU_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """An instruction set; there is None where the system does not tell."""
+
+    name: str
+    there: bool | None
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Library:
+    """A package that WhisperQ uses: what for, which version it was tested with, and what is here.
+
+    version is None where it is not installed; command puts it right, and is empty where all is.
+    """
+
+    package: str
+    use: str
+    wanted: str
+    version: str | None
+
+    @property
+    def command(self) -> str:
+        """What installs the version that everything was measured with."""
+        return "" if self.is_as_tested else f"pip install {self.package}=={self.wanted}"
+
+    @property
+    def is_as_tested(self) -> bool:
+        """Whether the version here is that of requirements.txt, build labels aside."""
+        return self.version is not None and self.version.partition("+")[0] == self.wanted
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A recipe that cannot run on a device of this machine, and why, in a sentence."""
+
+    recipe: str
+    device: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All of it. facts: label and text, in order. offline: models that need no download."""
+
+    facts: tuple[tuple[str, str], ...]
+    instructions: tuple[Instructions, ...]
+    libraries: tuple[Library, ...]
+    refused: tuple[Refused, ...]
+    offline: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """What installs everything that is missing; empty where nothing is."""
+        missing = [f"{lib.package}=={lib.wanted}" for lib in self.libraries if lib.version is None]
+        return f"pip install {' '.join(missing)}" if missing else ""
+
+
+def inventory(root: Path) -> Inventory:
+    """What this machine is, with results below root."""
+    return Inventory(
+        facts=tuple(_facts(root)),
+        instructions=instructions(cpu_flags(), platform.machine()),
+        libraries=libraries(),
+        refused=tuple(
+            Refused(name, device, reason)
+            for device in devices()
+            for name, recipe in CATALOGUE.items()
+            if (reason := backends.reason_against(recipe, device))
+        ),
+        offline=tuple(models.offline_names()),
+    )
+
+
+def instructions(flags: set[str], architecture: str) -> tuple[Instructions, ...]:
+    """The instruction sets that matter here, by the CPU's flags as Linux names them."""
+    known = _ARM if architecture.lower() in ("arm64", "aarch64") else _X86
+    return tuple(
+        Instructions(name, not flags.isdisjoint(any_of) if flags else None, meaning)
+        for name, any_of, meaning in known
+    )
+
+
+def libraries(requirements: Path = REQUIREMENTS) -> tuple[Library, ...]:
+    """Every package of requirements.txt; its comments name the uses. None where it is not there."""
+    if not requirements.is_file():
+        return ()
+    found, use, above = [], "", False
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            # The first line of a comment heads what follows it.
+            heading = line.lstrip("# ").partition(":")[0].partition(".")[0].strip().capitalize()
+            use = use if above else heading
+        elif "==" in line:
+            package, _, wanted = line.strip().partition("==")
+            found.append(Library(package, use, wanted, _version(package)))
+        above = line.startswith("#")
+    return tuple(found)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _facts(root: Path):
+    import psutil
+
+    machine, memory = this_machine(), psutil.virtual_memory()
+    physical = psutil.cpu_count(logical=False)
+    yield "CPU", machine.cpu
+    cores = f"{machine.cores} logical, {default_threads()} usable by this process"
+    yield "Cores", f"{physical} physical, {cores}" if physical else cores
+    yield "GPU", gpu()
+    yield "Memory", f"{_gigabytes(memory.total)}, {_gigabytes(memory.available)} available"
+    yield "System", platform.platform()
+    yield "Python", f"{machine.python}, {sys.executable}"
+    yield "Results and work in progress", f"{root.resolve()}, {_gigabytes(folder_bytes(root))}"
+    yield "Disk there", f"{_gigabytes(disk_free_bytes(root))} free"
+
+
+def gpu() -> str:
+    """Name, memory and driver of each GPU, or that there is none."""
+    if "mps" in devices():
+        return "Apple's, through MPS; it shares the memory"
+    if "cuda" not in devices():
+        return "none found"
+    try:
+        told = subprocess.run(_GPU_QUERY, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "an NVIDIA driver, but nvidia-smi does not answer"
+    return "; ".join(line.strip() for line in told.stdout.splitlines() if line.strip())
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder; what vanishes meanwhile is not counted."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(parent) / name).stat().st_size
+            except OSError:
+                continue
+    return total
+
+
+def disk_free_bytes(folder: Path) -> int:
+    """Free bytes of the disk that the folder is on, or will be made on."""
+    there = folder.resolve()
+    while not there.exists():
+        there = there.parent
+    return shutil.disk_usage(there).free
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def as_text(found: Inventory) -> str:
+    """All of it as plain text, for a bug report or the command line."""
+    lines = [f"{label}: {text}" for label, text in found.facts]
+    there = {True: "yes", False: "no", None: "not told by this system"}
+    lines += ["", "Instruction sets"]
+    lines += [f"  {one.name}: {there[one.there]} ({one.meaning})" for one in found.instructions]
+    for use in dict.fromkeys(library.use for library in found.libraries):
+        lines += ["", use]
+        for library in found.libraries:
+            if library.use == use:
+                lines.append(f"  {library.package} {_version_text(library)}")
+    if found.command:
+        lines += ["", f"To install what is missing: {found.command}"]
+    lines += ["", f"Models here without a download: {', '.join(found.offline) or 'none'}"]
+    if found.refused:
+        lines += ["", "Recipes that cannot run here"]
+        lines += [f"  {one.recipe} on {one.device}: {one.reason}" for one in found.refused]
+    return "\n".join(lines)
+
+
+def _version_text(library: Library) -> str:
+    if library.version is None:
+        return f"is missing: {library.command}"
+    if library.is_as_tested:
+        return library.version
+    return f"{library.version} (tested with {library.wanted}: {library.command})"

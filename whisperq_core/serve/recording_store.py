@@ -1,0 +1,179 @@
+"""Recordings that users gave, and what was heard in them, until they delete them.
+
+<cache>/recordings/<id>/original.*   the file as it was given
+<cache>/recordings/<id>/played.flac  what browsers play
+<cache>/recordings/<id>/about.json   its name, its sound, what is said in it
+<cache>/recordings/<id>/<key>.json   what a listener heard
+"""
+
+import hashlib
+import re
+import shutil
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from whisperq_core.errors import AudioError, InputError, StoreError
+from whisperq_core.evaluate.records import now
+from whisperq_core.file_storage import write
+from whisperq_core.serve.recording_transcription import Heard, Listener
+from whisperq_core.speech.evaluation_sets import AUDIO_SUFFIXES
+from whisperq_core.speech.isolated_decoder import Sound, sounds_of
+
+# Of a recording, and of all that one user may have.
+MAX_BYTES, MAX_ALL_BYTES = 200_000_000, 10_000_000_000
+_ID = re.compile(r"[0-9a-f]{16}")
+
+
+class Kept(BaseModel, frozen=True):
+    """A recording on the shelf. reference: the words said in it, empty where nobody knows yet."""
+
+    id: str
+    name: str
+    added_at: datetime
+    sound: Sound
+    reference: str = ""
+
+
+class Shelf:
+    """The recordings below one folder, the cache."""
+
+    def __init__(self, root: Path):
+        self.folder = root / "recordings"
+
+    def _of(self, id: str) -> Path:
+        if not _ID.fullmatch(id):
+            raise InputError(f"{id[:40]!r} is not a recording's id. Choose it on the page.")
+        return self.folder / id
+
+    def add(self, files: Sequence[tuple[str, bytes]]) -> list[Kept | AudioError]:
+        """Keeps files, each a name and its bytes; for what is no usable audio, why not.
+
+        A file that is there already stays as it is, with its reference.
+        """
+        found: dict[int, Kept | AudioError] = {}
+        new: dict[int, tuple[str, str, Path]] = {}
+        room = MAX_ALL_BYTES - self.bytes_of_all()
+        try:
+            for place, (name, data) in enumerate(files):
+                name, id = _shown(name), _id_of(data)
+                if known := self.get(id):
+                    found[place] = known
+                elif len(data) > MAX_BYTES:
+                    limit = f"{MAX_BYTES / 1e6:.0f} MB"
+                    found[place] = AudioError(f"{name} is larger than {limit}. Cut it into pieces.")
+                elif (room := room - len(data)) < 0:
+                    found[place] = AudioError(
+                        f"{name} is not kept: the recordings here take {MAX_ALL_BYTES / 1e9:.0f} GB"
+                        " already. Delete some, and upload it again."
+                    )
+                else:
+                    new[place] = name, id, self._put_aside(name, data)
+            found |= self._taken(new)
+        finally:
+            # What is kept has another name by now.
+            for _, _, aside in new.values():
+                shutil.rmtree(aside, ignore_errors=True)
+        return [found[place] for place in range(len(files))]
+
+    def _taken(self, new: dict[int, tuple[str, str, Path]]) -> dict[int, Kept | AudioError]:
+        """Keeps what can be decoded: name, id and folder aside, by place."""
+        found: dict[int, Kept | AudioError] = {}
+        files_of = [(_original(aside), aside / "played.flac") for _, _, aside in new.values()]
+        for (place, (name, id, aside)), sound in zip(new.items(), sounds_of(files_of), strict=True):
+            if isinstance(sound, AudioError):
+                found[place] = AudioError(str(sound).replace(_original(aside).name, name))
+                continue
+            found[place] = kept = Kept(id=id, name=name, added_at=now(), sound=sound)
+            write(aside / "about.json", kept.model_dump_json())
+            # Renamed at last, so a recording is there as a whole or not at all.
+            if not self._of(id).exists():
+                aside.rename(self._of(id))
+        return found
+
+    def bytes_of_all(self) -> int:
+        """What all recordings take, with the copies that browsers play."""
+        total = 0
+        for path in self.folder.rglob("*"):
+            with suppress(OSError):  # deleted meanwhile
+                total += path.stat().st_size
+        return total
+
+    def _put_aside(self, name: str, data: bytes) -> Path:
+        suffix = Path(name).suffix.lower()
+        aside = self.folder / f".{uuid.uuid4().hex}.tmp"
+        try:
+            aside.mkdir(parents=True)
+            path = aside / f"original{suffix if suffix in AUDIO_SUFFIXES else ''}"
+            path.write_bytes(data)
+        except OSError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise StoreError(
+                f"{name} could not be stored in {self.folder} ({error.strerror or error})."
+                " Free some space or set WHISPERQ_CACHE to a folder that can be written."
+            ) from error
+        return aside
+
+    def get(self, id: str) -> Kept | None:
+        """The recording of that id, or None; a damaged one counts as none."""
+        return _read(Kept, self._of(id) / "about.json") if _ID.fullmatch(id) else None
+
+    def all(self) -> list[Kept]:
+        """All recordings, the newest first."""
+        kept = (self.get(path.name) for path in self.folder.glob("*"))
+        return sorted(filter(None, kept), key=lambda k: (k.added_at, k.id), reverse=True)
+
+    def original(self, id: str) -> Path:
+        """The file as it was given."""
+        return _original(self._of(id))
+
+    def played(self, id: str) -> Path:
+        """The copy that browsers play."""
+        return self._of(id) / "played.flac"
+
+    def refer(self, id: str, reference: str) -> Kept:
+        """Says what is said in a recording. Raises InputError where it is gone."""
+        kept = self.get(id)
+        if kept is None:
+            raise InputError("The recording was deleted. Upload it again.")
+        kept = kept.model_copy(update={"reference": " ".join(reference.split())})
+        write(self._of(id) / "about.json", kept.model_dump_json())
+        return kept
+
+    def heard(self, id: str, listener: Listener) -> Heard | None:
+        """What the listener heard, if it was asked before."""
+        return _read(Heard, self._of(id) / f"{listener.key}.json")
+
+    def put_heard(self, id: str, listener: Listener, heard: Heard) -> None:
+        """Keeps what the listener heard; nothing where the recording was deleted meanwhile."""
+        if self._of(id).is_dir():
+            write(self._of(id) / f"{listener.key}.json", heard.model_dump_json())
+
+    def delete(self, id: str) -> None:
+        """Removes a recording and all that was heard in it."""
+        shutil.rmtree(self._of(id), ignore_errors=True)
+
+
+def _shown(name: str) -> str:
+    """A file's name as it can be shown: without folders, on one line, in its own direction."""
+    last = re.split(r"[/\\]", name)[-1]
+    return "".join(c if c.isprintable() else " " for c in last)[:200].strip() or "recording"
+
+
+def _id_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _original(folder: Path) -> Path:
+    return next(folder.glob("original*"), folder / "original")
+
+
+def _read(kind: type[BaseModel], path: Path):
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -1,0 +1,89 @@
+"""Recordings go when their time is over: WHISPERQ_KEEP_DAYS after they were given, or never for 0.
+
+Evaluation sets, which somebody made of them on purpose, stay until they are deleted.
+"""
+
+import math
+import os
+import shutil
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+from whisperq_core.errors import InputError
+from whisperq_core.evaluate.records import now
+from whisperq_core.evaluate.store import FOLDER_OF_USERS
+from whisperq_core.serve.recording_store import Kept, Shelf
+from whisperq_core.serve.user_sets import OwnSets
+
+DAYS = 30.0
+_EVERY_S = 3600.0
+_FOR_EVER = 36_500
+# What is aside for so long is of an upload that was cut off.
+_ASIDE = timedelta(hours=6)
+
+
+def kept_days() -> float | None:
+    """For how many days recordings are kept; None for ever. InputError where it is no number."""
+    given = os.environ.get("WHISPERQ_KEEP_DAYS", "").strip()
+    try:
+        days = float(given) if given else DAYS
+    except ValueError:
+        days = math.nan
+    if not 0 <= days <= _FOR_EVER:
+        raise InputError(
+            f"WHISPERQ_KEEP_DAYS is {given!r}. Set it to a number of days, such as 30, or to 0 to"
+            " keep recordings until they are deleted."
+        )
+    return days or None
+
+
+def ends_at(kept: Kept) -> datetime | None:
+    """When a recording is deleted; None for never."""
+    days = kept_days()
+    return None if days is None else kept.added_at + timedelta(days=days)
+
+
+def delete_old(root: Path, at: datetime | None = None) -> int:
+    """Deletes what is over at that time (now) in the shelves of all users; returns how many.
+
+    A clock that was set back deletes nothing early: a recording from the future is kept.
+    """
+    at, gone = at or now(), 0
+    for owner in [root, *(root / FOLDER_OF_USERS).glob("*")]:
+        shelf = Shelf(owner)
+        for folder in [*shelf.folder.glob("*"), *OwnSets(owner).root.glob(".*.tmp")]:
+            ends = _ends_at(shelf, folder)
+            if ends is not None and ends <= at:
+                shutil.rmtree(folder, ignore_errors=True)
+                gone += not folder.exists()
+    return gone
+
+
+def _ends_at(shelf: Shelf, folder: Path) -> datetime | None:
+    if kept := shelf.get(folder.name):
+        return ends_at(kept)
+    # Damaged: nobody sees it, so nobody could delete it.
+    after = _ASIDE if folder.suffix == ".tmp" else timedelta(days=kept_days() or _FOR_EVER)
+    try:
+        return datetime.fromtimestamp(folder.stat().st_mtime, UTC) + after
+    except FileNotFoundError:  # meanwhile
+        return None
+
+
+@lru_cache
+def start(root: Path) -> None:
+    """Deletes now and every hour, as long as this process runs, whether or not anybody looks."""
+    threading.Thread(target=_go_on, args=(root,), name="retention", daemon=True).start()
+
+
+def _go_on(root: Path) -> None:
+    while True:
+        try:
+            delete_old(root)
+        except (InputError, OSError) as error:
+            # The pages say it, too; nothing is deleted by a guess.
+            print(f"Old recordings are not deleted: {error}", flush=True)
+        time.sleep(_EVERY_S)

@@ -1,0 +1,102 @@
+"""A user's side of the queue: their own work, recordings and sets, and the results that all share.
+
+Where nobody logs in there is one side, and everybody is at it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whisperq_core.errors import InputError
+from whisperq_core.evaluate.runner import Planned, Request
+from whisperq_core.evaluate.store import Store, UserStore
+from whisperq_core.quantize import model_export
+from whisperq_core.quantize.model_export import Manifest
+from whisperq_core.quantize.recipes import Recipe
+from whisperq_core.serve.job_queue import Job, Jobs
+from whisperq_core.serve.recording_store import Kept
+from whisperq_core.serve.recording_transcription import Listener
+from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.speech.evaluation_sets import is_public
+from whisperq_core.whisper import models
+from whisperq_core.whisper.protocols import Protocol
+
+_NO_FOLDERS = "Where users log in, folders of this machine are not read: choose by name."
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The queue as one user has it.
+
+    store: theirs. owner: whose turn a job takes, see `Jobs`. who: for the history, where the user
+    logged in.
+    """
+
+    queue: Jobs
+    store: Store
+    owner: str
+    who: str | None = None
+
+    @property
+    def is_private(self) -> bool:
+        """Whether there are other users, who see nothing of this."""
+        return isinstance(self.store, UserStore)
+
+    def all(self) -> list[Job]:
+        """The jobs that this user may see and stop, oldest first."""
+        return [job for job in self.queue.all() if not self.is_private or job.owner == self.owner]
+
+    def waiting_of_others(self) -> int:
+        """How many jobs of other users are not over."""
+        mine = {job.id for job in self.all()}
+        return sum(not job.is_over and job.id not in mine for job in self.queue.all())
+
+    def plan(self, requests: Sequence[Request]) -> list[Planned]:
+        """What would become of each request.
+
+        Raises InputError for speech or a model in a folder that is not the user's, where others
+        have theirs on this machine.
+        """
+        if self.is_private:
+            sets = OwnSets(self.store.root)
+            own = {sets.path_of(name) for name in sets.names()}
+            for request in requests:
+                if request.eval_set not in own and not is_public(request.eval_set):
+                    raise InputError(f"{request.eval_set} is no set of yours. {_NO_FOLDERS}")
+                _refuse_folder(request.model)
+        return self.queue.plan(requests, self.store)
+
+    def evaluate(self, planned: Sequence[Planned]) -> list[Job]:
+        """Queues what is to run; see `Jobs.evaluate`."""
+        return self.queue.evaluate(planned, self.who, self.owner, self.store)
+
+    def exported(self) -> dict[str, Manifest]:
+        """The user's exported models, by folder."""
+        return {str(path): made for path, made in model_export.found(self.store.root).items()}
+
+    def exported_in(self, folder: str) -> Manifest:
+        """Any exported model; only one's own where there are other users."""
+        known = self.exported()
+        if self.is_private and folder not in known:
+            raise InputError(f"{folder} is no exported model of yours. {_NO_FOLDERS}")
+        return known.get(folder) or model_export.read(folder)
+
+    def transcribe(self, kept: Kept, listener: Listener) -> Job:
+        """Queues one recording for one listener."""
+        if listener.recipe is None:
+            self.exported_in(listener.model)
+        elif self.is_private:
+            _refuse_folder(listener.model)
+        return self.queue.transcribe(kept, listener, self.owner, self.store)
+
+    def hearing(self, id: str, key: str) -> Job | None:
+        """The last job for a recording and a listener's key."""
+        return self.queue.hearing(id, key, self.store)
+
+    def export(self, model: str, recipe: Recipe, device: str, protocol: Protocol) -> Job:
+        """Queues the export of a model."""
+        return self.queue.export(model, recipe, device, protocol, self.who, self.owner, self.store)
+
+
+def _refuse_folder(model: str) -> None:
+    if models.find(model).kind == "folder":
+        raise InputError(f"{model} is a folder. {_NO_FOLDERS}")

@@ -1,0 +1,266 @@
+"""Evaluation sets of users' own recordings: <cache>/sets/<name>/, a folder as `eval_sets` reads it.
+
+manifest.jsonl   audio, text, id, language, speaker of each recording
+votes/*.json     which transcript a reader liked better, see blind.py
+"""
+
+import io
+import json
+import re
+import shutil
+import struct
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath, PurePosixPath
+
+from whisperq_core.errors import AudioError, EvalSetError, StoreError
+from whisperq_core.file_storage import write
+from whisperq_core.serve.blind_test import Vote
+from whisperq_core.serve.recording_store import Kept
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.speech.evaluation_sets import AUDIO_SUFFIXES, EvalSet
+from whisperq_core.speech.isolated_decoder import sounds_of
+
+_MANIFEST, _VOTES = "manifest.jsonl", "votes"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}")
+# What an imported set may hold, whatever its archive says.
+MAX_FILES, MAX_BYTES = 20_000, 4_000_000_000
+MAX_TEXT_BYTES = 20_000_000  # of a manifest, a transcript or a vote
+_MAX_DEPTH, _MAX_NAME = 20, 200
+# With which each entry of an archive's list of files begins.
+_ENTRY = b"PK\x01\x02"
+
+
+class OwnSets:
+    """The sets below one folder, the cache."""
+
+    def __init__(self, root: Path):
+        self.root = root / "sets"
+
+    def folder(self, name: str) -> Path:
+        """Where a set of that name is. Raises EvalSetError for what cannot be a name."""
+        if not _NAME.fullmatch(name) or name.endswith((".", " ")):
+            raise EvalSetError(
+                f"{name[:60]!r} cannot be a set's name. Use letters, digits, spaces, dots, dashes,"
+                " at most 60, beginning with a letter or a digit."
+            )
+        if evaluation_sets.is_public(name):
+            raise EvalSetError(f"{name} is a set of WhisperQ's. Choose another name.")
+        return self.root / name
+
+    def names(self) -> list[str]:
+        """Of all sets, sorted."""
+        return sorted(path.parent.name for path in self.root.glob(f"*/{_MANIFEST}"))
+
+    def path_of(self, name: str) -> str:
+        """What `evaluate` takes for a set: the folder of one's own, any other name as it is."""
+        return str(self.root / name) if name in self.names() else name
+
+    def name_of(self, path: str) -> str:
+        """The opposite of `path_of`."""
+        return Path(path).name if Path(path).parent == self.root else path
+
+    def get(self, name: str) -> EvalSet:
+        """The set. Raises EvalSetError where it is damaged or gone."""
+        return evaluation_sets.by_name(str(self.folder(name)))
+
+    def rows(self, name: str) -> list[dict]:
+        """The lines of its manifest; none for a set that does not exist."""
+        manifest = self.folder(name) / _MANIFEST
+        if not manifest.is_file():
+            return []
+        return [json.loads(line) for line in manifest.read_text("utf-8").splitlines() if line]
+
+    def add(self, name: str, kept: Kept, original: Path, language: str, speaker: str = "") -> None:
+        """Puts a recording with its reference into a set, which is made if there is none.
+
+        Added again, it has its new reference.
+        Raises EvalSetError without a reference, StoreError where the disk cannot take it.
+        """
+        if not kept.reference:
+            raise EvalSetError(f"Say first what is said in {kept.name}: it has no reference.")
+        folder = self.folder(name)
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", Path(kept.name).stem).strip("-")[:40]
+        id = "-".join(filter(None, (readable, kept.id[:8])))
+        row = {"id": id, "audio": f"{id}{original.suffix}", "text": kept.reference}
+        row |= {"language": language} | ({"speaker": speaker.strip()} if speaker.strip() else {})
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(original, folder / row["audio"])
+        except OSError as error:
+            raise _full(folder, error) from error
+        self._write(name, [*(r for r in self.rows(name) if r["audio"] != row["audio"]), row])
+
+    def remove(self, name: str, id: str) -> None:
+        """Takes one recording out; a set without any is deleted."""
+        rows = self.rows(name)
+        left = [row for row in rows if row.get("id") != id]
+        if not left:
+            self.delete(name)
+            return
+        self._write(name, left)
+        folder = self.folder(name).resolve()
+        for row in rows:
+            path = (folder / row["audio"]).resolve()
+            if row not in left and path.is_relative_to(folder):
+                path.unlink(missing_ok=True)
+
+    def _write(self, name: str, rows: list[dict]) -> None:
+        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+        write(self.folder(name) / _MANIFEST, "\n".join(lines) + "\n")
+
+    def delete(self, name: str) -> None:
+        """Removes a set, its copies of recordings and its votes."""
+        shutil.rmtree(self.folder(name), ignore_errors=True)
+
+    def export(self, name: str) -> bytes:
+        """The folder as a ZIP archive, votes included."""
+        folder, packed = self.folder(name), io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(folder.rglob("*")):
+                if path.is_file() and not path.name.startswith("."):
+                    archive.write(path, f"{name}/{path.relative_to(folder).as_posix()}")
+        return packed.getvalue()
+
+    def import_zip(self, data: bytes, name: str = "") -> str:
+        """Unpacks an exported set, or any folder with a manifest; returns its name.
+
+        name: what to call it; the archive's folder where that is empty. Nothing of the archive is
+        kept but the manifest, the recordings in it and the votes.
+        Raises EvalSetError for what is no such archive, or is too large, or has a name that exists,
+        AudioError for a recording that cannot be used; they are decoded as uploads are.
+        """
+        aside = self.root / f".{uuid.uuid4().hex}.tmp"
+        try:
+            inside = _unpack(data, aside)
+            name = name.strip() or inside
+            target = self.folder(name)
+            if target.exists():
+                raise EvalSetError(f"There is a set {name} already. Give this one another name.")
+            # As a user's folder may be described in other ways, it is read and written our way.
+            found = evaluation_sets.from_folder(aside, name, _lengths_of)
+            rows = [
+                {"id": u.id, "audio": u.audio.relative_to(aside.resolve()).as_posix()}
+                | {"text": u.reference, "language": u.language}
+                | ({"speaker": u.speaker} if u.speaker else {})
+                for u in found.utterances
+            ]
+            used = {u.audio for u in found.utterances}
+            for path in aside.resolve().rglob("*"):
+                if path.is_file() and path not in used and not _is_vote(path, aside.resolve()):
+                    path.unlink()
+            lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+            write(aside / _MANIFEST, "\n".join(lines) + "\n")
+            aside.rename(target)
+        except OSError as error:
+            raise _full(self.root, error) from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return name
+
+    def vote(self, name: str, vote: Vote) -> None:
+        """Keeps a reader's choice with the set."""
+        path = self.folder(name) / _VOTES / f"{uuid.uuid4().hex[:16]}.json"
+        write(path, vote.model_dump_json())
+
+    def votes(self, name: str) -> list[Vote]:
+        """All readers' choices, the oldest first; what cannot be read is left out."""
+        found = []
+        for path in (self.folder(name) / _VOTES).glob("*.json"):
+            try:
+                found.append(Vote.model_validate_json(path.read_bytes()))
+            except (OSError, ValueError):
+                continue
+        return sorted(found, key=lambda vote: vote.at)
+
+
+def _unpack(data: bytes, target: Path) -> str:
+    """Files that a set may have, without their one top folder, whose name is returned."""
+    bad = EvalSetError(
+        "The file is not an exported set. Choose the ZIP archive of a folder with recordings and a"
+        " manifest."
+    )
+    # Counted before they are read: a list of millions would fill the memory.
+    if data.count(_ENTRY) > MAX_FILES:
+        raise bad
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except _BROKEN as error:
+        raise bad from error
+    entries = [(i, PurePosixPath(i.filename)) for i in archive.infolist() if not i.is_dir()]
+    names = [name for _, name in entries]
+    if not names:
+        raise bad
+    if any(name.is_absolute() or ".." in name.parts or "\\" in str(name) for name in names):
+        raise EvalSetError("The archive has files outside its folder. It was not unpacked.")
+    if any(len(n.parts) > _MAX_DEPTH or any(len(p) > _MAX_NAME for p in n.parts) for n in names):
+        raise EvalSetError("The archive has names that are too long. Shorten them and pack again.")
+    tops = {name.parts[0] for name in names if len(name.parts) > 1}
+    top = tops.pop() if len(tops) == 1 and all(len(n.parts) > 1 for n in names) else ""
+    left = MAX_BYTES
+    for info, name in entries:
+        inner = name.relative_to(top) if top else name
+        is_audio = inner.suffix.lower() in AUDIO_SUFFIXES
+        is_text = inner.suffix.lower() in {".txt", ".csv", ".jsonl"}
+        wanted = is_audio or is_text or _is_vote(inner, PurePosixPath())
+        if not wanted or inner.name.startswith("."):
+            continue
+        # Other ways of packing reserve as much memory as the archive asks for.
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise bad
+        path = target.joinpath(*inner.parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        allowed = left if is_audio else min(left, MAX_TEXT_BYTES)
+        with path.open("wb") as file:
+            for block in _contents(archive, info, bad):
+                allowed, left = allowed - len(block), left - len(block)
+                if allowed < 0:
+                    limit = f"{MAX_BYTES / 1e9:.0f} GB, or {inner.name[:80]} is too large"
+                    raise EvalSetError(f"The set is larger than {limit}. Split it.")
+                file.write(block)
+    return top or "imported"
+
+
+# What `zipfile` raises on damaged archives, and on those with a password.
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    struct.error,
+)
+
+
+def _is_vote(path: PurePath, folder: PurePath) -> bool:
+    return path.parent == folder / _VOTES and path.suffix == ".json"
+
+
+def _contents(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, bad: EvalSetError
+) -> Iterator[bytes]:
+    try:
+        with archive.open(info) as source:
+            while block := source.read(1 << 20):
+                yield block
+    except _BROKEN as error:
+        raise bad from error
+
+
+def _lengths_of(recordings: Sequence[Path]) -> list[float]:
+    """In seconds, of recordings that come from outside; the first that is none is an AudioError."""
+    found = sounds_of([(path, None) for path in recordings])
+    for sound in found:
+        if isinstance(sound, AudioError):
+            raise sound
+    return [sound.duration_s for sound in found]
+
+
+def _full(folder: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"The set could not be written to {folder} ({error.strerror or error}). Free some space or"
+        " set WHISPERQ_CACHE to a folder that can be written."
+    )

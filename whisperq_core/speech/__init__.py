@@ -1,0 +1,1 @@
+"""Audio in: decoding, the isolated decoder for uploads, evaluation sets and their manifests."""

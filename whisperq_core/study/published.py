@@ -1,0 +1,243 @@
+"""The study's published numbers, as data, and what was measured here beside them.
+
+The study's sizes tell which layers each library quantized. Quantizing every Linear, with the output
+projection untied from the token table and the table left in fp32, makes base 36 % smaller, tiny
+19 % and small 57 %: the sizes published for PyTorch and Quanto. HQQ and bitsandbytes left the tied
+projection alone: base in nf4 is then 139.2 MB of 290.5 MB, 52.1 % smaller, as published. Our
+recipes do the same, library by library.
+
+What the study calls dynamic is weight-only here for Quanto, HQQ and bitsandbytes, whose activations
+stay in floating point. It does not tell HQQ's group size (64 here), nor the device of Table 3.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from whisperq_core.quantize.recipes import IN_PYTORCH
+
+AUTHORS = "Arthur Söhler, Julian Irigoyen, Andreas Søeborg Kirkedal"
+TITLE = "Quantizing Whisper: How Design Choices Affect ASR Performance"
+CITATION = f"{AUTHORS}: {TITLE}."
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row of Table 2 or 3: WER and CER in percent on test-clean and test-other.
+
+    recipe: its name in our catalogue. device: None where the study does not tell.
+    size_reduction_pct: of fp32's bytes; None for fp32.
+    """
+
+    table: int
+    model: str
+    device: str | None
+    label: str
+    recipe: str
+    wer_clean_pct: float
+    wer_other_pct: float
+    cer_clean_pct: float
+    cer_other_pct: float
+    rtf: float
+    size_reduction_pct: float | None
+
+    @property
+    def baseline(self) -> "Published":
+        """The study's fp32 row of the same table, model and device."""
+        return next(
+            row
+            for row in (*TABLE_2, *TABLE_3)
+            if row.recipe == "fp32"
+            and (row.table, row.model, row.device) == (self.table, self.model, self.device)
+        )
+
+    @property
+    def rtf_ratio(self) -> float:
+        """RTF over fp32's: the part of a speed that other hardware can be compared with."""
+        return self.rtf / self.baseline.rtf
+
+    @property
+    def robustness_gap(self) -> float:
+        """WER on test-other minus WER on test-clean, in points, as in Figure 1."""
+        return self.wer_other_pct - self.wer_clean_pct
+
+
+@dataclass(frozen=True)
+class Priority:
+    """A row of Table 4: what matters most, the study's choice for it, and what got worse.
+
+    column: the measured column that the choice should be first in.
+    """
+
+    priority: str
+    label: str
+    recipe: str
+    worse: tuple[str, ...]
+    column: str
+
+
+_FP32 = "Baseline (fp32)", "fp32"
+_TORCH = "PyTorch int8 (dyn.)", "torch-int8"
+_QUANTO = "Quanto int8 (dyn.)", "quanto-int8"
+_STATIC = "Quanto int8/fp8 (stat.)", "quanto-int8-float8-eval10"
+_HQQ4 = "HQQ int4 (dyn.)", "hqq-int4-g64"
+_HQQ3 = "HQQ int3 (dyn.)", "hqq-int3-g64"
+_NF4 = "BNB nf4 (dyn.)", "bnb-nf4"
+
+TABLE_2 = (
+    Published(2, "small", "cpu", *_FP32, 3.48, 11.88, 1.02, 3.62, 0.121, None),
+    Published(2, "small", "cpu", *_TORCH, 3.72, 13.67, 1.11, 4.21, 0.077, 57.0),
+    Published(2, "small", "cpu", *_HQQ4, 3.52, 14.09, 1.09, 4.38, 0.155, 69.0),
+    Published(2, "small", "cpu", *_STATIC, 5.95, 15.92, 1.83, 5.03, 0.169, 57.0),
+    Published(2, "small", "cuda", *_FP32, 3.48, 11.88, 1.02, 3.62, 0.006, None),
+    Published(2, "small", "cuda", *_QUANTO, 3.41, 10.65, 0.97, 3.29, 0.008, 57.0),
+    Published(2, "small", "cuda", *_NF4, 3.54, 13.49, 1.05, 4.05, 0.008, 70.0),
+    Published(2, "small", "cuda", *_HQQ3, 4.11, 12.93, 1.22, 3.77, 0.019, 71.0),
+)
+
+TABLE_3 = (
+    Published(3, "base", None, *_FP32, 5.08, 12.87, 1.93, 6.76, 0.0022, None),
+    Published(3, "base", None, *_QUANTO, 5.10, 14.72, 1.93, 7.60, 0.0037, 36.2),
+    Published(3, "base", None, *_NF4, 6.05, 18.09, 2.31, 10.16, 0.0036, 52.1),
+    Published(3, "tiny", None, *_FP32, 7.60, 23.69, 2.98, 12.84, 0.0015, None),
+    Published(3, "tiny", None, *_QUANTO, 7.64, 24.64, 2.99, 13.24, 0.0025, 19.3),
+    Published(3, "tiny", None, *_NF4, 11.16, 32.19, 4.78, 20.20, 0.0026, 37.5),
+)
+
+TABLE_4 = (
+    Priority("Fastest inference", *_TORCH, ("WER",), "rtf_ratio"),
+    Priority("Best accuracy", *_QUANTO, ("RTF",), "wer_pct"),
+    Priority("Best size reduction", *_HQQ3, ("WER", "RTF"), "weights_bytes"),
+)
+
+
+def row_of(model: str, recipe: str, device: str | None = None) -> Published | None:
+    """The study's row of that model and recipe, on that device where one is asked for."""
+    for row in (*TABLE_2, *TABLE_3):
+        if (row.model, row.recipe) == (model, recipe) and device in (None, row.device):
+            return row
+    return None
+
+
+# The sets that stand for a column of the study, best first: a whole split, or an excerpt of it.
+SETS = {
+    "clean": ("test-clean", "librispeech-test-clean", "test-clean-excerpt"),
+    "other": ("test-other", "librispeech-test-other", "test-other-excerpt"),
+}
+# Other speech that is as hard, and more of it: for what an excerpt cannot decide.
+LARGER_SETS = {"clean": ("librispeech-dev-clean-mp3",), "other": ()}
+# The models that may be put beside the study's, best first; any but the first is another model.
+STAND_INS = {"small": ("small", "base"), "base": ("base",), "tiny": ("tiny", "tiny.en")}
+
+STUDY, HERE = "study", "here"
+# Beyond this many times fp32's WER a recipe has broken the model, and is no choice for anything.
+USABLE = 2.0
+
+
+def stand_in(model: str, frame: pd.DataFrame) -> str | None:
+    """The measured model to put beside the study's; None where there is none."""
+    return next((m for m in STAND_INS[model] if (frame["model"] == m).any()), None)
+
+
+def measured(model: str, recipe: str, split: str, frame: pd.DataFrame) -> pd.Series | None:
+    """The newest row of that model and recipe on the best set for `split` ("clean", "other").
+
+    Rows whose speed was measured beside fp32 come before those without.
+    """
+    ours = frame[frame["model"] == model]
+    mine = ours[ours["recipe"] == recipe]
+    if mine.empty:
+        # Other protocols than the study's calibrate on held-out speech, in a recipe of that name.
+        mine = ours[ours["recipe"] == recipe.removesuffix("-eval10")]
+    for name in SETS[split]:
+        found = mine[mine["set"] == name]
+        if len(found):
+            return (
+                found.assign(timed=found["speed_key"].notna())
+                .sort_values(["timed", "created_at"])
+                .iloc[-1]
+            )
+    return None
+
+
+def side_by_side(published: Iterable[Published], frame: pd.DataFrame) -> pd.DataFrame:
+    """The study's rows, each followed by what was measured here for the same recipe.
+
+    Columns: label, recipe, source (STUDY or HERE), model, what (sets and device), wer_clean_pct,
+    wer_other_pct, gap_points, cer_clean_pct, cer_other_pct, rtf, rtf_ratio, size_reduction_pct, and
+    for measured ones the records' keys: clean_key, other_key, speed_key.
+    A recipe that was not measured gets a row without numbers that says so.
+    """
+    lines = []
+    for row in published:
+        lines += [_study_line(row), _here_line(row, frame)]
+    return pd.DataFrame(lines)
+
+
+def _study_line(row: Published) -> dict:
+    device = f", {_DEVICES[row.device]}" if row.device else ""
+    return {
+        "label": row.label,
+        "recipe": row.recipe,
+        "source": STUDY,
+        "model": row.model,
+        "what": f"whole sets{device}",
+        "wer_clean_pct": row.wer_clean_pct,
+        "wer_other_pct": row.wer_other_pct,
+        "gap_points": row.robustness_gap,
+        "cer_clean_pct": row.cer_clean_pct,
+        "cer_other_pct": row.cer_other_pct,
+        "rtf": row.rtf,
+        "rtf_ratio": row.rtf_ratio,
+        "size_reduction_pct": row.size_reduction_pct,
+    }
+
+
+_DEVICES = {"cpu": "CPU", "cuda": "GPU"}
+
+
+def _here_line(row: Published, frame: pd.DataFrame) -> dict:
+    model = stand_in(row.model, frame)
+    line = {"label": row.label, "recipe": row.recipe, "source": HERE, "model": model or row.model}
+    found = {split: measured(model, row.recipe, split, frame) for split in SETS} if model else {}
+    known = {split: run for split, run in found.items() if run is not None}
+    if not known:
+        return line | {"what": "not measured here"}
+    for split, run in known.items():
+        line |= {f"wer_{split}_pct": run["wer_pct"], f"cer_{split}_pct": run["cer_pct"]}
+        line[f"{split}_key"] = run["key"]
+    if len(known) == 2:
+        line["gap_points"] = line["wer_other_pct"] - line["wer_clean_pct"]
+    timed = next((r for r in known.values() if pd.notna(r["speed_key"])), None)
+    if timed is not None:
+        line |= {name: timed[name] for name in ("rtf", "rtf_ratio", "speed_key")}
+    any_run = next(iter(known.values()))
+    if row.size_reduction_pct is not None:
+        line["size_reduction_pct"] = any_run["size_reduction_pct"]
+    return line | {"what": _extent(known)}
+
+
+def _extent(known: dict[str, pd.Series]) -> str:
+    names = [run["set"] for run in known.values()]
+    kind = "excerpts" if all(name.endswith("-excerpt") for name in names) else ", ".join(names)
+    counts = " + ".join(str(run["utterances"]) for run in known.values())
+    device = next(iter(known.values()))["device"]
+    return f"{kind} ({counts}), {_DEVICES.get(device, device)}"
+
+
+def first_here(priority: Priority, frame: pd.DataFrame, model: str = "base") -> pd.Series | None:
+    """The row of that model that is first in the priority's column, on the best set for test-other.
+
+    Only recipes that still transcribe: a WER of at most USABLE times fp32's, where fp32 was
+    measured. None where the column was not measured. Rows that are not quantized do not count, nor
+    those of other runtimes, which the study did not look at.
+    """
+    for name in SETS["other"]:
+        mine = frame[(frame["model"] == model) & (frame["set"] == name)]
+        baseline = mine.loc[mine["recipe"] == "fp32", "wer_pct"].max()
+        usable = mine["wer_pct"] <= USABLE * baseline if pd.notna(baseline) else True
+        known = mine[(mine["family"] == IN_PYTORCH) & usable].dropna(subset=[priority.column])
+        if len(known):
+            return known.sort_values([priority.column, "wer_pct", "recipe"]).iloc[0]
+    return None

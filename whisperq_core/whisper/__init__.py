@@ -1,0 +1,1 @@
+"""The model: where weights come from, features, generation, transcription, word timestamps."""

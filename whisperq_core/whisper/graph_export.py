@@ -1,0 +1,205 @@
+"""Whisper as two graphs, tensors in and tensors out, for runtimes that want a graph; and the greedy
+loop that drives them.
+
+    encoder   features (batch, mels, frames) → cross-attention's keys and values
+    step      tokens (batch, new), self-attention's keys and values so far, cross-attention's
+              → logits of the last token (batch, vocabulary), self-attention's keys and values
+
+Keys and values are a tensor each and layer, layer by layer, of the shapes (batch, heads, width of a
+head, positions) and (batch, heads, positions, width of a head), which is how attention multiplies
+them: a runtime that copies what it cuts, transposes or broadcasts has nothing to copy.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from whisperq_core.speech.decode import SAMPLE_RATE
+from whisperq_core.whisper.protocols import STUDY
+from whisperq_core.whisper.runtime import Runtime, Transcripts, together
+from whisperq_core.whisper.transcription import WINDOW_S
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+
+    from whisperq_core.whisper.models import Model
+
+Run = Callable[..., Sequence[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A module as PyTorch exported it, and names of its inputs and outputs in their order."""
+
+    name: str
+    program: "ExportedProgram"
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def graphs(torch_model: "nn.Module") -> tuple[Graph, Graph]:
+    """The encoder and the decoder's step of an fp32 model, over its own layers."""
+    import torch
+    from torch.export import Dim, export
+
+    config = torch_model.config
+    layers, heads = config.decoder_layers, config.decoder_attention_heads
+    positions, width = config.max_source_positions, config.d_model // heads
+    encoder, step = modules(torch_model)
+    features = torch.zeros(2, config.num_mel_bins, 2 * positions)
+    tokens = torch.zeros(2, 3, dtype=torch.long)
+
+    def states(length: int) -> list["Tensor"]:
+        # Each a tensor of its own: of one that is given twice, export would make one input.
+        both = (width, length), (length, width)
+        return [torch.zeros(2, heads, *shape) for _ in range(layers) for shape in both]
+
+    batch = {0: Dim.AUTO}
+    grows = ({0: Dim.AUTO, 3: Dim.AUTO}, {0: Dim.AUTO, 2: Dim.AUTO}) * layers
+    with torch.no_grad():
+        hearing = export(encoder, (features,), dynamic_shapes=(batch,))
+        shapes = {0: Dim.AUTO, 1: Dim.AUTO}, (*grows, *[batch] * 2 * layers)
+        saying = export(step, (tokens, *states(5), *states(positions)), dynamic_shapes=shapes)
+    so_far, heard, after = (_names(layers, kind) for kind in ("", "cross_", "next_"))
+    return (
+        Graph("encoder", hearing, ("features",), heard),
+        Graph("step", saying, ("tokens", *so_far, *heard), ("logits", *after)),
+    )
+
+
+def _names(layers: int, kind: str) -> tuple[str, ...]:
+    return tuple(f"{kind}{what}_{at}" for at in range(layers) for what in ("keys", "values"))
+
+
+def modules(torch_model: "nn.Module") -> tuple["nn.Module", "nn.Module"]:
+    """What the two graphs are exported from."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    heads = torch_model.config.decoder_attention_heads
+
+    def split(states: "Tensor") -> "Tensor":
+        return states.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+    def keys_and_values(layer: "nn.Module", states: "Tensor") -> tuple["Tensor", "Tensor"]:
+        return split(layer.k_proj(states)).transpose(2, 3), split(layer.v_proj(states))
+
+    def attend(layer: "nn.Module", states, keys, values, mask=None) -> "Tensor":
+        queries = split(layer.q_proj(states)) * values.shape[-1] ** -0.5
+        weights = torch.bmm(queries.flatten(0, 1), keys.flatten(0, 1))
+        weights = (weights if mask is None else weights + mask).softmax(-1)
+        read = torch.bmm(weights, values.flatten(0, 1)).unflatten(0, (-1, heads))
+        return layer.out_proj(read.transpose(1, 2).flatten(2))
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.layers = torch_model.model.encoder, torch_model.model.decoder.layers
+
+        def forward(self, features):
+            states = self.encoder(features).last_hidden_state
+            every = [keys_and_values(layer.encoder_attn, states) for layer in self.layers]
+            return tuple(tensor for both in every for tensor in both)
+
+    class Step(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.decoder, self.proj_out = torch_model.model.decoder, torch_model.proj_out
+
+        def forward(self, tokens, *states):
+            own, cross = states[: len(states) // 2], states[len(states) // 2 :]
+            past, new = own[0].shape[3], tokens.shape[1]
+            places = torch.arange(new) + past
+            later = torch.arange(past + new)[None] > places[:, None]
+            mask = torch.where(later, torch.finfo(torch.float32).min, 0.0)
+            positions = self.decoder.embed_positions.weight[places]
+            hidden, found = self.decoder.embed_tokens(tokens) + positions, []
+            for at, layer in enumerate(self.decoder.layers):
+                before, of_layer = layer.self_attn_layer_norm(hidden), slice(2 * at, 2 * at + 2)
+                keys, values = keys_and_values(layer.self_attn, before)
+                old_keys, old_values = own[of_layer]
+                grown = torch.cat([old_keys, keys], 3), torch.cat([old_values, values], 2)
+                hidden = hidden + attend(layer.self_attn, before, *grown, mask)
+                found += grown
+                before = layer.encoder_attn_layer_norm(hidden)
+                hidden = hidden + attend(layer.encoder_attn, before, *cross[of_layer])
+                before = layer.final_layer_norm(hidden)
+                hidden = hidden + layer.fc2(functional.gelu(layer.fc1(before)))
+            return self.proj_out(self.decoder.layer_norm(hidden[:, -1])), *found
+
+    return Encoder().eval(), Step().eval()
+
+
+class Greedy(Runtime):
+    """Decodes greedily with the two graphs, in the batches and from the features of Transformers.
+
+    encode and step run them: arrays in and out, in the graphs' order.
+    """
+
+    def __init__(self, model: "Model", encode: Run, step: Run):
+        self.model, self.encode, self.step = model, encode, step
+        self._tables = model.torch_model.generation_config
+        self._longest = model.torch_model.config.max_target_positions
+        self._suppressed = np.zeros(model.torch_model.config.vocab_size, np.float32)
+        self._suppressed[self._tables.suppress_tokens] = -np.inf
+        self._suppressed_first = self._suppressed.copy()
+        self._suppressed_first[self._tables.begin_suppress_tokens] = -np.inf
+
+    def warm_up(self, audio):
+        """Transcribes the beginning of the audio."""
+        self.transcribe([audio[0][:SAMPLE_RATE]], ["en"], STUDY)
+
+    def transcribe(self, audio, languages, protocol):
+        """Transcribes a batch; longer audio in pieces of 30 s, cut wherever these end."""
+        self.model.require_english(languages, protocol.task)
+        window = int(WINDOW_S * SAMPLE_RATE)
+        if len(audio[0]) <= window:
+            return self._window(audio, languages, protocol.task)
+        pieces = [audio[0][at : at + window] for at in range(0, len(audio[0]), window)]
+        found = together([self._window([piece], languages, protocol.task) for piece in pieces])
+        return replace(found, texts=(" ".join(found.texts),), temperatures=(0.0,))
+
+    def _window(self, audio, languages, task: str) -> Transcripts:
+        features = self.model.features.windows(audio).numpy()
+        start = time.perf_counter()
+        cross = self.encode(features)
+        encoder_s = time.perf_counter() - start
+        nothing = [c[..., :0, :] if at % 2 else c[..., :0] for at, c in enumerate(cross)]
+        if self.model.multilingual and None in languages:
+            languages = self._detected(nothing, cross)
+        ids = np.array([self.model.prompt(language, task) for language in languages])
+        own, first_token_s, chosen = nothing, 0.0, []
+        over, count = np.zeros(len(audio), bool), 0
+        while own[0].shape[3] + ids.shape[1] < self._longest:
+            logits, *own = self.step(ids, *own, *cross)
+            suppressed = self._suppressed if chosen else self._suppressed_first
+            tokens = np.where(over, self._tables.eos_token_id, (logits + suppressed).argmax(-1))
+            count += int((~over).sum())
+            chosen.append(tokens)
+            first_token_s = first_token_s or time.perf_counter() - start
+            over |= tokens == self._tables.eos_token_id
+            if over.all():
+                break
+            ids = tokens[:, None]
+        wall_s = time.perf_counter() - start
+        texts = self.model.tokenizer.batch_decode(np.array(chosen).T, skip_special_tokens=True)
+        return Transcripts(
+            texts=tuple(text.strip() for text in texts),
+            temperatures=(0.0,) * len(texts),
+            wall_s=wall_s,
+            encoder_s=encoder_s,
+            first_token_s=first_token_s,
+            tokens=count,
+        )
+
+    def _detected(self, nothing, cross) -> list[str]:
+        """The likeliest language of each row, as Whisper's first token tells it."""
+        start = np.full((len(cross[0]), 1), self._tables.decoder_start_token_id)
+        codes, ids = zip(*self._tables.lang_to_id.items(), strict=True)
+        likeliest = self.step(start, *nothing, *cross)[0][:, ids].argmax(-1)
+        return [codes[at].strip("<|>") for at in likeliest]
