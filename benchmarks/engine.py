@@ -36,6 +36,7 @@ from benchmarks.processes import (
 from whisperq_core.evaluate import runner
 from whisperq_core.evaluate.runner import Request
 from whisperq_core.machine import default_threads
+from whisperq_core.quantize import pipeline
 from whisperq_core.quantize.recipes import CATALOGUE, Recipe, recipe
 from whisperq_core.scoring import error_rates
 from whisperq_core.speech.evaluation_sets import Utterance, by_name, read_audio
@@ -114,7 +115,7 @@ def naive_way(plan: Plan, chosen: Recipe, folder: Path) -> Cost:
     torch.set_num_threads(default_threads())
     start = time.perf_counter()
     model = models.load(plan.model)
-    quantized = runner.quantize_model(model, chosen, by_name(str(folder)), "cpu", STUDY)
+    quantized = pipeline.quantize_model(model, chosen, by_name(str(folder)), "cpu", STUDY)
     ready = time.perf_counter()
     strata = [spread(batch, plan.utterances) for batch in plan.sampled]
     took: list[list[float]] = [[] for _ in strata]
@@ -136,7 +137,7 @@ def load_s(model_name: str) -> float:
     import torch  # noqa: F401
 
     start = time.perf_counter()
-    runner.load_model(model_name)
+    pipeline.load_model(model_name)
     return time.perf_counter() - start
 
 
@@ -242,7 +243,7 @@ def main() -> None:
     every = [
         r
         for r in CATALOGUE.values()
-        if not r.has_own_runtime and not runner.reason_against(r, protocol, "cpu")
+        if not r.has_own_runtime and not pipeline.reason_against(r, protocol, "cpu")
     ]
     recipes = every if given.recipes == "all" else [recipe(n) for n in given.recipes.split(",")]
     print(machine())

@@ -24,14 +24,14 @@ import numpy as np
 
 from benchmarks.processes import machine, median_and_range, process
 from whisperq_core.analyze.significance import MARGIN, Errors, compare
-from whisperq_core.evaluate import runner
 from whisperq_core.machine import default_threads
+from whisperq_core.quantize import pipeline
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.scoring import error_rates
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.evaluation_sets import Utterance
 from whisperq_core.whisper.protocols import SHORT_NAMES
-from whisperq_core.whisper.transcription import plan_batches, runtime_of
+from whisperq_core.whisper.transcription import plan_batches
 
 SETS = ("test-clean-excerpt", "test-other-excerpt")
 BASELINE = "fp32:study"
@@ -72,10 +72,10 @@ def opened(model_name: str, name: str):
     torch.set_num_threads(default_threads())
     what, _, how = name.partition(":")
     protocol = SHORT_NAMES[how or "study"]
-    model = runner.load_model(model_name)
-    chosen = runner.recipe_under(recipe(what), protocol)
-    made = runner.quantize_model(model, chosen, None, "cpu", protocol)
-    runtime = runtime_of(model, made)
+    model = pipeline.load_model(model_name)
+    chosen = pipeline.recipe_under(recipe(what), protocol)
+    made = pipeline.quantize_model(model, chosen, None, "cpu", protocol)
+    runtime = pipeline.runtime_of(model, made)
     shortest = ordered(SETS[0])[-1]
     runtime.transcribe([evaluation_sets.read_audio(shortest)], [shortest.language], protocol)
     return runtime, protocol, made.weights_bytes

@@ -12,9 +12,8 @@ import statistics
 import time
 
 from benchmarks.processes import machine
-from whisperq_core.evaluate import runner
 from whisperq_core.machine import default_threads
-from whisperq_core.quantize import backends
+from whisperq_core.quantize import backends, pipeline
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.whisper import short_window
 from whisperq_core.whisper.short_window import WHOLE, Window
@@ -75,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="base")
     torch.set_num_threads(default_threads())
-    model = runner.load_model(parser.parse_args().model)
+    model = pipeline.load_model(parser.parse_args().model)
     config = model.torch_model.config
     print(f"{model.name}; {machine()}, {default_threads()} threads")
     peak = peaks(config.d_model)

@@ -25,10 +25,11 @@ from playwright.sync_api import Page, sync_playwright
 from benchmarks.processes import machine, median_and_range
 from tests.support.served_app import launched, served, wait_until_drawn
 from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
+from whisperq_core.evaluate.store import Store
 from whisperq_core.scoring.transcript_alignment import align, phrases, words_of
 from whisperq_core.serve.recording_store import Kept, Shelf
 from whisperq_core.serve.recording_transcription import Heard, Listener
+from whisperq_core.settings import SHIPPED_CACHE
 from whisperq_core.speech import decode, evaluation_sets
 from whisperq_core.whisper.protocols import STUDY
 from whisperq_core.whisper.word_timestamps import TimedWord
@@ -49,7 +50,7 @@ def runs(loops: bool) -> list[AccuracyRun]:
     """fp32's result and those of other recipes that a recording can be heard by."""
     found = {
         run.spec.recipe.name: run
-        for run in Store(DEFAULT_ROOT).runs()
+        for run in Store(SHIPPED_CACHE).runs()
         if isinstance(run, AccuracyRun)
         and (run.model, run.eval_set) == (MODEL, SET)
         and run.spec.protocol.name == STUDY.name

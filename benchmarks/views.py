@@ -32,7 +32,8 @@ from benchmarks.first_page import POINTS
 from benchmarks.processes import machine, median_and_range, process
 from tests.support.served_app import PROJECT, launched, served, wait_until_drawn
 from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
+from whisperq_core.evaluate.store import Store
+from whisperq_core.settings import SHIPPED_CACHE
 
 # A filter of the design and what is chosen in it, switched on and off in turn.
 FILTERS = (("Library", "HQQ"), ("Library", "Quanto"), ("Library", "PyTorch"))
@@ -63,7 +64,7 @@ _ENDED = "() => window.ended && [window.redrawn, window.ended].map(at => at - wi
 
 def fill(root: Path, records: int) -> None:
     """Shipped records, and made ones until there are so many accuracy records."""
-    shipped = Store(DEFAULT_ROOT).runs()
+    shipped = Store(SHIPPED_CACHE).runs()
     into = Store(root)
     for run in shipped:
         (into.results / f"{run.slug}.json").parent.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,8 @@ window's, batch by batch in turn.
 import argparse
 
 from benchmarks.processes import machine
-from whisperq_core.evaluate import runner
 from whisperq_core.machine import default_threads
+from whisperq_core.quantize import pipeline
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.scoring import error_rates
 from whisperq_core.speech import evaluation_sets
@@ -42,9 +42,9 @@ def main() -> None:
     parser.add_argument("--set", default=evaluation_sets.CALIBRATION)
     arguments = parser.parse_args()
     torch.set_num_threads(default_threads())
-    model = runner.load_model(arguments.model)
+    model = pipeline.load_model(arguments.model)
     chosen = recipe(arguments.recipe)
-    quantized = runner.quantize_model(model, chosen, None, "cpu", FITTED).torch_model
+    quantized = pipeline.quantize_model(model, chosen, None, "cpu", FITTED).torch_model
     utterances = evaluation_sets.by_name(arguments.set).utterances
     found: dict[Window, list[str]] = {window: [] for window in WINDOWS}
     took = dict.fromkeys(WINDOWS, 0.0)

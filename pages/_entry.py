@@ -16,6 +16,7 @@ from whisperq_core.evaluate.store import Store, UserStore
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.user_session import Desk
 from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import STUDY
 
 
@@ -120,4 +121,4 @@ def _store_at(root: Path) -> Store:
 
 @st.cache_resource(max_entries=50)
 def _user_store(root: Path, user: str) -> UserStore:
-    return UserStore(_store_at(root), user)
+    return UserStore(_store_at(root), user, evaluation_sets.is_public)

@@ -4,10 +4,10 @@ It is on where .streamlit/secrets.toml has an [auth] section; README's "Sharing 
 """
 
 import hashlib
-import os
 
 import streamlit as st
 
+from whisperq_core import settings
 from whisperq_core.present import markup
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -44,7 +44,7 @@ def refused() -> str | None:
     WHISPERQ_USERS lists who may: addresses, and domains as @example.org. Where it is empty the
     provider alone decides.
     """
-    names = os.environ.get("WHISPERQ_USERS", "").lower().split(",")
+    names = settings.current().users.lower().split(",")
     listed = {name.strip() for name in names} - {""}
     if not listed:
         return None

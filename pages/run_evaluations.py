@@ -145,7 +145,7 @@ def download_sets() -> None:
 
             try:
                 found = evaluation_sets.download_librispeech(
-                    split, evaluation_sets.DATA_FOLDER, report
+                    split, evaluation_sets.data_folder(), report
                 )
                 st.success(f"{split} is here: {len(found.utterances)} utterances.")
             except WhisperQError as error:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 import time
 import warnings
@@ -16,7 +17,6 @@ from whisperq_core.evaluate import history, records
 from whisperq_core.evaluate.runner import (
     Planned,
     plan,
-    reason_against,
     requests_for,
     rescore,
     run,
@@ -25,7 +25,13 @@ from whisperq_core.evaluate.runner import (
 from whisperq_core.evaluate.sizes import measure
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import report, report_sections
-from whisperq_core.quantize import backends, model_export, recipes, sensitivity_measurement
+from whisperq_core.quantize import (
+    backends,
+    model_export,
+    pipeline,
+    recipes,
+    sensitivity_measurement,
+)
 from whisperq_core.serve import cluster, diagnostics
 from whisperq_core.serve.job_queue import DONE, Jobs
 from whisperq_core.serve.recording_transcription import AUTO, Listener, hear
@@ -171,7 +177,7 @@ def _recipes(names: list[str], device: str, protocol: protocols.Protocol) -> lis
     if names != ["all"]:
         return [recipes.recipe(name) for name in names]
     every = recipes.CATALOGUE.values()
-    return [recipe for recipe in every if reason_against(recipe, protocol, device) is None]
+    return [recipe for recipe in every if pipeline.reason_against(recipe, protocol, device) is None]
 
 
 def _run(arguments: argparse.Namespace, store: Store) -> int:
@@ -470,8 +476,8 @@ def _download(split: str) -> int:
     def progress(done: int, total: int) -> None:
         print(f"\r{done / 1e6:.0f} of {total / 1e6:.0f} MB ", end="", file=sys.stderr, flush=True)
 
-    found = evaluation_sets.download_librispeech(split, evaluation_sets.DATA_FOLDER, progress)
-    print(f"\n{split}: {len(found.utterances)} utterances in {evaluation_sets.DATA_FOLDER}")
+    found = evaluation_sets.download_librispeech(split, evaluation_sets.data_folder(), progress)
+    print(f"\n{split}: {len(found.utterances)} utterances in {evaluation_sets.data_folder()}")
     return 0
 
 
@@ -479,7 +485,12 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns the exit code. Errors are one sentence on standard error."""
     arguments = _parser().parse_args(argv)
     try:
-        store = Store(arguments.cache, arguments.results)
+        # The environment is the one place where settings live: workers inherit it.
+        if arguments.cache:
+            os.environ["WHISPERQ_CACHE"] = arguments.cache
+        if arguments.results:
+            os.environ["WHISPERQ_RESULTS"] = arguments.results
+        store = Store()
         match arguments.command:
             case "run":
                 return _run(arguments, store)

@@ -1,5 +1,47 @@
-"""Where WhisperQ's files are on this machine."""
+"""Every setting that comes from the environment, once: WHISPERQ_CACHE, WHISPERQ_RESULTS, ….
+
+`current()` reads the environment anew, so the command line's --cache is `os.environ` too, and
+worker processes inherit it.
+"""
 
 from pathlib import Path
 
+from pydantic import field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
 PROJECT = Path(__file__).resolve().parent.parent
+# The cache that comes with WhisperQ: its shipped results are in it.
+SHIPPED_CACHE = PROJECT / "cache"
+
+
+class Settings(BaseSettings):
+    """What a user can set; each field is the variable WHISPERQ_<FIELD>, empty counts as unset.
+
+    cache: folder of results, recordings, sets and downloads.
+    results: a folder or URL for results and pieces instead (see `file_storage`).
+    scheduler, tls: address of a Dask cluster, and the folder of its keys.
+    keep_days: days until uploaded recordings are deleted; "0" keeps them. Text, so that what is no
+    number gets a sentence where it is used.
+    users: who may sign in, addresses and @domains separated by commas.
+    ggml: folder of whisper.cpp's model files; by default `ggml` in the cache.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="WHISPERQ_", env_ignore_empty=True)
+
+    cache: Path = SHIPPED_CACHE
+    results: str | None = None
+    scheduler: str | None = None
+    tls: Path | None = None
+    keep_days: str = "30"
+    users: str = ""
+    ggml: Path | None = None
+
+    @field_validator("cache", "tls", "ggml")
+    @classmethod
+    def _expanded(cls, path: Path | None) -> Path | None:
+        return path and path.expanduser()
+
+
+def current() -> Settings:
+    """The settings as the environment has them now."""
+    return Settings()

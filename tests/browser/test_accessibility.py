@@ -9,7 +9,8 @@ from playwright.sync_api import Page, expect
 from tests.support.accessibility import RULES, violations
 from tests.support.served_app import pages, wait_until_drawn
 from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
+from whisperq_core.evaluate.store import Store
+from whisperq_core.settings import SHIPPED_CACHE
 
 pytestmark = pytest.mark.browser
 
@@ -81,7 +82,7 @@ def test_axe_finds_nothing_serious(offered, page, app):
 
 
 def test_axe_finds_nothing_serious_in_utterances(page, app):
-    runs = Store(DEFAULT_ROOT).runs()
+    runs = Store(SHIPPED_CACHE).runs()
     run = max((r for r in runs if isinstance(r, AccuracyRun)), key=lambda r: r.words.errors)
     opened(page, app, f"utterances?run={run.key}")
     expect(page.get_by_text("have errors")).to_be_visible()

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
+from whisperq_core.evaluate.store import Store
 from whisperq_core.present import report, report_sections
+from whisperq_core.settings import SHIPPED_CACHE
 
 pytestmark = pytest.mark.browser
 
@@ -39,7 +40,7 @@ CONTRAST = """() => {
 @pytest.fixture(scope="module")
 def file(tmp_path_factory) -> Path:
     runs = report_sections.select(
-        Store(DEFAULT_ROOT).runs(),
+        Store(SHIPPED_CACHE).runs(),
         models=["base"],
         sets=["test-other-excerpt"],
         protocols=["as in the study"],

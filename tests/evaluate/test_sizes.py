@@ -2,8 +2,9 @@ import pytest
 
 from whisperq_core.errors import ModelError, RecipeUnsupported
 from whisperq_core.evaluate.sizes import measure
-from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
+from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.recipes import recipe
+from whisperq_core.settings import SHIPPED_CACHE
 from whisperq_core.whisper.protocols import CORRECTED, STUDY
 
 
@@ -41,6 +42,6 @@ def test_bad_requests_are_refused(store):
 
 
 def test_the_shipped_sizes_are_those_that_would_be_measured(store):
-    shipped = Store(DEFAULT_ROOT)
+    shipped = Store(SHIPPED_CACHE)
     found = measure("tiny", recipe("bnb-nf4"), store)
     assert shipped.get(found.key).weights_bytes == found.weights_bytes

@@ -9,8 +9,8 @@ from tests.support.made_runs import accuracy_run, speed_run
 from whisperq_core import file_storage
 from whisperq_core.errors import StoreError
 from whisperq_core.evaluate.records import SCHEMA
-from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
-from whisperq_core.settings import PROJECT
+from whisperq_core.evaluate.store import Store
+from whisperq_core.settings import PROJECT, SHIPPED_CACHE
 
 RUN = accuracy_run("quanto-int8", minutes=2)
 LATER = speed_run("quanto-int8", [2.0, 3.0], [4.0, 5.0], minutes=3)
@@ -282,7 +282,7 @@ def test_the_environment_names_the_folder(tmp_path, monkeypatch):
         monkeypatch.delenv("WHISPERQ_CACHE") if unset is None else monkeypatch.setenv(
             "WHISPERQ_CACHE", unset
         )
-        assert Store().root == DEFAULT_ROOT == PROJECT / "cache"
+        assert Store().root == SHIPPED_CACHE == PROJECT / "cache"
 
 
 def test_a_result_whose_contents_were_altered_is_measured_again(store):

@@ -4,6 +4,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.support.opened_pages import opened
+from whisperq_core import settings
 from whisperq_core.present import layer_charts
 from whisperq_core.quantize import sensitivity_results
 
@@ -33,7 +34,7 @@ def test_a_larger_budget_loses_less():
 
 
 def test_without_measurements_the_command_is_shown(store, monkeypatch):
-    monkeypatch.setattr(sensitivity_results, "DEFAULT_ROOT", store.root)
+    monkeypatch.setattr(settings, "SHIPPED_CACHE", store.root)
     app = opened("layers")
     assert "whisperq_core sensitivity" in app.code[0].value
 

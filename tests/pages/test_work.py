@@ -12,7 +12,6 @@ from whisperq_core.errors import StoreError
 from whisperq_core.evaluate import runner
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue
-from whisperq_core.speech import evaluation_sets
 
 
 def test_the_first_evaluation_is_chosen_already(store):
@@ -89,7 +88,7 @@ def test_nothing_chosen_is_a_hint_not_an_error(store):
 
 
 def test_full_sets_are_offered_and_their_absence_is_a_sentence(store, monkeypatch, tmp_path):
-    monkeypatch.setattr(evaluation_sets, "DATA_FOLDER", tmp_path)
+    monkeypatch.setenv("WHISPERQ_CACHE", str(tmp_path))
     app = opened("run_evaluations")
     app = changed(by_label(app.multiselect, "Speech"), ["test-clean"])
     assert "Download it first" in app.error[0].value

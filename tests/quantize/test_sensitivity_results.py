@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from whisperq_core import settings
 from whisperq_core.errors import Cancelled, RecipeUnsupported
 from whisperq_core.evaluate.runner import Request, resolve
 from whisperq_core.quantize import calibration, gptq, sensitivity_measurement, sensitivity_results
@@ -100,9 +101,7 @@ def test_a_layer_s_loss_is_that_of_the_whole_model_with_it(name, tiny, heard, jf
 
 
 def test_a_measurement_that_is_stopped_goes_on(store, monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        sensitivity_results, "DEFAULT_ROOT", store.root
-    )  # none has come with WhisperQ
+    monkeypatch.setattr(settings, "SHIPPED_CACHE", store.root)  # none has come with WhisperQ
     # One utterance to be heard and one to round for: seconds instead of a minute.
     few = sorted(evaluation_sets.by_name("quick-look").utterances, key=lambda u: u.duration_s)[:2]
     folder = tmp_path / "few"
@@ -127,7 +126,7 @@ def test_a_measurement_that_is_stopped_goes_on(store, monkeypatch, tmp_path):
 
 def test_a_damaged_file_is_left_out(store, shipped, monkeypatch):
     path = sensitivity_results.put(shipped["base"], store)
-    monkeypatch.setattr(sensitivity_results, "DEFAULT_ROOT", store.root)
+    monkeypatch.setattr(settings, "SHIPPED_CACHE", store.root)
     assert sensitivity_results.stored() == [shipped["base"]]
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"layers": 7}))

@@ -10,6 +10,7 @@ from whisperq_core.evaluate.store import UserStore
 from whisperq_core.serve import retention
 from whisperq_core.serve.recording_store import Shelf
 from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.speech.evaluation_sets import is_public
 
 DAY = timedelta(days=1)
 
@@ -17,7 +18,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def shelves(store, jfk) -> list[Shelf]:
     """A recording on that of all, and one on a user's."""
-    made = [Shelf(store.root), Shelf(UserStore(store, "ann").root)]
+    made = [Shelf(store.root), Shelf(UserStore(store, "ann", is_public).root)]
     for shelf in made:
         shelf.add([("jfk.flac", jfk.audio.read_bytes())])
     return made

@@ -15,6 +15,7 @@ from whisperq_core.serve.recording_store import Shelf
 from whisperq_core.serve.recording_transcription import Listener
 from whisperq_core.serve.user_session import Desk
 from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.speech.evaluation_sets import is_public
 
 PUBLIC = accuracy_run("quanto-int8", eval_set="test-clean-excerpt")
 ANNS = accuracy_run("quanto-int8", eval_set="calls", minutes=2)
@@ -34,7 +35,7 @@ def queue(store) -> job_queue.Jobs:
 
 
 def desk_of(queue: job_queue.Jobs, user: str) -> Desk:
-    return Desk(queue, UserStore(queue.store, user), user, f"{user}@example.org")
+    return Desk(queue, UserStore(queue.store, user, is_public), user, f"{user}@example.org")
 
 
 def heard_by(user: Desk, jfk) -> job_queue.Job:
@@ -43,7 +44,7 @@ def heard_by(user: Desk, jfk) -> job_queue.Job:
 
 
 def test_results_on_public_speech_are_shared_and_others_are_not(store):
-    ann, bob = UserStore(store, "ann"), UserStore(store, "bob")
+    ann, bob = UserStore(store, "ann", is_public), UserStore(store, "bob", is_public)
     bob.runs()
     before = bob.state
     ann.put(PUBLIC)
@@ -56,23 +57,23 @@ def test_results_on_public_speech_are_shared_and_others_are_not(store):
     assert bob.state != before and ann.state != bob.state
     # Who has nothing of their own is in the state of all.
     assert bob.state == store.state
-    (path,) = UserStore(store, "ann").results.glob("*.json")
+    (path,) = UserStore(store, "ann", is_public).results.glob("*.json")
     path.write_text("{}")
     ann.runs()
     assert list(ann.unreadable) == [path.name] and bob.unreadable == {}
 
 
 def test_a_store_that_is_made_anew_is_in_no_state_of_the_one_before(store):
-    ann = UserStore(store, "ann")
+    ann = UserStore(store, "ann", is_public)
     ann.put(ANNS)
     ann.runs()
-    again = UserStore(store, "ann")
+    again = UserStore(store, "ann", is_public)
     again.put(accuracy_run("fp32", eval_set="calls", minutes=3))
     assert again.runs() != ann._found and again.state != ann.state
 
 
 def test_another_process_has_the_users_store(store):
-    ann = UserStore(store, "ann")
+    ann = UserStore(store, "ann", is_public)
     ann.put(ANNS)
     again = pickle.loads(pickle.dumps(ann))
     assert again.runs() == [ANNS] and again.root == ann.root.absolute()
@@ -80,7 +81,7 @@ def test_another_process_has_the_users_store(store):
 
 def test_a_users_results_lie_at_the_shared_place(tmp_path):
     shared = Store(tmp_path / "cache", str(tmp_path / "elsewhere"))
-    UserStore(shared, "ann").put(ANNS)
+    UserStore(shared, "ann", is_public).put(ANNS)
     assert len(list((tmp_path / "elsewhere/users/ann/results").iterdir())) == 1
 
 
@@ -118,7 +119,7 @@ def request(model: str, eval_set: str) -> runner.Request:
 @pytest.mark.parametrize("user", ["bob", ""])
 def test_nobody_evaluates_in_anothers_folder(queue, tmp_path, user, jfk):
     ann = desk_of(queue, "ann")
-    root = UserStore(queue.store, user).root if user else tmp_path
+    root = UserStore(queue.store, user, is_public).root if user else tmp_path
     (kept,) = Shelf(root).add([("jfk.flac", jfk.audio.read_bytes())])
     OwnSets(root).add("calls", Shelf(root).refer(kept.id, "ask not"), jfk.audio, "en")
     path = str(OwnSets(root).root / "calls")

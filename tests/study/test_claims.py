@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 
 from tests.support.made_runs import accuracy_run, size_run, speed_run
-from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
+from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.recipes import CATALOGUE
+from whisperq_core.settings import SHIPPED_CACHE
 from whisperq_core.study import claims, measures
 from whisperq_core.study.claims import CLAIMS, Claim, judge
 from whisperq_core.study.evidence import (
@@ -196,7 +197,7 @@ def test_commands_merge_what_is_missing_of_one_model():
 
 def test_the_shipped_results_decide_claims_within_five_seconds():
     start = time.perf_counter()
-    judgements = judge(Store(DEFAULT_ROOT).runs())
+    judgements = judge(Store(SHIPPED_CACHE).runs())
     assert time.perf_counter() - start < 5.0
     assert {j.verdict for j in judgements} == set(VERDICTS)
     by_id = {j.claim.id: j for j in judgements}

@@ -1,7 +1,8 @@
 """Results that come with the project, for tests that need what models really heard."""
 
 from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
+from whisperq_core.evaluate.store import Store
+from whisperq_core.settings import SHIPPED_CACHE
 from whisperq_core.whisper.protocols import STUDY
 
 
@@ -9,7 +10,7 @@ def runs_of(model: str) -> dict[str, AccuracyRun]:
     """The model's results on the test-other excerpt by the study's protocol, by recipe."""
     return {
         run.spec.recipe.name: run
-        for run in Store(DEFAULT_ROOT).runs()
+        for run in Store(SHIPPED_CACHE).runs()
         if isinstance(run, AccuracyRun)
         and (run.model, run.eval_set) == (model, "test-other-excerpt")
         and run.spec.protocol.name == STUDY.name

@@ -17,14 +17,14 @@ from whisperq_core.analyze.significance import (
     Estimate,
 )
 from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.study import published
+from whisperq_core.speech.evaluation_sets import LARGER_SETS_OF_KIND, SETS_OF_KIND
 from whisperq_core.whisper.protocols import STUDY
 
 MET, NOT_MET, OPEN, NOT_MEASURED = "met", "not met", "not decided", "not measured"
 # The sets that stand for a kind of speech; of those a recipe was measured on, the longest counts.
 SPEECH = {
-    "clean": (*published.LARGER_SETS["clean"], *published.SETS["clean"]),
-    "hard": (*published.LARGER_SETS["other"], *published.SETS["other"]),
+    "clean": (*LARGER_SETS_OF_KIND["clean"], *SETS_OF_KIND["clean"]),
+    "hard": (*LARGER_SETS_OF_KIND["other"], *SETS_OF_KIND["other"]),
 }
 
 # What a check asks of an option.

@@ -14,7 +14,6 @@ from whisperq_core.errors import (
     Cancelled,
     ClusterError,
     ModelUnavailable,
-    RecipeUnsupported,
     WhisperQError,
 )
 from whisperq_core.evaluate.history import EVALUATION, Work
@@ -30,15 +29,15 @@ from whisperq_core.evaluate.records import (
 from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import Machine, default_threads, this_machine
 from whisperq_core.memory import Latest, MemoryGrowth
-from whisperq_core.quantize import backends, calibration, sensitivity_results
-from whisperq_core.quantize.recipes import CATALOGUE, GREEDY_ONLY, Recipe
+from whisperq_core.quantize import backends, calibration, pipeline, sensitivity_results
+from whisperq_core.quantize.recipes import CATALOGUE, Recipe
 from whisperq_core.scoring import error_rates
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.evaluation_sets import EvalSet
 from whisperq_core.whisper import models
 from whisperq_core.whisper.protocols import STUDY, Protocol
 from whisperq_core.whisper.runtime import Runtime, Transcripts, together
-from whisperq_core.whisper.transcription import plan_batches, runtime_of
+from whisperq_core.whisper.transcription import plan_batches
 
 SPEED_SET = "quick-look"
 SPEED_REPEATS = 3
@@ -128,33 +127,10 @@ def requests_for(
     return accuracy + timed
 
 
-def reason_against(recipe: Recipe, protocol: Protocol, device: str) -> str | None:
-    """Why the recipe is not run so, in a sentence; None where it is. Cheap: loads nothing."""
-    return _protocol_reason(recipe, protocol) or backends.reason_against(recipe, device)
-
-
-def _protocol_reason(recipe: Recipe, protocol: Protocol) -> str | None:
-    if recipe.has_own_runtime and protocol.is_fitted:
-        return f"{recipe.name} pads to 30 s itself, and “{protocol.name}” fits the window."
-    if recipe.backend in GREEDY_ONLY and (protocol.has_fallback or protocol.beams > 1):
-        return f"{recipe.name} is run greedily only, and “{protocol.name}” is not greedy."
-    return calibration.reason_against(recipe, protocol)
-
-
-def recipe_under(recipe: Recipe, protocol: Protocol) -> Recipe:
-    """The recipe as the protocol runs it: the same name, perhaps with fewer modules.
-
-    Raises RecipeUnsupported for what the protocol does not allow or a runtime cannot follow.
-    """
-    if reason := _protocol_reason(recipe, protocol):
-        raise RecipeUnsupported(reason)
-    return recipe.with_tied_projection() if protocol.tied else recipe
-
-
 def resolve(request: Request) -> RunSpec:
     """The identity of what a request asks for.
 
-    Its recipe is the one asked for, as the protocol runs it (see `recipe_under`).
+    Its recipe is the one asked for, as the protocol runs it (see `pipeline.recipe_under`).
     Without a wish, accuracy on a large set comes from dequantized weights where these are shown to
     give the transcripts of the library's kernels (see backends.SAME_DEQUANTIZED), since they run at
     fp32's speed. Speed always takes the library's kernels.
@@ -163,7 +139,7 @@ def resolve(request: Request) -> RunSpec:
     """
     weights_digest, speed = models.digest(models.find(request.model)), request.measures == "speed"
     recipe = sensitivity_results.mapped(
-        recipe_under(request.recipe, request.protocol), weights_digest
+        pipeline.recipe_under(request.recipe, request.protocol), weights_digest
     )
     eval_set = evaluation_sets.by_name(request.eval_set)
     large = len(eval_set.utterances) > FEW_UTTERANCES
@@ -209,7 +185,7 @@ def judge(requests: Iterable[Request]) -> list[Judged]:
 
 
 def _judged(request: Request) -> Judged:
-    if reason := reason_against(request.recipe, request.protocol, request.device):
+    if reason := pipeline.reason_against(request.recipe, request.protocol, request.device):
         return Judged(reason=reason)
     evaluation_sets.by_name(request.eval_set)  # raises where there is no such set
     try:
@@ -306,7 +282,7 @@ def run(
 
 def _ready(request: Request) -> RunSpec:
     backends.require(request.recipe, request.device)
-    recipe_under(request.recipe, request.protocol)  # raises where the protocol refuses it
+    pipeline.recipe_under(request.recipe, request.protocol)  # raises where the protocol refuses it
     models.download(models.find(request.model))
     return resolve(request)
 
@@ -359,34 +335,8 @@ def rescore(store: Store) -> int:
     return changed
 
 
-# A grid asks for a model again and again, and for a quantized one once for each set.
-_MODEL, _QUANTIZED = Latest(), Latest()
-
-
-def load_model(name: str) -> models.Model:
-    """The fp32 model of that name; the last one stays in memory."""
-    return _MODEL.get(name, lambda: models.load(name))
-
-
-def quantize_model(
-    model: models.Model,
-    recipe: Recipe,
-    eval_set: EvalSet | None,
-    device: str,
-    protocol: Protocol,
-    kernels: str = "library",
-) -> backends.Quantized:
-    """A copy of the model after the recipe, calibrated and mapped where the recipe wants it.
-
-    eval_set is only looked at by recipes that calibrate on a part of it.
-    """
-    recipe = sensitivity_results.mapped(recipe, model.digest)
-    if recipe.has_own_runtime:
-        return backends.open_runtime(model, recipe, device)
-    speech = calibration.utterances_for(recipe, eval_set)
-    shown = calibration.SPEECH_ONLY if recipe.weights == "mixed" else None
-    calibrate = calibration.calibrate_on(model, speech, protocol, shown)
-    return backends.quantize(model.torch_model, recipe, device, calibrate, kernels)
+# A grid asks for a quantized model once for each set.
+_QUANTIZED = Latest()
 
 
 class _Work:
@@ -470,16 +420,16 @@ class _Work:
 
         torch.set_num_threads(self.spec.threads)
         load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        model, spec = load_model(self.request.model), self.spec
+        model, spec = pipeline.load_model(self.request.model), self.spec
         self.model = model
         # The set and the kind of measurement do not change what is made.
         other = {"eval_set_digest": "", "measures": "accuracy", "cpu": None, "repeats": None}
         how = spec.device, spec.protocol, spec.kernels
         self.quantized = _QUANTIZED.get(
             spec.model_copy(update=other),
-            lambda: quantize_model(model, spec.recipe, self.eval_set, *how),
+            lambda: pipeline.quantize_model(model, spec.recipe, self.eval_set, *how),
         )
-        self.runtimes = {"recipe": runtime_of(model, self.quantized)}
+        self.runtimes = {"recipe": pipeline.runtime_of(model, self.quantized)}
         self.runtimes["recipe"].warm_up(self._audio(0)[:1])
         content = {
             "modules": self.quantized.modules,
@@ -526,7 +476,7 @@ class _Work:
             baseline = backends.quantize(
                 self.model.torch_model, CATALOGUE["fp32"], self.spec.device
             )
-            self.runtimes["fp32"] = runtime_of(self.model, baseline)
+            self.runtimes["fp32"] = pipeline.runtime_of(self.model, baseline)
             self.runtimes["fp32"].warm_up(self._audio(0)[:1])
         with MemoryGrowth(self.spec.device) as growth:
             batches = range(len(self.batches))

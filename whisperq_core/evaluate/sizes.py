@@ -4,10 +4,10 @@ How many bytes a recipe leaves depends on the shapes of the weights, not on thei
 """
 
 from whisperq_core.evaluate.records import RunSpec, SizeRun, now
-from whisperq_core.evaluate.runner import recipe_under
 from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import this_machine
 from whisperq_core.quantize import backends
+from whisperq_core.quantize.pipeline import recipe_under
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.whisper import models
 from whisperq_core.whisper.protocols import STUDY, Protocol

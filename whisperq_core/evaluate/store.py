@@ -12,19 +12,17 @@ Nothing is locked.
 import hashlib
 import itertools
 import json
-import os
 import re
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from whisperq_core import settings
 from whisperq_core.errors import StoreError
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun, parse
 from whisperq_core.file_storage import Folder, Stamp, folder
-from whisperq_core.settings import PROJECT
-from whisperq_core.speech.evaluation_sets import is_public
 
-DEFAULT_ROOT = PROJECT / "cache"
 FOLDER_OF_USERS = "users"
 _VERSIONS = itertools.count(1)
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\s*\Z')
@@ -40,8 +38,9 @@ class Store:
     """
 
     def __init__(self, root: Path | str | None = None, place: str | None = None):
-        self.root = Path(root or os.environ.get("WHISPERQ_CACHE") or DEFAULT_ROOT)
-        self.place = place or os.environ.get("WHISPERQ_RESULTS") or str(self.root.absolute())
+        chosen = settings.current()
+        self.root = Path(root or chosen.cache)
+        self.place = place or chosen.results or str(self.root.absolute())
         self._folder = folder(self.place)
         self._results = self._folder.below("results")
         self._parsed: dict[str, tuple[Stamp, AccuracyRun | SpeedRun]] = {}
@@ -150,17 +149,18 @@ class Store:
 class UserStore(Store):
     """What one of several users has: results that all share, and a folder of their own.
 
-    Results on public speech are shared. Those on their own, and all else that is kept for them
+    is_shared: whether results on an evaluation set of that name are everybody's: those on public
+    speech are. Those on a user's own speech, and all else that is kept for them
     (recordings, sets, history, pieces, exports), lie below users/<user>/.
     """
 
-    def __init__(self, shared: Store, user: str):
-        self.shared, self.user = shared, user
+    def __init__(self, shared: Store, user: str, is_shared: Callable[[str], bool]):
+        self.shared, self.user, self.is_shared = shared, user, is_shared
         below = f"{FOLDER_OF_USERS}/{user}"
         super().__init__(shared.root / below, f"{shared.place.rstrip('/')}/{below}")
 
     def __reduce__(self) -> tuple:
-        return UserStore, (self.shared, self.user)
+        return UserStore, (self.shared, self.user, self.is_shared)
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -187,7 +187,7 @@ class UserStore(Store):
 
     def put(self, run: AccuracyRun | SpeedRun) -> None:
         """Stores a finished run where it belongs, then removes its pieces."""
-        if not is_public(run.eval_set):
+        if not self.is_shared(run.eval_set):
             super().put(run)
             return
         self.shared.put(run)

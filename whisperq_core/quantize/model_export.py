@@ -24,15 +24,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from whisperq_core.errors import ArtefactError, RecipeUnsupported
-from whisperq_core.evaluate import runner
-from whisperq_core.quantize import backends
+from whisperq_core.quantize import backends, pipeline
 from whisperq_core.quantize.model_parts import Parts, put_together, take_apart
 from whisperq_core.quantize.recipes import Device, Recipe
 from whisperq_core.speech import decode
 from whisperq_core.whisper import models
 from whisperq_core.whisper.features import LogMel
 from whisperq_core.whisper.protocols import STUDY, Protocol
-from whisperq_core.whisper.transcription import detect_language, runtime_of
+from whisperq_core.whisper.transcription import detect_language
 
 # The layout of the folder. Raise it when it changes, and teach `load` to read the older one.
 SCHEMA = 1
@@ -109,7 +108,7 @@ class Artefact:
             speech = decode.load(Path(speech) if isinstance(speech, str) else speech)
         language = language or detect_language(self.model, speech)
         protocol = Protocol("exported", batch_size=1, task=task)
-        runtime = runtime_of(self.model, self.quantized)
+        runtime = pipeline.runtime_of(self.model, self.quantized)
         return runtime.transcribe([speech], [language], protocol).texts[0]
 
 
@@ -137,11 +136,11 @@ def export(
     if reason := reason_against(recipe):
         raise RecipeUnsupported(reason)
     backends.require(recipe, device)
-    recipe = runner.recipe_under(recipe, protocol)
+    recipe = pipeline.recipe_under(recipe, protocol)
     folder = Path(folder).expanduser().resolve()
     _require_replaceable(folder)
-    found = runner.load_model(model)
-    return write(found, runner.quantize_model(found, recipe, None, device, protocol), folder)
+    found = pipeline.load_model(model)
+    return write(found, pipeline.quantize_model(found, recipe, None, device, protocol), folder)
 
 
 def write(model: models.Model, quantized: backends.Quantized, folder: Path) -> Manifest:

@@ -1,4 +1,4 @@
-"""Measures what each layer of a model loses when it alone is quantized (see sensitivity.py).
+"""Measures what each layer of a model loses when it alone is quantized; see sensitivity_results.
 
 A layer's weight is replaced by what its format leaves of it, in the fp32 model. Only what comes
 after is computed again: for a layer of the decoder what the encoder gives is kept, and so is, for
@@ -9,11 +9,10 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
 
 from whisperq_core.errors import Cancelled
-from whisperq_core.evaluate.records import now
-from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import this_machine
 from whisperq_core.quantize import backends, calibration, gptq
 from whisperq_core.quantize.backends import mixed_precision
@@ -48,6 +47,19 @@ CHECKED = (recipe("mixed-80"), recipe("mixed-84"))
 Progress = Callable[[int, int], None]
 
 
+class Pieces(Protocol):
+    """Keeps what is finished of an interrupted measurement; `evaluate.store.Store` is one."""
+
+    def piece(self, key: str, name: str) -> dict[str, Any] | None:
+        """A finished piece, or None."""
+
+    def put_piece(self, key: str, name: str, content: dict[str, Any]) -> None:
+        """Keeps a finished piece."""
+
+    def drop_pieces(self, key: str) -> None:
+        """Removes the pieces of what is finished."""
+
+
 def conditions_of(name: str) -> tuple[Conditions, list[Utterance], list[Utterance]]:
     """The identity of a measurement of the model of that name, and the speech of both kinds.
 
@@ -70,7 +82,7 @@ def conditions_of(name: str) -> tuple[Conditions, list[Utterance], list[Utteranc
 
 def measure(
     name: str,
-    store: Store,
+    pieces: Pieces,
     progress: Progress = lambda done, total: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Sensitivity:
@@ -91,20 +103,20 @@ def measure(
     calibrate = calibration.calibrate_on(model, fitted_to, STUDY, SPEECH_ONLY)
     moments = gptq.second_moments(model.torch_model, linears, calibrate)
     for done, (module, layer) in enumerate(linears.items()):
-        piece = store.piece(key, f"layer-{module}")
+        piece = pieces.piece(key, f"layer-{module}")
         if piece is None:
             if stop():
                 raise Cancelled(f"The measurement of {name} was stopped; what it has is kept.")
             start = time.perf_counter()
             found = losses(speech, module, layer, moments[module], conditions.group_size)
             piece = found.model_dump() | {"wall_s": time.perf_counter() - start}
-            store.put_piece(key, f"layer-{module}", piece)
+            pieces.put_piece(key, f"layer-{module}", piece)
         layers.append(piece)
         progress(done + 1, len(linears))
     measured_s = sum(piece.pop("wall_s") for piece in layers)
     found = _concluded(model, conditions, speech, layers, measured_s, calibrate)
-    put(found, store)
-    store.drop_pieces(key)
+    put(found)
+    pieces.drop_pieces(key)
     return found
 
 
@@ -123,7 +135,7 @@ def _concluded(model, conditions, speech, layers, measured_s, calibrate) -> Sens
         eval_set=evaluation_sets.CALIBRATION,
         utterances=[u.id for u in speech.utterances],
         tokens=len(speech.said),
-        created_at=now(),
+        created_at=datetime.now(UTC),
         machine=this_machine(),
         measured_s=measured_s,
         fp32_bytes=backends.serialized_bytes(model.torch_model),

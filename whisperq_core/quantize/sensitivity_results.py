@@ -1,6 +1,6 @@
 """What each layer of a model loses when it alone is quantized, and what follows for mixed recipes.
 
-    <cache>/sensitivity/<model>_<key>.json   one measurement (sensing.py makes it)
+    <cache>/sensitivity/<model>_<key>.json   one measurement (sensitivity_measurement.py makes it)
 
 Loss is disagreement with fp32 on held-out speech: the mean Kullback-Leibler divergence of the
 next token's distribution, in nats a token, where both models are given what fp32 heard.
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from whisperq_core import settings
 from whisperq_core.errors import RecipeUnsupported, StoreError
-from whisperq_core.evaluate.store import DEFAULT_ROOT, Store
 from whisperq_core.file_storage import write
 from whisperq_core.machine import Machine
 from whisperq_core.quantize.bit_allocation import Choice, allocate, stored_bytes
@@ -142,9 +142,9 @@ class Sensitivity(_Frozen):
         return 100 * (1 - (weights + self.rest_bytes) / self.fp32_bytes)
 
 
-def put(found: Sensitivity, store: Store) -> Path:
-    """Stores a measurement."""
-    path = store.root / "sensitivity" / f"{found.slug}.json"
+def put(found: Sensitivity) -> Path:
+    """Stores a measurement in the cache."""
+    path = settings.current().cache / "sensitivity" / f"{found.slug}.json"
     write(path, found.model_dump_json(indent=1))
     return path
 
@@ -154,7 +154,8 @@ def stored() -> list[Sensitivity]:
 
     Files that cannot be read are left out.
     """
-    folders = dict.fromkeys(root / "sensitivity" for root in (Store().root, DEFAULT_ROOT))
+    roots = (settings.current().cache, settings.SHIPPED_CACHE)
+    folders = dict.fromkeys(root / "sensitivity" for root in roots)
     paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
     found = {}
     for path in paths:

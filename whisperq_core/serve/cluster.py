@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from whisperq_core import settings
 from whisperq_core.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class Cluster:
 
 def from_environment() -> Cluster | None:
     """The cluster that WHISPERQ_SCHEDULER and WHISPERQ_TLS name; None for this machine alone."""
-    scheduler, tls = (os.environ.get(f"WHISPERQ_{name}") for name in ("SCHEDULER", "TLS"))
-    return Cluster(scheduler, Path(tls) if tls else None) if scheduler else None
+    chosen = settings.current()
+    return Cluster(chosen.scheduler, chosen.tls) if chosen.scheduler else None
 
 
 def make_certificate(folder: Path) -> None:

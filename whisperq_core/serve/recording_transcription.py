@@ -10,15 +10,14 @@ from pydantic import BaseModel
 
 from whisperq_core import machine
 from whisperq_core.errors import RecipeUnsupported
-from whisperq_core.evaluate import runner
 from whisperq_core.evaluate.records import PIPELINE
-from whisperq_core.quantize import backends, model_export
+from whisperq_core.quantize import backends, model_export, pipeline
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.scoring import error_rates
 from whisperq_core.speech import decode
-from whisperq_core.whisper.protocols import Protocol
+from whisperq_core.whisper.protocols import STUDY, Protocol
 from whisperq_core.whisper.runtime import Segment
-from whisperq_core.whisper.transcription import detect_language, runtime_of
+from whisperq_core.whisper.transcription import detect_language
 from whisperq_core.whisper.word_timestamps import TimedWord, timed_words
 
 AUTO = "auto"
@@ -95,8 +94,8 @@ def _prepared(model_name: str, recipe: Recipe | None, device: str, threads: int,
             f"{recipe.name} is calibrated on evaluation data, and a recording has none."
             " Choose the variant calibrated on the dev-clean excerpt."
         )
-    model = runner.load_model(model_name)
-    quantized = runner.quantize_model(model, recipe, None, device, runner.STUDY)
+    model = pipeline.load_model(model_name)
+    quantized = pipeline.quantize_model(model, recipe, None, device, STUDY)
     return model, quantized, backends.serialized_bytes(model.torch_model)
 
 
@@ -118,7 +117,7 @@ def hear(recording: Path, listener: Listener, name: str = "", threads: int = 0) 
     detected = language == AUTO
     if detected:
         language = detect_language(model, samples)
-    runtime = runtime_of(model, quantized)
+    runtime = pipeline.runtime_of(model, quantized)
     runtime.warm_up([samples[: decode.SAMPLE_RATE]])
     protocol = Protocol("recording", batch_size=1, task=listener.task)
     found = runtime.transcribe([samples], [language], protocol)

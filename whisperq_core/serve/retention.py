@@ -4,7 +4,6 @@ Evaluation sets, which somebody made of them on purpose, stay until they are del
 """
 
 import math
-import os
 import shutil
 import threading
 import time
@@ -12,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
+from whisperq_core import settings
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import now
 from whisperq_core.evaluate.store import FOLDER_OF_USERS
 from whisperq_core.serve.recording_store import Kept, Shelf
 from whisperq_core.serve.user_sets import OwnSets
 
-DAYS = 30.0
 _EVERY_S = 3600.0
 _FOR_EVER = 36_500
 # What is aside for so long is of an upload that was cut off.
@@ -27,9 +26,9 @@ _ASIDE = timedelta(hours=6)
 
 def kept_days() -> float | None:
     """For how many days recordings are kept; None for ever. InputError where it is no number."""
-    given = os.environ.get("WHISPERQ_KEEP_DAYS", "").strip()
+    given = settings.current().keep_days.strip()
     try:
-        days = float(given) if given else DAYS
+        days = float(given)
     except ValueError:
         days = math.nan
     if not 0 <= days <= _FOR_EVER:

@@ -18,15 +18,22 @@ import pooch
 import requests
 import soundfile
 
+from whisperq_core import settings
 from whisperq_core.errors import AudioError, EvalSetError
 from whisperq_core.settings import PROJECT
 from whisperq_core.speech import decode
 
 SPEECH = PROJECT / "speech"
-DATA_FOLDER = PROJECT / "cache" / "speech"
 
 EVALUATION = ("quick-look", "test-clean-excerpt", "test-other-excerpt")
 CALIBRATION = "dev-clean-excerpt"
+# The sets of each kind of speech, best first: a whole LibriSpeech split, or an excerpt of it.
+SETS_OF_KIND = {
+    "clean": ("test-clean", "librispeech-test-clean", "test-clean-excerpt"),
+    "other": ("test-other", "librispeech-test-other", "test-other-excerpt"),
+}
+# Other speech that is as hard, and more of it: for what an excerpt cannot decide.
+LARGER_SETS_OF_KIND = {"clean": ("librispeech-dev-clean-mp3",), "other": ()}
 
 LIBRISPEECH_CREDIT = "LibriSpeech, Panayotov et al. 2015, OpenSLR 12, CC BY 4.0"
 FLEURS_CREDIT = "FLEURS, Conneau et al. 2022, CC BY 4.0"
@@ -279,7 +286,18 @@ def download_librispeech(
     return _downloaded(split, folder)
 
 
-def by_name(name_or_path: str, data_folder: Path = DATA_FOLDER) -> EvalSet:
+def data_folder() -> Path:
+    """Where downloaded speech is put: in the cache."""
+    return settings.current().cache / "speech"
+
+
+def _folder_of(split: str) -> Path | None:
+    """The folder that has the downloaded split: the cache, or the one that WhisperQ came with."""
+    places = (data_folder(), settings.SHIPPED_CACHE / "speech")
+    return next((place for place in places if (place / "LibriSpeech" / split).is_dir()), None)
+
+
+def by_name(name_or_path: str) -> EvalSet:
     """A shipped set, a downloaded LibriSpeech split or a folder, in OpenSLR's layout or your own.
 
     Raises:
@@ -289,8 +307,8 @@ def by_name(name_or_path: str, data_folder: Path = DATA_FOLDER) -> EvalSet:
     if name_or_path in sets:
         return sets[name_or_path]
     split = name_or_path.removeprefix("librispeech-")
-    if split in LIBRISPEECH and (data_folder / "LibriSpeech" / split).is_dir():
-        return _downloaded(split, data_folder)
+    if split in LIBRISPEECH and (found := _folder_of(split)):
+        return _downloaded(split, found)
     folder = Path(name_or_path)
     try:
         is_folder = name_or_path != "" and folder.is_dir()

@@ -11,7 +11,7 @@ from whisperq_core.analyze.paired_comparisons import compare_runs
 from whisperq_core.analyze.results_table import machines
 from whisperq_core.analyze.significance import Comparison
 from whisperq_core.evaluate.records import AccuracyRun, SizeRun, SpeedRun
-from whisperq_core.study import published as paper
+from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import STUDY, short_name
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
@@ -20,7 +20,10 @@ VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_MEASURABLE)
 
 # Sets that stand for a split. One of the first line answers, the best that was measured; those of
 # the second answer as well, since they have more speech, but are other speech.
-SPLITS = {split: (paper.SETS[split], paper.LARGER_SETS[split]) for split in paper.SETS}
+SPLITS = {
+    split: (names, evaluation_sets.LARGER_SETS_OF_KIND[split])
+    for split, names in evaluation_sets.SETS_OF_KIND.items()
+}
 POINTS, TIMES, PERCENT = "points of WER", "× the time", "% smaller"
 
 Run = AccuracyRun | SpeedRun | SizeRun

@@ -15,6 +15,7 @@ from whisperq_core.analyze.significance import (
     time_ratio,
 )
 from whisperq_core.evaluate.records import SpeedRun
+from whisperq_core.speech.evaluation_sets import SETS_OF_KIND
 from whisperq_core.study import published as paper
 from whisperq_core.study.evidence import (
     NOT_MEASURABLE,
@@ -322,7 +323,7 @@ class First:
         duels = [d for r in rivals if r != mine for d in self._duel(evidence, model, protocol, r)]
         unit = POINTS if self.column == "wer" else TIMES if self.column == "time" else "× the bytes"
         if not duels:
-            kind = {"time": "", "size": "size", "wer": paper.SETS["other"][0]}[self.column]
+            kind = {"time": "", "size": "size", "wer": SETS_OF_KIND["other"][0]}[self.column]
             missing = tuple((model, r, kind) for r in dict.fromkeys(("fp32", mine, *rivals)))
             return [_unmeasured(self, model, protocol, unit, None, missing)]
         verdicts = [verdict for _, verdict, *_ in duels]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from whisperq_core.quantize.recipes import IN_PYTORCH
+from whisperq_core.speech.evaluation_sets import SETS_OF_KIND
 
 AUTHORS = "Arthur Söhler, Julian Irigoyen, Andreas Søeborg Kirkedal"
 TITLE = "Quantizing Whisper: How Design Choices Affect ASR Performance"
@@ -120,13 +121,6 @@ def row_of(model: str, recipe: str, device: str | None = None) -> Published | No
     return None
 
 
-# The sets that stand for a column of the study, best first: a whole split, or an excerpt of it.
-SETS = {
-    "clean": ("test-clean", "librispeech-test-clean", "test-clean-excerpt"),
-    "other": ("test-other", "librispeech-test-other", "test-other-excerpt"),
-}
-# Other speech that is as hard, and more of it: for what an excerpt cannot decide.
-LARGER_SETS = {"clean": ("librispeech-dev-clean-mp3",), "other": ()}
 # The models that may be put beside the study's, best first; any but the first is another model.
 STAND_INS = {"small": ("small", "base"), "base": ("base",), "tiny": ("tiny", "tiny.en")}
 
@@ -150,7 +144,7 @@ def measured(model: str, recipe: str, split: str, frame: pd.DataFrame) -> pd.Ser
     if mine.empty:
         # Other protocols than the study's calibrate on held-out speech, in a recipe of that name.
         mine = ours[ours["recipe"] == recipe.removesuffix("-eval10")]
-    for name in SETS[split]:
+    for name in SETS_OF_KIND[split]:
         found = mine[mine["set"] == name]
         if len(found):
             return (
@@ -200,7 +194,11 @@ _DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 def _here_line(row: Published, frame: pd.DataFrame) -> dict:
     model = stand_in(row.model, frame)
     line = {"label": row.label, "recipe": row.recipe, "source": HERE, "model": model or row.model}
-    found = {split: measured(model, row.recipe, split, frame) for split in SETS} if model else {}
+    found = (
+        {split: measured(model, row.recipe, split, frame) for split in SETS_OF_KIND}
+        if model
+        else {}
+    )
     known = {split: run for split, run in found.items() if run is not None}
     if not known:
         return line | {"what": "not measured here"}
@@ -233,7 +231,7 @@ def first_here(priority: Priority, frame: pd.DataFrame, model: str = "base") -> 
     measured. None where the column was not measured. Rows that are not quantized do not count, nor
     those of other runtimes, which the study did not look at.
     """
-    for name in SETS["other"]:
+    for name in SETS_OF_KIND["other"]:
         mine = frame[(frame["model"] == model) & (frame["set"] == name)]
         baseline = mine.loc[mine["recipe"] == "fp32", "wer_pct"].max()
         usable = mine["wer_pct"] <= USABLE * baseline if pd.notna(baseline) else True

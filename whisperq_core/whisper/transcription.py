@@ -26,7 +26,6 @@ from whisperq_core.whisper.runtime import Runtime, Segment, Transcripts
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from whisperq_core.quantize.backends import Quantized
     from whisperq_core.whisper.models import Model
 
 WINDOW_S = 30.0
@@ -276,11 +275,6 @@ class InPyTorch(Runtime):
     def transcribe(self, audio, languages, protocol):
         """See the function `transcribe`."""
         return transcribe(self.model, self.torch_model, audio, languages, protocol)
-
-
-def runtime_of(model: "Model", quantized: "Quantized") -> Runtime:
-    """What transcribes with the model after a recipe."""
-    return quantized.runtime or InPyTorch(model, quantized.torch_model)
 
 
 def warm_up(model: "Model", torch_model: "nn.Module", audio: Sequence[np.ndarray]) -> None:

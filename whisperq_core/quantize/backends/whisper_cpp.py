@@ -6,14 +6,13 @@ time, the first token's, or how many tokens it chose.
 """
 
 import hashlib
-import os
 import struct
 import time
 from functools import lru_cache
 from pathlib import Path
 
+from whisperq_core import settings
 from whisperq_core.errors import RecipeUnsupported
-from whisperq_core.settings import PROJECT
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.whisper.protocols import STUDY
 from whisperq_core.whisper.runtime import Runtime, Transcripts
@@ -26,7 +25,8 @@ _MAGIC = 0x67676D6C
 
 def folder() -> Path:
     """Where ggml files are looked for."""
-    return Path(os.environ.get("WHISPERQ_GGML") or PROJECT / "cache" / "ggml")
+    chosen = settings.current()
+    return chosen.ggml or chosen.cache / "ggml"
 
 
 def reason_against(recipe) -> str | None:

@@ -1,0 +1,69 @@
+"""From a model's name and a recipe to what transcribes."""
+
+from whisperq_core.errors import RecipeUnsupported
+from whisperq_core.memory import Latest
+from whisperq_core.quantize import backends, calibration, sensitivity_results
+from whisperq_core.quantize.recipes import GREEDY_ONLY, Recipe
+from whisperq_core.speech.evaluation_sets import EvalSet
+from whisperq_core.whisper import models
+from whisperq_core.whisper.protocols import Protocol
+from whisperq_core.whisper.runtime import Runtime
+from whisperq_core.whisper.transcription import InPyTorch
+
+
+def reason_against(recipe: Recipe, protocol: Protocol, device: str) -> str | None:
+    """Why the recipe is not run so, in a sentence; None where it is. Cheap: loads nothing."""
+    return _protocol_reason(recipe, protocol) or backends.reason_against(recipe, device)
+
+
+def _protocol_reason(recipe: Recipe, protocol: Protocol) -> str | None:
+    if recipe.has_own_runtime and protocol.is_fitted:
+        return f"{recipe.name} pads to 30 s itself, and “{protocol.name}” fits the window."
+    if recipe.backend in GREEDY_ONLY and (protocol.has_fallback or protocol.beams > 1):
+        return f"{recipe.name} is run greedily only, and “{protocol.name}” is not greedy."
+    return calibration.reason_against(recipe, protocol)
+
+
+def recipe_under(recipe: Recipe, protocol: Protocol) -> Recipe:
+    """The recipe as the protocol runs it: the same name, perhaps with fewer modules.
+
+    Raises RecipeUnsupported for what the protocol does not allow or a runtime cannot follow.
+    """
+    if reason := _protocol_reason(recipe, protocol):
+        raise RecipeUnsupported(reason)
+    return recipe.with_tied_projection() if protocol.tied else recipe
+
+
+# A grid asks for a model again and again.
+_MODEL = Latest()
+
+
+def load_model(name: str) -> models.Model:
+    """The fp32 model of that name; the last one stays in memory."""
+    return _MODEL.get(name, lambda: models.load(name))
+
+
+def quantize_model(
+    model: models.Model,
+    recipe: Recipe,
+    eval_set: EvalSet | None,
+    device: str,
+    protocol: Protocol,
+    kernels: str = "library",
+) -> backends.Quantized:
+    """A copy of the model after the recipe, calibrated and mapped where the recipe wants it.
+
+    eval_set is only looked at by recipes that calibrate on a part of it.
+    """
+    recipe = sensitivity_results.mapped(recipe, model.digest)
+    if recipe.has_own_runtime:
+        return backends.open_runtime(model, recipe, device)
+    speech = calibration.utterances_for(recipe, eval_set)
+    shown = calibration.SPEECH_ONLY if recipe.weights == "mixed" else None
+    calibrate = calibration.calibrate_on(model, speech, protocol, shown)
+    return backends.quantize(model.torch_model, recipe, device, calibrate, kernels)
+
+
+def runtime_of(model: models.Model, quantized: backends.Quantized) -> Runtime:
+    """What transcribes with the model after a recipe."""
+    return quantized.runtime or InPyTorch(model, quantized.torch_model)
