@@ -468,7 +468,10 @@ def _export(arguments: argparse.Namespace, store: Store) -> int:
         f"{size / 1e6:.1f} MB of weights on disk, {promised / 1e6:.1f} MB promised"
         f" ({100 * (size / promised - 1):+.2f} %), fp32 {made.fp32_bytes / 1e6:.1f} MB"
     )
-    print(f"from whisperq_core import artefacts; artefacts.load({str(folder)!r}).transcribe(…)")
+    print(
+        "from whisperq_core.quantize import model_export;"
+        f" model_export.load({str(folder)!r}).transcribe(…)"
+    )
     return 0
 
 

@@ -39,7 +39,7 @@ def test_planes_of_bits_give_the_codes_again(bits):
 
 
 def test_every_layer_has_the_format_of_the_map(made, mapped):
-    kinds = {"int8": mixed_precision.whisperq.layers().Int8Linear}
+    kinds = {"int8": mixed_precision.whole_int8.layers().Int8Linear}
     formats = dict(mapped.layers)
     assert set(made.modules) == set(formats) and len(set(formats.values())) > 1
     for name, chosen in formats.items():

@@ -37,9 +37,11 @@ BATCHED = ("torch-int8", "bf16")
 FRESH = """
 import json, sys
 from pathlib import Path
-from whisperq_core import artefacts, audio, models
-from whisperq_core.protocols import STUDY
-from whisperq_core.transcribe import transcribe
+from whisperq_core.quantize import model_export
+from whisperq_core.speech import decode
+from whisperq_core.whisper import models
+from whisperq_core.whisper.protocols import STUDY
+from whisperq_core.whisper.transcription import transcribe
 
 def guard(event, arguments):
     if event == "open" and "model.bin" in str(arguments[0]):
@@ -51,9 +53,9 @@ assert models.offline_names() == []
 import torch
 torch.set_num_threads(1)
 root, batched, *files = sys.argv[1:]
-speech, heard = [audio.load(Path(file)) for file in files], {}
+speech, heard = [decode.load(Path(file)) for file in files], {}
 for folder in sorted(Path(root).iterdir()):
-    made = artefacts.load(folder)
+    made = model_export.load(folder)
     if folder.name in batched.split():
         found = transcribe(made.model, made.quantized.torch_model, speech, ["en", "en"], STUDY)
         heard[folder.name] = found.texts

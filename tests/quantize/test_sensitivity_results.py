@@ -89,7 +89,7 @@ def test_a_layer_s_loss_is_that_of_the_whole_model_with_it(name, tiny, heard, jf
     found = sensitivity_measurement.losses(heard, name, layer, moments, 64)
     assert layer.weight.data is weight.data or layer.weight.data_ptr() == weight.data_ptr()
     assert heard.loss(tiny.torch_model, 0).nats == pytest.approx(0, abs=1e-6)
-    changed = sensitivity_measurement.mixed.dequantized(weight.data, moments, "int3", 64)
+    changed = sensitivity_measurement.mixed_precision.dequantized(weight.data, moments, "int3", 64)
     sensitivity_measurement.set_weight(tiny.torch_model, layer, changed)
     try:
         whole = heard.loss(tiny.torch_model, 0)
@@ -125,7 +125,7 @@ def test_a_measurement_that_is_stopped_goes_on(store, monkeypatch, tmp_path):
 
 
 def test_a_damaged_file_is_left_out(store, shipped, monkeypatch):
-    path = sensitivity_results.put(shipped["base"], store)
+    path = sensitivity_results.put(shipped["base"])
     monkeypatch.setattr(settings, "SHIPPED_CACHE", store.root)
     assert sensitivity_results.stored() == [shipped["base"]]
     content = json.loads(path.read_text())

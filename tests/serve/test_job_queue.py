@@ -132,7 +132,7 @@ def test_the_process_that_submits_never_imports_torch():
         "from whisperq_core.evaluate import runner; from whisperq_core.quantize.recipes import *;"
         "from whisperq_core.evaluate.store import Store;"
         "r = runner.requests_for(['base', 'tiny.en'], list(CATALOGUE.values()), ['quick-look']);"
-        "p = evaluate.plan(r, Store()); assert len(p) == 4 * len(CATALOGUE), len(p);"
+        "p = runner.plan(r, Store()); assert len(p) == 4 * len(CATALOGUE), len(p);"
         "assert not {'torch', 'transformers', 'hqq'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT, timeout=60)

@@ -238,8 +238,8 @@ def snippet(option: Option, path: str = "speech.wav") -> str:
     on = "" if device == "cpu" else f", device={device!r}"
     return f"""from pathlib import Path
 
-from whisperq_core.recipes import recipe
-from whisperq_core.recordings import Listener, hear
+from whisperq_core.quantize.recipes import recipe
+from whisperq_core.serve.recording_transcription import Listener, hear
 
 listener = Listener({option.model!r}, recipe({option.recipe!r}){on})
 print(hear(Path({path!r}), listener).text)
