@@ -29,7 +29,7 @@ import soundfile
 from benchmarks.malformed import Case, corpus
 from benchmarks.processes import machine, process
 from whisperq_core.errors import AudioError
-from whisperq_core.serve.recording_store import Shelf
+from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.speech import decode, isolated_decoder
 
 BATCH = 50
@@ -90,7 +90,7 @@ def uploaded(cases: Sequence[Case], cache: Path, seed: int) -> tuple[list[Outcom
     """Runs in the process that stands for the app: its outcomes, its memory, what was left."""
     isolated_decoder.Decoder = Watched
     Watched.chance, Watched.seen = random.Random(seed), []
-    shelf = Shelf(cache)
+    shelf = RecordingStore(cache)
     found = shelf.add([(case.name, case.data) for case in cases])
     outcomes = []
     for case, one, seen in zip(cases, found, Watched.seen, strict=True):
@@ -120,7 +120,7 @@ def _wrong_sentence(sentence: str) -> str:
     return next((f"a sentence with {word}: {sentence!r}" for word in told if word in sentence), "")
 
 
-def _wrong_sound(shelf: Shelf, kept) -> str:
+def _wrong_sound(shelf: RecordingStore, kept) -> str:
     sound, played = kept.sound, soundfile.info(shelf.played(kept.id))
     if not 0 < sound.duration_s <= decode.DEFAULT_LIMITS.max_duration_s:
         return f"accepted at {sound.duration_s} s"

@@ -27,8 +27,8 @@ from tests.support.served_app import launched, served, wait_until_drawn
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.evaluate.store import Store
 from whisperq_core.scoring.transcript_alignment import align, phrases, words_of
-from whisperq_core.serve.recording_store import Kept, Shelf
-from whisperq_core.serve.recording_transcription import Heard, Listener
+from whisperq_core.serve.recording_store import Recording, RecordingStore
+from whisperq_core.serve.recording_transcription import Transcription, TranscriptionConfig
 from whisperq_core.settings import SHIPPED_CACHE
 from whisperq_core.speech import decode, evaluation_sets
 from whisperq_core.whisper.protocols import STUDY
@@ -62,7 +62,7 @@ def runs(loops: bool) -> list[AccuracyRun]:
     return [fp32, *(worst_first[:1] if loops else []), *usual][:RECIPES]
 
 
-def fill(cache: Path, measured: list[AccuracyRun]) -> Kept:
+def fill(cache: Path, measured: list[AccuracyRun]) -> Recording:
     """Puts the recording and what was heard in it on the shelf of the cache."""
     utterances, length_s = [], 0.0
     for utterance in evaluation_sets.shipped()[SET].utterances:
@@ -70,7 +70,7 @@ def fill(cache: Path, measured: list[AccuracyRun]) -> Kept:
             utterances.append(utterance)
             length_s += utterance.duration_s
     samples = np.concatenate([evaluation_sets.read_audio(one) for one in utterances])
-    shelf = Shelf(cache)
+    shelf = RecordingStore(cache)
     (kept,) = shelf.add([("three minutes.wav", decode.encode_wav(samples))])
     kept = shelf.refer(kept.id, " ".join(one.reference for one in utterances))
     for run in measured:
@@ -87,18 +87,18 @@ def fill(cache: Path, measured: list[AccuracyRun]) -> Kept:
         facts = {"language": "en", "detected": False, "audio_s": length_s, "silent": False}
         facts |= {"wall_s": 1.0, "weights_bytes": run.weights_bytes, "looped": False}
         text = " ".join(word.text for word in words)
-        made = Heard(text=text, words=tuple(words), fp32_bytes=run.fp32_bytes, **facts)
-        shelf.put_heard(kept.id, Listener(MODEL, run.spec.recipe, "en"), made)
+        made = Transcription(text=text, words=tuple(words), fp32_bytes=run.fp32_bytes, **facts)
+        shelf.put_heard(kept.id, TranscriptionConfig(MODEL, run.spec.recipe, "en"), made)
     return kept
 
 
-def align_s(cache: Path, kept: Kept, measured: list[AccuracyRun]) -> tuple[float, int]:
+def align_s(cache: Path, kept: Recording, measured: list[AccuracyRun]) -> tuple[float, int]:
     """Seconds to align all, and how many words there are in all columns."""
-    shelf = Shelf(cache)
+    shelf = RecordingStore(cache)
     start = time.perf_counter()
     columns = [words_of(kept.reference, "en")]
     for run in measured:
-        heard = shelf.heard(kept.id, Listener(MODEL, run.spec.recipe, "en"))
+        heard = shelf.heard(kept.id, TranscriptionConfig(MODEL, run.spec.recipe, "en"))
         columns.append(words_of(heard.text, "en", [word.start_s for word in heard.words]))
     phrases(align(columns))
     return time.perf_counter() - start, sum(map(len, columns))

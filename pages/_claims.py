@@ -12,7 +12,13 @@ from whisperq_core.evaluate.store import Store
 from whisperq_core.present import markup
 from whisperq_core.study import evidence
 from whisperq_core.study.claims import CLAIMS, Finding, Judgement, judge
-from whisperq_core.study.evidence import NOT_MEASURABLE, NOT_REPRODUCED, REPRODUCED, UNDECIDED, Part
+from whisperq_core.study.evidence import (
+    NOT_MEASURABLE,
+    NOT_REPRODUCED,
+    REPRODUCED,
+    UNDECIDED,
+    Answer,
+)
 from whisperq_core.whisper.protocols import STUDY
 
 LOOKS = {
@@ -123,13 +129,13 @@ def parts_table(findings: list[Finding]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def sample(part: Part) -> str:
+def sample(part: Answer) -> str:
     if part.minutes_needed is None:
         return part.sample
     return f"{part.sample}; about {part.minutes_needed:.0f} min of speech would decide"
 
 
-def utterances(store: Store, claim_id: str, parts: list[Part]) -> None:
+def utterances(store: Store, claim_id: str, parts: list[Answer]) -> None:
     """The utterances that drive one of the comparisons."""
     names = {f"{p.model}: {p.question} ({p.sample.split(',')[0]}, {p.protocol})": p for p in parts}
     chosen = st.selectbox(

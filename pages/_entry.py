@@ -14,7 +14,7 @@ from whisperq_core.evaluate.history import Work
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.evaluate.store import Store, UserStore
 from whisperq_core.serve import job_queue
-from whisperq_core.serve.user_session import Desk
+from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import STUDY
@@ -97,10 +97,10 @@ def run_url(work: Work) -> str:
     return f"./run_evaluations?{urlencode({k: v for k, v in where.items() if v})}"
 
 
-def desk() -> Desk:
+def desk() -> UserSession:
     """The queue, as the user of this session has it."""
     owner = user_id() or st.session_state.setdefault("queues_as", uuid4().hex)
-    return Desk(job_queue.shared(Store().root), my_store(), owner, user_name())
+    return UserSession(job_queue.shared(Store().root), my_store(), owner, user_name())
 
 
 def my_store() -> Store:

@@ -6,7 +6,7 @@ from pages._entry import desk
 from whisperq_core.evaluate.history import spoken
 from whisperq_core.present import markup
 from whisperq_core.serve import job_queue
-from whisperq_core.serve.user_session import Desk
+from whisperq_core.serve.user_session import UserSession
 
 EVERY_S = 2.0
 # Jobs that this session saw before they were over, by id.
@@ -20,7 +20,7 @@ def show_progress() -> None:
     st.fragment(run_every=EVERY_S if busy else None)(draw)(mine, busy)
 
 
-def draw(mine: Desk, looks_again: bool) -> None:
+def draw(mine: UserSession, looks_again: bool) -> None:
     found = mine.all()
     waiting = [job for job in found if not job.is_over]
     if looks_again and not waiting:

@@ -14,7 +14,7 @@ from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import glossary, markup
 from whisperq_core.quantize import model_export
 from whisperq_core.serve import job_queue
-from whisperq_core.serve.user_session import Desk
+from whisperq_core.serve.user_session import UserSession
 from whisperq_core.whisper import protocols
 
 SPEECH = {"hard": "Hard, noisy", "clean": "Clean, in quiet"}
@@ -144,7 +144,7 @@ def show_answer(advice: advisor.Advice) -> None:
     st.caption(markup.plain_markdown(" ".join(advice.notes)))
 
 
-def show_card(option: requirements.Option, mine: Desk) -> None:
+def show_card(option: requirements.Option, mine: UserSession) -> None:
     wer = option.wer
     interval = "" if pd.isna(wer.low) else f" ({wer.low:.2f} to {wer.high:.2f})"
     with st.container(border=True, height="stretch"):
@@ -163,7 +163,7 @@ def show_card(option: requirements.Option, mine: Desk) -> None:
             export(option, mine)
 
 
-def export(option: requirements.Option, mine: Desk) -> None:
+def export(option: requirements.Option, mine: UserSession) -> None:
     spec = option.run.spec
     if reason := model_export.reason_against(spec.recipe):
         st.caption(markup.plain_markdown(reason))
@@ -179,16 +179,16 @@ def export(option: requirements.Option, mine: Desk) -> None:
     )
 
 
-def start_export(mine: Desk, option: requirements.Option) -> None:
+def start_export(mine: UserSession, option: requirements.Option) -> None:
     spec = option.run.spec
     mine.export(option.model, spec.recipe, spec.device, spec.protocol)
 
 
-def exports(mine: Desk) -> list[job_queue.Job]:
+def exports(mine: UserSession) -> list[job_queue.Job]:
     return [job for job in mine.all() if job.folder is not None]
 
 
-def show_exports(mine: Desk) -> None:
+def show_exports(mine: UserSession) -> None:
     for job in exports(mine):
         label = markup.plain_markdown(job.label)
         if job.status == job_queue.DONE:
@@ -206,7 +206,7 @@ def show_exports(mine: Desk) -> None:
 
 
 @st.fragment(run_every=1.0)
-def watch_exports(mine: Desk) -> None:
+def watch_exports(mine: UserSession) -> None:
     show_exports(mine)
     if all(job.is_over for job in exports(mine)):
         # Redrawing the whole page ends the polling.

@@ -15,9 +15,9 @@ from whisperq_core.quantize import recipes
 from whisperq_core.scoring import error_rates
 from whisperq_core.scoring.transcript_alignment import Word, align, disagreement_pct, words_of
 from whisperq_core.serve import job_queue, retention
-from whisperq_core.serve.recording_store import Kept, Shelf
-from whisperq_core.serve.recording_transcription import AUTO, Heard, Listener
-from whisperq_core.serve.user_session import Desk
+from whisperq_core.serve.recording_store import Recording, RecordingStore
+from whisperq_core.serve.recording_transcription import AUTO, Transcription, TranscriptionConfig
+from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.whisper import models
 
@@ -40,10 +40,10 @@ LANGUAGES = {
 NO_MODEL = "none, exported models only"
 SHOWN = 4  # recordings a screen
 
-Asked = list[Listener]
+Asked = list[TranscriptionConfig]
 
 
-def take(shelf: Shelf) -> None:
+def take(shelf: RecordingStore) -> None:
     """Puts what was uploaded or recorded on the shelf, and empties the widgets."""
     turn = st.session_state.setdefault("turn", 0)
     left, right = st.columns([3, 2], gap="large")
@@ -64,7 +64,7 @@ def take(shelf: Shelf) -> None:
         with st.spinner("Reading the recordings"):
             found = shelf.add(given)
         st.session_state["refused"] = [str(one) for one in found if isinstance(one, AudioError)]
-        new = [one.id for one in found if isinstance(one, Kept)]
+        new = [one.id for one in found if isinstance(one, Recording)]
         chosen = st.session_state.get("recordings", [])
         st.session_state["recordings"] = list(dict.fromkeys([*new, *chosen]))
         st.session_state["turn"] += 1
@@ -73,7 +73,7 @@ def take(shelf: Shelf) -> None:
         st.error(markup.plain_markdown(sentence))
 
 
-def choose_recordings(shelf: Shelf, view: View) -> list[Kept]:
+def choose_recordings(shelf: RecordingStore, view: View) -> list[Recording]:
     """Which of the recordings on the shelf are looked at."""
     kept = {one.id: one for one in shelf.all()}
     if not kept:
@@ -98,7 +98,7 @@ def choose_recordings(shelf: Shelf, view: View) -> list[Kept]:
     return [kept[id] for id in chosen]
 
 
-def exported(mine: Desk, view: View) -> list[str]:
+def exported(mine: UserSession, view: View) -> list[str]:
     known = mine.exported()
     typed = [folder for folder in st.session_state.get("exported", []) if folder not in known]
     chosen = view.several(
@@ -118,7 +118,7 @@ def exported(mine: Desk, view: View) -> list[str]:
     return chosen
 
 
-def choose_listeners(mine: Desk, view: View) -> Asked:
+def choose_listeners(mine: UserSession, view: View) -> Asked:
     """The models and recipes that are compared, fp32 first."""
     offline = models.offline_names()
     names = [*offline, *(name for name in models.NAMES if name not in offline), NO_MODEL]
@@ -160,11 +160,14 @@ def choose_listeners(mine: Desk, view: View) -> Asked:
         }
     asked = []
     if model != NO_MODEL:
-        asked = [Listener(model, recipes.recipe(name), **how_heard) for name in ["fp32", *chosen]]
-    return asked + [Listener(folder, None, **how_heard) for folder in folders]
+        asked = [
+            TranscriptionConfig(model, recipes.recipe(name), **how_heard)
+            for name in ["fp32", *chosen]
+        ]
+    return asked + [TranscriptionConfig(folder, None, **how_heard) for folder in folders]
 
 
-def header(shelf: Shelf, kept: Kept, heard: list[Heard]) -> None:
+def header(shelf: RecordingStore, kept: Recording, heard: list[Transcription]) -> None:
     """Name, length, language; adding to a set, deleting."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.header(markup.plain_markdown(kept.name), width="stretch", anchor=False)
@@ -184,7 +187,7 @@ def header(shelf: Shelf, kept: Kept, heard: list[Heard]) -> None:
         st.warning("This recording is silent; any words below are invented by the model.")
 
 
-def add_to_set(shelf: Shelf, kept: Kept, heard: list[Heard]) -> None:
+def add_to_set(shelf: RecordingStore, kept: Recording, heard: list[Transcription]) -> None:
     sets = OwnSets(shelf.folder.parent)
     if not kept.reference:
         st.markdown("Say below what is said in it: a set needs the reference of each recording.")
@@ -208,7 +211,9 @@ def add_to_set(shelf: Shelf, kept: Kept, heard: list[Heard]) -> None:
     button("Add", f"add-{kept.id}", add, sets, shelf, kept.id, language, name, speaker, **how)
 
 
-def add(sets: OwnSets, shelf: Shelf, id: str, language: str, name: str, speaker: str) -> str:
+def add(
+    sets: OwnSets, shelf: RecordingStore, id: str, language: str, name: str, speaker: str
+) -> str:
     kept = shelf.get(id)
     if kept is None:
         raise InputError("The recording was deleted. Upload it again.")
@@ -219,7 +224,7 @@ def add(sets: OwnSets, shelf: Shelf, id: str, language: str, name: str, speaker:
     return f"{kept.name} is in {name}. Run it, export it or delete it on My speech."
 
 
-def reference(shelf: Shelf, kept: Kept, suggestion: str) -> None:
+def reference(shelf: RecordingStore, kept: Recording, suggestion: str) -> None:
     """The words that are said, to type or to correct; what is typed is kept and scored."""
     with st.expander("What is said in it", expanded=not kept.reference, icon=":material/edit:"):
         key = f"reference-{kept.id}-{hash(kept.reference):x}"
@@ -244,12 +249,12 @@ def reference(shelf: Shelf, kept: Kept, suggestion: str) -> None:
         show_outcome(kept.id)
 
 
-def refer(shelf: Shelf, id: str, key: str) -> None:
+def refer(shelf: RecordingStore, id: str, key: str) -> None:
     """Keeps what is typed in the field of that key."""
     shelf.refer(id, st.session_state[key])
 
 
-def compare(shelf: Shelf, mine: Desk, kept: Kept, asked: Asked) -> None:
+def compare(shelf: RecordingStore, mine: UserSession, kept: Recording, asked: Asked) -> None:
     """One recording: player, reference, and what each listener heard."""
     heard = {one: found for one in asked if (found := shelf.heard(kept.id, one))}
     header(shelf, kept, list(heard.values()))
@@ -279,8 +284,8 @@ def compare(shelf: Shelf, mine: Desk, kept: Kept, asked: Asked) -> None:
 
 
 def heading(
-    listener: Listener,
-    heard: Heard,
+    listener: TranscriptionConfig,
+    heard: Transcription,
     said: str,
     language: str,
     words: tuple[Word, ...],
@@ -303,7 +308,7 @@ def heading(
     return Heading(listener.name, tuple(facts), tuple(warnings))
 
 
-def waiting(mine: Desk, kept: Kept, missing: Asked) -> None:
+def waiting(mine: UserSession, kept: Recording, missing: Asked) -> None:
     """What is still to be heard, and why something was not."""
     for one in missing:
         job = mine.hearing(kept.id, one.key)
@@ -316,13 +321,13 @@ def waiting(mine: Desk, kept: Kept, missing: Asked) -> None:
             st.caption(f":material/progress_activity: {name}: {job.status} …")
 
 
-def transcribe(mine: Desk, missing: list[tuple[Kept, Listener]]) -> None:
+def transcribe(mine: UserSession, missing: list[tuple[Recording, TranscriptionConfig]]) -> None:
     for kept, one in missing:
         mine.transcribe(kept, one)
 
 
 @st.fragment(run_every=1.0)
-def watch(mine: Desk, pairs: list[tuple[str, str]]) -> None:
+def watch(mine: UserSession, pairs: list[tuple[str, str]]) -> None:
     """Draws the page anew when one of its jobs has ended, or begun."""
     found = [job and job.status for job in (mine.hearing(*pair) for pair in pairs)]
     if found != st.session_state.setdefault("statuses", found):
@@ -330,7 +335,7 @@ def watch(mine: Desk, pairs: list[tuple[str, str]]) -> None:
         st.rerun(scope="app")
 
 
-def is_going(mine: Desk, pair: tuple[str, str]) -> bool:
+def is_going(mine: UserSession, pair: tuple[str, str]) -> bool:
     job = mine.hearing(*pair)
     return job is not None and not job.is_over
 
@@ -347,7 +352,7 @@ def main() -> None:
         f" machine {until}; in a set of **My speech** they stay."
     )
     mine = desk()
-    shelf = Shelf(mine.store.root)
+    shelf = RecordingStore(mine.store.root)
     with View("recordings") as view:
         take(shelf)
         chosen = choose_recordings(shelf, view)

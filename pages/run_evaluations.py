@@ -18,7 +18,7 @@ from whisperq_core.evaluate.store import Store
 from whisperq_core.present import glossary, markup
 from whisperq_core.quantize import recipes
 from whisperq_core.serve import job_queue
-from whisperq_core.serve.user_session import Desk
+from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper import models, protocols
@@ -99,7 +99,7 @@ def choose_protocol(view: View) -> protocols.Protocol:
     return every[name]
 
 
-def choose_sets(mine: Desk, view: View) -> list[str]:
+def choose_sets(mine: UserSession, view: View) -> list[str]:
     own = OwnSets(mine.store.root)
     chosen = view.several(
         "Speech",
@@ -152,7 +152,7 @@ def download_sets() -> None:
                 st.error(str(error))
 
 
-def choose(mine: Desk, view: View) -> list[runner.Request]:
+def choose(mine: UserSession, view: View) -> list[runner.Request]:
     left, right = st.columns(2, gap="large")
     with left:
         names = choose_models(view)
@@ -233,7 +233,7 @@ def show_plan(planned: list[runner.Planned]) -> list[runner.Planned]:
     return to_run
 
 
-def start(mine: Desk, to_run: list[runner.Planned], seen: dict) -> None:
+def start(mine: UserSession, to_run: list[runner.Planned], seen: dict) -> None:
     """Queues the plan, if the choices are still those that the user saw it with."""
     if any(st.session_state.get(key, value) != value for key, value in seen.items()):
         raise InputError(
@@ -243,11 +243,11 @@ def start(mine: Desk, to_run: list[runner.Planned], seen: dict) -> None:
     mine.evaluate(to_run)
 
 
-def evaluations(mine: Desk) -> list[job_queue.Job]:
+def evaluations(mine: UserSession) -> list[job_queue.Job]:
     return [job for job in mine.all() if job.planned is not None]
 
 
-def show_jobs(mine: Desk) -> None:
+def show_jobs(mine: UserSession) -> None:
     found, queue = evaluations(mine), mine.queue
     if not found:
         return
@@ -268,7 +268,7 @@ def show_jobs(mine: Desk) -> None:
     show_results(mine.store, finished)
 
 
-def stop_all(mine: Desk) -> None:
+def stop_all(mine: UserSession) -> None:
     for job in evaluations(mine):
         mine.queue.stop(job)
 

@@ -200,7 +200,7 @@ def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float
         show_all = False
         if off.any() or view.has("whole_range"):
             show_all = view.flag("Whole range", False, "whole_range")
-    found = pareto_front.standings(found, runs, x, y, margin)
+    found = pareto_front.pareto_status(found, runs, x, y, margin)
     figure = charts.tradeoff_figure(
         found, x, y, size, color, log_x=log_x, show_all=show_all, chosen=st.session_state.get("run")
     )
@@ -326,7 +326,7 @@ def main(view: View) -> None:
     keys = set(alike["key"])
     comparable = [run for run in runs if run.key in keys]
     with st.spinner("Resampling the results", show_time=True):
-        found = pareto_front.judged(found, comparable, baseline, margin)
+        found = pareto_front.with_verdicts(found, comparable, baseline, margin)
     # The plot is what a reader waits for, and takes the browser longest.
     first = st.container()
     found = plot(view, found, comparable, margin)

@@ -34,7 +34,7 @@ from whisperq_core.quantize import (
 )
 from whisperq_core.serve import cluster, diagnostics
 from whisperq_core.serve.job_queue import DONE, Jobs
-from whisperq_core.serve.recording_transcription import AUTO, Listener, hear
+from whisperq_core.serve.recording_transcription import AUTO, TranscriptionConfig, transcribe_file
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.study import claims, evidence
@@ -303,9 +303,9 @@ def _results(store: Store) -> int:
 def _transcribe(arguments: argparse.Namespace) -> int:
     chosen = [recipes.recipe(name) for name in arguments.recipes]
     for recipe in chosen:
-        listener = Listener(arguments.model, recipe, arguments.language, arguments.task)
+        listener = TranscriptionConfig(arguments.model, recipe, arguments.language, arguments.task)
         for file in arguments.files:
-            heard = hear(file, listener)
+            heard = transcribe_file(file, listener)
             print(f"{file.name} · {recipe.name} · {heard.language} · RTF {heard.rtf:.2f}")
             print(heard.text)
             for word in heard.words if arguments.words else ():

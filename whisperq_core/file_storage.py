@@ -31,7 +31,7 @@ _LISTED_S = 1.0
 
 def folder(place: Path | str) -> "Folder":
     """The folder at a path or a URL. Raises StoreError for a URL that nothing here can open."""
-    return Distant(str(place)) if "://" in str(place) else Folder(Path(place))
+    return RemoteFolder(str(place)) if "://" in str(place) else Folder(Path(place))
 
 
 class Folder:
@@ -100,7 +100,7 @@ class Folder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-class Distant(Folder):
+class RemoteFolder(Folder):
     """A folder at a URL."""
 
     def __init__(self, url: str, files: Any = None, path: str = ""):
@@ -123,10 +123,10 @@ class Distant(Folder):
     def __str__(self) -> str:
         return self.url
 
-    def below(self, *names: str) -> "Distant":
+    def below(self, *names: str) -> "RemoteFolder":
         """A folder in this one."""
         path, url = "/".join((self.path, *names)), "/".join((self.url.rstrip("/"), *names))
-        return Distant(url, self.files, path)
+        return RemoteFolder(url, self.files, path)
 
     def names(self) -> list[str]:
         """Of its .json files; see `stamps`."""

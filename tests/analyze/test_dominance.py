@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from tests.support.spoken_runs import ALIKE, MANY, NOISY, SOME, run_with
-from whisperq_core.analyze.dominance import Beside, by_errors, by_passes, dominance, exactly
+from whisperq_core.analyze.dominance import (
+    PairwiseRelation,
+    by_errors,
+    by_passes,
+    dominance,
+    exactly,
+)
 from whisperq_core.analyze.paired_comparisons import compare_runs, in_words, more_speech
 
 
@@ -10,8 +16,8 @@ def pairs(matrix: np.ndarray) -> set[tuple[int, int]]:
     return {(int(i), int(j)) for i, j in np.argwhere(matrix)}
 
 
-def beside(better=(), no_worse=(), n=2) -> Beside:
-    made = Beside(np.zeros((n, n), bool), np.eye(n, dtype=bool))
+def beside(better=(), no_worse=(), n=2) -> PairwiseRelation:
+    made = PairwiseRelation(np.zeros((n, n), bool), np.eye(n, dtype=bool))
     for i, j in better:
         made.better[i, j] = made.no_worse[i, j] = True
     for i, j in no_worse:

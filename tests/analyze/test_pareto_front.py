@@ -15,7 +15,7 @@ RUNS = [
 
 def judged(runs=RUNS, shown=None, **how) -> pd.DataFrame:
     frame = results_table.rows(shown or runs)
-    return pareto_front.judged(frame, runs, **how).set_index("recipe")
+    return pareto_front.with_verdicts(frame, runs, **how).set_index("recipe")
 
 
 def test_rows_get_intervals_and_verdicts():
@@ -61,7 +61,7 @@ def test_unknown_speakers_are_said():
 
 
 def front(runs=RUNS, x="weights_bytes", y="wer_pct", **how) -> dict[str, str]:
-    frame = pareto_front.standings(results_table.rows(runs), runs, x, y, **how)
+    frame = pareto_front.pareto_status(results_table.rows(runs), runs, x, y, **how)
     return dict(zip(frame["recipe"], frame["front"], strict=True))
 
 
@@ -81,7 +81,7 @@ def test_times_need_ranges_that_are_apart():
 
     base = [*RUNS[:1], RUNS[3], speed_run("fp32", [3.0, 3.1, 3.2])]
     frames = [
-        pareto_front.standings(
+        pareto_front.pareto_status(
             results_table.rows([*base, speeds(*walls)]), RUNS, "rtf", "wer_pct", 10.0
         )
         for walls in ((1.0, 1.1, 1.2), (2.8, 2.9, 3.05))
@@ -93,7 +93,7 @@ def test_times_need_ranges_that_are_apart():
 
 def test_what_was_not_measured_is_said_to_be_so():
     assert set(front(x="rtf_ratio").values()) == {"not measured"}
-    assert not pareto_front.standings(results_table.rows(RUNS), RUNS, "rtf_ratio", "wer_pct")[
+    assert not pareto_front.pareto_status(results_table.rows(RUNS), RUNS, "rtf_ratio", "wer_pct")[
         "beaten"
     ].any()
 
@@ -105,5 +105,5 @@ def test_every_pair_of_columns_has_a_front(x, y):
 
 
 def test_every_added_column_has_a_name():
-    frame = pareto_front.standings(judged().reset_index(), RUNS, "weights_bytes", "wer_pct")
+    frame = pareto_front.pareto_status(judged().reset_index(), RUNS, "weights_bytes", "wer_pct")
     assert set(frame.columns) - set(results_table.COLUMNS) == set(pareto_front.LABELS)

@@ -21,8 +21,8 @@ from whisperq_core.evaluate.store import Store
 from whisperq_core.present import figure_export, report
 from whisperq_core.present.contribution_chart import contributions
 from whisperq_core.quantize.recipes import recipe
-from whisperq_core.serve.recording_store import Kept, Shelf
-from whisperq_core.serve.recording_transcription import Heard, Listener
+from whisperq_core.serve.recording_store import Recording, RecordingStore
+from whisperq_core.serve.recording_transcription import Transcription, TranscriptionConfig
 from whisperq_core.serve.user_sets import OwnSets
 
 pytestmark = pytest.mark.browser
@@ -43,7 +43,7 @@ class Hostile(NamedTuple):
 
     app: Served
     runs: list[AccuracyRun]
-    kept: Kept
+    kept: Recording
 
 
 def evil_run(name: str, wrong: list[int], **how) -> AccuracyRun:
@@ -60,7 +60,7 @@ def evil_run(name: str, wrong: list[int], **how) -> AccuracyRun:
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory, jfk) -> Iterator[Hostile]:
     cache = tmp_path_factory.mktemp("hostile") / "cache"
-    store, shelf, sets = Store(cache), Shelf(cache), OwnSets(cache)
+    store, shelf, sets = Store(cache), RecordingStore(cache), OwnSets(cache)
     runs = [evil_run("fp32", SOME, weights_bytes=200_000_000), evil_run(EVIL, MANY)]
     for run in runs:
         store.put(run)
@@ -69,8 +69,8 @@ def hostile(tmp_path_factory, jfk) -> Iterator[Hostile]:
     kept = shelf.refer(kept.id, EVIL)
     facts = {"language": "en", "detected": False, "audio_s": 11.0, "wall_s": 1.1}
     facts |= {"weights_bytes": 5_000_000, "fp32_bytes": 9, "silent": False, "looped": False}
-    listener = Listener("tiny.en", recipe("fp32"), "en")
-    shelf.put_heard(kept.id, listener, Heard(text=f"b {EVIL}", words=(), **facts))
+    listener = TranscriptionConfig("tiny.en", recipe("fp32"), "en")
+    shelf.put_heard(kept.id, listener, Transcription(text=f"b {EVIL}", words=(), **facts))
     sets.add("calls", kept, shelf.original(kept.id), "en", EVIL)
     manifest = sets.folder("calls") / "manifest.jsonl"
     row = json.loads(manifest.read_text()) | {"id": EVIL}

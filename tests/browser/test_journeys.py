@@ -10,7 +10,7 @@ from tests.support.accessibility import violations
 from tests.support.served_app import LOADED_MS, WORK_MS, open_page, wait_until_drawn
 from tests.support.shipped_runs import runs_of
 from whisperq_core.evaluate import history
-from whisperq_core.serve.recording_store import Shelf
+from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.speech import evaluation_sets
 
@@ -95,7 +95,7 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk,
     page.reload()
     wait_until_drawn(page)
     expect(sheets).to_have_count(2, timeout=LOADED_MS)
-    assert {kept.reference != "" for kept in Shelf(app.cache).all()} == {True}
+    assert {kept.reference != "" for kept in RecordingStore(app.cache).all()} == {True}
     assert violations(page) == []
     # A set of the two, run, judged, taken away, deleted.
     for utterance in (jfk, disputed):

@@ -14,7 +14,7 @@ from whisperq_core.evaluate import history, runner
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import dismissed_hints, job_queue
-from whisperq_core.serve.recording_store import Shelf
+from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.whisper import protocols
 
@@ -218,8 +218,8 @@ def test_run_again_restores_all_that_is_known(store, own):
 @pytest.fixture
 def own(store, tmp_path, jfk) -> str:
     """A set of one's own, as evaluations are given it."""
-    kept = Shelf(store.root).add([("jfk.flac", jfk.audio.read_bytes())])[0]
-    kept = Shelf(store.root).refer(kept.id, jfk.reference)
+    kept = RecordingStore(store.root).add([("jfk.flac", jfk.audio.read_bytes())])[0]
+    kept = RecordingStore(store.root).refer(kept.id, jfk.reference)
     OwnSets(store.root).add("calls", kept, jfk.audio, "en")
     return OwnSets(store.root).path_of("calls")
 

@@ -9,27 +9,27 @@ from whisperq_core.evaluate import runner
 from whisperq_core.quantize import backends, model_export
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue
-from whisperq_core.serve.recording_store import Shelf
-from whisperq_core.serve.recording_transcription import Heard, Listener
+from whisperq_core.serve.recording_store import RecordingStore
+from whisperq_core.serve.recording_transcription import Transcription, TranscriptionConfig
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.speech import evaluation_sets
 
 NO_MODEL = "none, exported models only"
 
 
-def listener(name: str) -> Listener:
-    return Listener("tiny.en", recipe(name), "en")
+def listener(name: str) -> TranscriptionConfig:
+    return TranscriptionConfig("tiny.en", recipe(name), "en")
 
 
-def heard(text: str, **other) -> Heard:
+def heard(text: str, **other) -> Transcription:
     facts = {"language": "en", "detected": False, "audio_s": 11.0, "wall_s": 1.1}
     facts |= {"weights_bytes": 5_000_000, "fp32_bytes": 9, "silent": False, "looped": False}
-    return Heard(text=text, words=(), **facts | other)
+    return Transcription(text=text, words=(), **facts | other)
 
 
 @pytest.fixture
-def shelf(store) -> Shelf:
-    return Shelf(store.root)
+def shelf(store) -> RecordingStore:
+    return RecordingStore(store.root)
 
 
 @pytest.fixture

@@ -86,8 +86,8 @@ def test_bars_span_the_passes(frame):
 def judged() -> pd.DataFrame:
     runs = [run_with("fp32", SOME), run_with("torch-int8", MANY), run_with("hqq-int8-g64", ALIKE)]
     times = [speed_run(run.spec.recipe.name, [1.0, 1.1], [1.0, 1.2]) for run in runs]
-    frame = pareto_front.judged(results_table.rows([*runs, *times]), runs)
-    return pareto_front.standings(frame, runs, "rtf", "wer_pct")
+    frame = pareto_front.with_verdicts(results_table.rows([*runs, *times]), runs)
+    return pareto_front.pareto_status(frame, runs, "rtf", "wer_pct")
 
 
 @pytest.mark.parametrize("column", ["wer", "cer"])

@@ -27,7 +27,7 @@ def shipped() -> dict[str, Sensitivity]:
 @pytest.fixture(scope="module")
 def heard(tiny):
     """Two utterances inside the model."""
-    return sensitivity_measurement.Speech(
+    return sensitivity_measurement.CachedActivations(
         tiny, sensitivity_measurement.conditions_of("tiny.en")[1][:2]
     )
 

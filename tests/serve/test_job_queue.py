@@ -11,8 +11,8 @@ from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize import model_export
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue
-from whisperq_core.serve.recording_store import Shelf
-from whisperq_core.serve.recording_transcription import Listener
+from whisperq_core.serve.recording_store import RecordingStore
+from whisperq_core.serve.recording_transcription import TranscriptionConfig
 from whisperq_core.settings import PROJECT
 
 
@@ -52,7 +52,10 @@ def test_an_evaluation_runs_in_another_process_and_is_stored(queue):
 
 
 def test_a_recording_comes_back_heard(queue, jfk):
-    shelf, listener = Shelf(queue.store.root), Listener("tiny.en", recipe("fp32"), "en")
+    shelf, listener = (
+        RecordingStore(queue.store.root),
+        TranscriptionConfig("tiny.en", recipe("fp32"), "en"),
+    )
     (kept,) = shelf.add([("jfk.flac", jfk.audio.read_bytes())])
     job = queue.transcribe(kept, listener)
     assert queue.transcribe(kept, listener) is job  # not queued twice
@@ -67,23 +70,23 @@ def test_a_model_is_exported_and_heard_in_the_worker(queue, jfk):
     made = export.value
     assert export.folder.name == "tiny.en_torch-int8" and made.label == export.label
     assert model_export.found(queue.store.root) == {export.folder: made}
-    (kept,) = Shelf(queue.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
-    job = wait(queue, queue.transcribe(kept, Listener(str(export.folder), None, "en")))
+    (kept,) = RecordingStore(queue.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
+    job = wait(queue, queue.transcribe(kept, TranscriptionConfig(str(export.folder), None, "en")))
     heard = job.value
     assert "your country" in heard.text
     assert (heard.weights_bytes, heard.fp32_bytes) == (made.weights_bytes, made.fp32_bytes)
     (export.folder / "model.safetensors").unlink()
     (export.folder / "SHA256SUMS").write_text("")
-    altered = Listener(str(export.folder), None, "en", device="cpu")
+    altered = TranscriptionConfig(str(export.folder), None, "en", device="cpu")
     job = wait(queue, queue.transcribe(kept, altered))
     assert job.status == job_queue.FAILED and "Copy the folder" in job.message
 
 
 def test_bad_input_is_a_sentence_not_a_trace(queue, jfk):
-    shelf = Shelf(queue.store.root)
+    shelf = RecordingStore(queue.store.root)
     (kept,) = shelf.add([("a.wav", jfk.audio.read_bytes())])
     shelf.delete(kept.id)
-    job = wait(queue, queue.transcribe(kept, Listener("tiny.en", recipe("bf16"), "en")))
+    job = wait(queue, queue.transcribe(kept, TranscriptionConfig("tiny.en", recipe("bf16"), "en")))
     assert job.status == job_queue.FAILED
     assert job.message == "jfk.flac was deleted before its turn. Upload it again."
 
@@ -120,8 +123,8 @@ def test_a_lost_worker_is_explained(queue, jfk):
     assert job.status == job_queue.FAILED and "worker process" in job.message
     entry = history.read(queue.store.root).entries[0]
     assert (entry.who, entry.work, entry.outcome) == ("ada", work, history.FAILED)
-    (kept,) = Shelf(queue.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
-    listener = Listener("tiny.en", recipe("torch-int8"), "en")
+    (kept,) = RecordingStore(queue.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
+    listener = TranscriptionConfig("tiny.en", recipe("torch-int8"), "en")
     after = wait(queue, queue.transcribe(kept, listener))
     assert after.status == job_queue.DONE
 
@@ -171,12 +174,12 @@ def test_nobody_fills_the_queue(store, monkeypatch):
 
 def test_a_worker_that_nothing_starts_again_does_not_keep_a_job_for_ever(store, jfk):
     queue = job_queue.Jobs(store)
-    (kept,) = Shelf(store.root).add([("jfk.flac", jfk.audio.read_bytes())])
-    job = queue.transcribe(kept, Listener("tiny.en", recipe("fp32"), "en"))
+    (kept,) = RecordingStore(store.root).add([("jfk.flac", jfk.audio.read_bytes())])
+    job = queue.transcribe(kept, TranscriptionConfig("tiny.en", recipe("fp32"), "en"))
     (nanny,) = queue._here.client.cluster.workers.values()
     nanny.process.kill()
     assert wait(queue, job, timeout_s=20).status == job_queue.FAILED
     assert "Run it again" in job.message
-    again = queue.transcribe(kept, Listener("tiny.en", recipe("fp32"), "en"))
+    again = queue.transcribe(kept, TranscriptionConfig("tiny.en", recipe("fp32"), "en"))
     assert wait(queue, again).status == job_queue.DONE
     queue.close()

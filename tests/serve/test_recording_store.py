@@ -2,15 +2,15 @@ import pytest
 
 from whisperq_core.errors import AudioError, InputError, StoreError
 from whisperq_core.quantize.recipes import recipe
-from whisperq_core.serve.recording_store import Shelf, _shown
-from whisperq_core.serve.recording_transcription import Heard, Listener
+from whisperq_core.serve.recording_store import RecordingStore, _shown
+from whisperq_core.serve.recording_transcription import Transcription, TranscriptionConfig
 
-FP32 = Listener("tiny.en", recipe("fp32"), "en")
+FP32 = TranscriptionConfig("tiny.en", recipe("fp32"), "en")
 
 
 @pytest.fixture
 def shelf(tmp_path):
-    return Shelf(tmp_path)
+    return RecordingStore(tmp_path)
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def kept(shelf, jfk):
     return shelf.add([("jfk.flac", jfk.audio.read_bytes())])[0]
 
 
-def heard(text: str) -> Heard:
-    return Heard(
+def heard(text: str) -> Transcription:
+    return Transcription(
         text=text,
         words=(),
         language="en",
@@ -73,10 +73,10 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_decoded(shelf, monkeyp
 def test_references_and_what_was_heard_stay(shelf, kept):
     shelf.refer(kept.id, "  ask not\nwhat ")
     shelf.put_heard(kept.id, FP32, heard("ask"))
-    after = Shelf(shelf.folder.parent)
+    after = RecordingStore(shelf.folder.parent)
     assert after.get(kept.id).reference == "ask not what"
     assert after.heard(kept.id, FP32).text == "ask"
-    assert after.heard(kept.id, Listener("tiny.en", recipe("bf16"), "en")) is None
+    assert after.heard(kept.id, TranscriptionConfig("tiny.en", recipe("bf16"), "en")) is None
 
 
 def test_what_is_deleted_is_gone_and_late_transcripts_do_not_bring_it_back(shelf, kept):
@@ -101,11 +101,11 @@ def test_a_damaged_recording_is_left_out(shelf, kept):
 
 def test_every_choice_of_a_listener_counts():
     others = [
-        Listener("base", recipe("fp32"), "en"),
-        Listener("tiny.en", recipe("bf16"), "en"),
-        Listener("tiny.en", recipe("fp32")),
-        Listener("tiny.en", recipe("fp32"), "en", "translate"),
-        Listener("tiny.en", recipe("fp32"), "en", device="cuda"),
+        TranscriptionConfig("base", recipe("fp32"), "en"),
+        TranscriptionConfig("tiny.en", recipe("bf16"), "en"),
+        TranscriptionConfig("tiny.en", recipe("fp32")),
+        TranscriptionConfig("tiny.en", recipe("fp32"), "en", "translate"),
+        TranscriptionConfig("tiny.en", recipe("fp32"), "en", device="cuda"),
     ]
     assert len({one.key for one in (FP32, *others)}) == 6
 

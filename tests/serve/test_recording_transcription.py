@@ -3,14 +3,14 @@ import pytest
 
 from whisperq_core.errors import AudioError, RecipeUnsupported
 from whisperq_core.quantize.recipes import recipe
-from whisperq_core.serve.recording_transcription import Listener, hear
+from whisperq_core.serve.recording_transcription import TranscriptionConfig, transcribe_file
 from whisperq_core.speech import decode, evaluation_sets
 
-FP32 = Listener("tiny.en", recipe("fp32"), "en")
+FP32 = TranscriptionConfig("tiny.en", recipe("fp32"), "en")
 
 
 def test_a_recording_is_heard_with_the_times_of_its_words(jfk):
-    found = hear(jfk.audio, Listener("tiny.en", recipe("torch-int8"), "en"))
+    found = transcribe_file(jfk.audio, TranscriptionConfig("tiny.en", recipe("torch-int8"), "en"))
     assert "your country" in found.text and not found.looped and not found.silent
     assert found.audio_s == pytest.approx(11.0, abs=0.1)
     assert found.rtf == found.wall_s / found.audio_s
@@ -21,23 +21,25 @@ def test_a_recording_is_heard_with_the_times_of_its_words(jfk):
 
 def test_the_language_is_detected():
     german = evaluation_sets.by_name("fleurs-de-example").utterances[0]
-    found = hear(german.audio, Listener("base", recipe("fp32")))
+    found = transcribe_file(german.audio, TranscriptionConfig("base", recipe("fp32")))
     assert (found.language, found.detected) == ("de", True)
 
 
 def test_silence_is_said_to_be_silence(tmp_path):
     silent = tmp_path / "s.wav"
     silent.write_bytes(decode.encode_wav(np.zeros(16_000, np.float32)))
-    assert hear(silent, FP32).silent
+    assert transcribe_file(silent, FP32).silent
 
 
 @pytest.mark.parametrize("data", [b"", b"this is no sound", b"RIFF\x00\x00\x00\x00WAVE"])
 def test_what_is_no_audio_is_one_sentence(tmp_path, data):
     (tmp_path / "original").write_bytes(data)
     with pytest.raises(AudioError, match=r"^notes.wav[^\n]{15,200}$"):
-        hear(tmp_path / "original", FP32, "notes.wav")
+        transcribe_file(tmp_path / "original", FP32, "notes.wav")
 
 
 def test_a_recipe_calibrated_on_evaluation_data_is_refused(jfk):
     with pytest.raises(RecipeUnsupported, match="calibrated on evaluation data"):
-        hear(jfk.audio, Listener("tiny.en", recipe("quanto-int8-int8-eval10"), "en"))
+        transcribe_file(
+            jfk.audio, TranscriptionConfig("tiny.en", recipe("quanto-int8-int8-eval10"), "en")
+        )

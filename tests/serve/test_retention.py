@@ -8,7 +8,7 @@ from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import now
 from whisperq_core.evaluate.store import UserStore
 from whisperq_core.serve import retention
-from whisperq_core.serve.recording_store import Shelf
+from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.speech.evaluation_sets import is_public
 
@@ -16,15 +16,15 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture
-def shelves(store, jfk) -> list[Shelf]:
+def shelves(store, jfk) -> list[RecordingStore]:
     """A recording on that of all, and one on a user's."""
-    made = [Shelf(store.root), Shelf(UserStore(store, "ann", is_public).root)]
+    made = [RecordingStore(store.root), RecordingStore(UserStore(store, "ann", is_public).root)]
     for shelf in made:
         shelf.add([("jfk.flac", jfk.audio.read_bytes())])
     return made
 
 
-def left(shelves: list[Shelf]) -> list[int]:
+def left(shelves: list[RecordingStore]) -> list[int]:
     return [len(shelf.all()) for shelf in shelves]
 
 

@@ -11,9 +11,9 @@ from whisperq_core.evaluate.store import Store, UserStore
 from whisperq_core.quantize import model_export
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue
-from whisperq_core.serve.recording_store import Shelf
-from whisperq_core.serve.recording_transcription import Listener
-from whisperq_core.serve.user_session import Desk
+from whisperq_core.serve.recording_store import RecordingStore
+from whisperq_core.serve.recording_transcription import TranscriptionConfig
+from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.speech.evaluation_sets import is_public
 
@@ -34,13 +34,13 @@ def queue(store) -> job_queue.Jobs:
     return job_queue.Jobs(store, start_client=Idle)
 
 
-def desk_of(queue: job_queue.Jobs, user: str) -> Desk:
-    return Desk(queue, UserStore(queue.store, user, is_public), user, f"{user}@example.org")
+def desk_of(queue: job_queue.Jobs, user: str) -> UserSession:
+    return UserSession(queue, UserStore(queue.store, user, is_public), user, f"{user}@example.org")
 
 
-def heard_by(user: Desk, jfk) -> job_queue.Job:
-    (kept,) = Shelf(user.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
-    return user.transcribe(kept, Listener("tiny.en", recipe("fp32"), "en"))
+def heard_by(user: UserSession, jfk) -> job_queue.Job:
+    (kept,) = RecordingStore(user.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
+    return user.transcribe(kept, TranscriptionConfig("tiny.en", recipe("fp32"), "en"))
 
 
 def test_results_on_public_speech_are_shared_and_others_are_not(store):
@@ -97,7 +97,7 @@ def test_work_of_others_is_counted_and_not_seen(queue, jfk):
 
 
 def test_where_nobody_logs_in_all_see_all(queue, store, jfk):
-    one, other = Desk(queue, store, "a session"), Desk(queue, store, "another")
+    one, other = UserSession(queue, store, "a session"), UserSession(queue, store, "another")
     job = heard_by(one, jfk)
     assert other.all() == [job] and other.waiting_of_others() == 0
 
@@ -105,8 +105,8 @@ def test_where_nobody_logs_in_all_see_all(queue, store, jfk):
 def test_a_finished_evaluation_of_ones_own_speech_lies_with_the_user(queue, jfk):
     ann = desk_of(queue, "ann")
     sets = OwnSets(ann.store.root)
-    (kept,) = Shelf(ann.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
-    sets.add("calls", Shelf(ann.store.root).refer(kept.id, jfk.reference), jfk.audio, "en")
+    (kept,) = RecordingStore(ann.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
+    sets.add("calls", RecordingStore(ann.store.root).refer(kept.id, jfk.reference), jfk.audio, "en")
     (planned,) = ann.plan([request("tiny.en", sets.path_of("calls"))])
     (job,) = ann.evaluate([planned])
     assert (job.who, job.owner, job.store.root) == ("ann@example.org", "ann", ann.store.root)
@@ -120,13 +120,13 @@ def request(model: str, eval_set: str) -> runner.Request:
 def test_nobody_evaluates_in_anothers_folder(queue, tmp_path, user, jfk):
     ann = desk_of(queue, "ann")
     root = UserStore(queue.store, user, is_public).root if user else tmp_path
-    (kept,) = Shelf(root).add([("jfk.flac", jfk.audio.read_bytes())])
-    OwnSets(root).add("calls", Shelf(root).refer(kept.id, "ask not"), jfk.audio, "en")
+    (kept,) = RecordingStore(root).add([("jfk.flac", jfk.audio.read_bytes())])
+    OwnSets(root).add("calls", RecordingStore(root).refer(kept.id, "ask not"), jfk.audio, "en")
     path = str(OwnSets(root).root / "calls")
     for way in (path, f"{ann.store.root}/sets/..", f"{ann.store.root}/sets/../../../sets/calls"):
         with pytest.raises(InputError, match="is no set of yours"):
             ann.plan([request("tiny.en", way)])
-    assert Desk(queue, queue.store, "all").plan([request("tiny.en", path)])
+    assert UserSession(queue, queue.store, "all").plan([request("tiny.en", path)])
 
 
 def test_nobody_reads_a_model_from_a_folder_of_the_machine(queue, tmp_path, jfk):
@@ -135,12 +135,15 @@ def test_nobody_reads_a_model_from_a_folder_of_the_machine(queue, tmp_path, jfk)
         ann.plan([request(str(tmp_path), "jfk")])
     with pytest.raises(InputError, match="no exported model of yours"):
         ann.exported_in(str(tmp_path))
-    (kept,) = Shelf(ann.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
-    for listener in (Listener(str(tmp_path), None), Listener(str(tmp_path), recipe("fp32"))):
+    (kept,) = RecordingStore(ann.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
+    for listener in (
+        TranscriptionConfig(str(tmp_path), None),
+        TranscriptionConfig(str(tmp_path), recipe("fp32")),
+    ):
         with pytest.raises(InputError, match=r"of yours|is a folder"):
             ann.transcribe(kept, listener)
     with pytest.raises(ArtefactError):
-        Desk(queue, queue.store, "all").exported_in(str(tmp_path))
+        UserSession(queue, queue.store, "all").exported_in(str(tmp_path))
 
 
 def test_an_export_lies_with_the_user(queue):

@@ -8,13 +8,13 @@ from whisperq_core.errors import EvalSetError, WhisperQError
 from whisperq_core.evaluate.records import now
 from whisperq_core.serve import user_sets
 from whisperq_core.serve.blind_test import Vote
-from whisperq_core.serve.recording_store import Shelf
+from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.serve.user_sets import OwnSets
 
 
 @pytest.fixture
 def shelf(tmp_path):
-    return Shelf(tmp_path)
+    return RecordingStore(tmp_path)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from whisperq_core.study.evidence import (
     UNDECIDED,
     Evidence,
 )
-from whisperq_core.study.measures import First, Gap, Loss, Size, Time, judged
+from whisperq_core.study.measures import Gap, Loss, RanksFirst, Size, Time, judged
 from whisperq_core.whisper.protocols import STUDY
 
 WORDS = "alpha bravo charlie delta echo foxtrot golf hotel india juliett"
@@ -149,7 +149,7 @@ def test_sizes_are_exact_and_of_the_model_s_shape():
 
 
 def test_first_needs_every_rival_behind_it():
-    first = First("torch-int8", "time", among=("torch-int8", "quanto-int8", "bnb-nf4"))
+    first = RanksFirst("torch-int8", "time", among=("torch-int8", "quanto-int8", "bnb-nf4"))
     mine = speed_run("torch-int8", [1.0, 1.01, 1.02], [2.0, 2.0, 2.0])
     slow = speed_run("quanto-int8", [3.0, 3.01, 3.02], [2.0, 2.0, 2.0])
     tie = speed_run("bnb-nf4", [1.0, 1.02, 1.01], [2.0, 2.0, 2.0])
@@ -162,7 +162,7 @@ def test_first_needs_every_rival_behind_it():
 
 
 def test_the_most_accurate_is_only_so_where_rivals_are_decidedly_no_better():
-    first = First("quanto-int8", "wer", among=("quanto-int8", "torch-int8"))
+    first = RanksFirst("quanto-int8", "wer", among=("quanto-int8", "torch-int8"))
     good, bad = run("quanto-int8", 1), run("torch-int8", 3)
     assert part(first, good, bad).verdict == REPRODUCED
     assert part(first, run("quanto-int8", 3), run("torch-int8", 1)).verdict == NOT_REPRODUCED

@@ -239,10 +239,10 @@ def snippet(option: Option, path: str = "speech.wav") -> str:
     return f"""from pathlib import Path
 
 from whisperq_core.quantize.recipes import recipe
-from whisperq_core.serve.recording_transcription import Listener, hear
+from whisperq_core.serve.recording_transcription import TranscriptionConfig, transcribe_file
 
-listener = Listener({option.model!r}, recipe({option.recipe!r}){on})
-print(hear(Path({path!r}), listener).text)
+config = TranscriptionConfig({option.model!r}, recipe({option.recipe!r}){on})
+print(transcribe_file(Path({path!r}), config).text)
 """
 
 

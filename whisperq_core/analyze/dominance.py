@@ -19,7 +19,7 @@ SAME_TIME = 1.05
 
 
 @dataclass(frozen=True)
-class Beside:
+class PairwiseRelation:
     """All results beside all others in one respect: [i, j] is what is decided of i beside j.
 
     Booleans of shape (results, results); better implies no_worse. Where neither, nothing is
@@ -30,18 +30,18 @@ class Beside:
     no_worse: np.ndarray
 
 
-def exactly(values: np.ndarray) -> Beside:
+def exactly(values: np.ndarray) -> PairwiseRelation:
     """What has no uncertainty, such as bytes; lower is better, and a missing value is neither."""
-    return Beside(values[:, None] < values, values[:, None] <= values)
+    return PairwiseRelation(values[:, None] < values, values[:, None] <= values)
 
 
-def by_passes(median: np.ndarray, low: np.ndarray, high: np.ndarray) -> Beside:
+def by_passes(median: np.ndarray, low: np.ndarray, high: np.ndarray) -> PairwiseRelation:
     """Times of repeated passes: better is the whole range below the other's range.
 
     No worse is a median of at most SAME_TIME times the other's.
     """
     better = high[:, None] < low
-    return Beside(better, better | (median[:, None] <= SAME_TIME * median))
+    return PairwiseRelation(better, better | (median[:, None] <= SAME_TIME * median))
 
 
 def by_errors(
@@ -50,7 +50,7 @@ def by_errors(
     margin: float = MARGIN,
     asked: np.ndarray | None = None,
     known: Iterable[AccuracyRun] = (),
-) -> Beside:
+) -> PairwiseRelation:
     """Error rates: better is a comparison's verdict, no worse is that or non-inferiority.
 
     asked: pairs to look at, all by default; Holm-corrected over those with the same j. Runs of
@@ -79,7 +79,7 @@ def by_errors(
         close = likely & (holm_columns(p, family) < alpha / 2)
         better[at] = _below(pairs, 0.0, different, inside)
         no_worse[at] = _below(pairs, margin, close, inside)
-    return Beside(better, better | no_worse)
+    return PairwiseRelation(better, better | no_worse)
 
 
 def _by_sample(runs: Iterable[AccuracyRun], unit: Unit) -> dict[Hashable, list[int]]:
@@ -102,7 +102,7 @@ def _below(pairs: Pairs, limit: float, asked: np.ndarray, inside) -> np.ndarray:
     return pairs.below(limit, whole)[inside] & asked
 
 
-def dominance(first: Beside, second: Beside) -> np.ndarray:
+def dominance(first: PairwiseRelation, second: PairwiseRelation) -> np.ndarray:
     """[i, j]: i decidedly dominates j: no worse in both respects, better in one or both.
 
     "No worse" has margins, so results can dominate one another in a circle; those are left out, and

@@ -34,7 +34,7 @@ ON, MAYBE, NOT_MEASURED = "on the front", "may be on it", "not measured"
 _UNITS = {"wer_pct": "words", "cer_pct": "characters"}
 
 
-def judged(
+def with_verdicts(
     frame: pd.DataFrame,
     runs: Iterable[AccuracyRun],
     baseline: str = "fp32",
@@ -94,7 +94,7 @@ def _row(
     }
 
 
-def standings(
+def pareto_status(
     frame: pd.DataFrame, runs: Iterable[AccuracyRun], x: str, y: str, margin: float = MARGIN
 ) -> pd.DataFrame:
     """The rows with `front`, in words, and `beaten`: decidedly dominated on the columns x and y.
@@ -136,7 +136,7 @@ def standings(
     return frame.assign(front=words, beaten=beaten)
 
 
-def _besides(frame: pd.DataFrame, column: str) -> dominance.Beside:
+def _besides(frame: pd.DataFrame, column: str) -> dominance.PairwiseRelation:
     shown = values(frame, column)
     if f"{column}_low" in frame:
         low, high = (values(frame, f"{column}_{end}") for end in ("low", "high"))

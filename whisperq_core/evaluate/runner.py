@@ -167,7 +167,7 @@ def resolve(request: Request) -> RunSpec:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Feasibility:
     """What the machine that would do it says of a request: its key, or why it is refused.
 
     Both None where the weights have to be downloaded first. threads: its cores, for a request that
@@ -179,27 +179,27 @@ class Judged:
     threads: int = field(default_factory=default_threads)
 
 
-def judge(requests: Iterable[Request]) -> list[Judged]:
+def check_requests(requests: Iterable[Request]) -> list[Feasibility]:
     """What this machine says of each request; loads nothing."""
     return [_judged(request) for request in requests]
 
 
-def _judged(request: Request) -> Judged:
+def _judged(request: Request) -> Feasibility:
     if reason := pipeline.reason_against(request.recipe, request.protocol, request.device):
-        return Judged(reason=reason)
+        return Feasibility(reason=reason)
     evaluation_sets.by_name(request.eval_set)  # raises where there is no such set
     try:
-        return Judged(resolve(request).key)
+        return Feasibility(resolve(request).key)
     except ModelUnavailable:
-        return Judged()
+        return Feasibility()
     except WhisperQError as error:
-        return Judged(reason=str(error))
+        return Feasibility(reason=str(error))
 
 
 def plan(
     requests: Iterable[Request],
     store: Store,
-    judge: Callable[[list[Request]], list[Judged]] = judge,
+    judge: Callable[[list[Request]], list[Feasibility]] = check_requests,
 ) -> list[Planned]:
     """What each request would do, without doing any of it; judge is asked for all at once."""
     requests = list(requests)

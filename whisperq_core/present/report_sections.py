@@ -226,7 +226,7 @@ def _section(group, accuracy, speed, baseline: str, margin: float) -> Section:
             borrowed = base.machine.kind
     frame = results_table.rows([*runs.values(), *(s for s in speed if s.machine.kind == machine)])
     anywhere = results_table.rows([*runs.values(), *speed])
-    frame = pareto_front.judged(frame, pool, baseline, margin)
+    frame = pareto_front.with_verdicts(frame, pool, baseline, margin)
     frame = frame.sort_values(["wer_pct", "recipe"], kind="stable", ignore_index=True)
     ordered = tuple(runs[key] for key in frame["key"])
     frame = frame.assign(

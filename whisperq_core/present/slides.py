@@ -71,7 +71,7 @@ def _speakers(section: Section) -> str:
 
 
 def _front(section: Section) -> Slide:
-    frame = pareto_front.standings(
+    frame = pareto_front.pareto_status(
         section.frame, section.runs, "weights_bytes", "wer_pct", section.margin
     )
     on = frame[frame["front"].str.startswith(pareto_front.ON)].sort_values("weights_bytes")

@@ -98,7 +98,7 @@ def measure(
     if known:
         return known[0]
     model = models.load(name)
-    speech = Speech(model, utterances)
+    speech = CachedActivations(model, utterances)
     linears, layers = _linears(model.torch_model), []
     calibrate = calibration.calibrate_on(model, fitted_to, STUDY, SPEECH_ONLY)
     moments = gptq.second_moments(model.torch_model, linears, calibrate)
@@ -173,7 +173,7 @@ def _linears(torch_model: "nn.Module") -> dict[str, "nn.Module"]:
 
 
 def losses(
-    speech: "Speech", module: str, layer: "nn.Module", moments: "Tensor", group_size: int
+    speech: "CachedActivations", module: str, layer: "nn.Module", moments: "Tensor", group_size: int
 ) -> LayerLosses:
     """What a layer loses in each format. moments: second moments of its inputs."""
     torch_model, weight = speech.torch_model, layer.weight
@@ -200,7 +200,7 @@ def set_weight(torch_model: "nn.Module", layer: "nn.Module", weight: "Tensor") -
         torch_model.model.decoder.embed_tokens.weight = layer.weight
 
 
-class Speech:
+class CachedActivations:
     """Utterances inside the fp32 model: what each block of the encoder is given, and what is said.
 
     said: log-probabilities of next tokens, shape (tokens, vocabulary).

@@ -32,8 +32,8 @@ from whisperq_core.quantize import model_export
 from whisperq_core.quantize.model_export import Manifest
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.serve import cluster
-from whisperq_core.serve.recording_store import Kept, Shelf
-from whisperq_core.serve.recording_transcription import Heard, Listener
+from whisperq_core.serve.recording_store import Recording, RecordingStore
+from whisperq_core.serve.recording_transcription import Transcription, TranscriptionConfig
 from whisperq_core.settings import PROJECT
 from whisperq_core.whisper.protocols import STUDY, Protocol
 
@@ -99,13 +99,13 @@ def _assembled_task(request: Request, store: Store, job_id: str, slices: list[No
     return runner.run(request, store, stop=_stop_event(job_id).is_set).key
 
 
-def _recording_task(kept: Kept, listener: Listener, root: Path) -> Heard:
-    from whisperq_core.serve.recording_transcription import hear
+def _recording_task(kept: Recording, listener: TranscriptionConfig, root: Path) -> Transcription:
+    from whisperq_core.serve.recording_transcription import transcribe_file
 
-    shelf = Shelf(root)
+    shelf = RecordingStore(root)
     if shelf.get(kept.id) is None:
         raise InputError(f"{kept.name} was deleted before its turn. Upload it again.")
-    heard = hear(shelf.original(kept.id), listener, kept.name)
+    heard = transcribe_file(shelf.original(kept.id), listener, kept.name)
     shelf.put_heard(kept.id, listener, heard)
     return heard
 
@@ -203,7 +203,7 @@ class Jobs:
         if not workers:
             raise ClusterError("The scheduler has no workers yet. Start some, and try again.")
 
-        def judge(requests: list[Request]) -> list[runner.Judged]:
+        def judge(requests: list[Request]) -> list[runner.Feasibility]:
             return client.run(_judge, requests, workers=workers[:1])[workers[0]]
 
         return runner.plan(requests, store, judge)
@@ -256,7 +256,11 @@ class Jobs:
         return client.submit(_assembled_task, request, store, job.id, made, **how)
 
     def transcribe(
-        self, kept: Kept, listener: Listener, owner: str = "", store: Store | None = None
+        self,
+        kept: Recording,
+        listener: TranscriptionConfig,
+        owner: str = "",
+        store: Store | None = None,
     ) -> Job:
         """Queues one recording of the shelf for one listener; the job's value is a Heard.
 
@@ -457,9 +461,9 @@ class Jobs:
                 workers.close()
 
 
-async def _judge(requests: list[Request]) -> list[runner.Judged]:
+async def _judge(requests: list[Request]) -> list[runner.Feasibility]:
     # Beside what the worker is doing, which may take minutes.
-    return await asyncio.to_thread(runner.judge, requests)
+    return await asyncio.to_thread(runner.check_requests, requests)
 
 
 def _explained(error: BaseException) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from whisperq_core.errors import AudioError, InputError, StoreError
 from whisperq_core.evaluate.records import now
 from whisperq_core.file_storage import write
-from whisperq_core.serve.recording_transcription import Heard, Listener
+from whisperq_core.serve.recording_transcription import Transcription, TranscriptionConfig
 from whisperq_core.speech.evaluation_sets import AUDIO_SUFFIXES
 from whisperq_core.speech.isolated_decoder import Sound, sounds_of
 
@@ -29,7 +29,7 @@ MAX_BYTES, MAX_ALL_BYTES = 200_000_000, 10_000_000_000
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
-class Kept(BaseModel, frozen=True):
+class Recording(BaseModel, frozen=True):
     """A recording on the shelf. reference: the words said in it, empty where nobody knows yet."""
 
     id: str
@@ -39,7 +39,7 @@ class Kept(BaseModel, frozen=True):
     reference: str = ""
 
 
-class Shelf:
+class RecordingStore:
     """The recordings below one folder, the cache."""
 
     def __init__(self, root: Path):
@@ -50,12 +50,12 @@ class Shelf:
             raise InputError(f"{id[:40]!r} is not a recording's id. Choose it on the page.")
         return self.folder / id
 
-    def add(self, files: Sequence[tuple[str, bytes]]) -> list[Kept | AudioError]:
+    def add(self, files: Sequence[tuple[str, bytes]]) -> list[Recording | AudioError]:
         """Keeps files, each a name and its bytes; for what is no usable audio, why not.
 
         A file that is there already stays as it is, with its reference.
         """
-        found: dict[int, Kept | AudioError] = {}
+        found: dict[int, Recording | AudioError] = {}
         new: dict[int, tuple[str, str, Path]] = {}
         room = MAX_ALL_BYTES - self.bytes_of_all()
         try:
@@ -80,15 +80,15 @@ class Shelf:
                 shutil.rmtree(aside, ignore_errors=True)
         return [found[place] for place in range(len(files))]
 
-    def _taken(self, new: dict[int, tuple[str, str, Path]]) -> dict[int, Kept | AudioError]:
+    def _taken(self, new: dict[int, tuple[str, str, Path]]) -> dict[int, Recording | AudioError]:
         """Keeps what can be decoded: name, id and folder aside, by place."""
-        found: dict[int, Kept | AudioError] = {}
+        found: dict[int, Recording | AudioError] = {}
         files_of = [(_original(aside), aside / "played.flac") for _, _, aside in new.values()]
         for (place, (name, id, aside)), sound in zip(new.items(), sounds_of(files_of), strict=True):
             if isinstance(sound, AudioError):
                 found[place] = AudioError(str(sound).replace(_original(aside).name, name))
                 continue
-            found[place] = kept = Kept(id=id, name=name, added_at=now(), sound=sound)
+            found[place] = kept = Recording(id=id, name=name, added_at=now(), sound=sound)
             write(aside / "about.json", kept.model_dump_json())
             # Renamed at last, so a recording is there as a whole or not at all.
             if not self._of(id).exists():
@@ -118,11 +118,11 @@ class Shelf:
             ) from error
         return aside
 
-    def get(self, id: str) -> Kept | None:
+    def get(self, id: str) -> Recording | None:
         """The recording of that id, or None; a damaged one counts as none."""
-        return _read(Kept, self._of(id) / "about.json") if _ID.fullmatch(id) else None
+        return _read(Recording, self._of(id) / "about.json") if _ID.fullmatch(id) else None
 
-    def all(self) -> list[Kept]:
+    def all(self) -> list[Recording]:
         """All recordings, the newest first."""
         kept = (self.get(path.name) for path in self.folder.glob("*"))
         return sorted(filter(None, kept), key=lambda k: (k.added_at, k.id), reverse=True)
@@ -135,7 +135,7 @@ class Shelf:
         """The copy that browsers play."""
         return self._of(id) / "played.flac"
 
-    def refer(self, id: str, reference: str) -> Kept:
+    def refer(self, id: str, reference: str) -> Recording:
         """Says what is said in a recording. Raises InputError where it is gone."""
         kept = self.get(id)
         if kept is None:
@@ -144,11 +144,11 @@ class Shelf:
         write(self._of(id) / "about.json", kept.model_dump_json())
         return kept
 
-    def heard(self, id: str, listener: Listener) -> Heard | None:
+    def heard(self, id: str, listener: TranscriptionConfig) -> Transcription | None:
         """What the listener heard, if it was asked before."""
-        return _read(Heard, self._of(id) / f"{listener.key}.json")
+        return _read(Transcription, self._of(id) / f"{listener.key}.json")
 
-    def put_heard(self, id: str, listener: Listener, heard: Heard) -> None:
+    def put_heard(self, id: str, listener: TranscriptionConfig, heard: Transcription) -> None:
         """Keeps what the listener heard; nothing where the recording was deleted meanwhile."""
         if self._of(id).is_dir():
             write(self._of(id) / f"{listener.key}.json", heard.model_dump_json())

@@ -24,7 +24,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True)
-class Listener:
+class TranscriptionConfig:
     """What is to transcribe a recording, and how.
 
     recipe None: model is the folder of an exported model, which has a recipe and a device.
@@ -53,7 +53,7 @@ class Listener:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class Heard(BaseModel, frozen=True):
+class Transcription(BaseModel, frozen=True):
     """What one recipe heard in one recording.
 
     language: as chosen, or as detected where `detected`. words: with their times, from the fp32
@@ -99,7 +99,9 @@ def _prepared(model_name: str, recipe: Recipe | None, device: str, threads: int,
     return model, quantized, backends.serialized_bytes(model.torch_model)
 
 
-def hear(recording: Path, listener: Listener, name: str = "", threads: int = 0) -> Heard:
+def transcribe_file(
+    recording: Path, listener: TranscriptionConfig, name: str = "", threads: int = 0
+) -> Transcription:
     """Transcribes one file. name: what messages call it; threads 0 is all cores.
 
     An exported model detects the language itself.
@@ -123,7 +125,7 @@ def hear(recording: Path, listener: Listener, name: str = "", threads: int = 0) 
     found = runtime.transcribe([samples], [language], protocol)
     text, length_s = found.texts[0], decode.duration_s(samples)
     segments = found.segments or (Segment(0.0, length_s, text),)
-    return Heard(
+    return Transcription(
         text=text,
         words=timed_words(model, samples, segments, language, listener.task),
         language=language,

@@ -15,7 +15,7 @@ from whisperq_core import settings
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import now
 from whisperq_core.evaluate.store import FOLDER_OF_USERS
-from whisperq_core.serve.recording_store import Kept, Shelf
+from whisperq_core.serve.recording_store import Recording, RecordingStore
 from whisperq_core.serve.user_sets import OwnSets
 
 _EVERY_S = 3600.0
@@ -39,7 +39,7 @@ def kept_days() -> float | None:
     return days or None
 
 
-def ends_at(kept: Kept) -> datetime | None:
+def ends_at(kept: Recording) -> datetime | None:
     """When a recording is deleted; None for never."""
     days = kept_days()
     return None if days is None else kept.added_at + timedelta(days=days)
@@ -52,7 +52,7 @@ def delete_old(root: Path, at: datetime | None = None) -> int:
     """
     at, gone = at or now(), 0
     for owner in [root, *(root / FOLDER_OF_USERS).glob("*")]:
-        shelf = Shelf(owner)
+        shelf = RecordingStore(owner)
         for folder in [*shelf.folder.glob("*"), *OwnSets(owner).root.glob(".*.tmp")]:
             ends = _ends_at(shelf, folder)
             if ends is not None and ends <= at:
@@ -61,7 +61,7 @@ def delete_old(root: Path, at: datetime | None = None) -> int:
     return gone
 
 
-def _ends_at(shelf: Shelf, folder: Path) -> datetime | None:
+def _ends_at(shelf: RecordingStore, folder: Path) -> datetime | None:
     if kept := shelf.get(folder.name):
         return ends_at(kept)
     # Damaged: nobody sees it, so nobody could delete it.

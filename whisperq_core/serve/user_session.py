@@ -13,8 +13,8 @@ from whisperq_core.quantize import model_export
 from whisperq_core.quantize.model_export import Manifest
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.serve.job_queue import Job, Jobs
-from whisperq_core.serve.recording_store import Kept
-from whisperq_core.serve.recording_transcription import Listener
+from whisperq_core.serve.recording_store import Recording
+from whisperq_core.serve.recording_transcription import TranscriptionConfig
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.speech.evaluation_sets import is_public
 from whisperq_core.whisper import models
@@ -24,7 +24,7 @@ _NO_FOLDERS = "Where users log in, folders of this machine are not read: choose 
 
 
 @dataclass(frozen=True)
-class Desk:
+class UserSession:
     """The queue as one user has it.
 
     store: theirs. owner: whose turn a job takes, see `Jobs`. who: for the history, where the user
@@ -80,7 +80,7 @@ class Desk:
             raise InputError(f"{folder} is no exported model of yours. {_NO_FOLDERS}")
         return known.get(folder) or model_export.read(folder)
 
-    def transcribe(self, kept: Kept, listener: Listener) -> Job:
+    def transcribe(self, kept: Recording, listener: TranscriptionConfig) -> Job:
         """Queues one recording for one listener."""
         if listener.recipe is None:
             self.exported_in(listener.model)

@@ -18,7 +18,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from whisperq_core.errors import AudioError, EvalSetError, StoreError
 from whisperq_core.file_storage import write
 from whisperq_core.serve.blind_test import Vote
-from whisperq_core.serve.recording_store import Kept
+from whisperq_core.serve.recording_store import Recording
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.evaluation_sets import AUDIO_SUFFIXES, EvalSet
 from whisperq_core.speech.isolated_decoder import sounds_of
@@ -73,7 +73,9 @@ class OwnSets:
             return []
         return [json.loads(line) for line in manifest.read_text("utf-8").splitlines() if line]
 
-    def add(self, name: str, kept: Kept, original: Path, language: str, speaker: str = "") -> None:
+    def add(
+        self, name: str, kept: Recording, original: Path, language: str, speaker: str = ""
+    ) -> None:
         """Puts a recording with its reference into a set, which is made if there is none.
 
         Added again, it has its new reference.

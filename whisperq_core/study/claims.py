@@ -13,12 +13,12 @@ from whisperq_core.study.evidence import (
     NOT_REPRODUCED,
     REPRODUCED,
     UNDECIDED,
+    Answer,
     Evidence,
-    Part,
     Run,
     commands,
 )
-from whisperq_core.study.measures import First, Gap, Loss, Measure, Size, Time
+from whisperq_core.study.measures import Gap, Loss, Measure, RanksFirst, Size, Time
 from whisperq_core.whisper.protocols import CORRECTED, STUDY
 
 # tiny.en stands in for the study's tiny where tiny is not measured: another model, and said so.
@@ -70,7 +70,7 @@ CLAIMS = (
         "On a CPU, PyTorch's dynamic int8 is the fastest: 0.64 of fp32's time.",
         "Table 2, sections 6.1 and 7.1",
         _SMALL,
-        (Time("torch-int8", "faster"), First("torch-int8", "time")),
+        (Time("torch-int8", "faster"), RanksFirst("torch-int8", "time")),
         _SMALLER,
     ),
     Claim(
@@ -223,7 +223,7 @@ CLAIMS = (
         "For accuracy choose Quanto int8.",
         "Table 4",
         _SMALL,
-        (First("quanto-int8", "wer"), Loss("quanto-int8", "other", "no worse")),
+        (RanksFirst("quanto-int8", "wer"), Loss("quanto-int8", "other", "no worse")),
         _SMALLER,
     ),
     Claim(
@@ -232,7 +232,7 @@ CLAIMS = (
         "Table 4, section 6.1",
         _SMALL,
         (
-            First("hqq-int3-g64", "size"),
+            RanksFirst("hqq-int3-g64", "size"),
             Loss("hqq-int3-g64", "other", "worse"),
             Time("hqq-int3-g64", "slower"),
         ),
@@ -268,7 +268,7 @@ class Finding:
     model: str
     protocol: str
     verdict: str
-    parts: tuple[Part, ...]
+    parts: tuple[Answer, ...]
 
     @property
     def measured_on(self) -> str:
@@ -345,13 +345,13 @@ def _judged(claim: Claim, evidence: Evidence) -> Judgement:
     return Judgement(claim, tuple(findings), tuple(commands(missing, claim.device)))
 
 
-def _finding(claim: Claim, model: str, protocol: str, parts: list[Part]) -> Finding:
+def _finding(claim: Claim, model: str, protocol: str, parts: list[Answer]) -> Finding:
     questions = dict.fromkeys(part.question for part in parts)
     answers = [_weighed([p.verdict for p in parts if p.question == q]) for q in questions]
     return Finding(model, protocol, _all_of(answers, claim.may_fail), tuple(parts))
 
 
-def _parts(claim: Claim, evidence: Evidence, model: str, protocol: str) -> list[Part]:
+def _parts(claim: Claim, evidence: Evidence, model: str, protocol: str) -> list[Answer]:
     return [
         part
         for measure in claim.measures
@@ -372,7 +372,7 @@ def _measured_on(measure: Measure, evidence: Evidence, model: str) -> str:
 
 def _needs_it_itself(measure: Measure) -> bool:
     match measure:
-        case Size() | First(column="size") | Loss(expects="as published"):
+        case Size() | RanksFirst(column="size") | Loss(expects="as published"):
             return True
     return False
 

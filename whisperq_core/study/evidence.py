@@ -30,7 +30,7 @@ Run = AccuracyRun | SpeedRun | SizeRun
 
 
 @dataclass(frozen=True)
-class Part:
+class Answer:
     """One answer: an effect with its interval, and what it says of the claim.
 
     effect, low, high are in `unit`, None where nothing was measured; published is the study's own
@@ -143,7 +143,7 @@ def sample_of(run: AccuracyRun) -> str:
     return f"{run.eval_set}, {len(run.utterances)} utterances, {said_by}, {run.minutes:.1f} min"
 
 
-def commands(parts: Iterable[Part], device: str = "cpu") -> list[str]:
+def commands(parts: Iterable[Answer], device: str = "cpu") -> list[str]:
     """The commands that would measure what is missing, one for each model and protocol."""
     wanted: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for part in parts:

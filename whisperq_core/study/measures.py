@@ -26,8 +26,8 @@ from whisperq_core.study.evidence import (
     SPLITS,
     TIMES,
     UNDECIDED,
+    Answer,
     Evidence,
-    Part,
     sample_of,
 )
 from whisperq_core.whisper.protocols import STUDY
@@ -68,7 +68,7 @@ class Loss:
             )
         return f"{self.recipe} is {self.expects} than {self.against} {where}"
 
-    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Part]:  # noqa: D102
+    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
         recipe, against = (recipe_under(r, protocol) for r in (self.recipe, self.against))
         published = self._published(model)
         if self.expects == "as published" and published is None:
@@ -81,13 +81,13 @@ class Loss:
             return [_unmeasured(self, model, protocol, POINTS, published, missing)]
         return [self._part(evidence, model, protocol, place, published) for place in places]
 
-    def _part(self, evidence, model, protocol, place, published) -> Part:
+    def _part(self, evidence, model, protocol, place, published) -> Answer:
         recipe, against = (recipe_under(r, protocol) for r in (self.recipe, self.against))
         runs = [evidence.accuracy(model, r, place, protocol) for r in (against, recipe)]
         found = evidence.compared(*runs)
         verdict = judged(found, self.expects, published)
         needed = found.minutes_needed(runs[0].minutes) if verdict == UNDECIDED else None
-        return Part(
+        return Answer(
             question=self.question,
             model=model,
             protocol=protocol,
@@ -147,7 +147,7 @@ class Gap:
     def question(self) -> str:  # noqa: D102
         return f"{self.recipe} loses more on test-other than on test-clean"
 
-    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Part]:  # noqa: D102
+    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
         recipe = recipe_under(self.recipe, protocol)
         names = ("fp32", recipe)
         places = {s: evidence.places(s, model, names, protocol) for s in ("other", "clean")}
@@ -159,7 +159,7 @@ class Gap:
         losses = [evidence.compared(*runs[:2]).difference, evidence.compared(*runs[2:]).difference]
         found = minus(*losses)
         return [
-            Part(
+            Answer(
                 question=self.question,
                 model=model,
                 protocol=protocol,
@@ -220,7 +220,7 @@ class Time:
     def question(self) -> str:  # noqa: D102
         return f"{self.recipe} is {self.expects} than {self.against}"
 
-    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Part]:  # noqa: D102
+    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
         names = [recipe_under(r, protocol) for r in (self.recipe, self.against)]
         names = [name for name in names if name != "fp32"]
         runs = [evidence.speed(model, name, protocol) for name in names]
@@ -230,7 +230,7 @@ class Time:
             return [_unmeasured(self, model, protocol, TIMES, published, missing)]
         found = ratio_of(runs[0]) if len(runs) == 1 else over(*(ratio_of(run) for run in runs))
         return [
-            Part(
+            Answer(
                 question=self.question,
                 model=model,
                 protocol=protocol,
@@ -269,7 +269,7 @@ class Size:
     def question(self) -> str:  # noqa: D102
         return f"{self.recipe} is as much smaller than fp32 as published"
 
-    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Part]:  # noqa: D102
+    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
         row, recipe = paper.row_of(model, self.recipe), recipe_under(self.recipe, protocol)
         if row is None or row.size_reduction_pct is None:
             return []
@@ -280,7 +280,7 @@ class Size:
         found = run.size_reduction_pct
         near = abs(found - published) <= SIZE_TOLERANCE
         return [
-            Part(
+            Answer(
                 question=self.question,
                 model=model,
                 protocol=protocol,
@@ -301,7 +301,7 @@ STUDY_RECIPES = tuple(
 
 
 @dataclass(frozen=True)
-class First:
+class RanksFirst:
     """A recipe is ahead of every other recipe of the study that was measured.
 
     column: time, size, or wer (on test-other). The effect is the one beside the closest rival: its
@@ -317,7 +317,7 @@ class First:
         first = {"time": "fastest", "size": "smallest", "wer": "most accurate on test-other"}
         return f"{self.recipe} is the {first[self.column]} of the study's recipes"
 
-    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Part]:  # noqa: D102
+    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
         mine = recipe_under(self.recipe, protocol)
         rivals = [recipe_under(r, protocol) for r in self.among]
         duels = [d for r in rivals if r != mine for d in self._duel(evidence, model, protocol, r)]
@@ -337,7 +337,7 @@ class First:
         closest = max(duels, key=lambda duel: duel[0].value)
         found, _, rival, sample, keys = closest
         return [
-            Part(
+            Answer(
                 question=self.question,
                 model=model,
                 protocol=protocol,
@@ -385,8 +385,8 @@ def _numbers(found: Estimate) -> dict:
     }
 
 
-def _unmeasured(measure, model: str, protocol: str, unit: str, published, missing) -> Part:
-    return Part(
+def _unmeasured(measure, model: str, protocol: str, unit: str, published, missing) -> Answer:
+    return Answer(
         question=measure.question,
         model=model,
         protocol=protocol,
@@ -398,4 +398,4 @@ def _unmeasured(measure, model: str, protocol: str, unit: str, published, missin
     )
 
 
-Measure = Loss | Gap | Time | Size | First
+Measure = Loss | Gap | Time | Size | RanksFirst
