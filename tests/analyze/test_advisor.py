@@ -6,10 +6,10 @@ import pytest
 
 from tests.support.made_runs import renamed, speed_run, tiny_english
 from tests.support.spoken_runs import ALIKE, MANY, NOISY, SOME, run_with
-from whisperq_core.__main__ import main
 from whisperq_core.analyze import advisor, requirements
 from whisperq_core.analyze.advisor import advise, snippet
 from whisperq_core.analyze.requirements import MET, NOT_MEASURED, NOT_MET, OPEN, Needs
+from whisperq_core.cli.main import main
 from whisperq_core.whisper.protocols import CORRECTED
 
 FP32 = run_with("fp32", SOME, weights_bytes=200_000_000)

@@ -1,7 +1,10 @@
+import os
+
 import pytest
 
 from tests.support.made_runs import accuracy_run
-from whisperq_core.__main__ import main
+from whisperq_core import settings
+from whisperq_core.cli.main import COMMANDS, main
 from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.whisper.protocols import FITTED
 
@@ -74,3 +77,49 @@ def test_two_stored_runs_are_compared_whatever_their_protocols(store, capsys):
     assert "a higher WER than fp32, decided (+50.00 points" in printed
     assert main(["--cache", str(store.root), "compare", "ffffff", keys[0]]) == 1
     assert "No stored run has a key that starts with ffffff" in capsys.readouterr().err
+
+
+def test_a_wrong_command_is_a_sentence_and_code_2(capsys):
+    for arguments in (["advice"], ["run", "--protocol", "fast"], ["export", "--recipe", "fp32"]):
+        assert main(arguments) == 2
+        printed = capsys.readouterr()
+        assert "Error" in printed.err and "Traceback" not in printed.err
+
+
+def test_every_command_explains_itself(capsys):
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    for command in COMMANDS:
+        name = command.__name__.replace("_", "-")
+        assert f"  {name} " in listed
+        assert main([name, "--help"]) == 0
+        assert (command.__doc__ or "-").split(".")[0] in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_command_line_leaves_the_environment_as_it_was(store):
+    before = dict(os.environ)
+    assert main(["--cache", str(store.root / "other"), "sets"]) == 0
+    assert dict(os.environ) == before
+
+
+def test_one_bad_file_does_not_end_a_batch(store, jfk, tmp_path, capsys):
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no audio")
+    files = [str(bad), f" '{jfk.audio}' "]
+    assert main(["transcribe", *files, "--model", "tiny.en"]) == 1
+    printed = capsys.readouterr()
+    assert "bad.wav" in printed.err and "ask not what your country can do" in printed.out
+
+
+def test_the_cache_option_is_one_for_every_command(store, tmp_path, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(
+        "whisperq_core.quantize.sensitivity_measurement.measure",
+        lambda *_: chosen.append(settings.current().cache) or _stop(),
+    )
+    assert main(["--cache", str(tmp_path / "here"), "sensitivity", "--models", "tiny.en"]) == 130
+    assert chosen == [tmp_path / "here"]
+
+
+def _stop():
+    raise KeyboardInterrupt

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tests.support.made_runs import accuracy_run
-from whisperq_core.__main__ import main
+from whisperq_core.cli.main import main
 from whisperq_core.errors import Cancelled, RecipeUnsupported
 from whisperq_core.evaluate import history, runner
 from whisperq_core.quantize.recipes import recipe

@@ -13,8 +13,8 @@ import pytest
 
 from tests.support.made_runs import accuracy_run, renamed, speed_run, tiny_english
 from tests.support.spoken_runs import ALIKE, MANY, NOISY, NONE, SOME, run_with
-from whisperq_core.__main__ import main
 from whisperq_core.analyze import paired_comparisons
+from whisperq_core.cli.main import main
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.machine import Machine

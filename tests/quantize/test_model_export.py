@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from whisperq_core.__main__ import main
+from whisperq_core.cli.main import main
 from whisperq_core.errors import ArtefactError, ModelError, RecipeUnsupported
 from whisperq_core.quantize import backends, model_export, sensitivity_results
 from whisperq_core.quantize.calibration import calibrate_on

@@ -9,7 +9,7 @@ import time
 import pytest
 from cryptography import x509
 
-from whisperq_core.__main__ import main
+from whisperq_core.cli.main import main
 from whisperq_core.errors import ClusterError
 from whisperq_core.evaluate import history, runner
 from whisperq_core.evaluate.store import Store

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import psutil
 import pytest
 
-from whisperq_core.__main__ import main
+from whisperq_core.cli.main import main
 from whisperq_core.quantize.backends import BACKENDS, reason_against
 from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.serve import diagnostics

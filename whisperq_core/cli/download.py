@@ -1,0 +1,21 @@
+"""`whisperq download`: a LibriSpeech split from OpenSLR."""
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from whisperq_core.speech import evaluation_sets
+
+
+def download(
+    split: Annotated[Literal["test-clean", "test-other"], typer.Argument(metavar="SPLIT")],
+) -> None:
+    """Download a LibriSpeech split (test-clean or test-other, about 340 MB) from OpenSLR."""
+
+    def progress(done: int, total: int) -> None:
+        print(f"\r{done / 1e6:.0f} of {total / 1e6:.0f} MB ", end="", file=sys.stderr, flush=True)
+
+    folder = evaluation_sets.data_folder()
+    eval_set = evaluation_sets.download_librispeech(split, folder, progress)
+    print(f"\n{split}: {len(eval_set.utterances)} utterances in {folder}")

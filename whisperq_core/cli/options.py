@@ -1,0 +1,54 @@
+"""Options that several commands share, and what their texts stand for."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from whisperq_core.quantize import pipeline
+from whisperq_core.quantize.recipes import CATALOGUE, Recipe, recipe
+from whisperq_core.whisper.protocols import SHORT_NAMES, Protocol
+
+Models = Annotated[str, typer.Option("--models", metavar="A,B", help="Model names or folders.")]
+Model = Annotated[str, typer.Option("--model", help="Model name or folder.")]
+Recipes = Annotated[
+    str,
+    typer.Option(
+        "--recipes",
+        metavar="A,B",
+        help="Recipe names, or “all” for every recipe that this device and protocol can run.",
+    ),
+]
+Device = Annotated[Literal["cpu", "cuda", "mps"], typer.Option("--device")]
+ProtocolName = Literal["study", "corrected", "fitted", "merged"]
+ProtocolOption = Annotated[
+    ProtocolName, typer.Option("--protocol", help="How the model is made to transcribe.")
+]
+Margin = Annotated[
+    float,
+    typer.Option("--margin", help="Points of WER that a recipe may lose and be no worse."),
+]
+
+
+def names(text: str) -> list[str]:
+    """The names in a list separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def protocol_of(name: str) -> Protocol:
+    """The protocol that the command line calls so."""
+    return SHORT_NAMES[name]
+
+
+def recipes_of(text: str, device: str, protocol: Protocol) -> list[Recipe]:
+    """The recipes of these names; “all” leaves out what the device or the protocol refuses."""
+    if names(text) != ["all"]:
+        return [recipe(name) for name in names(text)]
+    return [
+        one for one in CATALOGUE.values() if pipeline.reason_against(one, protocol, device) is None
+    ]
+
+
+def clean_path(text: str) -> Path:
+    """A path as a user types or pastes it: quotes and spaces around it are dropped, ~ is home."""
+    return Path(text.strip().strip("\"'").strip()).expanduser()

@@ -1,0 +1,13 @@
+"""`whisperq recipes`: the recipes, and where each runs."""
+
+from whisperq_core.quantize import backends
+from whisperq_core.quantize.recipes import CATALOGUE
+
+
+def recipes() -> None:
+    """List the recipes, and the devices that cannot run them."""
+    for recipe in CATALOGUE.values():
+        print(f"{recipe.name:26s} {recipe.description}")
+        for device in ("cpu", "cuda", "mps"):
+            if reason := backends.reason_against(recipe, device):
+                print(f"{'':26s}   not on {device}: {reason}")

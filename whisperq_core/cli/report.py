@@ -1,0 +1,52 @@
+"""`whisperq report`: stored results as one file to share."""
+
+from typing import Annotated
+
+import typer
+
+from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.cli import options
+from whisperq_core.errors import StoreError
+from whisperq_core.evaluate import records
+from whisperq_core.evaluate.store import Store
+from whisperq_core.present import report as report_files
+from whisperq_core.present import report_sections
+
+
+def report(
+    out: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Ends in .html (opens offline, prints to PDF), .csv or .json.",
+        ),
+    ] = "report.html",
+    models: Annotated[str, typer.Option(metavar="A,B", help="[default: all with results]")] = "",
+    sets: Annotated[str, typer.Option(metavar="A,B", help="[default: all with results]")] = "",
+    recipes: Annotated[str, typer.Option(metavar="A,B", help="[default: all with results]")] = "",
+    protocol: Annotated[
+        options.ProtocolName | None, typer.Option(help="[default: all with results]")
+    ] = None,
+    baseline: Annotated[str, typer.Option(help="The recipe that others are compared with.")] = (
+        "fp32"
+    ),
+    margin: options.Margin = MARGIN,
+) -> None:
+    """Write stored results as one self-contained file to share."""
+    selected = report_sections.select(
+        Store().runs(),
+        models=options.names(models),
+        sets=options.names(sets),
+        recipes=[] if options.names(recipes) == ["all"] else options.names(recipes),
+        protocols=[options.protocol_of(protocol).name] if protocol else [],
+        baseline=baseline,
+    )
+    path = options.clean_path(out)
+    content = report_files.as_file(
+        selected, path.suffix.lower(), date=records.now(), baseline=baseline, margin=margin
+    )
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror}).") from error
+    print(f"{path}: {len(content) / 1e3:.0f} kB")

@@ -1,0 +1,160 @@
+"""`whisperq run`: evaluate models x recipes x sets."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from whisperq_core.cli import options
+from whisperq_core.errors import WhisperQError
+from whisperq_core.evaluate import history, runner
+from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
+from whisperq_core.evaluate.runner import Planned
+from whisperq_core.evaluate.store import Store
+from whisperq_core.serve import cluster
+from whisperq_core.serve.job_queue import DONE, Jobs
+from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.whisper import models as model_sources
+
+_POLL_S = 0.5
+
+
+def run(
+    models: options.Models = "base",
+    recipes: options.Recipes = "fp32,torch-int8",
+    sets: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="Shipped sets, your own, test-clean or test-other once downloaded, or folders.",
+        ),
+    ] = "quick-look",
+    protocol: options.ProtocolOption = "study",
+    device: options.Device = "cpu",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 is all cores.")] = 0,
+    only: Annotated[
+        Literal["accuracy", "speed"] | None, typer.Option(help="One measurement only.")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Dask scheduler whose workers do the work: tls://host:8786, or the file that it"
+            " writes. [default: $WHISPERQ_SCHEDULER, else this process]",
+        ),
+    ] = None,
+    tls: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="The cluster's certificate. [default: $WHISPERQ_TLS]"),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would run, and stop.")] = False,
+) -> int:
+    """Evaluate models × recipes × sets. Finished results are reused."""
+    store, chosen_protocol = Store(), options.protocol_of(protocol)
+    requests = runner.requests_for(
+        options.names(models),
+        options.recipes_of(recipes, device, chosen_protocol),
+        [OwnSets(store.root).path_of(name) for name in options.names(sets)],
+        speed=only != "accuracy",
+        device=device,
+        threads=threads,
+        protocol=chosen_protocol,
+    )
+    if only == "speed":
+        requests = [request for request in requests if request.measures == "speed"]
+    for name in options.names(models):
+        model_sources.find(name)
+    elsewhere = cluster.from_environment()
+    if scheduler:
+        elsewhere = cluster.Cluster(scheduler, tls or (elsewhere.tls if elsewhere else None))
+    queue = Jobs(store, elsewhere=elsewhere) if elsewhere else None
+    items = queue.plan(requests) if queue else runner.plan(requests, store)
+    labels = [f"[{n}/{len(items)}] {item.request.label}" for n, item in enumerate(items, 1)]
+    todo = []
+    for item, label in zip(items, labels, strict=True):
+        if item.status == "refused":
+            print(f"{label}: refused. {item.reason}")
+        elif plan:
+            print(f"{label}: {item.status}" + f", about {item.estimate_s:.0f} s" * (not item.key))
+        else:
+            todo.append((item, label))
+    if queue:
+        return _run_on_cluster(queue, todo)
+    return 0 if all([_run_here(item, store, label) for item, label in todo]) else 1
+
+
+def _run_on_cluster(queue: Jobs, todo: list[tuple[Planned, str]]) -> int:
+    """Runs a grid on a cluster's workers, and prints each result as it comes."""
+    # The outcome of each job is printed below, in a sentence.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    start, failed = time.perf_counter(), 0
+    for item, label in todo:
+        if item.status == "cached":
+            print(f"{label}: {_figures(queue.store.get(item.key))} [cached]", flush=True)
+    labels = {id(item): label for item, label in todo}
+    waiting = queue.evaluate([item for item, _ in todo])
+    try:
+        while waiting:
+            time.sleep(_POLL_S)
+            queue.all()
+            for job in [job for job in waiting if job.is_over]:
+                waiting.remove(job)
+                label, elapsed_s = labels[id(job.planned)], time.perf_counter() - start
+                if job.status == DONE:
+                    figures = _figures(queue.store.get(job.value))
+                    print(f"{label}: {figures} [{elapsed_s:.0f} s since the start]", flush=True)
+                else:
+                    failed += 1
+                    print(f"{label}: {job.status}. {job.message}", file=sys.stderr)
+    except KeyboardInterrupt:
+        for job in waiting:
+            queue.stop(job)
+        raise
+    finally:
+        queue.close()
+    return 1 if failed else 0
+
+
+def _run_here(item: Planned, store: Store, label: str) -> bool:
+    """Runs one evaluation in this process; whether it succeeded."""
+    start = time.perf_counter()
+
+    def progress(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{label}: {done}/{total} ", end="", file=sys.stderr, flush=True)
+
+    try:
+        result = _run_and_record(item, store, progress)
+    except WhisperQError as error:
+        print(f"{label}: failed. {error}", file=sys.stderr)
+        return False
+    print(f"{label}: {_figures(result)} [{time.perf_counter() - start:.0f} s]", flush=True)
+    return True
+
+
+def _run_and_record(
+    item: Planned, store: Store, progress: Callable[[int, int], None]
+) -> AccuracyRun | SpeedRun:
+    if item.status == "cached":
+        return runner.run(item.request, store, progress)
+    with history.recorded(store.root, runner.work_of(item.request)) as note:
+        result = runner.run(item.request, store, progress)
+        note.key = result.key
+    return result
+
+
+def _figures(result: AccuracyRun | SpeedRun) -> str:
+    if isinstance(result, AccuracyRun):
+        figures = f"WER {result.words.rate:.2f}%, CER {result.characters.rate:.2f}%"
+        figures += f", {result.loops} loops" if result.loops else ""
+        figures += f", {result.fallbacks} fallbacks" if result.fallbacks else ""
+        figures += f", RTF {result.rtf:.3f}" if result.rtf else ""
+    else:
+        ratios = sorted(result.ratios())
+        figures = f"{ratios[len(ratios) // 2]:.2f} of fp32's time"
+        figures += f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    return f"{figures}, −{result.size_reduction_pct:.1f}% size"

@@ -1,0 +1,14 @@
+"""`whisperq sets`: the shipped evaluation sets, and the user's own."""
+
+from whisperq_core.evaluate.store import Store
+from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.speech import evaluation_sets
+
+
+def sets() -> None:
+    """List the shipped evaluation sets, and your own."""
+    for shipped in evaluation_sets.shipped().values():
+        print(f"{shipped.name:22s} {len(shipped.utterances):4d} utterances  {shipped.title}")
+    own = OwnSets(Store().root)
+    for name in own.names():
+        print(f"{name:22s} {len(own.rows(name)):4d} utterances  your own recordings")

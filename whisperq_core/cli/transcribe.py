@@ -1,0 +1,41 @@
+"""`whisperq transcribe`: recordings, transcribed by several recipes."""
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from whisperq_core.cli import options
+from whisperq_core.errors import WhisperQError
+from whisperq_core.quantize.recipes import recipe as recipe_named
+from whisperq_core.serve.recording_transcription import AUTO, TranscriptionConfig, transcribe_file
+
+
+def transcribe(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings.")],
+    model: options.Model = "base",
+    recipes: Annotated[str, typer.Option(metavar="A,B", help="Recipe names.")] = "fp32",
+    language: Annotated[
+        str, typer.Option(help="A code or a name such as en, en-US, English; else detected.")
+    ] = AUTO,
+    task: Annotated[
+        Literal["transcribe", "translate"], typer.Option(help="Translate into English or not.")
+    ] = "transcribe",
+    words: Annotated[bool, typer.Option("--words", help="Print when each word starts.")] = False,
+) -> int:
+    """Transcribe recordings with one or several recipes. A bad file does not end the batch."""
+    chosen, failed = [recipe_named(name) for name in options.names(recipes)], 0
+    for recipe in chosen:
+        config = TranscriptionConfig(model, recipe, language, task)
+        for file in map(options.clean_path, files):
+            try:
+                result = transcribe_file(file, config)
+            except WhisperQError as error:
+                failed += 1
+                print(f"{file.name} · {recipe.name}: failed. {error}", file=sys.stderr)
+                continue
+            print(f"{file.name} · {recipe.name} · {result.language} · RTF {result.rtf:.2f}")
+            print(result.text)
+            for word in result.words if words else ():
+                print(f"{word.start_s:8.2f} s  {word.text}")
+    return 1 if failed else 0
