@@ -243,7 +243,7 @@ def main() -> None:
     every = [
         r
         for r in CATALOGUE.values()
-        if not r.has_own_runtime and not pipeline.reason_against(r, protocol, "cpu")
+        if not r.has_own_runtime and not pipeline.unsupported_reason(r, protocol, "cpu")
     ]
     recipes = every if given.recipes == "all" else [recipe(n) for n in given.recipes.split(",")]
     print(machine())

@@ -73,7 +73,7 @@ def opened(model_name: str, name: str):
     what, _, how = name.partition(":")
     protocol = SHORT_NAMES[how or "study"]
     model = pipeline.load_model(model_name)
-    chosen = pipeline.recipe_under(recipe(what), protocol)
+    chosen = pipeline.recipe_for_protocol(recipe(what), protocol)
     made = pipeline.quantize_model(model, chosen, None, "cpu", protocol)
     runtime = pipeline.runtime_of(model, made)
     shortest = ordered(SETS[0])[-1]

@@ -95,7 +95,7 @@ def main() -> None:
             ("bf16", ("bf16", "bf16", "bf16")),
             ("whole-int8-dynamic-bf16", ("int8", "bf16", "bf16")),
         ):
-            if backends.reason_against(recipe(name), "cpu"):
+            if backends.unavailable_reason(recipe(name), "cpu"):
                 continue
             least = sum(part / peak[f] for part, f in zip(work.values(), formats, strict=True))
             encoder = backends.quantize(model.torch_model, recipe(name)).torch_model

@@ -26,9 +26,9 @@ from benchmarks.processes import machine, median_and_range
 from tests.support.served_app import launched, served, wait_until_drawn
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.evaluate.store import Store
+from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.scoring.transcript_alignment import align, phrases, words_of
 from whisperq_core.serve.recording_store import Recording, RecordingStore
-from whisperq_core.serve.recording_transcription import Transcription, TranscriptionConfig
 from whisperq_core.settings import SHIPPED_CACHE
 from whisperq_core.speech import decode, evaluation_sets
 from whisperq_core.whisper.protocols import STUDY

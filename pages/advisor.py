@@ -165,7 +165,7 @@ def show_card(option: requirements.Option, mine: UserSession) -> None:
 
 def export(option: requirements.Option, mine: UserSession) -> None:
     spec = option.run.spec
-    if reason := model_export.reason_against(spec.recipe):
+    if reason := model_export.unexportable_reason(spec.recipe):
         st.caption(markup.plain_markdown(reason))
         return
     button(
@@ -196,7 +196,7 @@ def show_exports(mine: UserSession) -> None:
             st.success(
                 f"**{label}** is in `{job.folder}`, {size:.0f} MB. Transcribe with it on the"
                 f" **Compare recordings** page, or in Python:"
-                f' `artefacts.load("{job.folder}").transcribe("speech.wav")`',
+                f' `model_export.load("{job.folder}").transcribe("speech.wav")`',
                 icon=":material/download_done:",
             )
         elif job.is_over:

@@ -98,7 +98,7 @@ def checks(one: Sensitivity) -> None:
 
 
 def main(view: View) -> None:
-    known = {one.model: one for one in sensitivity_results.stored()}
+    known = {one.model: one for one in sensitivity_results.stored_measurements()}
     if not known:
         st.info("No model's layers were measured yet. Measure them on the command line:")
         st.code(COMMAND, language="bash")

@@ -12,11 +12,11 @@ from whisperq_core import machine
 from whisperq_core.errors import AudioError, InputError, WhisperQError
 from whisperq_core.present import markup
 from whisperq_core.quantize import recipes
+from whisperq_core.quantize.file_transcription import AUTO, Transcription, TranscriptionConfig
 from whisperq_core.scoring import error_rates
 from whisperq_core.scoring.transcript_alignment import Word, align, disagreement_pct, words_of
 from whisperq_core.serve import job_queue, retention
 from whisperq_core.serve.recording_store import Recording, RecordingStore
-from whisperq_core.serve.recording_transcription import AUTO, Transcription, TranscriptionConfig
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.whisper import models

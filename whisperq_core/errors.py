@@ -6,7 +6,7 @@ WhisperQError                what was wrong and what to do, in a sentence a user
 │   └── EvalSetError         a manifest, a folder or a download that is not an evaluation set
 ├── ModelError               a model's name, its weights or its folder
 │   ├── ModelUnavailable     not here, and the hub cannot be reached
-│   └── ArtefactError        an exported model that was cut or altered, or cannot be written
+│   └── ExportError          an exported model that was cut or altered, or cannot be written
 ├── RecipeError              a recipe that does not exist
 │   ├── RecipeUnsupported    not on this device
 │   └── LibraryMissing       its package is not installed
@@ -42,7 +42,7 @@ class ModelUnavailable(ModelError):
     """The model is not on this machine and the hub cannot be reached."""
 
 
-class ArtefactError(ModelError):
+class ExportError(ModelError):
     """An exported model was cut, altered or made by a newer WhisperQ, or cannot be written."""
 
 

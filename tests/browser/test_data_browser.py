@@ -20,9 +20,9 @@ from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import figure_export, report
 from whisperq_core.present.contribution_chart import contributions
+from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve.recording_store import Recording, RecordingStore
-from whisperq_core.serve.recording_transcription import Transcription, TranscriptionConfig
 from whisperq_core.serve.user_sets import OwnSets
 
 pytestmark = pytest.mark.browser

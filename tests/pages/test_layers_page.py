@@ -11,7 +11,7 @@ from whisperq_core.quantize import sensitivity_results
 
 @pytest.fixture(scope="module")
 def base() -> sensitivity_results.Sensitivity:
-    return next(one for one in sensitivity_results.stored() if one.model == "base")
+    return next(one for one in sensitivity_results.stored_measurements() if one.model == "base")
 
 
 def metric(app: AppTest, label: str) -> str:

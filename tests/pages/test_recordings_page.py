@@ -7,10 +7,10 @@ from tests.support.made_runs import accuracy_run
 from tests.support.opened_pages import again, by_label, changed, left_at, opened
 from whisperq_core.evaluate import runner
 from whisperq_core.quantize import backends, model_export
+from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.recording_store import RecordingStore
-from whisperq_core.serve.recording_transcription import Transcription, TranscriptionConfig
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.speech import evaluation_sets
 
@@ -68,7 +68,7 @@ def test_a_multilingual_model_offers_languages_and_translation(store):
 
 def test_exported_models_can_be_columns_with_no_other_model(store, tiny, tmp_path):
     folder = store.root / model_export.FOLDER / model_export.folder_name("tiny.en", recipe("bf16"))
-    model_export.write(tiny, backends.quantize(tiny.torch_model, recipe("bf16")), folder)
+    model_export.export_quantized(tiny, backends.quantize(tiny.torch_model, recipe("bf16")), folder)
     app = opened("recordings")
     assert by_label(app.multiselect, "Exported models").options == ["tiny.en_bf16"]
     app = changed(by_label(app.multiselect, "Exported models"), [str(folder)])

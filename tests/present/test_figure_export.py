@@ -32,7 +32,7 @@ def section() -> report_sections.Section:
 
 def figures() -> dict[str, go.Figure]:
     found = section()
-    one = sensitivity_results.stored()[0]
+    one = sensitivity_results.stored_measurements()[0]
     formats = {layer.module: "int4" for layer in one.layers}
     every = {
         "rates": interval_charts.rates(found.frame, "fp32"),

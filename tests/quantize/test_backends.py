@@ -17,7 +17,7 @@ from whisperq_core.whisper.transcription import transcribe, warm_up
 ON_CPU = [
     r
     for r in CATALOGUE.values()
-    if backends.reason_against(r, "cpu") is None and not r.has_own_runtime
+    if backends.unavailable_reason(r, "cpu") is None and not r.has_own_runtime
 ]
 
 
@@ -33,7 +33,7 @@ def whatever_was_derived_from_them_the_weights_are_untouched(tiny):
 def quantize(model, name, kernels="library", tied=False):
     """Recipes are calibrated on one short utterance here, to be quick."""
     chosen = recipe(name).with_tied_projection() if tied else recipe(name)
-    chosen = sensitivity_results.mapped(chosen, model.digest)
+    chosen = sensitivity_results.with_measured_layers(chosen, model.digest)
     speech = evaluation_sets.by_name("dev-clean-excerpt").utterances[: chosen.calibration != "none"]
     calibrate = calibrate_on(model, speech, STUDY)
     return backends.quantize(model.torch_model, chosen, "cpu", calibrate, kernels)
@@ -206,7 +206,7 @@ def test_quantized_activations_have_no_dequantized_twin(name, tiny):
     ],
 )
 def test_a_device_without_kernels_is_refused_with_the_reason(name, device, reason, tiny):
-    assert reason in backends.reason_against(recipe(name), device)
+    assert reason in backends.unavailable_reason(recipe(name), device)
     with pytest.raises(RecipeUnsupported, match=reason):
         backends.quantize(tiny.torch_model, recipe(name), device)
 
@@ -219,9 +219,9 @@ def test_a_device_that_is_not_there_is_refused(tiny):
 
 def test_fp16_on_a_cpu_without_its_instructions_is_refused(monkeypatch):
     monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda: {"avx2", "avx512_bf16"})
-    assert "no fp16 instructions" in backends.reason_against(recipe("fp16"), "cpu")
-    assert backends.reason_against(recipe("bf16"), "cpu") is None
-    assert backends.reason_against(recipe("fp16"), "cuda") is None
+    assert "no fp16 instructions" in backends.unavailable_reason(recipe("fp16"), "cpu")
+    assert backends.unavailable_reason(recipe("bf16"), "cpu") is None
+    assert backends.unavailable_reason(recipe("fp16"), "cuda") is None
 
 
 def test_a_missing_library_names_the_pip_command(monkeypatch, tiny):
@@ -229,7 +229,7 @@ def test_a_missing_library_names_the_pip_command(monkeypatch, tiny):
         raise PackageNotFoundError(package)
 
     monkeypatch.setattr(backends, "version", not_installed)
-    assert "pip install hqq" in backends.reason_against(recipe("hqq-int4-g64"), "cpu")
+    assert "pip install hqq" in backends.unavailable_reason(recipe("hqq-int4-g64"), "cpu")
     with pytest.raises(LibraryMissing, match="pip install optimum-quanto"):
         backends.quantize(tiny.torch_model, recipe("quanto-int8"))
 

@@ -18,12 +18,12 @@ def layer(tiny):
 @pytest.fixture(scope="module")
 def moments(tiny, layer, jfk):
     show = calibrate_on(tiny, [jfk], STUDY)
-    return gptq.second_moments(tiny.torch_model, {FC2: layer}, show)[FC2]
+    return gptq.input_second_moments(tiny.torch_model, {FC2: layer}, show)[FC2]
 
 
 def decoded(weight, moments, bits, group_size=64):
-    found = gptq.encode(weight, moments, bits, group_size)
-    return gptq.decode(found.codes, found.steps, found.zeros, found.units, bits)
+    found = gptq.quantize_weight(weight, moments, bits, group_size)
+    return gptq.dequantize(found.codes, found.steps, found.zeros, found.units, bits)
 
 
 def lost(weight, found, moments):
@@ -54,13 +54,13 @@ def test_it_loses_less_than_rounding_to_the_nearest(layer, moments):
     nearest = decoded(layer.weight, torch.eye(len(moments)), 4)
     good = decoded(layer.weight, moments, 4)
     assert lost(layer.weight, good, moments) < 0.7 * lost(layer.weight, nearest, moments)
-    step = gptq.encode(layer.weight, torch.eye(len(moments)), 4, 64)
+    step = gptq.quantize_weight(layer.weight, torch.eye(len(moments)), 4, 64)
     largest = (step.steps.float() * step.units.float()[:, None]).max()
     assert (nearest - layer.weight).abs().max() <= 0.54 * largest
 
 
 def test_codes_and_scales_are_small_numbers(layer, moments):
-    found = gptq.encode(layer.weight, moments, 3, 32)
+    found = gptq.quantize_weight(layer.weight, moments, 3, 32)
     rows, columns = layer.weight.shape
     assert found.codes.shape == (rows, columns) and found.codes.max() == 7
     assert found.steps.shape == found.zeros.shape == (rows, columns // 32)

@@ -20,7 +20,7 @@ def calibrate(tiny, jfk):
 
 @pytest.fixture(scope="module")
 def mapped(tiny):
-    return sensitivity_results.mapped(recipe("mixed-80"), tiny.digest)
+    return sensitivity_results.with_measured_layers(recipe("mixed-80"), tiny.digest)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_positions_that_are_no_formula_s_are_stored(tiny, mapped):
 
 
 def test_with_activations_in_int8_grouped_weights_are_multiplied_as_int8(tiny, calibrate, made):
-    dynamic = sensitivity_results.mapped(recipe("mixed-80-dynamic"), tiny.digest)
+    dynamic = sensitivity_results.with_measured_layers(recipe("mixed-80-dynamic"), tiny.digest)
     found = backends.quantize(tiny.torch_model, dynamic, "cpu", calibrate)
     assert found.weights_bytes == made.weights_bytes
     name = next(n for n, chosen in dynamic.layers if chosen != "int8")

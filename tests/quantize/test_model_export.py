@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from whisperq_core.cli.main import main
-from whisperq_core.errors import ArtefactError, ModelError, RecipeUnsupported
+from whisperq_core.errors import ExportError, ModelError, RecipeUnsupported
 from whisperq_core.quantize import backends, model_export, sensitivity_results
 from whisperq_core.quantize.calibration import calibrate_on
 from whisperq_core.quantize.recipes import recipe
@@ -79,11 +79,11 @@ def made(tiny, spoken, tmp_path_factory):
     speech = [evaluation_sets.read_audio(u) for u in spoken]
     folders, heard = {}, {}
     for name in RECIPES:
-        chosen = sensitivity_results.mapped(recipe(name), tiny.digest)
+        chosen = sensitivity_results.with_measured_layers(recipe(name), tiny.digest)
         calibrate = calibrate_on(tiny, spoken[: chosen.calibration != "none"], STUDY)
         quantized = backends.quantize(tiny.torch_model, chosen, "cpu", calibrate)
         folders[name] = root / name
-        model_export.write(tiny, quantized, folders[name])
+        model_export.export_quantized(tiny, quantized, folders[name])
         some = speech if name in BATCHED else speech[:1]
         found = transcribe(tiny, quantized.torch_model, some, ["en"] * len(some), STUDY)
         heard[name] = list(found.texts)
@@ -156,10 +156,10 @@ def test_a_cut_or_altered_file_is_named(name, made, tmp_path):
     flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
     for damaged in (content[:-1], flipped, b""):
         replaced(folder / name, damaged)
-        with pytest.raises(ArtefactError, match=rf"{name} .*(Copy the folder|export)"):
+        with pytest.raises(ExportError, match=rf"{name} .*(Copy the folder|export)"):
             model_export.load(folder)
     (folder / name).unlink()
-    with pytest.raises(ArtefactError, match=name):
+    with pytest.raises(ExportError, match=name):
         model_export.load(folder)
 
 
@@ -167,18 +167,18 @@ def test_a_cut_or_altered_file_is_named(name, made, tmp_path):
 def test_digests_that_were_altered_are_refused(content, made, tmp_path):
     folder = copied(made[0]["bf16"], tmp_path)
     replaced(folder / "SHA256SUMS", content)
-    with pytest.raises(ArtefactError, match="its sha256 is not that in SHA256SUMS"):
+    with pytest.raises(ExportError, match="its sha256 is not that in SHA256SUMS"):
         model_export.load(folder)
 
 
 def test_what_is_no_exported_model_is_said(tmp_path, made):
-    with pytest.raises(ArtefactError, match="no exported model"):
+    with pytest.raises(ExportError, match="no exported model"):
         model_export.load(tmp_path)
     folder = copied(made[0]["torch-int8"], tmp_path)
     (folder / "SHA256SUMS").unlink()
-    with pytest.raises(ArtefactError, match="no exported model"):
+    with pytest.raises(ExportError, match="no exported model"):
         model_export.load(folder)
-    assert model_export.found(tmp_path / "nowhere") == {}
+    assert model_export.exported_models(tmp_path / "nowhere") == {}
 
 
 def altered(folder: Path, change) -> None:
@@ -207,7 +207,7 @@ FC1 = "model.decoder.layers.0.fc1"
 def test_parts_that_do_not_fit_are_refused(change, words, made, tmp_path):
     folder = copied(made[0]["bnb-nf4-dq"], tmp_path)
     altered(folder, change)
-    with pytest.raises(ArtefactError, match=words):
+    with pytest.raises(ExportError, match=words):
         model_export.load(folder)
 
 
@@ -229,7 +229,7 @@ def test_weights_of_another_shape_are_refused(name, changed, words, made, tmp_pa
     config = json.loads((folder / "config.json").read_text())
     replaced(folder / "config.json", json.dumps(config | changed).encode())
     sealed(folder)
-    with pytest.raises(ArtefactError, match=words):
+    with pytest.raises(ExportError, match=words):
         model_export.load(folder)
 
 
@@ -244,13 +244,13 @@ def test_an_exported_model_is_replaced_and_nothing_else_is(made, tiny, tmp_path)
     quantized = backends.quantize(tiny.torch_model, recipe("bf16"))
     folder = copied(made[0]["torch-int8"], tmp_path)
     before = model_export.digest(folder)
-    model_export.write(tiny, quantized, folder)
+    model_export.export_quantized(tiny, quantized, folder)
     assert model_export.read(folder).recipe.name == "bf16" and model_export.digest(folder) != before
     (folder / "notes.txt").write_text("mine")
     for taken in (folder, tmp_path):
-        with pytest.raises(ArtefactError, match="holds something else"):
-            model_export.write(tiny, quantized, taken)
-        with pytest.raises(ArtefactError, match="holds something else"):
+        with pytest.raises(ExportError, match="holds something else"):
+            model_export.export_quantized(tiny, quantized, taken)
+        with pytest.raises(ExportError, match="holds something else"):
             model_export.export("no-such-model", recipe("bf16"), taken)  # before any work
     assert (folder / "notes.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
@@ -264,8 +264,8 @@ def test_a_disk_that_is_full_leaves_nothing_behind(made, tiny, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
     try:
-        with pytest.raises(ArtefactError, match=r"cannot be written .* needs 7\d MB"):
-            model_export.write(tiny, quantized, folder)
+        with pytest.raises(ExportError, match=r"cannot be written .* needs 7\d MB"):
+            model_export.export_quantized(tiny, quantized, folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
@@ -286,7 +286,7 @@ def test_what_cannot_be_exported_is_refused_with_the_reason(tmp_path):
 def test_dequantized_weights_are_not_exported(tiny, tmp_path):
     dequantized = backends.quantize(tiny.torch_model, recipe("whole-int8"), kernels="dequantized")
     with pytest.raises(RecipeUnsupported, match="fp32's size"):
-        model_export.write(tiny, dequantized, tmp_path / "x")
+        model_export.export_quantized(tiny, dequantized, tmp_path / "x")
 
 
 def test_an_exported_model_is_no_fp32_model(made):

@@ -21,7 +21,7 @@ UPPER = "model.encoder.layers.3.fc1"
 
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, Sensitivity]:
-    return {one.model: one for one in sensitivity_results.stored()}
+    return {one.model: one for one in sensitivity_results.stored_measurements()}
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +69,14 @@ def test_mixed_recipes_get_their_map_with_the_model(shipped):
     base = resolve(Request("base", recipe("mixed-80"), "quick-look")).recipe
     assert len(base.layers) == 97
     plain = recipe("hqq-int4-g64")
-    assert sensitivity_results.mapped(plain, "no weights") is plain
+    assert sensitivity_results.with_measured_layers(plain, "no weights") is plain
 
 
 def test_without_a_measurement_the_command_is_named():
     with pytest.raises(RecipeUnsupported, match="whisperq_core sensitivity --models"):
-        sensitivity_results.mapped(recipe("mixed-84"), "0" * 64)
+        sensitivity_results.with_measured_layers(recipe("mixed-84"), "0" * 64)
     with pytest.raises(RecipeUnsupported, match="Allow a larger size"):
-        sensitivity_results.mapped(recipe("mixed-99"), models.EMBEDDED["base"].digest)
+        sensitivity_results.with_measured_layers(recipe("mixed-99"), models.EMBEDDED["base"].digest)
 
 
 @pytest.mark.parametrize("name", [UPPER, CROSS, "proj_out"])
@@ -84,7 +84,7 @@ def test_a_layer_s_loss_is_that_of_the_whole_model_with_it(name, tiny, heard, jf
     """What is computed from the layer on is what is computed from the start."""
     layer = tiny.torch_model.get_submodule(name)
     show = calibration.calibrate_on(tiny, [jfk], STUDY)
-    moments = gptq.second_moments(tiny.torch_model, {name: layer}, show)[name]
+    moments = gptq.input_second_moments(tiny.torch_model, {name: layer}, show)[name]
     weight = layer.weight
     found = sensitivity_measurement.losses(heard, name, layer, moments, 64)
     assert layer.weight.data is weight.data or layer.weight.data_ptr() == weight.data_ptr()
@@ -125,9 +125,9 @@ def test_a_measurement_that_is_stopped_goes_on(store, monkeypatch, tmp_path):
 
 
 def test_a_damaged_file_is_left_out(store, shipped, monkeypatch):
-    path = sensitivity_results.put(shipped["base"])
+    path = sensitivity_results.store_measurement(shipped["base"])
     monkeypatch.setattr(settings, "SHIPPED_CACHE", store.root)
-    assert sensitivity_results.stored() == [shipped["base"]]
+    assert sensitivity_results.stored_measurements() == [shipped["base"]]
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"layers": 7}))
-    assert sensitivity_results.stored() == []
+    assert sensitivity_results.stored_measurements() == []

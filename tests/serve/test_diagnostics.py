@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from whisperq_core.cli.main import main
-from whisperq_core.quantize.backends import BACKENDS, reason_against
+from whisperq_core.quantize.backends import BACKENDS, unavailable_reason
 from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.serve import diagnostics
 from whisperq_core.settings import PROJECT
@@ -54,7 +54,7 @@ def test_instruction_sets_are_those_of_the_flags(flags, architecture, there):
 def test_recipes_that_cannot_run_are_listed_with_their_reasons(store):
     refused = {(r.recipe, r.device): r.reason for r in diagnostics.inventory(store.root).refused}
     for name, recipe in CATALOGUE.items():
-        assert refused.get((name, "cpu")) == reason_against(recipe, "cpu")
+        assert refused.get((name, "cpu")) == unavailable_reason(recipe, "cpu")
 
 
 def test_the_folder_of_results_is_measured_before_it_is_made(store):

@@ -9,10 +9,10 @@ from whisperq_core.errors import InputError
 from whisperq_core.evaluate import history, runner
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize import model_export
+from whisperq_core.quantize.file_transcription import TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.recording_store import RecordingStore
-from whisperq_core.serve.recording_transcription import TranscriptionConfig
 from whisperq_core.settings import PROJECT
 
 
@@ -69,7 +69,7 @@ def test_a_model_is_exported_and_heard_in_the_worker(queue, jfk):
     export = wait(queue, queue.export("tiny.en", recipe("torch-int8")))
     made = export.value
     assert export.folder.name == "tiny.en_torch-int8" and made.label == export.label
-    assert model_export.found(queue.store.root) == {export.folder: made}
+    assert model_export.exported_models(queue.store.root) == {export.folder: made}
     (kept,) = RecordingStore(queue.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
     job = wait(queue, queue.transcribe(kept, TranscriptionConfig(str(export.folder), None, "en")))
     heard = job.value

@@ -1,9 +1,9 @@
 import pytest
 
 from whisperq_core.errors import AudioError, InputError, StoreError
+from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve.recording_store import RecordingStore, _shown
-from whisperq_core.serve.recording_transcription import Transcription, TranscriptionConfig
 
 FP32 = TranscriptionConfig("tiny.en", recipe("fp32"), "en")
 

@@ -5,14 +5,14 @@ import pickle
 import pytest
 
 from tests.support.made_runs import accuracy_run
-from whisperq_core.errors import ArtefactError, InputError
+from whisperq_core.errors import ExportError, InputError
 from whisperq_core.evaluate import runner
 from whisperq_core.evaluate.store import Store, UserStore
 from whisperq_core.quantize import model_export
+from whisperq_core.quantize.file_transcription import TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.recording_store import RecordingStore
-from whisperq_core.serve.recording_transcription import TranscriptionConfig
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.speech.evaluation_sets import is_public
@@ -142,7 +142,7 @@ def test_nobody_reads_a_model_from_a_folder_of_the_machine(queue, tmp_path, jfk)
     ):
         with pytest.raises(InputError, match=r"of yours|is a folder"):
             ann.transcribe(kept, listener)
-    with pytest.raises(ArtefactError):
+    with pytest.raises(ExportError):
         UserSession(queue, queue.store, "all").exported_in(str(tmp_path))
 
 

@@ -24,7 +24,7 @@ from whisperq_core.whisper.runtime import Transcripts, together
 RUNNABLE = [
     name
     for name, chosen in CATALOGUE.items()
-    if chosen.has_own_runtime and backends.reason_against(chosen, "cpu") is None
+    if chosen.has_own_runtime and backends.unavailable_reason(chosen, "cpu") is None
 ]
 INT8 = "faster-whisper-int8"
 EXPORTED = ("onnxruntime-int8", "openvino-int8")
@@ -173,8 +173,8 @@ def test_what_a_runtime_needs_beside_its_library_is_named_too(monkeypatch):
         return "1"
 
     monkeypatch.setattr(backends, "version", without_nncf)
-    assert "pip install nncf" in backends.reason_against(recipe("openvino-int8"), "cpu")
-    assert backends.reason_against(recipe("onnxruntime-int8"), "cpu") is None
+    assert "pip install nncf" in backends.unavailable_reason(recipe("openvino-int8"), "cpu")
+    assert backends.unavailable_reason(recipe("onnxruntime-int8"), "cpu") is None
 
 
 @pytest.mark.parametrize("name", EXPORTED)
@@ -189,10 +189,10 @@ def test_exported_graphs_decode_greedily_only(name, store):
 def test_whisper_cpp_says_how_to_get_the_file_that_it_needs(monkeypatch, tmp_path, store):
     monkeypatch.setenv("WHISPERQ_GGML", str(tmp_path))
     plain, q8_0 = recipe("whisper.cpp-fp16"), recipe("whisper.cpp-q8_0")
-    assert "WHISPERQ_GGML" in backends.reason_against(plain, "cpu")
+    assert "WHISPERQ_GGML" in backends.unavailable_reason(plain, "cpu")
     (tmp_path / "ggml-base.bin").write_bytes(b"weights")
-    assert backends.reason_against(plain, "cpu") is None
-    reason = backends.reason_against(q8_0, "cpu")
+    assert backends.unavailable_reason(plain, "cpu") is None
+    reason = backends.unavailable_reason(q8_0, "cpu")
     assert "whisper-quantize ggml-base.bin ggml-base-q8_0.bin q8_0" in reason
     missing, there, corrected = plan(
         [

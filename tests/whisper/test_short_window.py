@@ -149,7 +149,7 @@ def test_an_unknown_language_is_refused(tiny, audio):
 
 @pytest.mark.parametrize("name", ["whole-int8-dynamic-bf16", "quanto-int8", "bnb-nf4"])
 def test_it_works_on_the_layers_of_any_recipe(name, tiny, audio):
-    if reason := backends.reason_against(recipe(name), "cpu"):
+    if reason := backends.unavailable_reason(recipe(name), "cpu"):
         pytest.skip(reason)
     quantized = backends.quantize(tiny.torch_model, recipe(name)).torch_model
     text = transcribe(tiny, quantized, audio[-1:], ["en"], FITTED).texts[0]

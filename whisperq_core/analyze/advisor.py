@@ -169,7 +169,7 @@ def _notes(options: Sequence[Option], needs: Needs) -> list[str]:
             for name, recipe in CATALOGUE.items()
             if name not in known
             and recipe.calibration != "evaluation-10%"
-            and backends.reason_against(recipe, needs.device) is None
+            and backends.unavailable_reason(recipe, needs.device) is None
         ]
         if missing:
             notes.append(f"Not measured on {model} with such speech: {', '.join(missing)}.")
@@ -239,7 +239,7 @@ def snippet(option: Option, path: str = "speech.wav") -> str:
     return f"""from pathlib import Path
 
 from whisperq_core.quantize.recipes import recipe
-from whisperq_core.serve.recording_transcription import TranscriptionConfig, transcribe_file
+from whisperq_core.quantize.file_transcription import TranscriptionConfig, transcribe_file
 
 config = TranscriptionConfig({option.model!r}, recipe({option.recipe!r}){on})
 print(transcribe_file(Path({path!r}), config).text)

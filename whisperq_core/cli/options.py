@@ -45,7 +45,9 @@ def recipes_of(text: str, device: str, protocol: Protocol) -> list[Recipe]:
     if names(text) != ["all"]:
         return [recipe(name) for name in names(text)]
     return [
-        one for one in CATALOGUE.values() if pipeline.reason_against(one, protocol, device) is None
+        one
+        for one in CATALOGUE.values()
+        if pipeline.unsupported_reason(one, protocol, device) is None
     ]
 
 

@@ -9,5 +9,5 @@ def recipes() -> None:
     for recipe in CATALOGUE.values():
         print(f"{recipe.name:26s} {recipe.description}")
         for device in ("cpu", "cuda", "mps"):
-            if reason := backends.reason_against(recipe, device):
+            if reason := backends.unavailable_reason(recipe, device):
                 print(f"{'':26s}   not on {device}: {reason}")

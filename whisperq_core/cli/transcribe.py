@@ -7,8 +7,8 @@ import typer
 
 from whisperq_core.cli import options
 from whisperq_core.errors import WhisperQError
+from whisperq_core.quantize.file_transcription import AUTO, TranscriptionConfig, transcribe_file
 from whisperq_core.quantize.recipes import recipe as recipe_named
-from whisperq_core.serve.recording_transcription import AUTO, TranscriptionConfig, transcribe_file
 
 
 def transcribe(

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, TypeAdapter, Valid
 
 from whisperq_core.errors import SchemaTooNew, StoreError
 from whisperq_core.machine import Machine
+from whisperq_core.quantize.pipeline import PIPELINE
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.scoring.error_rates import Counts, Score, total
 from whisperq_core.whisper.protocols import Protocol
@@ -26,8 +27,6 @@ from whisperq_core.whisper.protocols import Protocol
 # 3 added the recipe's rest and attention, the protocol's fitted window, redone.
 # 4 added kinds_of_machine.
 SCHEMA = 4
-# The computation itself: raise it when code changes that can change a transcript or a time.
-PIPELINE = 1
 
 
 class _Frozen(BaseModel):

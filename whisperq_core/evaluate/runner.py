@@ -130,7 +130,7 @@ def requests_for(
 def resolve(request: Request) -> RunSpec:
     """The identity of what a request asks for.
 
-    Its recipe is the one asked for, as the protocol runs it (see `pipeline.recipe_under`).
+    Its recipe is the one asked for, as the protocol runs it (see `pipeline.recipe_for_protocol`).
     Without a wish, accuracy on a large set comes from dequantized weights where these are shown to
     give the transcripts of the library's kernels (see backends.SAME_DEQUANTIZED), since they run at
     fp32's speed. Speed always takes the library's kernels.
@@ -138,8 +138,8 @@ def resolve(request: Request) -> RunSpec:
     not measured, ModelUnavailable while a hub model is not downloaded, the errors of a bad name.
     """
     weights_digest, speed = models.digest(models.find(request.model)), request.measures == "speed"
-    recipe = sensitivity_results.mapped(
-        pipeline.recipe_under(request.recipe, request.protocol), weights_digest
+    recipe = sensitivity_results.with_measured_layers(
+        pipeline.recipe_for_protocol(request.recipe, request.protocol), weights_digest
     )
     eval_set = evaluation_sets.by_name(request.eval_set)
     large = len(eval_set.utterances) > FEW_UTTERANCES
@@ -185,7 +185,7 @@ def check_requests(requests: Iterable[Request]) -> list[Feasibility]:
 
 
 def _judged(request: Request) -> Feasibility:
-    if reason := pipeline.reason_against(request.recipe, request.protocol, request.device):
+    if reason := pipeline.unsupported_reason(request.recipe, request.protocol, request.device):
         return Feasibility(reason=reason)
     evaluation_sets.by_name(request.eval_set)  # raises where there is no such set
     try:
@@ -282,7 +282,9 @@ def run(
 
 def _ready(request: Request) -> RunSpec:
     backends.require(request.recipe, request.device)
-    pipeline.recipe_under(request.recipe, request.protocol)  # raises where the protocol refuses it
+    pipeline.recipe_for_protocol(
+        request.recipe, request.protocol
+    )  # raises where the protocol refuses it
     models.download(models.find(request.model))
     return resolve(request)
 

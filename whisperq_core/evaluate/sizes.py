@@ -7,7 +7,7 @@ from whisperq_core.evaluate.records import RunSpec, SizeRun, now
 from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import this_machine
 from whisperq_core.quantize import backends
-from whisperq_core.quantize.pipeline import recipe_under
+from whisperq_core.quantize.pipeline import recipe_for_protocol
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.whisper import models
 from whisperq_core.whisper.protocols import STUDY, Protocol
@@ -19,7 +19,7 @@ def measure(model: str, recipe: Recipe, store: Store, protocol: Protocol = STUDY
     Raises ModelError for a name without a known shape, RecipeUnsupported or LibraryMissing.
     """
     backends.require(recipe, "cpu")
-    recipe = recipe_under(recipe, protocol)
+    recipe = recipe_for_protocol(recipe, protocol)
     spec = RunSpec(
         measures="size",
         weights_digest=f"random weights of {model}",

@@ -27,7 +27,7 @@ SPEECH_ONLY = Window(margin_s=1.0)
 _HEARD = Latest()
 
 
-def reason_against(recipe: Recipe, protocol: Protocol) -> str | None:
+def calibration_conflict(recipe: Recipe, protocol: Protocol) -> str | None:
     """Why the protocol forbids the recipe's calibration, in a sentence; None where it does not."""
     if not protocol.held_out_only or recipe.calibration != "evaluation-10%":
         return None
@@ -56,7 +56,7 @@ def digest(utterances: Sequence[Utterance]) -> str | None:
     return EvalSet("calibration", "", tuple(utterances), "").digest if utterances else None
 
 
-def heard(
+def teacher_forced_inputs(
     model: "Model", utterances: Sequence[Utterance], protocol: Protocol
 ) -> list[tuple[np.ndarray, list[int]]]:
     """Samples of each utterance, and what fp32 hears in it as a whole decoder sequence."""
@@ -87,7 +87,7 @@ def calibrate_on(
     """
     if not utterances:
         return None
-    samples = heard(model, utterances, protocol)
+    samples = teacher_forced_inputs(model, utterances, protocol)
 
     def calibrate(torch_model) -> None:
         for audio, tokens in samples:

@@ -23,7 +23,7 @@ _HEADROOM = 1.25
 
 
 @dataclass(frozen=True)
-class Coded:
+class GroupedWeight:
     """A weight of shape (rows, columns): (codes − zeros · 2^bits / 256) · steps · units.
 
     codes: uint8 below 2^bits, shape (rows, columns). steps, zeros: uint8, shape (rows, groups).
@@ -37,14 +37,14 @@ class Coded:
     units: "Tensor"
 
 
-def decode(codes: "Tensor", steps: "Tensor", zeros: "Tensor", units: "Tensor", bits: int):
+def dequantize(codes: "Tensor", steps: "Tensor", zeros: "Tensor", units: "Tensor", bits: int):
     """The weight in fp32, or some rows of it; see Coded."""
     groups = codes.unflatten(-1, (steps.shape[-1], -1)).float()
     groups.sub_(zeros.float().mul_(2**bits / 256)[..., None])
     return groups.mul_((steps.float() * units.float()[..., None])[..., None]).flatten(-2)
 
 
-def second_moments(
+def input_second_moments(
     model: "nn.Module", layers: Mapping[str, "nn.Module"], show: Callable[["nn.Module"], None]
 ) -> dict[str, "Tensor"]:
     """Mean of x xᵀ over the inputs x of each layer, shape (in, in), while show runs the model."""
@@ -68,7 +68,9 @@ def second_moments(
     return {name: total / counts[name] for name, total in sums.items()}
 
 
-def encode(weight: "Tensor", moments: "Tensor", bits: int, group_size: int) -> Coded:
+def quantize_weight(
+    weight: "Tensor", moments: "Tensor", bits: int, group_size: int
+) -> GroupedWeight:
     """The weight, shape (rows, columns), in groups along its rows.
 
     moments: second moments of the layer's inputs, shape (columns, columns). group_size: divides
@@ -105,7 +107,7 @@ def encode(weight: "Tensor", moments: "Tensor", bits: int, group_size: int) -> C
             errors[column - start] = lost
         codes[:, start:end] = block_codes.T
         work[:, end:] -= errors.T.contiguous() @ spread[start:end, end:]
-    return Coded(bits, codes, steps, zeros, units)
+    return GroupedWeight(bits, codes, steps, zeros, units)
 
 
 def _spread(moments: "Tensor") -> "Tensor":

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from whisperq_core.errors import ArtefactError, RecipeUnsupported
+from whisperq_core.errors import ExportError, RecipeUnsupported
 from whisperq_core.quantize import backends, pipeline
-from whisperq_core.quantize.model_parts import Parts, put_together, take_apart
+from whisperq_core.quantize.model_parts import ModelParts, assemble, disassemble
 from whisperq_core.quantize.recipes import Device, Recipe
 from whisperq_core.speech import decode
 from whisperq_core.whisper import models
@@ -85,7 +85,7 @@ class Manifest(BaseModel):
 
 
 @dataclass(frozen=True)
-class Artefact:
+class ExportedModel:
     """A loaded model. model.torch_model is the quantized one, too: there is no fp32 beside it."""
 
     manifest: Manifest
@@ -112,7 +112,7 @@ class Artefact:
         return runtime.transcribe([speech], [language], protocol).texts[0]
 
 
-def reason_against(recipe: Recipe) -> str | None:
+def unexportable_reason(recipe: Recipe) -> str | None:
     """Why the recipe's model cannot be exported, in a sentence; None where it can. Cheap."""
     if recipe.calibration == "evaluation-10%":
         return (
@@ -130,20 +130,22 @@ def export(
     """Quantizes the model of that name as the protocol has it, and writes it to the folder.
 
     An exported model that is there is replaced. Raises RecipeUnsupported or LibraryMissing for a
-    recipe that cannot be made or exported here, ArtefactError where the folder holds something else
+    recipe that cannot be made or exported here, ExportError where the folder holds something else
     or cannot be written, and what loading the model raises.
     """
-    if reason := reason_against(recipe):
+    if reason := unexportable_reason(recipe):
         raise RecipeUnsupported(reason)
     backends.require(recipe, device)
-    recipe = pipeline.recipe_under(recipe, protocol)
+    recipe = pipeline.recipe_for_protocol(recipe, protocol)
     folder = Path(folder).expanduser().resolve()
     _require_replaceable(folder)
     found = pipeline.load_model(model)
-    return write(found, pipeline.quantize_model(found, recipe, None, device, protocol), folder)
+    return export_quantized(
+        found, pipeline.quantize_model(found, recipe, None, device, protocol), folder
+    )
 
 
-def write(model: models.Model, quantized: backends.Quantized, folder: Path) -> Manifest:
+def export_quantized(model: models.Model, quantized: backends.Quantized, folder: Path) -> Manifest:
     """Writes a model that was quantized already, on the library's kernels, before it transcribes.
 
     Raises as `export` does.
@@ -154,7 +156,7 @@ def write(model: models.Model, quantized: backends.Quantized, folder: Path) -> M
         raise RecipeUnsupported(
             "Dequantized weights are fp32's size. Export the library's kernels."
         )
-    parts = take_apart(quantized)
+    parts = disassemble(quantized)
     manifest = Manifest(
         model=Path(model.name).name if model.source.kind == "folder" else model.name,
         weights_digest=model.digest,
@@ -186,12 +188,12 @@ def _is_exported(folder: Path) -> bool:
 
 
 def _require_replaceable(folder: Path) -> None:
-    """Raises ArtefactError unless nothing is lost when the folder is written."""
+    """Raises ExportError unless nothing is lost when the folder is written."""
     if not folder.exists():
         return
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
     if names and not (_is_exported(folder) and names <= {*_FILES, _SUMS}):
-        raise ArtefactError(
+        raise ExportError(
             f"{folder} holds something else than an exported model, and is left as it is."
             " Choose another folder."
         )
@@ -213,7 +215,7 @@ def _write_all(folder: Path, files: dict[str, bytes]) -> None:
         if old.exists() and not folder.exists():
             old.rename(folder)
         size = sum(map(len, files.values())) / 1e6
-        raise ArtefactError(
+        raise ExportError(
             f"{folder} cannot be written ({error.strerror}). It needs {size:.0f} MB in a place"
             " where you may write."
         ) from error
@@ -229,13 +231,13 @@ def folder_name(model: str, recipe: Recipe, protocol: Protocol = STUDY) -> str:
     return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", word) for word in words)
 
 
-def found(root: Path) -> dict[Path, Manifest]:
+def exported_models(root: Path) -> dict[Path, Manifest]:
     """The app's exported models below the folder of results; what is no such is left out."""
     here = {}
     for path in sorted((root / FOLDER).glob(f"*/{_MANIFEST}")):
         try:
             here[path.parent] = read(path.parent)
-        except ArtefactError:
+        except ExportError:
             continue
     return here
 
@@ -243,11 +245,11 @@ def found(root: Path) -> dict[Path, Manifest]:
 def read(folder: Path | str) -> Manifest:
     """What the folder says it is; its files are not looked at. Imports nothing heavy.
 
-    Raises ArtefactError for a folder that is no exported model, or is a newer WhisperQ's.
+    Raises ExportError for a folder that is no exported model, or is a newer WhisperQ's.
     """
     folder = Path(folder).expanduser()
     if not _is_exported(folder):
-        raise ArtefactError(
+        raise ExportError(
             f"{folder} is no exported model: it has no {_MANIFEST} with {_SUMS}. Name a folder that"
             " “python -m whisperq_core export” wrote."
         )
@@ -255,7 +257,7 @@ def read(folder: Path | str) -> Manifest:
         text = (folder / _MANIFEST).read_bytes()
         version = json.loads(text)["schema_version"]
         if version > SCHEMA:
-            raise ArtefactError(
+            raise ExportError(
                 f"{folder} was exported in schema {version}; this WhisperQ reads up to {SCHEMA}."
                 " Update WhisperQ to load it."
             )
@@ -265,11 +267,11 @@ def read(folder: Path | str) -> Manifest:
 
 
 def digest(folder: Path | str) -> str:
-    """sha256 (hex) of SHA256SUMS: one number for the whole folder. Raises ArtefactError."""
+    """sha256 (hex) of SHA256SUMS: one number for the whole folder. Raises ExportError."""
     try:
         return hashlib.sha256((Path(folder).expanduser() / _SUMS).read_bytes()).hexdigest()
     except OSError as error:
-        raise ArtefactError(f"{folder} is no exported model: it has no {_SUMS}.") from error
+        raise ExportError(f"{folder} is no exported model: it has no {_SUMS}.") from error
 
 
 def size_on_disk(folder: Path | str) -> int:
@@ -277,10 +279,10 @@ def size_on_disk(folder: Path | str) -> int:
     return (Path(folder).expanduser() / _TENSORS).stat().st_size
 
 
-def load(folder: Path | str) -> Artefact:
+def load(folder: Path | str) -> ExportedModel:
     """The exported model in the folder, verified, on the device that it was exported for.
 
-    Warns where a library has another version than the model was made with. Raises ArtefactError for
+    Warns where a library has another version than the model was made with. Raises ExportError for
     a folder that is no exported model, or was cut or altered; RecipeUnsupported or LibraryMissing
     where its recipe cannot run here.
     """
@@ -291,8 +293,8 @@ def load(folder: Path | str) -> Artefact:
     manifest = read(folder)
     content = _verified(folder)
     recipe = manifest.recipe
-    if recipe.backend not in backends.BACKENDS or reason_against(recipe):
-        raise ArtefactError(f"{folder} is of a recipe that this WhisperQ does not know.")
+    if recipe.backend not in backends.BACKENDS or unexportable_reason(recipe):
+        raise ExportError(f"{folder} is of a recipe that this WhisperQ does not know.")
     if others := manifest.other_versions():
         warnings.warn(
             f"{folder} was exported with {'; '.join(others)}. Its transcripts may differ.",
@@ -307,11 +309,11 @@ def load(folder: Path | str) -> Artefact:
         tensors = safetensors.torch.load(content)
     except (safetensors.SafetensorError, ValueError) as error:
         raise _damaged(folder, _TENSORS, f"cannot be read ({error})") from error
-    parts = Parts(tensors, manifest.shared, manifest.layers)
+    parts = ModelParts(tensors, manifest.shared, manifest.layers)
     try:
-        put_together(parts, recipe, model.torch_model, manifest.device)
-    except ArtefactError as error:
-        raise ArtefactError(f"{folder} cannot be loaded. {error}") from error
+        assemble(parts, recipe, model.torch_model, manifest.device)
+    except ExportError as error:
+        raise ExportError(f"{folder} cannot be loaded. {error}") from error
     quantized = backends.Quantized(
         torch_model=model.torch_model,
         recipe=recipe,
@@ -320,7 +322,7 @@ def load(folder: Path | str) -> Artefact:
         quantize_s=0.0,
         weights_bytes=manifest.weights_bytes,
     )
-    return Artefact(manifest, model, quantized)
+    return ExportedModel(manifest, model, quantized)
 
 
 def _without_weights(manifest: Manifest, folder: Path) -> models.Model:
@@ -346,7 +348,7 @@ def _without_weights(manifest: Manifest, folder: Path) -> models.Model:
 def _verified(folder: Path) -> bytes:
     """The content of model.safetensors, after every file was found to be what was written.
 
-    Raises ArtefactError naming the file that is not.
+    Raises ExportError naming the file that is not.
     """
     lines = (folder / _SUMS).read_text("utf-8", errors="replace").splitlines()
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
@@ -361,5 +363,5 @@ def _verified(folder: Path) -> bytes:
     return content
 
 
-def _damaged(folder: Path, name: str, what: str) -> ArtefactError:
-    return ArtefactError(f"{folder}: {name} {what}. Copy the folder or export the model again.")
+def _damaged(folder: Path, name: str, what: str) -> ExportError:
+    return ExportError(f"{folder}: {name} {what}. Copy the folder or export the model again.")

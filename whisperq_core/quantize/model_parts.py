@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from whisperq_core.errors import ArtefactError
+from whisperq_core.errors import ExportError
 from whisperq_core.quantize import backends
 from whisperq_core.quantize.recipes import Recipe
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Parts:
+class ModelParts:
     """What a quantized model consists of.
 
     tensors: every tensor by full name, contiguous, on the CPU, shared ones once.
@@ -25,7 +25,7 @@ class Parts:
     layers: dict[str, dict[str, Any]]
 
 
-def take_apart(quantized: backends.Quantized) -> Parts:
+def disassemble(quantized: backends.Quantized) -> ModelParts:
     """The model in parts; raises RecipeUnsupported where its library cannot give them any more."""
     backend, model = backends.module_of(quantized.recipe), quantized.torch_model
     layers, every = {}, {}
@@ -42,13 +42,13 @@ def take_apart(quantized: backends.Quantized) -> Parts:
         else:
             names[same] = name
             tensors[name] = tensor.detach().cpu().contiguous()
-    return Parts(tensors, shared, layers)
+    return ModelParts(tensors, shared, layers)
 
 
-def put_together(parts: Parts, recipe: Recipe, model: "nn.Module", device: str) -> None:
+def assemble(parts: ModelParts, recipe: Recipe, model: "nn.Module", device: str) -> None:
     """Gives a model without weights (on the meta device) those of the parts, in place.
 
-    Raises ArtefactError for parts that do not fit it or each other, or are left over.
+    Raises ExportError for parts that do not fit it or each other, or are left over.
     """
     from torch import nn
 
@@ -56,7 +56,7 @@ def put_together(parts: Parts, recipe: Recipe, model: "nn.Module", device: str) 
     tensors = {name: tensor.to(device, copy=True) for name, tensor in parts.tensors.items()}
     parameters = {n: nn.Parameter(t, requires_grad=False) for n, t in tensors.items()}
     if unknown := set(parts.shared.values()) - set(tensors):
-        raise ArtefactError(f"Weights that others share are missing: {sorted(unknown)[:3]}.")
+        raise ExportError(f"Weights that others share are missing: {sorted(unknown)[:3]}.")
     # The same object under both names, so that what was tied is tied again.
     for name, other in parts.shared.items():
         tensors[name], parameters[name] = tensors[other], parameters[other]
@@ -71,16 +71,16 @@ def put_together(parts: Parts, recipe: Recipe, model: "nn.Module", device: str) 
         missing, unexpected = model.load_state_dict(plain, strict=False, assign=True)
     except RuntimeError as error:
         last = str(error).splitlines()[-1].strip()
-        raise ArtefactError(f"The weights do not fit the model: {last}") from error
+        raise ExportError(f"The weights do not fit the model: {last}") from error
     missing = [name for name in missing if _owner(name, parts.layers) is None]
     if missing or unexpected:
-        raise ArtefactError(f"Weights are missing or left over: {[*missing, *unexpected][:3]} …")
+        raise ExportError(f"Weights are missing or left over: {[*missing, *unexpected][:3]} …")
     for name, settings in parts.layers.items():
         try:
             _replace(model, name, backend.layer_from(of_layers[name], settings), backend)
         # Whatever a library says of parts that are not its own.
         except Exception as error:
-            raise ArtefactError(f"The layer {name} cannot be rebuilt: {error}") from error
+            raise ExportError(f"The layer {name} cannot be rebuilt: {error}") from error
     if hasattr(backend, "prepare"):
         backend.prepare(model, recipe)
     # A new layer is in training mode, where bitsandbytes computes something else.

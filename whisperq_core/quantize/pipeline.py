@@ -11,28 +11,31 @@ from whisperq_core.whisper.runtime import Runtime
 from whisperq_core.whisper.transcription import InPyTorch
 
 
-def reason_against(recipe: Recipe, protocol: Protocol, device: str) -> str | None:
+def unsupported_reason(recipe: Recipe, protocol: Protocol, device: str) -> str | None:
     """Why the recipe is not run so, in a sentence; None where it is. Cheap: loads nothing."""
-    return _protocol_reason(recipe, protocol) or backends.reason_against(recipe, device)
+    return _protocol_conflict(recipe, protocol) or backends.unavailable_reason(recipe, device)
 
 
-def _protocol_reason(recipe: Recipe, protocol: Protocol) -> str | None:
+def _protocol_conflict(recipe: Recipe, protocol: Protocol) -> str | None:
     if recipe.has_own_runtime and protocol.is_fitted:
         return f"{recipe.name} pads to 30 s itself, and “{protocol.name}” fits the window."
     if recipe.backend in GREEDY_ONLY and (protocol.has_fallback or protocol.beams > 1):
         return f"{recipe.name} is run greedily only, and “{protocol.name}” is not greedy."
-    return calibration.reason_against(recipe, protocol)
+    return calibration.calibration_conflict(recipe, protocol)
 
 
-def recipe_under(recipe: Recipe, protocol: Protocol) -> Recipe:
+def recipe_for_protocol(recipe: Recipe, protocol: Protocol) -> Recipe:
     """The recipe as the protocol runs it: the same name, perhaps with fewer modules.
 
     Raises RecipeUnsupported for what the protocol does not allow or a runtime cannot follow.
     """
-    if reason := _protocol_reason(recipe, protocol):
+    if reason := _protocol_conflict(recipe, protocol):
         raise RecipeUnsupported(reason)
     return recipe.with_tied_projection() if protocol.tied else recipe
 
+
+# The computation itself. Raise it when code changes that can change a transcript or a time.
+PIPELINE = 1
 
 # A grid asks for a model again and again.
 _MODEL = Latest()
@@ -55,7 +58,7 @@ def quantize_model(
 
     eval_set is only looked at by recipes that calibrate on a part of it.
     """
-    recipe = sensitivity_results.mapped(recipe, model.digest)
+    recipe = sensitivity_results.with_measured_layers(recipe, model.digest)
     if recipe.has_own_runtime:
         return backends.open_runtime(model, recipe, device)
     speech = calibration.utterances_for(recipe, eval_set)

@@ -37,7 +37,7 @@ HQQ_GROUP_SIZES = (16, 32, 64, 128)
 _MIXED = re.compile(r"mixed-(\d\d)(-dynamic)?")
 
 # Fields that came after results were stored, and what they are where they say nothing.
-_LATER = {"rest": "fp32", "attention": "fp32", "smaller_pct": None, "layers": ()}
+_DEFAULTS_OF_NEW_FIELDS = {"rest": "fp32", "attention": "fp32", "smaller_pct": None, "layers": ()}
 
 # Backends that do not run in PyTorch.
 RUNTIMES = ("faster-whisper", "whisper.cpp", "onnxruntime", "openvino")
@@ -137,7 +137,7 @@ class Recipe:
         fields = asdict(self)
         for label in ("name", "description", "devices"):
             del fields[label]
-        for later, silent in _LATER.items():
+        for later, silent in _DEFAULTS_OF_NEW_FIELDS.items():
             if fields[later] == silent:
                 del fields[later]
         return fields

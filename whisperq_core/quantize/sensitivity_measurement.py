@@ -20,13 +20,13 @@ from whisperq_core.quantize.bit_allocation import FORMATS, stored_bytes
 from whisperq_core.quantize.calibration import SPEECH_ONLY
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.quantize.sensitivity_results import (
-    Check,
+    AdditivityCheck,
     Conditions,
+    FormatLoss,
     LayerLosses,
-    Loss,
     Sensitivity,
-    put,
-    stored,
+    store_measurement,
+    stored_measurements,
 )
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.decode import SAMPLE_RATE
@@ -94,14 +94,14 @@ def measure(
     models.download(models.find(name))
     conditions, utterances, fitted_to = conditions_of(name)
     key = conditions.key
-    known = [one for one in stored() if one.conditions.key == key]
+    known = [one for one in stored_measurements() if one.conditions.key == key]
     if known:
         return known[0]
     model = models.load(name)
     speech = CachedActivations(model, utterances)
     linears, layers = _linears(model.torch_model), []
     calibrate = calibration.calibrate_on(model, fitted_to, STUDY, SPEECH_ONLY)
-    moments = gptq.second_moments(model.torch_model, linears, calibrate)
+    moments = gptq.input_second_moments(model.torch_model, linears, calibrate)
     for done, (module, layer) in enumerate(linears.items()):
         piece = pieces.piece(key, f"layer-{module}")
         if piece is None:
@@ -115,7 +115,7 @@ def measure(
         progress(done + 1, len(linears))
     measured_s = sum(piece.pop("wall_s") for piece in layers)
     found = _concluded(model, conditions, speech, layers, measured_s, calibrate)
-    put(found)
+    store_measurement(found)
     pieces.drop_pieces(key)
     return found
 
@@ -152,8 +152,8 @@ def _concluded(model, conditions, speech, layers, measured_s, calibrate) -> Sens
     return found.model_copy(update={"checks": tuple(checks), "measured_s": measured_s})
 
 
-def _check(found: Sensitivity, name: str, formats: dict, quantized, speech) -> Check:
-    return Check(
+def _check(found: Sensitivity, name: str, formats: dict, quantized, speech) -> AdditivityCheck:
+    return AdditivityCheck(
         name=name,
         smaller_pct=100 * (1 - quantized.weights_bytes / found.fp32_bytes),
         predicted_nats=found.predicted_nats(formats),
@@ -208,7 +208,7 @@ class CachedActivations:
 
     def __init__(self, model: models.Model, utterances: Sequence[Utterance]):
         self.torch_model, self.utterances = model.torch_model, utterances
-        heard = calibration.heard(model, utterances, STUDY)
+        heard = calibration.teacher_forced_inputs(model, utterances, STUDY)
         self._tokens = [tokens for _, tokens in heard]
         # The token that the last of the prompt has to be followed by is the first to be compared.
         prompt = model.torch_model.generation_config.no_timestamps_token_id
@@ -220,7 +220,7 @@ class CachedActivations:
             self._given.append(self._blocks(model.features.windows([samples]), min(kept, most)))
         self.said = self._say(model.torch_model, None)
 
-    def loss(self, torch_model: "nn.Module", first: int | None) -> Loss:
+    def loss(self, torch_model: "nn.Module", first: int | None) -> FormatLoss:
         """Disagreement of a changed model. first: block of the encoder from which it differs.
 
         None where only the decoder does.
@@ -228,7 +228,7 @@ class CachedActivations:
         said = self._say(torch_model, first)
         apart = (self.said.exp() * (self.said - said)).sum(-1)
         changed = self.said.argmax(-1) != said.argmax(-1)
-        return Loss(nats=apart.mean().item(), changed=changed.float().mean().item())
+        return FormatLoss(nats=apart.mean().item(), changed=changed.float().mean().item())
 
     def _blocks(self, features: "Tensor", kept: int) -> list["Tensor"]:
         """What each block of the encoder is given, and last what the encoder gives."""

@@ -30,7 +30,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Loss(_Frozen):
+class FormatLoss(_Frozen):
     """Disagreement with fp32: nats a token, and the share (0 to 1) of likeliest tokens changed."""
 
     nats: float
@@ -43,10 +43,10 @@ class LayerLosses(_Frozen):
     module: str
     rows: int
     columns: int
-    losses: dict[str, Loss]
+    losses: dict[str, FormatLoss]
 
 
-class Check(_Frozen):
+class AdditivityCheck(_Frozen):
     """A whole model with many layers quantized: the sum of its layers' losses, and its own.
 
     smaller_pct: than fp32, as serialized.
@@ -55,7 +55,7 @@ class Check(_Frozen):
     name: str
     smaller_pct: float
     predicted_nats: float
-    measured: Loss
+    measured: FormatLoss
 
 
 class Conditions(_Frozen):
@@ -101,7 +101,7 @@ class Sensitivity(_Frozen):
     fp32_bytes: int
     rest_bytes: int
     layers: tuple[LayerLosses, ...]
-    checks: tuple[Check, ...]
+    checks: tuple[AdditivityCheck, ...]
 
     @property
     def slug(self) -> str:
@@ -142,14 +142,14 @@ class Sensitivity(_Frozen):
         return 100 * (1 - (weights + self.rest_bytes) / self.fp32_bytes)
 
 
-def put(found: Sensitivity) -> Path:
+def store_measurement(found: Sensitivity) -> Path:
     """Stores a measurement in the cache."""
     path = settings.current().cache / "sensitivity" / f"{found.slug}.json"
     write(path, found.model_dump_json(indent=1))
     return path
 
 
-def stored() -> list[Sensitivity]:
+def stored_measurements() -> list[Sensitivity]:
     """The measurements of this cache and those that came with WhisperQ, oldest first.
 
     Files that cannot be read are left out.
@@ -175,7 +175,7 @@ def _read(path: Path, stamp: int) -> Sensitivity:
         raise StoreError(f"{path.name} is not a measurement of layers, or was altered.") from error
 
 
-def mapped(recipe: Recipe, weights_digest: str) -> Recipe:
+def with_measured_layers(recipe: Recipe, weights_digest: str) -> Recipe:
     """The recipe with a format for each layer of the model with these weights.
 
     One that needs no map, or has it, is returned as it is. The newest measurement counts.
@@ -183,7 +183,9 @@ def mapped(recipe: Recipe, weights_digest: str) -> Recipe:
     """
     if recipe.smaller_pct is None or recipe.layers:
         return recipe
-    known = [one for one in stored() if one.conditions.weights_digest == weights_digest]
+    known = [
+        one for one in stored_measurements() if one.conditions.weights_digest == weights_digest
+    ]
     if not known:
         raise RecipeUnsupported(
             f"{recipe.name} needs to know what each layer of this model loses. Measure it once:"
@@ -195,5 +197,5 @@ def mapped(recipe: Recipe, weights_digest: str) -> Recipe:
 @lru_cache(maxsize=64)
 def _map(key: str, smaller_pct: float) -> dict[str, str]:
     """Solved once: pages ask for it at every look."""
-    one = next(one for one in stored() if one.conditions.key == key)
+    one = next(one for one in stored_measurements() if one.conditions.key == key)
     return one.formats_for(smaller_pct)

@@ -108,7 +108,7 @@ def inventory(root: Path) -> Inventory:
             Refused(name, device, reason)
             for device in devices()
             for name, recipe in CATALOGUE.items()
-            if (reason := backends.reason_against(recipe, device))
+            if (reason := backends.unavailable_reason(recipe, device))
         ),
         offline=tuple(models.offline_names()),
     )

@@ -29,11 +29,11 @@ from whisperq_core.evaluate.runner import Planned, Request
 from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import this_machine
 from whisperq_core.quantize import model_export
+from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.model_export import Manifest
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.serve import cluster
 from whisperq_core.serve.recording_store import Recording, RecordingStore
-from whisperq_core.serve.recording_transcription import Transcription, TranscriptionConfig
 from whisperq_core.settings import PROJECT
 from whisperq_core.whisper.protocols import STUDY, Protocol
 
@@ -100,7 +100,7 @@ def _assembled_task(request: Request, store: Store, job_id: str, slices: list[No
 
 
 def _recording_task(kept: Recording, listener: TranscriptionConfig, root: Path) -> Transcription:
-    from whisperq_core.serve.recording_transcription import transcribe_file
+    from whisperq_core.quantize.file_transcription import transcribe_file
 
     shelf = RecordingStore(root)
     if shelf.get(kept.id) is None:

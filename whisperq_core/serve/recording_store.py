@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from whisperq_core.errors import AudioError, InputError, StoreError
 from whisperq_core.evaluate.records import now
 from whisperq_core.file_storage import write
-from whisperq_core.serve.recording_transcription import Transcription, TranscriptionConfig
+from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.speech.evaluation_sets import AUDIO_SUFFIXES
 from whisperq_core.speech.isolated_decoder import Sound, sounds_of
 

@@ -10,11 +10,11 @@ from whisperq_core.errors import InputError
 from whisperq_core.evaluate.runner import Planned, Request
 from whisperq_core.evaluate.store import Store, UserStore
 from whisperq_core.quantize import model_export
+from whisperq_core.quantize.file_transcription import TranscriptionConfig
 from whisperq_core.quantize.model_export import Manifest
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.serve.job_queue import Job, Jobs
 from whisperq_core.serve.recording_store import Recording
-from whisperq_core.serve.recording_transcription import TranscriptionConfig
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.speech.evaluation_sets import is_public
 from whisperq_core.whisper import models
@@ -71,7 +71,9 @@ class UserSession:
 
     def exported(self) -> dict[str, Manifest]:
         """The user's exported models, by folder."""
-        return {str(path): made for path, made in model_export.found(self.store.root).items()}
+        return {
+            str(path): made for path, made in model_export.exported_models(self.store.root).items()
+        }
 
     def exported_in(self, folder: str) -> Manifest:
         """Any exported model; only one's own where there are other users."""

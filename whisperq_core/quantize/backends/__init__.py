@@ -20,8 +20,8 @@ A runtime that is not PyTorch has instead
 
 and, where it needs a file that is the user's,
 
-    reason_against(recipe)   why there is none for any model, in a sentence; None where there is one
-    identity(name, recipe)   what tells the file for the model of that name from another one
+    missing_file_reason(recipe)  why there is none for any model, in a sentence; None if there is
+    identity(name, recipe)       what tells the file for the model of that name from another one
 
 The library is imported inside those functions only.
 """
@@ -132,7 +132,7 @@ def versions(recipe: Recipe, model: str) -> dict[str, str]:
     )
 
 
-def reason_against(recipe: Recipe, device: str) -> str | None:
+def unavailable_reason(recipe: Recipe, device: str) -> str | None:
     """Why the recipe cannot run on the device, in a sentence; None where it can.
 
     Cheap: imports no library, so that a page can ask it of every recipe.
@@ -147,7 +147,7 @@ def reason_against(recipe: Recipe, device: str) -> str | None:
     except LibraryMissing as missing:
         return str(missing)
     if recipe.backend in _WITH_FILE:
-        return module_of(recipe).reason_against(recipe)
+        return module_of(recipe).missing_file_reason(recipe)
     return _half_precision_reason(recipe, device)
 
 
@@ -168,12 +168,12 @@ def _half_precision_reason(recipe: Recipe, device: str) -> str | None:
 def require(recipe: Recipe, device: str) -> None:
     """Raises RecipeUnsupported or LibraryMissing with the reason where the recipe cannot run.
 
-    Unlike `reason_against` it asks PyTorch whether the device is really there.
+    Unlike `unavailable_reason` it asks PyTorch whether the device is really there.
     """
     import torch
 
     library_version(recipe)
-    if reason := reason_against(recipe, device):
+    if reason := unavailable_reason(recipe, device):
         raise RecipeUnsupported(reason)
     there = {"cpu": True, "cuda": torch.cuda.is_available()}
     there["mps"] = torch.backends.mps.is_available()

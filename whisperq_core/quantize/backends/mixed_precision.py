@@ -76,7 +76,7 @@ def layers() -> SimpleNamespace:
             """Rows of the weight, dequantized; which: a slice, or indices."""
             planes = self.planes[which]
             scales = self.steps[which], self.zeros[which], self.units[which]
-            return gptq.decode(from_planes(planes), *scales, planes.shape[1])
+            return gptq.dequantize(from_planes(planes), *scales, planes.shape[1])
 
         def weight(self):
             """All of it, dequantized."""
@@ -150,7 +150,7 @@ def grouped(weight, moments, name, group_size):
 
     moments: second moments of what it is multiplied with, shape (in, in).
     """
-    coded = gptq.encode(weight, moments, BITS[name], group_size)
+    coded = gptq.quantize_weight(weight, moments, BITS[name], group_size)
     planes = to_planes(coded.codes, coded.bits)
     return layers().Groups(planes, coded.steps, coded.zeros, coded.units)
 
@@ -178,7 +178,7 @@ def quantize(model, recipe, calibrate):
         )
     rows = whole_int8.layers().Rows() if recipe.scheme == "dynamic" else None
     below = {name: layer for name, layer in named.items() if formats[name] != "int8"}
-    moments = gptq.second_moments(model, below, calibrate) if below else {}
+    moments = gptq.input_second_moments(model, below, calibrate) if below else {}
     for name, layer in named.items():
         parent, attribute = places[id(layer)]
         bias = None if layer.bias is None else layer.bias.half().float()

@@ -29,7 +29,7 @@ def folder() -> Path:
     return chosen.ggml or chosen.cache / "ggml"
 
 
-def reason_against(recipe) -> str | None:
+def missing_file_reason(recipe) -> str | None:
     """Why no model can run after the recipe, and how to get a file; None where there is one."""
     ending = _ENDINGS[recipe.weights]
     found = [path.stem for path in folder().glob(f"ggml-*{ending}.bin")]

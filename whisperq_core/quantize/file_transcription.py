@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from whisperq_core import machine
 from whisperq_core.errors import RecipeUnsupported
-from whisperq_core.evaluate.records import PIPELINE
 from whisperq_core.quantize import backends, model_export, pipeline
+from whisperq_core.quantize.pipeline import PIPELINE
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.scoring import error_rates
 from whisperq_core.speech import decode
@@ -45,7 +45,7 @@ class TranscriptionConfig:
     def key(self) -> str:
         """16 hex digits that change with everything that can change what is heard.
 
-        Raises ArtefactError for a folder that is no exported model.
+        Raises ExportError for a folder that is no exported model.
         """
         what = self.recipe.axes() if self.recipe else model_export.digest(self.model)
         fields = [self.model, what, self.language, self.task, self.device, PIPELINE]
@@ -106,7 +106,7 @@ def transcribe_file(
 
     An exported model detects the language itself.
     Raises AudioError for what is not usable audio, RecipeUnsupported or LibraryMissing for a recipe
-    that cannot run here, ModelUnavailable for weights that cannot be had, ArtefactError for an
+    that cannot run here, ModelUnavailable for weights that cannot be had, ExportError for an
     exported model that cannot be loaded.
     """
     recipe, device, language = listener.recipe, listener.device, listener.language

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from whisperq_core.errors import AudioError, RecipeUnsupported
+from whisperq_core.quantize.file_transcription import TranscriptionConfig, transcribe_file
 from whisperq_core.quantize.recipes import recipe
-from whisperq_core.serve.recording_transcription import TranscriptionConfig, transcribe_file
 from whisperq_core.speech import decode, evaluation_sets
 
 FP32 = TranscriptionConfig("tiny.en", recipe("fp32"), "en")
