@@ -72,12 +72,12 @@ def fill(root: Path, records: int) -> None:
     real = [run for run in shipped if isinstance(run, AccuracyRun)]
     alike = defaultdict(list)
     for run in real:
-        alike[run.model, run.speech, run.spec.protocol.name].append(run)
+        alike[run.model, run.speech_digest, run.spec.protocol.name].append(run)
     choose = random.Random(0)
     numbers, sources = count(1), cycle(real)
     for _ in range(records - len(real)):
         run = next(sources)
-        other = choose.choice(alike[run.model, run.speech, run.spec.protocol.name])
+        other = choose.choice(alike[run.model, run.speech_digest, run.spec.protocol.name])
         made = between(run, other, next(numbers), choose)
         (into.results / f"{made.slug}.json").write_text(made.model_dump_json())
 

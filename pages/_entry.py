@@ -10,7 +10,7 @@ import streamlit as st
 
 from pages._login import user_id, user_name
 from whisperq_core.analyze import results_table
-from whisperq_core.evaluate.history import Work
+from whisperq_core.evaluate.history import WorkItem
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.evaluate.store import Store, UserStore
 from whisperq_core.serve import job_queue
@@ -82,7 +82,7 @@ def _rows(state: tuple, machine: str | None, _runs: list) -> pd.DataFrame:
     return results_table.rows(_runs, machine)
 
 
-def run_url(work: Work) -> str:
+def run_url(work: WorkItem) -> str:
     """The Run evaluations page with all choices of that work that are known."""
     speech = OwnSets(my_store().root).name_of(work.eval_set or "")
     where = {"models": work.model, "recipes": work.recipe, "sets": speech}

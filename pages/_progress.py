@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages._entry import desk
-from whisperq_core.evaluate.history import spoken
+from whisperq_core.evaluate.history import format_duration
 from whisperq_core.present import markup
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.user_session import UserSession
@@ -38,7 +38,7 @@ def draw(mine: UserSession, looks_again: bool) -> None:
         st.progress(min(1.0, done / max(1, total)), f"**{label}** · {running.status}")
         parts = [f"{done} of {total} pieces"] if running.planned else []
         parts += [f"{len(waiting) - 1} waiting"] if len(waiting) > 1 else []
-        parts += [f"about {spoken(left_s)} left"] if left_s else []
+        parts += [f"about {format_duration(left_s)} left"] if left_s else []
         if others := mine.waiting_of_others():
             parts.append(f"{others} of other users, taken in turn")
         if parts:

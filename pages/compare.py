@@ -30,8 +30,8 @@ def choose(view: View, runs: list[AccuracyRun]) -> tuple[AccuracyRun | None, Acc
     labels = {key: label_of(run) for key, run in by_key.items()}
 
     def one(label: str, key: str, beside: AccuracyRun | None) -> AccuracyRun | None:
-        speech = beside.speech if beside else None
-        order = sorted(by_key, key=lambda k: (by_key[k].speech != speech, labels[k]))
+        speech = beside.speech_digest if beside else None
+        order = sorted(by_key, key=lambda k: (by_key[k].speech_digest != speech, labels[k]))
         chosen = view.one_of(
             label, order, key, format_func=lambda k: labels.get(k, k), placeholder="Choose a result"
         )

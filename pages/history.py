@@ -48,7 +48,7 @@ def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:
             "Started (UTC)": entry.started_at,
             "Who": entry.who,
             "Outcome": ICONS[entry.outcome],
-            "Took": history.spoken(entry.took_s),
+            "Took": history.format_duration(entry.took_s),
             "What": entry.work.kind,
             "Model": entry.work.model,
             "Recipe": entry.work.recipe,
@@ -66,7 +66,7 @@ def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:
     config = explained({name: name for name in lines[0]} | LINKS)
     st.dataframe(without_formulas(pd.DataFrame(lines)), hide_index=True, column_config=config)
     took_s = sum(entry.took_s for entry in entries)
-    st.caption(f"{len(entries)} pieces of work, {history.spoken(took_s)} in all.")
+    st.caption(f"{len(entries)} pieces of work, {history.format_duration(took_s)} in all.")
 
 
 def link_to(run: AccuracyRun | SpeedRun | None) -> str | None:
@@ -127,7 +127,7 @@ def main() -> None:
             " `python -m whisperq_core run`: whatever ends, well or not, is listed here."
         )
     runs = [run for run in stored if isinstance(run, AccuracyRun | SpeedRun)]
-    if others := history.without_entry(runs, log.entries):
+    if others := history.runs_without_entry(runs, log.entries):
         show_others(others)
 
 

@@ -115,7 +115,7 @@ def blind_test(sets: OwnSets, name: str, found: EvalSet) -> None:
     names = st.multiselect(
         "Between", list(runs), list(runs), key=f"between-{name}", placeholder="Choose two"
     )
-    reader, votes = user_name() or history.login(), sets.votes(name)
+    reader, votes = user_name() or history.current_user(), sets.votes(name)
     left = blind.trials([runs[n] for n in names], votes, reader, name)
     if len(names) < 2:
         st.info("Choose two recipes or more.")

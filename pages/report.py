@@ -130,7 +130,7 @@ def main(view: View) -> None:
     except InputError as error:
         st.info(str(error))
         return
-    make = partial(report.as_file, selected, date=records.now(), **how)
+    make = partial(report.as_file, selected, date=records.utc_now(), **how)
     downloads(make)
     st.link_button(
         "Present it",

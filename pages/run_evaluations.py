@@ -13,7 +13,7 @@ from whisperq_core import machine
 from whisperq_core.analyze import results_table
 from whisperq_core.errors import InputError, WhisperQError
 from whisperq_core.evaluate import runner
-from whisperq_core.evaluate.history import spoken
+from whisperq_core.evaluate.history import format_duration
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import glossary, markup
 from whisperq_core.quantize import recipes
@@ -201,14 +201,14 @@ def choose(mine: UserSession, view: View) -> list[runner.Request]:
     )
 
 
-def show_plan(planned: list[runner.Planned]) -> list[runner.Planned]:
+def show_plan(planned: list[runner.PlannedRun]) -> list[runner.PlannedRun]:
     to_run = [item for item in planned if item.status == "to run"]
     cached = sum(item.status == "cached" for item in planned)
     refused = sum(item.status == "refused" for item in planned)
     st.header("What will happen")
     parts = [f"**{len(to_run)} to run**"]
     if to_run:
-        parts[0] += f", about {spoken(sum(item.estimate_s for item in to_run))}"
+        parts[0] += f", about {format_duration(sum(item.estimate_s for item in to_run))}"
     parts += [f"{cached} already measured"] if cached else []
     parts += [f"{refused} cannot run here"] if refused else []
     st.markdown(" · ".join(parts))
@@ -219,7 +219,9 @@ def show_plan(planned: list[runner.Planned]) -> list[runner.Planned]:
             "speech": [Path(item.request.eval_set).name for item in planned],
             "measures": [item.request.measures for item in planned],
             "status": [item.status for item in planned],
-            "about": [spoken(i.estimate_s) if i.status == "to run" else "" for i in planned],
+            "about": [
+                format_duration(i.estimate_s) if i.status == "to run" else "" for i in planned
+            ],
             "why not": [item.reason or "" for item in planned],
         }
     )
@@ -233,7 +235,7 @@ def show_plan(planned: list[runner.Planned]) -> list[runner.Planned]:
     return to_run
 
 
-def start(mine: UserSession, to_run: list[runner.Planned], seen: dict) -> None:
+def start(mine: UserSession, to_run: list[runner.PlannedRun], seen: dict) -> None:
     """Queues the plan, if the choices are still those that the user saw it with."""
     if any(st.session_state.get(key, value) != value for key, value in seen.items()):
         raise InputError(
@@ -255,7 +257,9 @@ def show_jobs(mine: UserSession) -> None:
     left_s = sum(queue.remaining_s(job) for job in found)
     over = sum(job.is_over for job in found)
     text = f"{over} of {len(found)} finished"
-    st.progress(over / len(found), text if over == len(found) else f"{text}, {spoken(left_s)} left")
+    st.progress(
+        over / len(found), text if over == len(found) else f"{text}, {format_duration(left_s)} left"
+    )
     for job in reversed(found[-30:]):
         show_job(queue, job)
     with st.container(horizontal=True):
@@ -279,7 +283,9 @@ def show_job(queue: job_queue.Jobs, job: job_queue.Job) -> None:
         text = f"{STATUS_ICONS[job.status]} {job.label} · {job.status}"
         if job.status == job_queue.RUNNING:
             if done < total:
-                text += f", {done} of {total} pieces, {spoken(queue.remaining_s(job))} left"
+                text += (
+                    f", {done} of {total} pieces, {format_duration(queue.remaining_s(job))} left"
+                )
             st.progress(done / max(1, total), text)
             st.button("Stop", key=f"stop-{job.id}", on_click=queue.stop, args=(job,))
         elif job.status in (job_queue.FAILED, job_queue.STOPPED):

@@ -8,7 +8,7 @@ from tests.support.made_runs import accuracy_run
 from whisperq_core.cli.main import main
 from whisperq_core.errors import StoreError
 from whisperq_core.evaluate.store import Store
-from whisperq_core.file_storage import folder
+from whisperq_core.file_storage import open_folder
 
 RUN = accuracy_run("fp32")
 
@@ -39,10 +39,10 @@ def test_what_another_machine_wrote_is_seen_and_what_is_damaged_is_named(url, tm
     later = accuracy_run("bf16", minutes=3)
     there.put(later)
     damaged = "base_x_0123456789abcdef.json"
-    folder(url).below("results").write(damaged, "cut")
+    open_folder(url).subfolder("results").write(damaged, "cut")
     fresh = Store(tmp_path / "c", url)
     assert fresh.runs() == [RUN, later] and list(fresh.unreadable) == [damaged]
-    assert set(folder(url).below("results").names()) == {
+    assert set(open_folder(url).subfolder("results").json_names()) == {
         *(f"{run.slug}.json" for run in (RUN, later)),
         damaged,
     }
@@ -67,4 +67,4 @@ def test_a_place_that_cannot_be_opened_is_a_sentence(tmp_path, capsys):
 def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "far").write_text("a file, where the folder should be")
     with pytest.raises(StoreError, match="could not be written"):
-        folder(f"file://{tmp_path}/far/results").write("x.json", "{}")
+        open_folder(f"file://{tmp_path}/far/results").write("x.json", "{}")

@@ -5,7 +5,7 @@ import weakref
 import numpy as np
 import pytest
 
-from whisperq_core.memory import Latest, MemoryGrowth
+from whisperq_core.memory import MemoryGrowth, SingleItemCache
 from whisperq_core.settings import PROJECT
 
 MB = 1_000_000
@@ -17,7 +17,7 @@ MB = 1_000_000
 ASK = """
 import ctypes
 import numpy as np
-from whisperq_core.memory import kept_memory
+from whisperq_core.memory import retain_freed_memory
 
 class Figures(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in "abcdefghij"]
@@ -32,7 +32,7 @@ def mapped():
     return library.mallinfo2().e - before
 
 print(mapped())
-with kept_memory():
+with retain_freed_memory():
     print(mapped())
 print(mapped())
 """
@@ -85,7 +85,7 @@ def test_where_the_system_does_not_tell_nothing_is_claimed():
 
 
 def test_the_latest_is_made_once_and_gone_before_the_next_is_made():
-    latest, made = Latest(), []
+    latest, made = SingleItemCache(), []
 
     def make():
         made.append([earlier() is None for earlier in things])
@@ -100,7 +100,7 @@ def test_the_latest_is_made_once_and_gone_before_the_next_is_made():
 
 
 def test_what_could_not_be_made_is_tried_again():
-    latest = Latest()
+    latest = SingleItemCache()
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             latest.get("a", lambda: 1 / 0)

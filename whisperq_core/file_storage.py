@@ -17,19 +17,19 @@ from typing import Any
 from whisperq_core.errors import StoreError
 
 # A file's time and size, or its digest: whatever differs when its content does.
-Stamp = tuple[Any, ...]
+FileStamp = tuple[Any, ...]
 # Object stores show an object when it is there as a whole; elsewhere a file grows under its name.
-_WHOLE = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
-_STAMPED_BY = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+_ATOMIC_PROTOCOLS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
+_STAMP_FIELDS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 # No record is as large; what is, is not read.
-MOST_BYTES = 500 * 10**6
+MAX_BYTES = 500 * 10**6
 # Nobody takes as long to write a file.
-_LEFT_S = 3600.0
+_STALE_AFTER_S = 3600.0
 # A folder far away is not listed again within this time, unless this process wrote to it.
-_LISTED_S = 1.0
+_LISTING_TTL_S = 1.0
 
 
-def folder(place: Path | str) -> "Folder":
+def open_folder(place: Path | str) -> "Folder":
     """The folder at a path or a URL. Raises StoreError for a URL that nothing here can open."""
     return RemoteFolder(str(place)) if "://" in str(place) else Folder(Path(place))
 
@@ -43,17 +43,17 @@ class Folder:
     def __str__(self) -> str:
         return str(self.path)
 
-    def below(self, *names: str) -> "Folder":
+    def subfolder(self, *names: str) -> "Folder":
         """A folder in this one."""
         return Folder(self.path.joinpath(*names))
 
-    def names(self) -> list[str]:
+    def json_names(self) -> list[str]:
         """Of its .json files; none where there is no folder."""
         with suppress(OSError), os.scandir(self.path) as entries:
             return [entry.name for entry in entries if entry.name.endswith(".json")]
         return []
 
-    def stamps(self) -> dict[str, Stamp]:
+    def file_stamps(self) -> dict[str, FileStamp]:
         """Its .json files, each with its stamp; none where there is no folder."""
         found = {}
         with suppress(OSError), os.scandir(self.path) as entries:
@@ -66,7 +66,7 @@ class Folder:
                         found[entry.name] = stat.st_mtime_ns, stat.st_size
         return found
 
-    def stamp(self, name: str) -> Stamp | None:
+    def file_stamp(self, name: str) -> FileStamp | None:
         """A file's stamp; None where there is none, or it cannot be looked at."""
         with suppress(OSError):
             stat = (self.path / name).stat()
@@ -80,19 +80,19 @@ class Folder:
         # A pipe would be waited for, for ever; a folder fails by itself.
         if not (S_ISREG(stat.st_mode) or S_ISDIR(stat.st_mode)):
             raise OSError(EINVAL, "it is not a file")
-        if stat.st_size > MOST_BYTES:
-            raise OSError(EFBIG, f"it has more than {MOST_BYTES // 10**6} MB")
+        if stat.st_size > MAX_BYTES:
+            raise OSError(EFBIG, f"it has more than {MAX_BYTES // 10**6} MB")
         return path.read_bytes()
 
     def write(self, name: str, text: str) -> None:
         """Writes a file whole or not at all; raises StoreError where it cannot be written."""
-        write(self.path / name, text)
+        write_atomically(self.path / name, text)
 
-    def sweep(self) -> None:
+    def remove_stale_temporaries(self) -> None:
         """Removes what writers left that were killed; what is being written stays."""
         for path in self.path.glob(".*.tmp"):
             with suppress(OSError):
-                if abs(time.time() - path.stat().st_mtime) > _LEFT_S:
+                if abs(time.time() - path.stat().st_mtime) > _STALE_AFTER_S:
                     path.unlink()
 
     def remove(self) -> None:
@@ -123,33 +123,33 @@ class RemoteFolder(Folder):
     def __str__(self) -> str:
         return self.url
 
-    def below(self, *names: str) -> "RemoteFolder":
+    def subfolder(self, *names: str) -> "RemoteFolder":
         """A folder in this one."""
         path, url = "/".join((self.path, *names)), "/".join((self.url.rstrip("/"), *names))
         return RemoteFolder(url, self.files, path)
 
-    def names(self) -> list[str]:
-        """Of its .json files; see `stamps`."""
-        return list(self.stamps())
+    def json_names(self) -> list[str]:
+        """Of its .json files; see `file_stamps`."""
+        return list(self.file_stamps())
 
-    def stamps(self) -> dict[str, Stamp]:
+    def file_stamps(self) -> dict[str, FileStamp]:
         """Its .json files, each with its stamp; none where there is no folder.
 
         Raises StoreError where the place cannot be reached: that is not the same as empty.
         """
         at, found = self._listed
-        if time.monotonic() - at > _LISTED_S:
+        if time.monotonic() - at > _LISTING_TTL_S:
             try:
                 self.files.invalidate_cache(self.path)
                 listed = self.files.ls(self.path, detail=True)
             except FileNotFoundError:
                 listed = []
             except Exception as error:  # each driver has its own
-                raise StoreError(f"{self.url} cannot be listed ({_named(error)}).") from error
+                raise StoreError(f"{self.url} cannot be listed ({_first_line(error)}).") from error
             found = {
                 entry["name"].rpartition("/")[2]: (
                     entry.get("size"),
-                    *(str(entry[key]) for key in _STAMPED_BY if entry.get(key) is not None),
+                    *(str(entry[key]) for key in _STAMP_FIELDS if entry.get(key) is not None),
                 )
                 for entry in listed
                 if entry["type"] == "file"
@@ -157,9 +157,9 @@ class RemoteFolder(Folder):
             self._listed = time.monotonic(), found
         return {name: stamp for name, stamp in found.items() if name.endswith(".json")}
 
-    def stamp(self, name: str) -> Stamp | None:
+    def file_stamp(self, name: str) -> FileStamp | None:
         """A file's stamp; None where there is none."""
-        return self.stamps().get(name)
+        return self.file_stamps().get(name)
 
     def read(self, name: str) -> bytes:
         """A file's content; OSError where it cannot be read."""
@@ -168,12 +168,12 @@ class RemoteFolder(Folder):
         except OSError:
             raise
         except Exception as error:
-            raise OSError(0, _named(error)) from error
+            raise OSError(0, _first_line(error)) from error
 
     def write(self, name: str, text: str) -> None:
         """Writes a file whole or not at all; raises StoreError where it cannot be written."""
         path, kinds = f"{self.path}/{name}", self.files.protocol
-        whole = _WHOLE & set((kinds,) if isinstance(kinds, str) else kinds)
+        whole = _ATOMIC_PROTOCOLS & set((kinds,) if isinstance(kinds, str) else kinds)
         first = path if whole else f"{self.path}/.{name}.{uuid.uuid4().hex[:8]}.tmp"
         try:
             self.files.makedirs(self.path, exist_ok=True)
@@ -182,12 +182,12 @@ class RemoteFolder(Folder):
                 self.files.mv(first, path)
         except Exception as error:
             raise StoreError(
-                f"The result could not be written to {self.url} ({_named(error)}). Check the"
+                f"The result could not be written to {self.url} ({_first_line(error)}). Check the"
                 " address and your rights to write there."
             ) from error
         self._listed = float("-inf"), {}
 
-    def sweep(self) -> None:
+    def remove_stale_temporaries(self) -> None:
         """Nothing: whose they are and how old cannot be told everywhere."""
 
     def remove(self) -> None:
@@ -197,11 +197,11 @@ class RemoteFolder(Folder):
         self._listed = float("-inf"), {}
 
 
-def _named(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0][:200]
 
 
-def write(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Writes a file whole or not at all; raises StoreError where it cannot be written."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Latest:
+class SingleItemCache:
     """Keeps the one large thing that was made last, and lets go of it before making the next."""
 
     def __init__(self):
@@ -31,7 +31,7 @@ _KEEPING = {_MMAP_THRESHOLD: 2**30, _TRIM_THRESHOLD: 2**31 - 1}
 
 
 @contextmanager
-def kept_memory() -> Iterator[None]:
+def retain_freed_memory() -> Iterator[None]:
     """While the block runs, memory that is freed stays with the process to be used again.
 
     Otherwise every large array is asked of the system anew, which clears it page by page. Only

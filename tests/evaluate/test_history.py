@@ -12,12 +12,12 @@ from whisperq_core.errors import Cancelled, RecipeUnsupported
 from whisperq_core.evaluate import history, runner
 from whisperq_core.quantize.recipes import recipe
 
-WORK = history.Work(kind="evaluation", model="base", recipe="fp32", eval_set="quick-look")
+WORK = history.WorkItem(kind="evaluation", model="base", recipe="fp32", eval_set="quick-look")
 
 
 def recorded(store, error: BaseException | None = None, who: str | None = None) -> history.Entry:
     try:
-        with history.recorded(store.root, WORK, who) as note:
+        with history.record(store.root, WORK, who) as note:
             note.key = "ab" * 8
             if error:
                 raise error
@@ -30,7 +30,7 @@ def test_what_ends_well_is_remembered_with_who_when_and_how_long(store):
     entry = recorded(store, who="ada@example.org")
     assert (entry.who, entry.outcome, entry.work) == ("ada@example.org", history.DONE, WORK)
     assert entry.key == "ab" * 8 and 0 <= entry.took_s < 5 and entry.machine.cores >= 1
-    assert recorded(store).who == history.login() != ""
+    assert recorded(store).who == history.current_user() != ""
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_fails_or_is_stopped_is_remembered_and_raised(store, error, outcome
 def test_entries_are_newest_first_and_none_is_ever_replaced(store):
     first = recorded(store)
     again = first.model_copy(update={"started_at": first.started_at + timedelta(hours=1)})
-    history.put(store.root, again)
+    history.write_entry(store.root, again)
     log = history.read(store.root)
     assert [e.started_at for e in log.entries] == [again.started_at, first.started_at]
     assert len(list((store.root / history.FOLDER).glob("*.json"))) == 2
@@ -71,7 +71,7 @@ def test_what_cannot_be_read_is_named_and_skipped(store, text):
 def test_a_history_that_cannot_be_written_never_costs_the_work(store):
     store.root.mkdir(parents=True)
     (store.root / history.FOLDER).write_text("in the way")
-    with warnings.catch_warnings(record=True) as said, history.recorded(store.root, WORK) as note:
+    with warnings.catch_warnings(record=True) as said, history.record(store.root, WORK) as note:
         note.key = "cd" * 8
         warnings.simplefilter("always")
     assert "no entry" in str(said[0].message)
@@ -79,10 +79,10 @@ def test_a_history_that_cannot_be_written_never_costs_the_work(store):
 
 def test_results_without_an_entry_are_told_apart(store):
     mine, shipped = accuracy_run("fp32"), accuracy_run("bf16")
-    with history.recorded(store.root, WORK) as note:
+    with history.record(store.root, WORK) as note:
         note.key = mine.key
     entries = history.read(store.root).entries
-    assert history.without_entry([mine, shipped], entries) == [shipped]
+    assert history.runs_without_entry([mine, shipped], entries) == [shipped]
 
 
 def test_the_command_line_remembers_its_runs_and_tells_them(store, capsys):
@@ -92,7 +92,7 @@ def test_the_command_line_remembers_its_runs_and_tells_them(store, capsys):
     assert main([*run, "--sets", "jfk"]) == main([*run, "--sets", "jfk"]) == 0
     (entry,) = history.read(store.root).entries  # what is cached is not run, and has no entry
     request = runner.Request("tiny.en", recipe("torch-int8"), "jfk")
-    assert entry.work == runner.work_of(request)
+    assert entry.work == runner.work_item(request)
     assert entry.key == runner.resolve(request).key and store.get(entry.key)
     capsys.readouterr()
     assert main(["history"]) == 0
@@ -103,4 +103,4 @@ def test_the_command_line_remembers_its_runs_and_tells_them(store, capsys):
     ("seconds", "said"), [(0.2, "1 s"), (89, "89 s"), (90, "2 min"), (5400, "1.5 h")]
 )
 def test_durations_are_said_as_one_would(seconds, said):
-    assert history.spoken(seconds) == said
+    assert history.format_duration(seconds) == said

@@ -102,7 +102,7 @@ def altered(run, *path, to) -> str:
 def test_the_key_is_pinned():
     # Results that are stored under cache/results, here and by others, are found by their keys. When
     # this fails, every one of them is lost to its owner: a field was added, renamed or written
-    # differently. Undo that, or raise PIPELINE because results really change, and pin the new key.
+    # differently. Undo that, or raise PIPELINE_VERSION because results really change, and pin the new key.
     assert SPEC.key == "88ce299c15c72bd3"
 
 
@@ -198,8 +198,8 @@ def test_a_round_trip_through_json_changes_nothing(run):
 
 @each_run
 def test_a_newer_schema_is_refused_with_what_to_do(run):
-    newer = altered(run, "schema_version", to=records.SCHEMA + 1)
-    with pytest.raises(SchemaTooNew, match=f"schema {records.SCHEMA + 1}.*Update WhisperQ"):
+    newer = altered(run, "schema_version", to=records.SCHEMA_VERSION + 1)
+    with pytest.raises(SchemaTooNew, match=f"schema {records.SCHEMA_VERSION + 1}.*Update WhisperQ"):
         parse(newer)
     # Its fields may be others; the schema is what decides.
     with pytest.raises(SchemaTooNew):
@@ -375,7 +375,7 @@ def test_kinds_of_runs_are_told_apart():
 
 
 def test_now_is_utc_to_the_second():
-    now = records.now()
+    now = records.utc_now()
     assert (now.utcoffset(), now.microsecond) == (timedelta(0), 0)
     assert abs(datetime.now(UTC) - now) < timedelta(seconds=10)
 
@@ -407,7 +407,7 @@ def shipped():
 
 def test_a_record_of_schema_1_is_read_as_it_is(shipped):
     accuracy, speed = parse(shipped["accuracy"]), parse(shipped["speed"])
-    assert accuracy.schema_version == speed.schema_version == 1 < records.SCHEMA
+    assert accuracy.schema_version == speed.schema_version == 1 < records.SCHEMA_VERSION
     assert parse(accuracy.model_dump_json()) == accuracy
     assert accuracy.fallbacks == 0 and not accuracy.spec.protocol.tied
     assert speed.encoder_share() is speed.first_token_s() is speed.tokens_per_s() is None

@@ -8,7 +8,7 @@ import pytest
 from tests.support.made_runs import accuracy_run, speed_run
 from whisperq_core import file_storage
 from whisperq_core.errors import StoreError
-from whisperq_core.evaluate.records import SCHEMA
+from whisperq_core.evaluate.records import SCHEMA_VERSION
 from whisperq_core.evaluate.store import Store
 from whisperq_core.settings import PROJECT, SHIPPED_CACHE
 
@@ -78,7 +78,7 @@ def zeroed(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
-    path.write_text(json.dumps({"schema_version": SCHEMA + 1}))
+    path.write_text(json.dumps({"schema_version": SCHEMA_VERSION + 1}))
 
 
 def falsified(path: Path) -> None:
@@ -310,7 +310,7 @@ def test_a_pipe_and_a_file_without_end_among_the_results_keep_nobody_waiting(sto
     os.mkfifo(store.results / "base_pipe_0123456789abcdef.json")
     (store.results / "base_folder_0123456789abcdef.json").mkdir()
     with (store.results / "base_huge_0123456789abcdef.json").open("wb") as file:
-        file.truncate(file_storage.MOST_BYTES + 1)
+        file.truncate(file_storage.MAX_BYTES + 1)
     assert store.runs() == [RUN] and len(store.unreadable) == 3
     assert "not a file" in store.unreadable["base_pipe_0123456789abcdef.json"]
     assert store.get("0123456789abcdef") is None

@@ -20,15 +20,15 @@ from whisperq_core.whisper import protocols
 
 
 def ended(store: Store, outcome="done", who="ada", model="base", key=None, hours=0) -> None:
-    work = history.Work(kind="evaluation", model=model, recipe="bf16", eval_set="quick-look")
-    with history.recorded(store.root, work, who) as note:
+    work = history.WorkItem(kind="evaluation", model=model, recipe="bf16", eval_set="quick-look")
+    with history.record(store.root, work, who) as note:
         note.key = key
     path = next((store.root / history.FOLDER).glob("*.json"))
     entry = history.Entry.model_validate_json(path.read_bytes())
     path.unlink()
     changes = {"outcome": outcome, "started_at": entry.started_at + timedelta(hours=hours)}
     changes |= {"message": "It failed." if outcome == "failed" else ""}
-    history.put(store.root / "kept", entry.model_copy(update=changes))
+    history.write_entry(store.root / "kept", entry.model_copy(update=changes))
 
 
 def keep(store: Store) -> None:
@@ -197,7 +197,7 @@ def test_run_again_restores_all_that_is_known(store, own):
     request = runner.Request(
         "tiny.en", recipe("hqq-int4-g32"), own, "speed", protocols.CORRECTED, "cpu", 3
     )
-    with history.recorded(store.root, runner.work_of(request), "ada"):
+    with history.record(store.root, runner.work_item(request), "ada"):
         pass
     link = opened("history").dataframe[0].value["Again"][0]
     query = parse_qs(urlsplit(link).query)

@@ -1,4 +1,4 @@
-from whisperq_core.memory import Latest
+from whisperq_core.memory import SingleItemCache
 from whisperq_core.quantize import calibration
 from whisperq_core.quantize.calibration import calibrate_on, digest, utterances_for
 from whisperq_core.quantize.recipes import recipe
@@ -18,7 +18,9 @@ def test_calibration_is_held_out_unless_the_study_is_followed():
 
 
 def test_what_fp32_hears_is_heard_once_and_shown_to_each_recipe(tiny, jfk, monkeypatch):
-    monkeypatch.setattr(calibration, "_HEARD", Latest())  # not what other tests made it hear
+    monkeypatch.setattr(
+        calibration, "_HEARD", SingleItemCache()
+    )  # not what other tests made it hear
     passes = []
     encoder = tiny.torch_model.model.encoder
     hook = encoder.register_forward_hook(lambda *_: passes.append(1))

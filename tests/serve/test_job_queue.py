@@ -118,7 +118,7 @@ def test_a_lost_worker_is_explained(queue, jfk):
 
         os.kill(os.getpid(), signal.SIGKILL)
 
-    work = history.Work(kind="evaluation", model="tiny.en", recipe="fp32")
+    work = history.WorkItem(kind="evaluation", model="tiny.en", recipe="fp32")
     job = wait(queue, queue._submit(job_queue.Job("dies", queue.store, work=work, who="ada"), die))
     assert job.status == job_queue.FAILED and "worker process" in job.message
     entry = history.read(queue.store.root).entries[0]

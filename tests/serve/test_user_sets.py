@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 from whisperq_core.errors import EvalSetError, WhisperQError
-from whisperq_core.evaluate.records import now
+from whisperq_core.evaluate.records import utc_now
 from whisperq_core.serve import user_sets
 from whisperq_core.serve.blind_test import Vote
 from whisperq_core.serve.recording_store import RecordingStore
@@ -32,7 +32,7 @@ def sets(tmp_path, shelf, kept):
 
 def a_vote() -> Vote:
     names = {"left_name": "base fp32", "right_name": "base bf16"}
-    return Vote(utterance="u", left="1", right="2", **names, chosen="left", who="me", at=now())
+    return Vote(utterance="u", left="1", right="2", **names, chosen="left", who="me", at=utc_now())
 
 
 def archive(files: dict[str, bytes | str]) -> bytes:

@@ -87,7 +87,7 @@ def estimates(runs: Iterable[AccuracyRun], unit: Unit = "words") -> list[Estimat
 def resampled_as(run: AccuracyRun, unit: Unit = "words") -> Hashable:
     """What two runs share whose counts can be resampled together: speech, lengths, speakers."""
     counted = errors(run, unit)
-    return run.speech, counted.lengths.tobytes(), counted.speakers
+    return run.speech_digest, counted.lengths.tobytes(), counted.speakers
 
 
 def _alike(items: Iterable, kind: Callable) -> Iterator[list]:
@@ -214,11 +214,11 @@ def verdicts(
         base = next((run for run in reversed(family) if run.spec.recipe.name == baseline), None)
         if base is None:
             continue
-        same = base.speech
+        same = base.speech_digest
         others = {
             run.key: run
             for run in family
-            if run.spec.recipe.name != baseline and run.speech == same
+            if run.spec.recipe.name != baseline and run.speech_digest == same
         }
         compared = _compared(base, list(others.values()), margin)
         found |= dict(zip(others, corrected(compared), strict=True))
@@ -281,7 +281,7 @@ def _points(value: float) -> str:
 
 
 def _pairs(a: AccuracyRun, b: AccuracyRun) -> list[tuple[UtteranceResult, UtteranceResult]]:
-    if a.speech != b.speech:
+    if a.speech_digest != b.speech_digest:
         raise NotComparable(
             f"{a.spec.recipe.name} on {a.eval_set} and {b.spec.recipe.name} on {b.eval_set} are not"
             " results of the same utterances. Compare runs of one evaluation set."

@@ -21,14 +21,14 @@ def export(
     """Save a self-contained quantized model; it loads without the fp32 weights."""
     folder, chosen = options.clean_path(out), recipe_named(recipe)
     chosen_protocol = options.protocol_of(protocol)
-    work = history.Work(
+    work = history.WorkItem(
         kind=history.EXPORT,
         model=model,
         recipe=chosen.name,
         protocol=chosen_protocol.name,
         device=device,
     )
-    with history.recorded(Store().root, work):
+    with history.record(Store().root, work):
         manifest = model_export.export(model, chosen, folder, device, chosen_protocol)
     size, promised = model_export.size_on_disk(folder), manifest.weights_bytes
     print(

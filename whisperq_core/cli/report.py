@@ -43,7 +43,7 @@ def report(
     )
     path = options.clean_path(out)
     content = report_files.as_file(
-        selected, path.suffix.lower(), date=records.now(), baseline=baseline, margin=margin
+        selected, path.suffix.lower(), date=records.utc_now(), baseline=baseline, margin=margin
     )
     try:
         path.write_bytes(content)

@@ -13,7 +13,7 @@ from whisperq_core.cli import options
 from whisperq_core.errors import WhisperQError
 from whisperq_core.evaluate import history, runner
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
-from whisperq_core.evaluate.runner import Planned
+from whisperq_core.evaluate.runner import PlannedRun
 from whisperq_core.evaluate.store import Store
 from whisperq_core.serve import cluster
 from whisperq_core.serve.job_queue import DONE, Jobs
@@ -87,7 +87,7 @@ def run(
     return 0 if all([_run_here(item, store, label) for item, label in todo]) else 1
 
 
-def _run_on_cluster(queue: Jobs, todo: list[tuple[Planned, str]]) -> int:
+def _run_on_cluster(queue: Jobs, todo: list[tuple[PlannedRun, str]]) -> int:
     """Runs a grid on a cluster's workers, and prints each result as it comes."""
     # The outcome of each job is printed below, in a sentence.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -119,7 +119,7 @@ def _run_on_cluster(queue: Jobs, todo: list[tuple[Planned, str]]) -> int:
     return 1 if failed else 0
 
 
-def _run_here(item: Planned, store: Store, label: str) -> bool:
+def _run_here(item: PlannedRun, store: Store, label: str) -> bool:
     """Runs one evaluation in this process; whether it succeeded."""
     start = time.perf_counter()
 
@@ -137,11 +137,11 @@ def _run_here(item: Planned, store: Store, label: str) -> bool:
 
 
 def _run_and_record(
-    item: Planned, store: Store, progress: Callable[[int, int], None]
+    item: PlannedRun, store: Store, progress: Callable[[int, int], None]
 ) -> AccuracyRun | SpeedRun:
     if item.status == "cached":
         return runner.run(item.request, store, progress)
-    with history.recorded(store.root, runner.work_of(item.request)) as note:
+    with history.record(store.root, runner.work_item(item.request)) as note:
         result = runner.run(item.request, store, progress)
         note.key = result.key
     return result

@@ -1,7 +1,7 @@
 """`whisperq sizes`: sizes of quantized models, measured on random weights."""
 
 from whisperq_core.cli import options
-from whisperq_core.evaluate.sizes import measure
+from whisperq_core.evaluate.sizes import measure_size
 from whisperq_core.evaluate.store import Store
 
 
@@ -17,7 +17,7 @@ def sizes(
         chosen = [recipe for recipe in chosen if not recipe.has_own_runtime]
     for model in options.names(models):
         for recipe in chosen:
-            run = measure(model, recipe, store, chosen_protocol)
+            run = measure_size(model, recipe, store, chosen_protocol)
             print(
                 f"{model:8s} {recipe.name:26s} {run.weights_bytes / 1e6:8.1f} MB"
                 f"  −{run.size_reduction_pct:.1f}%",

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from whisperq_core.errors import Cancelled, StoreError, WhisperQError
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
-from whisperq_core.file_storage import write
+from whisperq_core.file_storage import write_atomically
 from whisperq_core.machine import Machine, this_machine
 from whisperq_core.whisper.protocols import STUDY
 
@@ -33,7 +33,7 @@ EVALUATION, EXPORT = "evaluation", "export"
 _SCHEMA = 1
 
 
-class Work(BaseModel):
+class WorkItem(BaseModel):
     """What is done: names as a user gives them; eval_set and measures are an evaluation's only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,7 +56,7 @@ class Entry(BaseModel):
     schema_version: Literal[1] = _SCHEMA
     id: str = Field(default_factory=lambda: uuid.uuid4().hex[:12])
     who: str
-    work: Work
+    work: WorkItem
     started_at: datetime
     took_s: float
     outcome: Literal["done", "failed", "stopped"]
@@ -66,7 +66,7 @@ class Entry(BaseModel):
 
 
 @dataclass(frozen=True)
-class Log:
+class History:
     """Entries, newest first, and what could not be read: a sentence by file."""
 
     entries: tuple[Entry, ...]
@@ -74,13 +74,13 @@ class Log:
 
 
 @dataclass
-class Note:
+class PendingEntry:
     """What the work under way has to say for its entry."""
 
     key: str | None = None
 
 
-def login() -> str:
+def current_user() -> str:
     """Who runs this process, by name; “unknown” where the system does not tell."""
     try:
         return getpass.getuser()
@@ -88,19 +88,19 @@ def login() -> str:
         return "unknown"
 
 
-def put(root: Path, entry: Entry) -> None:
+def write_entry(root: Path, entry: Entry) -> None:
     """Stores an entry below root. A disk that is full costs the entry, never the work: it warns."""
     name = f"{entry.started_at:%Y%m%dT%H%M%S%f}_{entry.id}.json"
     try:
-        write(root / FOLDER / name, entry.model_dump_json(indent=1))
+        write_atomically(root / FOLDER / name, entry.model_dump_json(indent=1))
     except StoreError as error:
         warnings.warn(f"The history has no entry of this: {error}", stacklevel=2)
 
 
 @contextmanager
-def recorded(root: Path, work: Work, who: str | None = None) -> Iterator[Note]:
+def record(root: Path, work: WorkItem, who: str | None = None) -> Iterator[PendingEntry]:
     """Writes an entry when the block ends, however it ends; what it raises is raised on."""
-    note, started_at, start = Note(), datetime.now(UTC), time.perf_counter()
+    note, started_at, start = PendingEntry(), datetime.now(UTC), time.perf_counter()
     outcome, message = DONE, ""
     try:
         yield note
@@ -115,7 +115,7 @@ def recorded(root: Path, work: Work, who: str | None = None) -> Iterator[Note]:
         raise
     finally:
         entry = Entry(
-            who=who or login(),
+            who=who or current_user(),
             work=work,
             started_at=started_at,
             took_s=round(time.perf_counter() - start, 3),
@@ -124,10 +124,10 @@ def recorded(root: Path, work: Work, who: str | None = None) -> Iterator[Note]:
             key=note.key,
             machine=this_machine(),
         )
-        put(root, entry)
+        write_entry(root, entry)
 
 
-def read(root: Path) -> Log:
+def read(root: Path) -> History:
     """All entries below root; files that are none are named, and skipped."""
     found, unreadable = [], {}
     for path in sorted((root / FOLDER).glob("*.json")):
@@ -138,10 +138,10 @@ def read(root: Path) -> Log:
         except ValidationError:
             unreadable[path] = "It is damaged, or of another version of WhisperQ."
     found.sort(key=lambda entry: entry.started_at, reverse=True)
-    return Log(tuple(found), unreadable)
+    return History(tuple(found), unreadable)
 
 
-def without_entry(
+def runs_without_entry(
     runs: Iterable[AccuracyRun | SpeedRun], entries: Iterable[Entry]
 ) -> list[AccuracyRun | SpeedRun]:
     """Results that no entry speaks of, newest first: those shipped, or older than the history."""
@@ -150,7 +150,7 @@ def without_entry(
     return sorted(found, key=lambda run: run.created_at, reverse=True)
 
 
-def spoken(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration as one would say it."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
@@ -158,7 +158,7 @@ def spoken(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
-def as_text(log: Log) -> str:
+def as_text(log: History) -> str:
     """A line for each entry, newest first, for the command line."""
     lines = []
     for entry in log.entries:
@@ -168,7 +168,7 @@ def as_text(log: Log) -> str:
             what.append(work.protocol)
         line = (
             f"{entry.started_at:%Y-%m-%d %H:%M}  {entry.who:12s} {entry.outcome:8s}"
-            f" {spoken(entry.took_s):>7s}  {' · '.join(filter(None, what))}"
+            f" {format_duration(entry.took_s):>7s}  {' · '.join(filter(None, what))}"
         )
         if entry.key:
             line += f"  {entry.key}"

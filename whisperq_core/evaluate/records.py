@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, TypeAdapter, Valid
 
 from whisperq_core.errors import SchemaTooNew, StoreError
 from whisperq_core.machine import Machine
-from whisperq_core.quantize.pipeline import PIPELINE
+from whisperq_core.quantize.pipeline import PIPELINE_VERSION
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.scoring.error_rates import Counts, Score, total
 from whisperq_core.whisper.protocols import Protocol
@@ -26,7 +26,7 @@ from whisperq_core.whisper.protocols import Protocol
 # 2 added what is optional: temperatures, the encoder's time, the first token's time, tokens.
 # 3 added the recipe's rest and attention, the protocol's fitted window, redone.
 # 4 added kinds_of_machine.
-SCHEMA = 4
+SCHEMA_VERSION = 4
 
 
 class _Frozen(BaseModel):
@@ -59,7 +59,7 @@ class RunSpec(_Frozen):
     versions: dict[str, str]
     cpu: str | None = None
     repeats: int | None = None
-    pipeline: int = PIPELINE
+    pipeline: int = PIPELINE_VERSION
 
     @cached_property
     def key(self) -> str:
@@ -134,7 +134,7 @@ class Pass(_Frozen):
 class _Run(_Frozen):
     """What both kinds of run have in common. modules: exact names of what was quantized."""
 
-    schema_version: StrictInt = SCHEMA
+    schema_version: StrictInt = SCHEMA_VERSION
     spec: RunSpec
     model: str
     eval_set: str
@@ -186,7 +186,7 @@ class AccuracyRun(_Run):
         return tuple(sorted(self.utterances, key=lambda u: u.id))
 
     @cached_property
-    def speech(self) -> str:
+    def speech_digest(self) -> str:
         """A digest of what makes two runs comparable: the utterances and what was said in them."""
         said = json.dumps([(u.id, u.reference) for u in self.by_id])
         return hashlib.sha256(said.encode()).hexdigest()
@@ -278,7 +278,7 @@ Run = Annotated[AccuracyRun | SpeedRun | SizeRun, Field(discriminator="measures"
 _ADAPTER = TypeAdapter(Run)
 
 
-def now() -> datetime:
+def utc_now() -> datetime:
     """The current time in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)
 
@@ -290,17 +290,17 @@ def parse(text: str | bytes) -> AccuracyRun | SpeedRun | SizeRun:
     """
     try:
         run = _ADAPTER.validate_json(text)
-        newer = run.schema_version > SCHEMA
+        newer = run.schema_version > SCHEMA_VERSION
     except (ValidationError, RecursionError) as error:
         # Only then is the text read once more: what a newer WhisperQ wrote may have any form.
-        if not (newer := _version(text) > SCHEMA):
+        if not (newer := _version(text) > SCHEMA_VERSION):
             raise StoreError(
                 "The file is not a WhisperQ result, or it was cut or altered."
             ) from error
     if newer:
         raise SchemaTooNew(
             f"This result was written in schema {_version(text)}; this WhisperQ reads up to"
-            f" {SCHEMA}. Update WhisperQ to read it."
+            f" {SCHEMA_VERSION}. Update WhisperQ to read it."
         )
     if "schema_version" not in run.model_fields_set:
         raise StoreError("The result does not say in which schema it was written.")

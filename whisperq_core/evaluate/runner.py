@@ -16,7 +16,7 @@ from whisperq_core.errors import (
     ModelUnavailable,
     WhisperQError,
 )
-from whisperq_core.evaluate.history import EVALUATION, Work
+from whisperq_core.evaluate.history import EVALUATION, WorkItem
 from whisperq_core.evaluate.records import (
     AccuracyRun,
     BatchTime,
@@ -24,11 +24,11 @@ from whisperq_core.evaluate.records import (
     RunSpec,
     SpeedRun,
     UtteranceResult,
-    now,
+    utc_now,
 )
 from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import Machine, default_threads, this_machine
-from whisperq_core.memory import Latest, MemoryGrowth
+from whisperq_core.memory import MemoryGrowth, SingleItemCache
 from whisperq_core.quantize import backends, calibration, pipeline, sensitivity_results
 from whisperq_core.quantize.recipes import CATALOGUE, Recipe
 from whisperq_core.scoring import error_rates
@@ -73,7 +73,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRun:
     """A request and what would become of it: cached, to run, or refused with the reason.
 
     key is None where the weights have to be downloaded before they can be identified.
@@ -87,9 +87,9 @@ class Planned:
     estimate_s: float = 0.0
 
 
-def work_of(request: Request) -> Work:
+def work_item(request: Request) -> WorkItem:
     """What the history says of a request."""
-    return Work(
+    return WorkItem(
         kind=EVALUATION,
         model=request.model,
         recipe=request.recipe.name,
@@ -200,7 +200,7 @@ def plan(
     requests: Iterable[Request],
     store: Store,
     judge: Callable[[list[Request]], list[Feasibility]] = check_requests,
-) -> list[Planned]:
+) -> list[PlannedRun]:
     """What each request would do, without doing any of it; judge is asked for all at once."""
     requests = list(requests)
     finished, runs = store.keys(), store.runs()
@@ -208,15 +208,15 @@ def plan(
     for asked, judged in zip(requests, judge(requests), strict=True):
         request = replace(asked, threads=asked.threads or judged.threads)
         if judged.reason:
-            planned.append(Planned(request, "refused", reason=judged.reason))
+            planned.append(PlannedRun(request, "refused", reason=judged.reason))
             continue
         eval_set, key = evaluation_sets.by_name(request.eval_set), judged.key
         pieces = _piece_count(request, eval_set)
         if key in finished:
-            planned.append(Planned(request, "cached", key, pieces=pieces))
+            planned.append(PlannedRun(request, "cached", key, pieces=pieces))
         else:
             estimate = _estimate_s(request, eval_set, runs)
-            planned.append(Planned(request, "to run", key, pieces=pieces, estimate_s=estimate))
+            planned.append(PlannedRun(request, "to run", key, pieces=pieces, estimate_s=estimate))
     return planned
 
 
@@ -247,7 +247,7 @@ def _estimate_s(request: Request, eval_set: EvalSet, runs: Sequence) -> float:
     return _OVERHEAD_S + rtf * eval_set.audio_s * passes
 
 
-def progress_of(planned: Planned, store: Store) -> tuple[int, int]:
+def stored_progress(planned: PlannedRun, store: Store) -> tuple[int, int]:
     """Pieces finished and in all of a run, from what is stored."""
     if planned.key is None:
         return 0, planned.pieces
@@ -289,7 +289,7 @@ def _ready(request: Request) -> RunSpec:
     return resolve(request)
 
 
-def slices(planned: Planned) -> list[range]:
+def batch_slices(planned: PlannedRun) -> list[range]:
     """The batches of an evaluation in slices that workers can transcribe apart; none of a timing.
 
     Where the key is not known yet, there is nothing to store slices under: none either.
@@ -303,7 +303,7 @@ def slices(planned: Planned) -> list[range]:
 
 
 def transcribe_slice(
-    planned: Planned, batches: range, store: Store, stop: Callable[[], bool] = lambda: False
+    planned: PlannedRun, batches: range, store: Store, stop: Callable[[], bool] = lambda: False
 ) -> None:
     """Stores the pieces of some batches; `run` puts them together, wherever they were made.
 
@@ -338,7 +338,7 @@ def rescore(store: Store) -> int:
 
 
 # A grid asks for a quantized model once for each set.
-_QUANTIZED = Latest()
+_QUANTIZED = SingleItemCache()
 
 
 class _Work:
@@ -499,7 +499,7 @@ class _Work:
             "spec": self.spec,
             "model": self.request.model,
             "eval_set": self.eval_set.name,
-            "created_at": now(),
+            "created_at": utc_now(),
             "machine": machine,
             **made,
         }

@@ -3,7 +3,7 @@
 How many bytes a recipe leaves depends on the shapes of the weights, not on their values.
 """
 
-from whisperq_core.evaluate.records import RunSpec, SizeRun, now
+from whisperq_core.evaluate.records import RunSpec, SizeRun, utc_now
 from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import this_machine
 from whisperq_core.quantize import backends
@@ -13,7 +13,7 @@ from whisperq_core.whisper import models
 from whisperq_core.whisper.protocols import STUDY, Protocol
 
 
-def measure(model: str, recipe: Recipe, store: Store, protocol: Protocol = STUDY) -> SizeRun:
+def measure_size(model: str, recipe: Recipe, store: Store, protocol: Protocol = STUDY) -> SizeRun:
     """The stored size of the recipe on a model of that name's shape, measured where it is not.
 
     Raises ModelError for a name without a known shape, RecipeUnsupported or LibraryMissing.
@@ -40,7 +40,7 @@ def measure(model: str, recipe: Recipe, store: Store, protocol: Protocol = STUDY
         spec=spec,
         model=model,
         eval_set="none",
-        created_at=now(),
+        created_at=utc_now(),
         machine=this_machine(),
         load_average=None,
         modules=quantized.modules,

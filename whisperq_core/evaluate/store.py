@@ -21,9 +21,9 @@ from pathlib import Path
 from whisperq_core import settings
 from whisperq_core.errors import StoreError
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun, parse
-from whisperq_core.file_storage import Folder, Stamp, folder
+from whisperq_core.file_storage import FileStamp, Folder, open_folder
 
-FOLDER_OF_USERS = "users"
+USERS_FOLDER = "users"
 _VERSIONS = itertools.count(1)
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\s*\Z')
 _RESULT = re.compile(r".+_([0-9a-f]{16})\.json")
@@ -33,19 +33,19 @@ class Store:
     """Results and pieces.
 
     root: the cache, where all else that is kept lies, too; by default WHISPERQ_CACHE or cache/.
-    place: of results and pieces, a folder or a URL (see `folders`); by default WHISPERQ_RESULTS, or
+    location: of results and pieces, a folder or a URL (see `folders`); by default WHISPERQ_RESULTS, or
     the cache.
     """
 
-    def __init__(self, root: Path | str | None = None, place: str | None = None):
+    def __init__(self, root: Path | str | None = None, location: str | None = None):
         chosen = settings.current()
         self.root = Path(root or chosen.cache)
-        self.place = place or chosen.results or str(self.root.absolute())
-        self._folder = folder(self.place)
-        self._results = self._folder.below("results")
-        self._parsed: dict[str, tuple[Stamp, AccuracyRun | SpeedRun]] = {}
+        self.location = location or chosen.results or str(self.root.absolute())
+        self._folder = open_folder(self.location)
+        self._results = self._folder.subfolder("results")
+        self._parsed: dict[str, tuple[FileStamp, AccuracyRun | SpeedRun]] = {}
         self._unreadable: dict[str, str] = {}
-        self._listed: dict[str, Stamp] = {}
+        self._listed: dict[str, FileStamp] = {}
         self._found: list[AccuracyRun | SpeedRun] = []
         # One reader at a time: two sessions that open together would each read everything.
         self._reading = threading.Lock()
@@ -64,7 +64,7 @@ class Store:
 
     def __reduce__(self) -> tuple:
         # Another process reads for itself.
-        return Store, (self.root.absolute(), self.place)
+        return Store, (self.root.absolute(), self.location)
 
     @property
     def results(self) -> Path:
@@ -72,19 +72,19 @@ class Store:
         return Path(str(self._results))
 
     def _pieces(self, key: str) -> Folder:
-        return self._folder.below("pieces", key)
+        return self._folder.subfolder("pieces", key)
 
     def keys(self) -> set[str]:
         """Keys of all finished runs, by file name."""
-        names = (_RESULT.fullmatch(name) for name in self._results.names())
+        names = (_RESULT.fullmatch(name) for name in self._results.json_names())
         return {match[1] for match in names if match}
 
     def get(self, key: str) -> AccuracyRun | SpeedRun | None:
         """The finished run of that key, or None; a damaged file counts as none."""
-        for name in self._results.names():
+        for name in self._results.json_names():
             if name.endswith(f"_{key}.json"):
                 with suppress(StoreError):
-                    return self._load(name, self._results.stamp(name))
+                    return self._load(name, self._results.file_stamp(name))
         return None
 
     def runs(self) -> list[AccuracyRun | SpeedRun]:
@@ -93,7 +93,7 @@ class Store:
         Only files that changed are read again.
         """
         with self._reading:
-            files = self._results.stamps()
+            files = self._results.file_stamps()
             if files != self._listed:
                 found, unreadable = [], {}
                 for name in sorted(files):
@@ -107,7 +107,7 @@ class Store:
                 self._listed, self._version = files, next(_VERSIONS)
             return list(self._found)
 
-    def _load(self, name: str, stamp: Stamp | None) -> AccuracyRun | SpeedRun:
+    def _load(self, name: str, stamp: FileStamp | None) -> AccuracyRun | SpeedRun:
         known = self._parsed.get(name)
         if known is None or known[0] != stamp:
             try:
@@ -121,7 +121,7 @@ class Store:
 
     def put(self, run: AccuracyRun | SpeedRun) -> None:
         """Stores a finished run, then removes its pieces."""
-        self._results.sweep()
+        self._results.remove_stale_temporaries()
         self._results.write(f"{run.slug}.json", _sealed(run.model_dump_json(indent=1)))
         self.drop_pieces(run.key)
 
@@ -143,7 +143,7 @@ class Store:
 
     def count_pieces(self, key: str, prefix: str) -> int:
         """How many pieces whose name starts with prefix are finished."""
-        return sum(name.startswith(prefix) for name in self._pieces(key).names())
+        return sum(name.startswith(prefix) for name in self._pieces(key).json_names())
 
 
 class UserStore(Store):
@@ -156,8 +156,8 @@ class UserStore(Store):
 
     def __init__(self, shared: Store, user: str, is_shared: Callable[[str], bool]):
         self.shared, self.user, self.is_shared = shared, user, is_shared
-        below = f"{FOLDER_OF_USERS}/{user}"
-        super().__init__(shared.root / below, f"{shared.place.rstrip('/')}/{below}")
+        below = f"{USERS_FOLDER}/{user}"
+        super().__init__(shared.root / below, f"{shared.location.rstrip('/')}/{below}")
 
     def __reduce__(self) -> tuple:
         return UserStore, (self.shared, self.user, self.is_shared)

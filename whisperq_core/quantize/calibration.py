@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whisperq_core.memory import Latest
+from whisperq_core.memory import SingleItemCache
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.evaluation_sets import EvalSet, Utterance
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SPEECH_ONLY = Window(margin_s=1.0)
 
 # Static recipes follow each other in a grid: what fp32 hears in their speech is heard once.
-_HEARD = Latest()
+_HEARD = SingleItemCache()
 
 
 def calibration_conflict(recipe: Recipe, protocol: Protocol) -> str | None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from whisperq_core import machine
 from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.quantize import backends, model_export, pipeline
-from whisperq_core.quantize.pipeline import PIPELINE
+from whisperq_core.quantize.pipeline import PIPELINE_VERSION
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.scoring import error_rates
 from whisperq_core.speech import decode
@@ -48,7 +48,7 @@ class TranscriptionConfig:
         Raises ExportError for a folder that is no exported model.
         """
         what = self.recipe.axes() if self.recipe else model_export.digest(self.model)
-        fields = [self.model, what, self.language, self.task, self.device, PIPELINE]
+        fields = [self.model, what, self.language, self.task, self.device, PIPELINE_VERSION]
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

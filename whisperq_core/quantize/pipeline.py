@@ -1,7 +1,7 @@
 """From a model's name and a recipe to what transcribes."""
 
 from whisperq_core.errors import RecipeUnsupported
-from whisperq_core.memory import Latest
+from whisperq_core.memory import SingleItemCache
 from whisperq_core.quantize import backends, calibration, sensitivity_results
 from whisperq_core.quantize.recipes import GREEDY_ONLY, Recipe
 from whisperq_core.speech.evaluation_sets import EvalSet
@@ -35,10 +35,10 @@ def recipe_for_protocol(recipe: Recipe, protocol: Protocol) -> Recipe:
 
 
 # The computation itself. Raise it when code changes that can change a transcript or a time.
-PIPELINE = 1
+PIPELINE_VERSION = 1
 
 # A grid asks for a model again and again.
-_MODEL = Latest()
+_MODEL = SingleItemCache()
 
 
 def load_model(name: str) -> models.Model:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from whisperq_core import settings
 from whisperq_core.errors import RecipeUnsupported, StoreError
-from whisperq_core.file_storage import write
+from whisperq_core.file_storage import write_atomically
 from whisperq_core.machine import Machine
 from whisperq_core.quantize.bit_allocation import Choice, allocate, stored_bytes
 from whisperq_core.quantize.recipes import Recipe
@@ -145,7 +145,7 @@ class Sensitivity(_Frozen):
 def store_measurement(found: Sensitivity) -> Path:
     """Stores a measurement in the cache."""
     path = settings.current().cache / "sensitivity" / f"{found.slug}.json"
-    write(path, found.model_dump_json(indent=1))
+    write_atomically(path, found.model_dump_json(indent=1))
     return path
 
 

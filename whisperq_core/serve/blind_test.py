@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 from scipy import stats
 
-from whisperq_core.evaluate.records import AccuracyRun, now
+from whisperq_core.evaluate.records import AccuracyRun, utc_now
 from whisperq_core.whisper.protocols import STUDY
 
 Choice = Literal["left", "right", "same"]
@@ -56,7 +56,7 @@ class Trial:
             right_name=name_of(self.right),
             chosen=chosen,
             who=who,
-            at=now(),
+            at=utc_now(),
         )
 
 

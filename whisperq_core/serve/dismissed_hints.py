@@ -6,7 +6,7 @@ cache/seen/<name>
 from pathlib import Path
 
 from whisperq_core.errors import StoreError
-from whisperq_core.file_storage import write
+from whisperq_core.file_storage import write_atomically
 
 _FOLDER = "seen"
 
@@ -19,7 +19,7 @@ def is_dismissed(root: Path, name: str) -> bool:
 def dismiss(root: Path, name: str) -> bool:
     """Puts the hint away; False where the folder cannot be written, and it will come back."""
     try:
-        write(root / _FOLDER / name, "")
+        write_atomically(root / _FOLDER / name, "")
     except StoreError:
         return False
     return True

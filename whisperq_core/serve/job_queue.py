@@ -25,7 +25,7 @@ from typing import Any
 
 from whisperq_core.errors import Cancelled, ClusterError, InputError, WhisperQError
 from whisperq_core.evaluate import history, runner
-from whisperq_core.evaluate.runner import Planned, Request
+from whisperq_core.evaluate.runner import PlannedRun, Request
 from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import this_machine
 from whisperq_core.quantize import model_export
@@ -65,10 +65,10 @@ class Job:
     store: Store = field(repr=False)
     owner: str = ""
     hand_over: Callable | None = field(default=None, repr=False)
-    planned: Planned | None = None
+    planned: PlannedRun | None = None
     folder: Path | None = None
     heard: tuple[str, str] | None = None
-    work: history.Work | None = None
+    work: history.WorkItem | None = None
     who: str | None = None
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     submitted_at: float = field(default_factory=time.time)
@@ -86,12 +86,12 @@ class Job:
 
 
 def _evaluate_task(request: Request, store: Store, job_id: str, who: str | None) -> str:
-    with history.recorded(store.root, runner.work_of(request), who) as note:
+    with history.record(store.root, runner.work_item(request), who) as note:
         note.key = runner.run(request, store, stop=_stop_event(job_id).is_set).key
     return note.key
 
 
-def _slice_task(planned: Planned, batches: range, store: Store, job_id: str) -> None:
+def _slice_task(planned: PlannedRun, batches: range, store: Store, job_id: str) -> None:
     runner.transcribe_slice(planned, batches, store, _stop_event(job_id).is_set)
 
 
@@ -111,14 +111,14 @@ def _recording_task(kept: Recording, listener: TranscriptionConfig, root: Path) 
 
 
 def _export_task(
-    work: history.Work,
+    work: history.WorkItem,
     recipe: Recipe,
     folder: Path,
     root: Path,
     protocol: Protocol,
     who: str | None,
 ) -> Manifest:
-    with history.recorded(root, work, who):
+    with history.record(root, work, who):
         return model_export.export(work.model, recipe, folder, work.device, protocol)
 
 
@@ -192,7 +192,7 @@ class Jobs:
         self._jobs: list[Job] = []
         self._lock = threading.RLock()
 
-    def plan(self, requests: Sequence[Request], store: Store | None = None) -> list[Planned]:
+    def plan(self, requests: Sequence[Request], store: Store | None = None) -> list[PlannedRun]:
         """What would become of each request on the machines that would do it."""
         store = store or self.store
         if self._there is None:
@@ -210,7 +210,7 @@ class Jobs:
 
     def evaluate(
         self,
-        planned: Sequence[Planned],
+        planned: Sequence[PlannedRun],
         who: str | None = None,
         owner: str = "",
         store: Store | None = None,
@@ -227,7 +227,7 @@ class Jobs:
                 owner,
                 planned=item,
                 who=who,
-                work=runner.work_of(item.request),
+                work=runner.work_item(item.request),
             )
             for item in planned
             if item.status == "to run"
@@ -250,7 +250,7 @@ class Jobs:
                 key=f"whisperq-{job.id}-{batches.start}",
                 **how,
             )
-            for batches in runner.slices(job.planned)
+            for batches in runner.batch_slices(job.planned)
         ]
         how["key"] = f"whisperq-{job.id}"
         return client.submit(_assembled_task, request, store, job.id, made, **how)
@@ -297,7 +297,7 @@ class Jobs:
         folder = (
             store.root / model_export.FOLDER / model_export.folder_name(model, recipe, protocol)
         )
-        work = history.Work(
+        work = history.WorkItem(
             kind=history.EXPORT,
             model=model,
             recipe=recipe.name,
@@ -410,7 +410,7 @@ class Jobs:
             return
         outcomes = {DONE: history.DONE, STOPPED: history.STOPPED}
         entry = history.Entry(
-            who=job.who or history.login(),
+            who=job.who or history.current_user(),
             work=job.work,
             started_at=datetime.fromtimestamp(job.started_at, UTC),
             took_s=max(0.0, job.finished_at - job.started_at),  # clocks are set back
@@ -419,11 +419,11 @@ class Jobs:
             key=job.value,
             machine=this_machine(),
         )
-        history.put(job.store.root, entry)
+        history.write_entry(job.store.root, entry)
 
     def progress(self, job: Job) -> tuple[int, int]:
         """Pieces finished and in all of an evaluation."""
-        return runner.progress_of(job.planned, job.store) if job.planned else (0, 1)
+        return runner.stored_progress(job.planned, job.store) if job.planned else (0, 1)
 
     def remaining_s(self, job: Job) -> float:
         """Seconds a job will still take: by its own pace, or by the estimate before it has one."""

@@ -18,8 +18,8 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from whisperq_core.errors import AudioError, InputError, StoreError
-from whisperq_core.evaluate.records import now
-from whisperq_core.file_storage import write
+from whisperq_core.evaluate.records import utc_now
+from whisperq_core.file_storage import write_atomically
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.speech.evaluation_sets import AUDIO_SUFFIXES
 from whisperq_core.speech.isolated_decoder import Sound, sounds_of
@@ -88,8 +88,8 @@ class RecordingStore:
             if isinstance(sound, AudioError):
                 found[place] = AudioError(str(sound).replace(_original(aside).name, name))
                 continue
-            found[place] = kept = Recording(id=id, name=name, added_at=now(), sound=sound)
-            write(aside / "about.json", kept.model_dump_json())
+            found[place] = kept = Recording(id=id, name=name, added_at=utc_now(), sound=sound)
+            write_atomically(aside / "about.json", kept.model_dump_json())
             # Renamed at last, so a recording is there as a whole or not at all.
             if not self._of(id).exists():
                 aside.rename(self._of(id))
@@ -141,7 +141,7 @@ class RecordingStore:
         if kept is None:
             raise InputError("The recording was deleted. Upload it again.")
         kept = kept.model_copy(update={"reference": " ".join(reference.split())})
-        write(self._of(id) / "about.json", kept.model_dump_json())
+        write_atomically(self._of(id) / "about.json", kept.model_dump_json())
         return kept
 
     def heard(self, id: str, listener: TranscriptionConfig) -> Transcription | None:
@@ -151,7 +151,7 @@ class RecordingStore:
     def put_heard(self, id: str, listener: TranscriptionConfig, heard: Transcription) -> None:
         """Keeps what the listener heard; nothing where the recording was deleted meanwhile."""
         if self._of(id).is_dir():
-            write(self._of(id) / f"{listener.key}.json", heard.model_dump_json())
+            write_atomically(self._of(id) / f"{listener.key}.json", heard.model_dump_json())
 
     def delete(self, id: str) -> None:
         """Removes a recording and all that was heard in it."""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from whisperq_core import settings
 from whisperq_core.errors import InputError
-from whisperq_core.evaluate.records import now
-from whisperq_core.evaluate.store import FOLDER_OF_USERS
+from whisperq_core.evaluate.records import utc_now
+from whisperq_core.evaluate.store import USERS_FOLDER
 from whisperq_core.serve.recording_store import Recording, RecordingStore
 from whisperq_core.serve.user_sets import OwnSets
 
@@ -50,8 +50,8 @@ def delete_old(root: Path, at: datetime | None = None) -> int:
 
     A clock that was set back deletes nothing early: a recording from the future is kept.
     """
-    at, gone = at or now(), 0
-    for owner in [root, *(root / FOLDER_OF_USERS).glob("*")]:
+    at, gone = at or utc_now(), 0
+    for owner in [root, *(root / USERS_FOLDER).glob("*")]:
         shelf = RecordingStore(owner)
         for folder in [*shelf.folder.glob("*"), *OwnSets(owner).root.glob(".*.tmp")]:
             ends = _ends_at(shelf, folder)

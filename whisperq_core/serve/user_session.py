@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whisperq_core.errors import InputError
-from whisperq_core.evaluate.runner import Planned, Request
+from whisperq_core.evaluate.runner import PlannedRun, Request
 from whisperq_core.evaluate.store import Store, UserStore
 from whisperq_core.quantize import model_export
 from whisperq_core.quantize.file_transcription import TranscriptionConfig
@@ -50,7 +50,7 @@ class UserSession:
         mine = {job.id for job in self.all()}
         return sum(not job.is_over and job.id not in mine for job in self.queue.all())
 
-    def plan(self, requests: Sequence[Request]) -> list[Planned]:
+    def plan(self, requests: Sequence[Request]) -> list[PlannedRun]:
         """What would become of each request.
 
         Raises InputError for speech or a model in a folder that is not the user's, where others
@@ -65,7 +65,7 @@ class UserSession:
                 _refuse_folder(request.model)
         return self.queue.plan(requests, self.store)
 
-    def evaluate(self, planned: Sequence[Planned]) -> list[Job]:
+    def evaluate(self, planned: Sequence[PlannedRun]) -> list[Job]:
         """Queues what is to run; see `Jobs.evaluate`."""
         return self.queue.evaluate(planned, self.who, self.owner, self.store)
 

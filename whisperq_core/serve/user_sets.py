@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 
 from whisperq_core.errors import AudioError, EvalSetError, StoreError
-from whisperq_core.file_storage import write
+from whisperq_core.file_storage import write_atomically
 from whisperq_core.serve.blind_test import Vote
 from whisperq_core.serve.recording_store import Recording
 from whisperq_core.speech import evaluation_sets
@@ -111,7 +111,7 @@ class OwnSets:
 
     def _write(self, name: str, rows: list[dict]) -> None:
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-        write(self.folder(name) / _MANIFEST, "\n".join(lines) + "\n")
+        write_atomically(self.folder(name) / _MANIFEST, "\n".join(lines) + "\n")
 
     def delete(self, name: str) -> None:
         """Removes a set, its copies of recordings and its votes."""
@@ -154,7 +154,7 @@ class OwnSets:
                 if path.is_file() and path not in used and not _is_vote(path, aside.resolve()):
                     path.unlink()
             lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-            write(aside / _MANIFEST, "\n".join(lines) + "\n")
+            write_atomically(aside / _MANIFEST, "\n".join(lines) + "\n")
             aside.rename(target)
         except OSError as error:
             raise _full(self.root, error) from error
@@ -165,7 +165,7 @@ class OwnSets:
     def vote(self, name: str, vote: Vote) -> None:
         """Keeps a reader's choice with the set."""
         path = self.folder(name) / _VOTES / f"{uuid.uuid4().hex[:16]}.json"
-        write(path, vote.model_dump_json())
+        write_atomically(path, vote.model_dump_json())
 
     def votes(self, name: str) -> list[Vote]:
         """All readers' choices, the oldest first; what cannot be read is left out."""

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from whisperq_core.memory import kept_memory
+from whisperq_core.memory import retain_freed_memory
 from whisperq_core.whisper.generation import Generated, Times, synchronize
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def generate(
     seconds: of speech in each row. prompts: first tokens of each row, all of one length. watch:
     asked of a row's tokens now and then; True ends the row. To be called under no_grad.
     """
-    with kept_memory():
+    with retain_freed_memory():
         return _generate(torch_model, features, seconds, prompts, window, watch)
 
 
