@@ -102,7 +102,8 @@ def altered(run, *path, to) -> str:
 def test_the_key_is_pinned():
     # Results that are stored under cache/results, here and by others, are found by their keys. When
     # this fails, every one of them is lost to its owner: a field was added, renamed or written
-    # differently. Undo that, or raise PIPELINE_VERSION because results really change, and pin the new key.
+    # differently. Undo that, or raise PIPELINE_VERSION because results really change, and pin the
+    # new key.
     assert SPEC.key == "88ce299c15c72bd3"
 
 

@@ -125,7 +125,7 @@ def test_a_full_disk_leaves_nothing_half_kept(shelf, jfk, monkeypatch):
     def full(*_):
         raise StoreError("The disk is full.")
 
-    monkeypatch.setattr("whisperq_core.serve.recording_store.write", full)
+    monkeypatch.setattr("whisperq_core.serve.recording_store.write_atomically", full)
     with pytest.raises(StoreError):
         shelf.add([("jfk.flac", jfk.audio.read_bytes()), ("bad.wav", b"no sound")])
     assert list(shelf.folder.iterdir()) == []

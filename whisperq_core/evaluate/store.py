@@ -33,8 +33,8 @@ class Store:
     """Results and pieces.
 
     root: the cache, where all else that is kept lies, too; by default WHISPERQ_CACHE or cache/.
-    location: of results and pieces, a folder or a URL (see `folders`); by default WHISPERQ_RESULTS, or
-    the cache.
+    location: of results and pieces, a folder or a URL (see `file_storage`); by default
+    WHISPERQ_RESULTS, or the cache.
     """
 
     def __init__(self, root: Path | str | None = None, location: str | None = None):
