@@ -1,10 +1,11 @@
-"""Thousands of malformed uploads, through the very function that the app calls: what comes of them.
+"""Fuzz the upload path: thousands of malformed files through the function that the app calls.
 
     python -m benchmarks.hostile_audio [--cases 3000] [--seed 0] [--keep FOLDER]
 
-A process stands for the app's and gives them to `Shelf.add` in batches. Now and then it kills the
-process that decodes, or stops it, which must cost that one file. Ends with code 1 where a file is
-neither a usable recording nor a sentence, where anything passes its bound, or anything is left.
+A process stands for the app's and gives them to `RecordingStore.add` in batches. At random it
+kills or stops the decoding process, which must cost that one file only. Exit code 1 where a file
+gives neither a usable recording nor an error sentence, where a limit is exceeded, or where a
+process or file is left behind.
 """
 
 import argparse
@@ -60,25 +61,25 @@ class Outcome:
     memory_bytes: int = 0
 
 
-class Watched(isolated_decoder.Decoder):
+class Watched(isolated_decoder.IsolatedDecoder):
     """The app's decoder, with a clock, and at times without its process."""
 
     chance = random.Random(0)
     seen: ClassVar[list[Outcome]] = []
 
-    def sound_of(self, path: Path, played: Path | None) -> isolated_decoder.Sound | AudioError:
+    def decode(self, path: Path, played: Path | None) -> isolated_decoder.AudioSummary | AudioError:
         """As the decoder does."""
         outcome = Outcome("", "", "")
-        bounds, drawn = self.bounds, self.chance.random()
+        limits, drawn = self.limits, self.chance.random()
         if self.process and drawn < KILLED + STOPPED:
             outcome.harm = "killed" if drawn < KILLED else "stopped"
             if outcome.harm == "stopped":
-                self.bounds = replace(bounds, time_s=STOPPED_S)
+                self.limits = replace(limits, time_s=STOPPED_S)
             os.kill(self.process.pid, signal.SIGKILL if drawn < KILLED else signal.SIGSTOP)
         start = time.perf_counter()
-        found = super().sound_of(path, played)
+        found = super().decode(path, played)
         outcome.seconds = time.perf_counter() - start
-        self.bounds = bounds
+        self.limits = limits
         if self.process:
             status = Path(f"/proc/{self.process.pid}/status").read_text()
             outcome.memory_bytes = int(re.search(r"VmHWM:\s*(\d+)", status)[1]) * 1024
@@ -88,20 +89,20 @@ class Watched(isolated_decoder.Decoder):
 
 def uploaded(cases: Sequence[Case], cache: Path, seed: int) -> tuple[list[Outcome], dict[str, int]]:
     """Runs in the process that stands for the app: its outcomes, its memory, what was left."""
-    isolated_decoder.Decoder = Watched
+    isolated_decoder.IsolatedDecoder = Watched
     Watched.chance, Watched.seen = random.Random(seed), []
-    shelf = RecordingStore(cache)
-    found = shelf.add([(case.name, case.data) for case in cases])
+    store = RecordingStore(cache)
+    found = store.add([(case.name, case.data) for case in cases])
     outcomes = []
     for case, one, seen in zip(cases, found, Watched.seen, strict=True):
         refused = isinstance(one, AudioError)
-        wrong = _wrong_sentence(str(one)) if refused else _wrong_sound(shelf, one)
+        wrong = _wrong_sentence(str(one)) if refused else _wrong_sound(store, one)
         sentence = str(one) if refused else ""
         outcomes.append(
             replace(seen, kind=case.kind, name=case.name, sentence=sentence, wrong=wrong)
         )
-    for kept in shelf.all():
-        shelf.delete(kept.id)
+    for kept in store.all():
+        store.delete(kept.id)
     own = psutil.Process()
     return outcomes, {
         "memory": own.memory_info().rss,
@@ -109,7 +110,7 @@ def uploaded(cases: Sequence[Case], cache: Path, seed: int) -> tuple[list[Outcom
         "highest": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
         "processes": len(own.children(recursive=True)),
         "files": sum(1 for _ in Path(tempfile.gettempdir()).rglob("*"))
-        + sum(1 for _ in shelf.folder.rglob("*")),
+        + sum(1 for _ in store.folder.rglob("*")),
     }
 
 
@@ -120,8 +121,8 @@ def _wrong_sentence(sentence: str) -> str:
     return next((f"a sentence with {word}: {sentence!r}" for word in told if word in sentence), "")
 
 
-def _wrong_sound(shelf: RecordingStore, kept) -> str:
-    sound, played = kept.sound, soundfile.info(shelf.played(kept.id))
+def _wrong_sound(store: RecordingStore, kept) -> str:
+    sound, played = kept.sound, soundfile.info(store.played(kept.id))
     if not 0 < sound.duration_s <= decode.DEFAULT_LIMITS.max_duration_s:
         return f"accepted at {sound.duration_s} s"
     if not all(0 <= peak <= 1 for peak in sound.outline):
@@ -222,7 +223,7 @@ def told(
     print(f"the app's process: {memory_bytes[-1] / 1e6:.0f} MB, grown by {growth_bytes / 1e6:.0f}")
     print(f"left behind: {left['processes']} processes, {left['files']} files and folders")
 
-    bounds = isolated_decoder.Bounds()
+    limits = isolated_decoder.ProcessLimits()
     wrong = [f"{o.kind}, {o.name!r}: {o.wrong}" for o in outcomes if o.wrong]
     wrong += [f"{o.kind}, {o.name!r}: harmed, yet heard" for o in accepted if o.harm == "stopped"]
     refused = {"whole", "wrong ending"}
@@ -231,9 +232,9 @@ def told(
         for o in outcomes
         if o.kind in refused and o.sentence and not o.harm
     ]
-    if highest_bytes > START_BYTES + bounds.memory_bytes:
+    if highest_bytes > START_BYTES + limits.memory_bytes:
         wrong.append("A decoding process had more memory than its limit.")
-    if longest.seconds > bounds.time_s + STOPPED_S:
+    if longest.seconds > limits.time_s + STOPPED_S:
         wrong.append("A file took longer than its limit.")
     if growth_bytes > GROWTH_BYTES:
         wrong.append("The app's process has grown.")

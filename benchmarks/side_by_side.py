@@ -65,7 +65,7 @@ def runs(loops: bool) -> list[AccuracyRun]:
 def fill(cache: Path, measured: list[AccuracyRun]) -> Recording:
     """Puts the recording and what was heard in it on the shelf of the cache."""
     utterances, length_s = [], 0.0
-    for utterance in evaluation_sets.shipped()[SET].utterances:
+    for utterance in evaluation_sets.shipped_sets()[SET].utterances:
         if length_s < LENGTH_S:
             utterances.append(utterance)
             length_s += utterance.duration_s

@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="base")
     parser.add_argument("--recipe", default="fp32")
-    parser.add_argument("--set", default=evaluation_sets.CALIBRATION)
+    parser.add_argument("--set", default=evaluation_sets.CALIBRATION_SET)
     arguments = parser.parse_args()
     torch.set_num_threads(default_threads())
     model = pipeline.load_model(arguments.model)

@@ -14,7 +14,7 @@ from whisperq_core.speech import evaluation_sets
 @st.cache_resource
 def shipped_sets() -> dict[str, evaluation_sets.EvalSet]:
     try:
-        return evaluation_sets.shipped()
+        return evaluation_sets.shipped_sets()
     except EvalSetError:
         return {}
 

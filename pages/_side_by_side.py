@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from whisperq_core.scoring.transcript_alignment import Slot, phrases
-from whisperq_core.speech.isolated_decoder import Sound
+from whisperq_core.speech.isolated_decoder import AudioSummary
 
 _HERE = Path(__file__).parent
 # More lines in a row than this that have only added words are not all drawn.
@@ -34,7 +34,7 @@ def _component():
 
 
 def side_by_side(
-    key: str, headings: list[Heading], slots: list[Slot], sound: Sound, audio: str
+    key: str, headings: list[Heading], slots: list[Slot], sound: AudioSummary, audio: str
 ) -> None:
     """Draws slots below their headings. audio: the key of the container with the player."""
     lines = [

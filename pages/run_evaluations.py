@@ -20,7 +20,7 @@ from whisperq_core.quantize import recipes
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import OwnSets
-from whisperq_core.speech import evaluation_sets
+from whisperq_core.speech import evaluation_sets, librispeech
 from whisperq_core.whisper import models, protocols
 
 STATUS_ICONS = {
@@ -103,14 +103,14 @@ def choose_sets(mine: UserSession, view: View) -> list[str]:
     own = OwnSets(mine.store.root)
     chosen = view.several(
         "Speech",
-        [*evaluation_sets.EVALUATION, *evaluation_sets.LIBRISPEECH, *own.names()],
+        [*evaluation_sets.EVALUATION_SETS, *librispeech.SPLITS, *own.names()],
         "sets",
         ["quick-look"],
         accept_new_options=True,
         help="The excerpts come with WhisperQ. test-clean and test-other are the full LibriSpeech"
         " sets, downloaded below. Sets of your own are made on Compare recordings.",
     )
-    known = evaluation_sets.shipped()
+    known = evaluation_sets.shipped_sets()
     for found in (known[name] for name in chosen if name in known):
         st.caption(
             f"**{found.name}**: {found.title}, {len(found.utterances)} utterances,"
@@ -134,7 +134,7 @@ def download_sets() -> None:
         st.caption(
             "About 350 MB each, from OpenSLR; LibriSpeech, Panayotov et al. 2015, CC BY 4.0."
         )
-        for split in evaluation_sets.LIBRISPEECH:
+        for split in librispeech.SPLITS:
             if not st.button(f"Download {split}"):
                 continue
             bar = st.progress(0.0, f"Downloading {split}")
@@ -145,7 +145,7 @@ def download_sets() -> None:
 
             try:
                 found = evaluation_sets.download_librispeech(
-                    split, evaluation_sets.data_folder(), report
+                    split, librispeech.data_folder(), report
                 )
                 st.success(f"{split} is here: {len(found.utterances)} utterances.")
             except WhisperQError as error:

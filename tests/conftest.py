@@ -46,7 +46,7 @@ def base() -> models.Model:
 
 @pytest.fixture(scope="session")
 def jfk() -> evaluation_sets.Utterance:
-    return evaluation_sets.shipped()["jfk"].utterances[0]
+    return evaluation_sets.shipped_sets()["jfk"].utterances[0]
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,7 @@ def a_disputed_utterance() -> evaluation_sets.Utterance:
         name: {u.id: u.hypothesis for u in run.utterances}
         for name, run in runs_of("tiny.en").items()
     }
-    utterances = evaluation_sets.shipped()["test-other-excerpt"].utterances
+    utterances = evaluation_sets.shipped_sets()["test-other-excerpt"].utterances
     first, second = heard["fp32"], heard["quanto-int4"]
     return min((u for u in utterances if first[u.id] != second[u.id]), key=lambda u: u.duration_s)
 

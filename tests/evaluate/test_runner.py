@@ -230,7 +230,7 @@ def test_the_key_of_a_shipped_result_is_what_a_request_resolves_to():
 
 
 def test_a_folder_s_record_bears_its_name_not_its_path(tmp_path, store):
-    spoken = evaluation_sets.shipped()["jfk"].utterances[0]
+    spoken = evaluation_sets.shipped_sets()["jfk"].utterances[0]
     folder = tmp_path / "my-recordings"
     folder.mkdir()
     shutil.copy(spoken.audio, folder)

@@ -8,7 +8,7 @@ from tests.support.spoken_runs import MANY, SOME, run_with
 from whisperq_core.evaluate.store import Store
 from whisperq_core.speech import evaluation_sets
 
-IDS = [u.id for u in evaluation_sets.shipped()["test-other-excerpt"].utterances[:3]]
+IDS = [u.id for u in evaluation_sets.shipped_sets()["test-other-excerpt"].utterances[:3]]
 FP32 = accuracy_run(
     "fp32",
     [("a cat sat", "a hat sat"), ("the dog", "the dog"), ("we ran", "we")],

@@ -140,7 +140,9 @@ def test_a_silent_recording_is_said_to_be_silent(shelf):
 def own(store, shelf, jfk):
     """A set of two recordings and two runs on it that differ in one of them."""
     sets = OwnSets(store.root)
-    for place, utterance in enumerate([jfk, evaluation_sets.shipped()["quick-look"].utterances[0]]):
+    for place, utterance in enumerate(
+        [jfk, evaluation_sets.shipped_sets()["quick-look"].utterances[0]]
+    ):
         (one,) = shelf.add([(f"call {place}.flac", utterance.audio.read_bytes())])
         one = shelf.refer(one.id, utterance.reference)
         sets.add("calls", one, shelf.original(one.id), "en")

@@ -25,7 +25,7 @@ def store(tmp_path, monkeypatch) -> Store:
 
 @pytest.fixture
 def filled(store) -> Store:
-    ids = [u.id for u in evaluation_sets.shipped()["test-other-excerpt"].utterances[:2]]
+    ids = [u.id for u in evaluation_sets.shipped_sets()["test-other-excerpt"].utterances[:2]]
     for run in (
         accuracy_run("fp32", WRONG, weights_bytes=200_000_000),
         accuracy_run("torch-int8", WRONG, ids=ids),
@@ -296,7 +296,7 @@ def test_study_with_small_measured_needs_no_command(filled):
 
 
 def test_study_counts_verdicts_and_opens_a_claim_down_to_its_utterances(store):
-    ids = [u.id for u in evaluation_sets.shipped()["test-other-excerpt"].utterances[:2]]
+    ids = [u.id for u in evaluation_sets.shipped_sets()["test-other-excerpt"].utterances[:2]]
     store.put(accuracy_run("fp32", [("a cat sat down",) * 2] * 2, ids=ids))
     store.put(accuracy_run("torch-int8", WRONG, ids=ids))
     app = opened("study")

@@ -109,7 +109,7 @@ def test_a_measurement_that_is_stopped_goes_on(store, monkeypatch, tmp_path):
     for u in few:
         shutil.copy(u.audio, folder)
         (folder / u.audio.with_suffix(".txt").name).write_text(u.reference)
-    monkeypatch.setattr(evaluation_sets, "CALIBRATION", str(folder))
+    monkeypatch.setattr(evaluation_sets, "CALIBRATION_SET", str(folder))
     monkeypatch.setattr(sensitivity_measurement, "UTTERANCES", 1)
     seen = []
     for _ in range(2):

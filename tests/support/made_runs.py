@@ -94,7 +94,7 @@ def accuracy_run(
 
 
 def eval_set_digest(name: str) -> str:
-    shipped = evaluation_sets.shipped()
+    shipped = evaluation_sets.shipped_sets()
     return shipped[name].digest if name in shipped else "bb" * 32
 
 

@@ -11,7 +11,7 @@ from whisperq_core.whisper import graph_export
 from whisperq_core.whisper.protocols import STUDY, Protocol
 from whisperq_core.whisper.transcription import transcribe
 
-SPOKEN = evaluation_sets.shipped()["quick-look"].utterances
+SPOKEN = evaluation_sets.shipped_sets()["quick-look"].utterances
 
 
 def running(module):

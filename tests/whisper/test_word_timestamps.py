@@ -12,7 +12,7 @@ from whisperq_core.whisper.word_timestamps import _path, timed_words
 @pytest.fixture(scope="module")
 def spoken():
     """Two utterances, half a second of silence between them: samples, when the second begins."""
-    first, second = evaluation_sets.shipped()["quick-look"].utterances[:2]
+    first, second = evaluation_sets.shipped_sets()["quick-look"].utterances[:2]
     silence = np.zeros(SAMPLE_RATE // 2, np.float32)
     samples = np.concatenate(
         [evaluation_sets.read_audio(first), silence, evaluation_sets.read_audio(second)]
@@ -36,7 +36,7 @@ def test_words_are_where_they_are_said(tiny, spoken):
 
 
 def test_long_speech_is_timed_by_the_segments_that_decoding_found(tiny):
-    found = evaluation_sets.shipped()["test-clean-excerpt"].utterances[:6]
+    found = evaluation_sets.shipped_sets()["test-clean-excerpt"].utterances[:6]
     samples = np.concatenate([evaluation_sets.read_audio(u) for u in found])
     assert len(samples) > 31 * SAMPLE_RATE
     protocol = Protocol("recording", batch_size=1)

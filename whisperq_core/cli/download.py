@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from whisperq_core.speech import evaluation_sets
+from whisperq_core.speech import evaluation_sets, librispeech
 
 
 def download(
@@ -16,6 +16,6 @@ def download(
     def progress(done: int, total: int) -> None:
         print(f"\r{done / 1e6:.0f} of {total / 1e6:.0f} MB ", end="", file=sys.stderr, flush=True)
 
-    folder = evaluation_sets.data_folder()
+    folder = librispeech.data_folder()
     eval_set = evaluation_sets.download_librispeech(split, folder, progress)
     print(f"\n{split}: {len(eval_set.utterances)} utterances in {folder}")

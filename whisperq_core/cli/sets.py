@@ -7,7 +7,7 @@ from whisperq_core.speech import evaluation_sets
 
 def sets() -> None:
     """List the shipped evaluation sets, and your own."""
-    for shipped in evaluation_sets.shipped().values():
+    for shipped in evaluation_sets.shipped_sets().values():
         print(f"{shipped.name:22s} {len(shipped.utterances):4d} utterances  {shipped.title}")
     own = OwnSets(Store().root)
     for name in own.names():

@@ -45,7 +45,7 @@ class Section:
     def speech(self) -> evaluation_sets.EvalSet | None:
         """The shipped set that this is, whatever it was called."""
         try:
-            known = evaluation_sets.shipped().values()
+            known = evaluation_sets.shipped_sets().values()
         except EvalSetError:
             return None
         digest = self.newest.spec.eval_set_digest

@@ -44,7 +44,7 @@ def utterances_for(recipe: Recipe, eval_set: EvalSet | None) -> tuple[Utterance,
     eval_set is only looked at by recipes that calibrate on a part of it.
     """
     if recipe.calibration == "held-out":
-        return evaluation_sets.by_name(evaluation_sets.CALIBRATION).utterances
+        return evaluation_sets.by_name(evaluation_sets.CALIBRATION_SET).utterances
     if recipe.calibration == "evaluation-10%":
         ordered = sorted(eval_set.utterances, key=lambda u: u.id)
         return tuple(random.Random(0).sample(ordered, math.ceil(len(ordered) / 10)))

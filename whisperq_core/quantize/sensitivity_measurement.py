@@ -65,7 +65,7 @@ def conditions_of(name: str) -> tuple[Conditions, list[Utterance], list[Utteranc
 
     First the utterances that losses are measured on, then those that weights are rounded for.
     """
-    speech = evaluation_sets.by_name(evaluation_sets.CALIBRATION).utterances
+    speech = evaluation_sets.by_name(evaluation_sets.CALIBRATION_SET).utterances
     ordered = sorted(speech, key=lambda u: (u.duration_s, u.id))
     heard, fitted_to = ordered[:UTTERANCES], ordered[UTTERANCES:]
     conditions = Conditions(
@@ -132,7 +132,7 @@ def _concluded(model, conditions, speech, layers, measured_s, calibrate) -> Sens
     found = Sensitivity(
         conditions=conditions,
         model=model.name,
-        eval_set=evaluation_sets.CALIBRATION,
+        eval_set=evaluation_sets.CALIBRATION_SET,
         utterances=[u.id for u in speech.utterances],
         tokens=len(speech.said),
         created_at=datetime.now(UTC),

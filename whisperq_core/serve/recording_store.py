@@ -21,8 +21,8 @@ from whisperq_core.errors import AudioError, InputError, StoreError
 from whisperq_core.evaluate.records import utc_now
 from whisperq_core.file_storage import write_atomically
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
-from whisperq_core.speech.evaluation_sets import AUDIO_SUFFIXES
-from whisperq_core.speech.isolated_decoder import Sound, sounds_of
+from whisperq_core.speech.audio_formats import AUDIO_SUFFIXES
+from whisperq_core.speech.isolated_decoder import AudioSummary, decode_files
 
 # Of a recording, and of all that one user may have.
 MAX_BYTES, MAX_ALL_BYTES = 200_000_000, 10_000_000_000
@@ -35,7 +35,7 @@ class Recording(BaseModel, frozen=True):
     id: str
     name: str
     added_at: datetime
-    sound: Sound
+    sound: AudioSummary
     reference: str = ""
 
 
@@ -84,7 +84,9 @@ class RecordingStore:
         """Keeps what can be decoded: name, id and folder aside, by place."""
         found: dict[int, Recording | AudioError] = {}
         files_of = [(_original(aside), aside / "played.flac") for _, _, aside in new.values()]
-        for (place, (name, id, aside)), sound in zip(new.items(), sounds_of(files_of), strict=True):
+        for (place, (name, id, aside)), sound in zip(
+            new.items(), decode_files(files_of), strict=True
+        ):
             if isinstance(sound, AudioError):
                 found[place] = AudioError(str(sound).replace(_original(aside).name, name))
                 continue

@@ -20,8 +20,9 @@ from whisperq_core.file_storage import write_atomically
 from whisperq_core.serve.blind_test import Vote
 from whisperq_core.serve.recording_store import Recording
 from whisperq_core.speech import evaluation_sets
-from whisperq_core.speech.evaluation_sets import AUDIO_SUFFIXES, EvalSet
-from whisperq_core.speech.isolated_decoder import sounds_of
+from whisperq_core.speech.audio_formats import AUDIO_SUFFIXES
+from whisperq_core.speech.evaluation_sets import EvalSet
+from whisperq_core.speech.isolated_decoder import decode_files
 
 _MANIFEST, _VOTES = "manifest.jsonl", "votes"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}")
@@ -254,7 +255,7 @@ def _contents(
 
 def _lengths_of(recordings: Sequence[Path]) -> list[float]:
     """In seconds, of recordings that come from outside; the first that is none is an AudioError."""
-    found = sounds_of([(path, None) for path in recordings])
+    found = decode_files([(path, None) for path in recordings])
     for sound in found:
         if isinstance(sound, AudioError):
             raise sound

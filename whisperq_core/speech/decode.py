@@ -15,6 +15,7 @@ import av
 import numpy as np
 import soundfile
 import soxr
+from av.container import InputContainer
 
 from whisperq_core.errors import AudioError
 
@@ -67,10 +68,10 @@ def load(source: Path | bytes, name: str = "", limits: Limits = DEFAULT_LIMITS) 
     Raises:
         AudioError: missing, empty, not audio, damaged, too large, too long, or without samples.
     """
-    return np.concatenate(list(blocks(source, name, limits)))
+    return np.concatenate(list(decode_blocks(source, name, limits)))
 
 
-def blocks(
+def decode_blocks(
     source: Path | bytes, name: str = "", limits: Limits = DEFAULT_LIMITS
 ) -> Iterator[np.ndarray]:
     """The samples of `load` piece by piece, so that a long recording takes no more memory.
@@ -139,6 +140,7 @@ class _Nameless(io.BufferedReader):
 
 
 def _open(source: Path | bytes, name: str, limits: Limits) -> tuple[BinaryIO, str]:
+    file: BinaryIO
     if isinstance(source, bytes):
         file, size_bytes, name = io.BytesIO(source), len(source), name or "The recording"
     else:
@@ -247,6 +249,7 @@ def _ffmpeg_blocks(file: BinaryIO, name: str) -> Iterator[tuple[int, np.ndarray]
             f"{name} is not a recording that can be read, whatever its name ends with. "
             "Use WAV, FLAC, MP3, OGG or M4A."
         ) from error
+    assert isinstance(container, InputContainer)
     with container:
         if not container.streams.audio:
             raise AudioError(f"{name} contains no sound track. Choose a recording with sound.")
@@ -259,7 +262,7 @@ def _ffmpeg_blocks(file: BinaryIO, name: str) -> Iterator[tuple[int, np.ndarray]
             raise _damaged(name) from error
 
 
-def _no_other_file(url: str, flags: int, options: dict) -> BinaryIO:
+def _no_other_file(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
     """What FFmpeg is told that wants to open what a recording refers to."""
     raise PermissionError("a recording is one file")
 

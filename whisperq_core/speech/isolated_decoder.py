@@ -1,8 +1,8 @@
-"""What a file that somebody gave holds: its length, its outline, a copy that every browser plays.
+"""Decode uploaded files in a process of their own, never in the app's.
 
-Files from outside are decoded in a process of their own, never in the app's, one after another:
-`python -m whisperq_core.speech.isolated_decoder`, which is asked on its standard input and
-answers on its output.
+The process is `python -m whisperq_core.speech.isolated_decoder`. It reads one JSON request a line
+on its standard input and writes one JSON answer a line. Time and memory are limited; a file that
+crashes the process costs the other files nothing.
 """
 
 import json
@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 from pydantic import BaseModel, ValidationError
 
@@ -26,24 +27,28 @@ from whisperq_core.errors import AudioError
 from whisperq_core.settings import PROJECT
 from whisperq_core.speech import decode
 
-# Values of an outline: as many as a wide screen has room for.
-OUTLINE = 600
-# Peaks are kept of this many samples each, a millisecond, until the length is known.
-_PEAK_OF = 16
-# As many files are decoded at once in an app, whoever gave them; others wait.
-AT_ONCE = 2
-_turns = threading.BoundedSemaphore(AT_ONCE)
-# Until a new process has its libraries; more than an answer is long.
-_START_S, _ANSWER_CHARS = 60, 1 << 20
+# Points of an outline: about the pixels of a wide screen.
+OUTLINE_POINTS = 600
+# Until the length is known, one peak is kept of this many samples: 1 ms.
+_SAMPLES_PER_PEAK = 16
+# Decoding processes at the same time in one app, for all its users; other files wait.
+MAX_CONCURRENT = 2
+_slots = threading.BoundedSemaphore(MAX_CONCURRENT)
+# Time for a new process to import its libraries; more characters than any answer has.
+_START_S, _MAX_ANSWER_CHARS = 60, 1 << 20
+# One thread a library: more would only reserve memory.
+_SINGLE_THREAD_ENV = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 
-LOST = "{} could not be decoded on this machine. Cut it into shorter pieces, or save it as FLAC."
-SLOW = "{} took too long to decode. Cut it into shorter pieces, or save it as FLAC."
+_CRASHED = (
+    "{} could not be decoded on this machine. Cut it into shorter pieces, or save it as FLAC."
+)
+_TIMED_OUT = "{} took too long to decode. Cut it into shorter pieces, or save it as FLAC."
 
 
-class Sound(BaseModel, frozen=True):
-    """A recording that can be used.
+class AudioSummary(BaseModel, frozen=True):
+    """What is known of a decoded recording without its samples.
 
-    outline: the peak of each of at most OUTLINE parts of equal length, from 0 to 1.
+    outline: peak amplitude of each of at most OUTLINE_POINTS parts of equal length, from 0 to 1.
     """
 
     duration_s: float
@@ -56,111 +61,115 @@ _MODULE = "whisperq_core.speech.isolated_decoder"
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """What decoding one file may take, beside the limits of `audio.load`.
+class ProcessLimits:
+    """What decoding one file may take, in addition to `decode.Limits`.
 
-    time_s: then the process is killed, with whatever it started; the next file has a new one. Where
-    the asking process is gone itself, the system ends the decoding process soon after.
-    memory_bytes: beyond what the process has at its start. Linux's kernel holds it to that
-    (RLIMIT_DATA). Elsewhere nothing does; what is left there is that sound is decoded, mixed
-    and written block by block, within `audio.Limits`.
+    time_s: the process is killed after it, with its children; the next file gets a new process.
+    Should the app itself be gone, the decoding process ends by an alarm soon after.
+    memory_bytes: beyond what the process has at its start, enforced by Linux (RLIMIT_DATA). Other
+    systems do not enforce it; there, memory is bounded by decoding, mixing and writing block by
+    block within `decode.Limits`.
     """
 
     time_s: float = 120.0
     memory_bytes: int = 512 << 20
 
 
-def sound_of(path: Path, played: Path | None = None) -> Sound:
-    """Decodes a file and writes what of it is played: FLAC, 16 kHz, mono, 16 bits.
+def decode_file(path: Path, playback: Path | None = None) -> AudioSummary:
+    """Decode a file in this process; write `playback`, a copy as FLAC, 16 kHz, mono, 16 bits.
 
     Raises AudioError for what is no usable audio; then no copy is left.
     """
     frames, peaks = 0, []
-    copy = played and soundfile.SoundFile(
-        played, "w", decode.SAMPLE_RATE, 1, subtype="PCM_16", format="FLAC"
+    copy = playback and soundfile.SoundFile(
+        playback, "w", decode.SAMPLE_RATE, 1, subtype="PCM_16", format="FLAC"
     )
     try:
-        for block in decode.blocks(path, path.name):
+        for block in decode.decode_blocks(path, path.name):
             frames += len(block)
-            peaks.append(np.maximum.reduceat(np.abs(block), range(0, len(block), _PEAK_OF)))
+            starts = range(0, len(block), _SAMPLES_PER_PEAK)
+            peaks.append(np.maximum.reduceat(np.abs(block), starts))
             if copy:
                 copy.write(block)
     except AudioError:
-        if played:
-            played.unlink(missing_ok=True)
+        if playback:
+            playback.unlink(missing_ok=True)
         raise
     finally:
         if copy:
             copy.close()
-    peaks = np.concatenate(peaks)
-    return Sound(
+    all_peaks = np.concatenate(peaks)
+    return AudioSummary(
         duration_s=frames / decode.SAMPLE_RATE,
-        silent=decode.is_silent(peaks),
-        outline=tuple(round(float(p), 3) for p in outline(peaks)),
+        silent=decode.is_silent(all_peaks),
+        outline=tuple(round(float(p), 3) for p in peak_outline(all_peaks)),
     )
 
 
-def outline(samples: np.ndarray) -> np.ndarray:
-    """Peaks of samples, shape (samples,), or of peaks → at most (OUTLINE,), from 0 to 1."""
-    starts = np.unique(np.linspace(0, len(samples), OUTLINE, endpoint=False).astype(int))
+def peak_outline(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Peaks of samples, shape (samples,), or of peaks → at most (OUTLINE_POINTS,), from 0 to 1."""
+    starts = np.unique(np.linspace(0, len(samples), OUTLINE_POINTS, endpoint=False).astype(int))
     return np.minimum(np.maximum.reduceat(np.abs(samples), starts), 1.0)
 
 
-def sounds_of(
-    pairs: Sequence[tuple[Path, Path | None]], bounds: Bounds = Bounds()
-) -> list[Sound | AudioError]:
-    """`sound_of` for each (file, played), in another process; what cannot be used is an error.
+def decode_files(
+    files: Sequence[tuple[Path, Path | None]], limits: ProcessLimits = ProcessLimits()
+) -> list[AudioSummary | AudioError]:
+    """`decode_file` for each (file, playback) in another process; errors are returned, not raised.
 
-    A file that brings the process down, or passes a bound, costs the others nothing but a new
-    process. None is left at the end.
+    A file that crashes the process or exceeds a limit only costs a new process, which the next
+    file gets. No process is left at the end.
     """
-    found: list[Sound | AudioError] = []
-    with Decoder(bounds) as decoder:
-        for path, played in pairs:
-            with _turns:
-                found.append(decoder.sound_of(path, played))
-    return found
+    results: list[AudioSummary | AudioError] = []
+    with IsolatedDecoder(limits) as decoder:
+        for path, playback in files:
+            with _slots:
+                results.append(decoder.decode(path, playback))
+    return results
 
 
-class Decoder:
-    """The decoding process, started when there is something to decode, and again where it died."""
+class IsolatedDecoder:
+    """The decoding process: started for the first file, and again after it died."""
 
-    def __init__(self, bounds: Bounds):
-        self.bounds = bounds
-        self.process: subprocess.Popen | None = None
+    def __init__(self, limits: ProcessLimits):
+        self.limits = limits
+        self.process: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> "Decoder":
+    def __enter__(self) -> "IsolatedDecoder":
         return self
 
-    def __exit__(self, *exception) -> None:
-        self._end()
+    def __exit__(self, *exception: object) -> None:
+        self._kill()
 
-    def sound_of(self, path: Path, played: Path | None) -> Sound | AudioError:
-        """As the function, with the AudioError returned."""
-        if self.process is None and not self._start():
-            return AudioError(LOST.format(path.name))
+    def decode(self, path: Path, playback: Path | None) -> AudioSummary | AudioError:
+        """`decode_file` in the process, with its AudioError returned."""
+        process = self.process or self._start()
+        if process is None:
+            return AudioError(_CRASHED.format(path.name))
+        answer: str | None
         try:
-            self.process.stdin.write(json.dumps([str(path), played and str(played)]) + "\n")
-            self.process.stdin.flush()
-            answer = self._answer(self.bounds.time_s)
-        except OSError:  # it is gone
+            assert process.stdin
+            process.stdin.write(json.dumps([str(path), playback and str(playback)]) + "\n")
+            process.stdin.flush()
+            answer = _read_answer(process, self.limits.time_s)
+        except OSError:  # the process is gone
             answer = ""
         try:
-            told = json.loads(answer or "")
-            return AudioError(told["error"]) if "error" in told else Sound.model_validate(told)
+            fields = json.loads(answer or "")
+            if "error" in fields:
+                return AudioError(fields["error"])
+            return AudioSummary.model_validate(fields)
         except (ValueError, TypeError, ValidationError):
-            self._end()
-        return AudioError((SLOW if answer is None else LOST).format(path.name))
+            self._kill()
+        return AudioError((_TIMED_OUT if answer is None else _CRASHED).format(path.name))
 
-    def _start(self) -> bool:
-        """Whether there is a process now that waits for files."""
-        # Threads would only reserve memory.
-        calm = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+    def _start(self) -> "subprocess.Popen[str] | None":
+        """A process that waits for files; None where none could be started."""
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", _MODULE, json.dumps(asdict(self.bounds))],
+                [sys.executable, "-m", _MODULE, json.dumps(asdict(self.limits))],
                 cwd=PROJECT,
-                env=os.environ | calm | {"MALLOC_ARENA_MAX": "1"},
+                env=os.environ | _SINGLE_THREAD_ENV | {"MALLOC_ARENA_MAX": "1"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -168,36 +177,39 @@ class Decoder:
                 errors="replace",
                 start_new_session=True,
             )
-            ready = self._answer(_START_S)
+            ready = _read_answer(self.process, _START_S)
         except OSError:
             ready = ""
         if not ready:
-            self._end()
-        return bool(ready)
+            self._kill()
+        return self.process
 
-    def _answer(self, within_s: float) -> str | None:
-        """The next line; None where it does not come in time, empty where the process ended."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            if not selector.select(within_s):
-                return None
-        return self.process.stdout.readline(_ANSWER_CHARS)
-
-    def _end(self) -> None:
-        """Kills the process and what it started: it has nothing to finish."""
-        if self.process is None:
+    def _kill(self) -> None:
+        """End the process and its children at once: it has nothing to finish."""
+        process, self.process = self.process, None
+        if process is None:
             return
-        # Not waited for yet, its number is still its own.
-        os.killpg(self.process.pid, signal.SIGKILL)
-        for pipe in (self.process.stdin, self.process.stdout):
-            with suppress(OSError):  # what it was to be told and never read
-                pipe.close()
-        self.process.wait()
-        self.process = None
+        # It was not waited for yet, so its process id cannot be another's.
+        os.killpg(process.pid, signal.SIGKILL)
+        for pipe in (process.stdin, process.stdout):
+            if pipe:
+                with suppress(OSError):  # a request it never read
+                    pipe.close()
+        process.wait()
 
 
-def _bound_memory(memory_bytes: int) -> None:
-    """Lets this process have so many bytes more of its own; says why in Bounds."""
+def _read_answer(process: "subprocess.Popen[str]", within_s: float) -> str | None:
+    """The next line; None where it does not come in time, empty where the process ended."""
+    assert process.stdout
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        if not selector.select(within_s):
+            return None
+    return process.stdout.readline(_MAX_ANSWER_CHARS)
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """Allow this process so many more bytes of its own, as ProcessLimits explains."""
     if sys.platform != "linux":
         return
     import resource
@@ -208,18 +220,18 @@ def _bound_memory(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _serve(bounds: Bounds) -> None:
-    """Answers a line of JSON with a line of JSON until there are no more."""
+def _serve(limits: ProcessLimits) -> None:
+    """Answer each request line until there are no more."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what decoders print is no answer
-    _bound_memory(bounds.memory_bytes)
+    _limit_memory(limits.memory_bytes)
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        given, copy = json.loads(line)
-        # Nobody may be left to kill it.
-        signal.alarm(math.ceil(bounds.time_s) + 5)
+        path, playback = json.loads(line)
+        # Nobody may be left to kill this process.
+        signal.alarm(math.ceil(limits.time_s) + 5)
         try:
-            answer = sound_of(Path(given), copy and Path(copy)).model_dump_json()
+            answer = decode_file(Path(path), playback and Path(playback)).model_dump_json()
         except AudioError as error:
             answer = json.dumps({"error": str(error)})
         print(answer, file=answers, flush=True)
@@ -227,4 +239,4 @@ def _serve(bounds: Bounds) -> None:
 
 
 if __name__ == "__main__":
-    _serve(Bounds(**json.loads(sys.argv[1])))
+    _serve(ProcessLimits(**json.loads(sys.argv[1])))
