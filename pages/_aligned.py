@@ -39,7 +39,7 @@ def audio_of(run: AccuracyRun) -> dict[str, Path]:
 
 def diff(utterance: UtteranceResult) -> None:
     """Its words beside the reference's."""
-    st.html(markup.aligned_html(confusions.aligned(utterance)))
+    st.html(markup.alignment_html(confusions.aligned(utterance)))
 
 
 def heard(run: AccuracyRun, utterance: UtteranceResult) -> None:
@@ -48,7 +48,7 @@ def heard(run: AccuracyRun, utterance: UtteranceResult) -> None:
     loop = " :orange-badge[loop]" if utterance.score.looped else ""
     errors = "1 error" if words.errors == 1 else f"{words.errors} errors"
     st.markdown(
-        f"**{markup.plain_markdown(run.spec.recipe.name)}**: {errors} in"
+        f"**{markup.escape_markdown(run.spec.recipe.name)}**: {errors} in"
         f" {words.reference_length} words{loop}"
     )
     diff(utterance)
@@ -62,8 +62,8 @@ def both(
 ) -> None:
     """An utterance as two runs heard it, side by side."""
     first = pair[0]
-    parts = [f"**{markup.plain_markdown(first.id)}**"]
-    parts += [f"speaker {markup.plain_markdown(first.speaker)}"] if first.speaker else []
+    parts = [f"**{markup.escape_markdown(first.id)}**"]
+    parts += [f"speaker {markup.escape_markdown(first.speaker)}"] if first.speaker else []
     parts += [f"{first.duration_s:.1f} s", *([note] if note else [])]
     with st.container(border=True):
         st.markdown(" · ".join(parts))

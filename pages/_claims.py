@@ -115,12 +115,12 @@ def opened(store: Store, judgement: Judgement) -> None:
 def parts_table(findings: list[Finding]) -> pd.DataFrame:
     lines = [
         {
-            "Question": markup.plain_markdown(part.question),
+            "Question": markup.escape_markdown(part.question),
             "Model": part.model,
             "Measured": part.shown,
             "Published": "–" if part.published is None else f"{part.published:+.2f}".lstrip("+"),
             "Verdict": badge(part.verdict),
-            "On": markup.plain_markdown(sample(part)),
+            "On": markup.escape_markdown(sample(part)),
             "Records": " ".join(key[:6] for key in part.keys[:4]),
         }
         for finding in findings
@@ -157,14 +157,14 @@ def utterances(store: Store, claim_id: str, parts: list[Answer]) -> None:
         f"**{len(differing)} of {len(runs[0].utterances)} utterances have another number of"
         f" errors**; the {min(WORST, len(differing))} that differ most:"
     )
-    st.html(markup.legend_html())
+    st.html(markup.alignment_legend_html())
     audio = audio_of(runs[0])
     for pair in differing[:WORST]:
         both(tuple(runs), pair, audio.get(pair[0].id))
 
 
 def links(runs: list[AccuracyRun]) -> None:
-    names = [markup.plain_markdown(run.spec.recipe.name) for run in runs]
+    names = [markup.escape_markdown(run.spec.recipe.name) for run in runs]
     urls = [utterances_url(run) for run in runs]
     st.markdown(
         "All utterances of "

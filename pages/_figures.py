@@ -40,8 +40,8 @@ def _offer(figure: go.Figure, title: str, key: str) -> None:
 
 @st.dialog("Save figure", width="large")
 def _save(figure: go.Figure, title: str) -> None:
-    page = figure_export.html(figure, title)
-    height = figure_export.for_print(figure, title).layout.height + _AROUND_PX
+    page = figure_export.to_html(figure, title)
+    height = figure_export.print_version(figure, title).layout.height + _AROUND_PX
     st.iframe(page, height=int(height))
     st.download_button(
         "Save as HTML, which opens offline",

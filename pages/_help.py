@@ -17,6 +17,6 @@ def explained(columns: Mapping[str, object]) -> dict:
     for name, column in columns.items():
         if isinstance(column, str):
             column = st.column_config.Column(column)
-        term = glossary.known(name) or glossary.known(name.partition(" (")[0])
+        term = glossary.find_definition(name) or glossary.find_definition(name.partition(" (")[0])
         found[name] = {**column, "help": column.get("help") or term}
     return found

@@ -249,7 +249,7 @@ class View:
         text = " ".join(value.split())
         if len(text) > _SHOWN_CHARACTERS:
             text = f"{text[:_SHOWN_CHARACTERS]}…"
-        self._ignored.append(markup.plain_markdown(f"{label} “{text}” (shown instead: {instead})"))
+        self._ignored.append(markup.escape_markdown(f"{label} “{text}” (shown instead: {instead})"))
 
 
 def _could_be_typed(text: str) -> bool:

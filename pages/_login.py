@@ -67,7 +67,7 @@ def way_in() -> None:
     st.title("WhisperQ")
     st.markdown("Which way of quantizing Whisper to use, and what it costs.")
     if is_logged_in():
-        st.error(markup.plain_markdown(f"{refused()} Ask whoever runs it, or log in as another."))
+        st.error(markup.escape_markdown(f"{refused()} Ask whoever runs it, or log in as another."))
         st.button("Log out", icon=":material/logout:", on_click=st.logout)
         return
     st.markdown("Your recordings and what is heard in them are seen by nobody else who logs in.")
@@ -78,7 +78,7 @@ def way_in() -> None:
 def show_user() -> None:
     """In the sidebar: who one is; or that nobody is asked, where others can reach the app."""
     if is_on():
-        st.caption(f"Logged in as {markup.plain_markdown(user_name())}")
+        st.caption(f"Logged in as {markup.escape_markdown(user_name())}")
         st.button("Log out", icon=":material/logout:", on_click=st.logout)
     elif st.get_option("server.address") not in _LOCAL:
         st.warning(

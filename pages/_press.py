@@ -30,7 +30,7 @@ def carry_out(key: str, do: Callable, *arguments) -> None:
 def show_outcome(key: str) -> None:
     well, sentence = st.session_state.pop(_said(key), (True, None))
     if isinstance(sentence, str):
-        (st.success if well else st.error)(markup.plain_markdown(sentence))
+        (st.success if well else st.error)(markup.escape_markdown(sentence))
 
 
 def _said(key: str) -> str:

@@ -34,7 +34,7 @@ def draw(mine: UserSession, looks_again: bool) -> None:
     done, total = mine.queue.progress(running)
     left_s = sum(mine.queue.remaining_s(job) for job in waiting)
     with st.container(border=True, gap="xsmall"):
-        label = markup.plain_markdown(running.label)
+        label = markup.escape_markdown(running.label)
         st.progress(min(1.0, done / max(1, total)), f"**{label}** · {running.status}")
         parts = [f"{done} of {total} pieces"] if running.planned else []
         parts += [f"{len(waiting) - 1} waiting"] if len(waiting) > 1 else []
@@ -60,7 +60,7 @@ def announce(found: list[job_queue.Job]) -> None:
     """A notice of each job that was under way when this session last looked, and is over."""
     seen = st.session_state.setdefault(SEEN, set())
     for job in found:
-        label = markup.plain_markdown(job.label)
+        label = markup.escape_markdown(job.label)
         if not job.is_over:
             seen.add(job.id)
         elif job.id in seen:
@@ -68,5 +68,5 @@ def announce(found: list[job_queue.Job]) -> None:
             if job.status == job_queue.DONE:
                 st.toast(f"Done: {label}", icon=":material/check_circle:", duration="long")
             elif job.status == job_queue.FAILED:
-                why = markup.plain_markdown(job.message)
+                why = markup.escape_markdown(job.message)
                 st.toast(f"Failed: {label}. {why}", icon=":material/error:", duration="infinite")

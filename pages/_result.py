@@ -16,7 +16,7 @@ from whisperq_core.analyze.significance import MARGIN
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
 from whisperq_core.present import markup
-from whisperq_core.present.provenance import provenance
+from whisperq_core.present.provenance import provenance_rows
 
 UTTERANCES_A_PAGE = 6
 # How many kinds of error are listed.
@@ -63,7 +63,7 @@ def details(
         return
     if len(ordered) < len(run.utterances):
         st.markdown(f"{len(ordered)} match the filters.")
-    st.html(markup.legend_html())
+    st.html(markup.alignment_legend_html())
     page = view.page_of(-(-len(ordered) // UTTERANCES_A_PAGE), "page")
     audio, others = audio_of(run), confusions.elsewhere(run, runs)
     for utterance in ordered[(page - 1) * UTTERANCES_A_PAGE : page * UTTERANCES_A_PAGE]:
@@ -135,7 +135,7 @@ def take_confusion() -> None:
 def facts(run: AccuracyRun, row: pd.Series) -> None:
     words, spec = run.words, run.spec
     st.markdown(
-        f"{markup.plain_markdown(spec.recipe.description)}  \n"
+        f"{markup.escape_markdown(spec.recipe.description)}  \n"
         f"**WER {row['wer_pct']:.2f} %** {interval(row['wer_low_pct'], row['wer_high_pct'])}:"
         f" {words.substitutions} substitutions,"
         f" {words.deletions} deletions, {words.insertions} insertions in {words.reference_length}"
@@ -149,7 +149,7 @@ def facts(run: AccuracyRun, row: pd.Series) -> None:
             " mathematics, faster on this device. Batch times below are theirs, not the recipe's."
         )
     with st.expander("What these numbers depend on"):
-        st.html(markup.labelled_html(provenance(run, row["speed_key"])))
+        st.html(markup.labelled_html(provenance_rows(run, row["speed_key"])))
 
 
 def interval(low: float, high: float) -> str:
@@ -190,14 +190,14 @@ def beside(
         lines.append(f"MAPSSWE: z = {segments.z:+.2f}, {p}, {segments.segments} segments")
     if lines:
         st.markdown(
-            markup.plain_markdown(" · ".join(lines)),
+            markup.escape_markdown(" · ".join(lines)),
             help=f"The interval is a bootstrap of the difference over {row['resampled']}; the"
             f" verdict is Holm-corrected over the recipes shown; the margin is {margin:g} points."
             " MAPSSWE is the matched-pairs test of NIST's SCTK: it takes stretches of speech as"
             " independent, whoever speaks, and is not corrected.",
         )
     for other in {one.key: one for one in (base, fp32) if one is not None}.values():
-        name = markup.plain_markdown(other.spec.recipe.name)
+        name = markup.escape_markdown(other.spec.recipe.name)
         st.markdown(f"[Where it differs from {name}]({compare_url(other, run)})")
     lines = []
     if agreement:
@@ -214,7 +214,7 @@ def beside(
         )
     if lines:
         st.markdown(
-            markup.plain_markdown(" · ".join(lines)),
+            markup.escape_markdown(" · ".join(lines)),
             help="The share of utterances with no more errors than fp32 is WhisperKit's “quality of"
             " inference”. Words unlike fp32's are edits between the two transcripts, whatever was"
             " said. Transcripts that loop repeat a phrase until the decoder's limit.",
@@ -226,9 +226,9 @@ def show_utterance(
 ) -> None:
     words = utterance.score.words
     batch = next((b for b in run.batches if b.batch == utterance.batch), None)
-    parts = [f"**{markup.plain_markdown(utterance.id)}**"]
+    parts = [f"**{markup.escape_markdown(utterance.id)}**"]
     if utterance.speaker:
-        parts.append(f"speaker {markup.plain_markdown(utterance.speaker)}")
+        parts.append(f"speaker {markup.escape_markdown(utterance.speaker)}")
     parts.append(f"{utterance.duration_s:.1f} s")
     if words.rate is not None:
         parts.append(f"WER {words.rate:.0f} %")

@@ -72,7 +72,7 @@ def ask(view: View, models: list[str], known: list[str]) -> requirements.Needs:
             "need_mb",
             format="%.0f",
             placeholder="any",
-            help=glossary.meaning("Size"),
+            help=glossary.definition("Size"),
             **how,
         )
         time = view.number(
@@ -98,7 +98,7 @@ def ask(view: View, models: list[str], known: list[str]) -> requirements.Needs:
             ["cpu", "cuda", "mps"],
             "need_device",
             "cpu",
-            help=glossary.meaning("device"),
+            help=glossary.definition("device"),
             **how,
         )
         protocol = protocols.STUDY.name
@@ -109,7 +109,7 @@ def ask(view: View, models: list[str], known: list[str]) -> requirements.Needs:
                 "need_protocol",
                 protocol if protocol in known else known[0],
                 help="  \n".join(
-                    f"**{markup.plain_markdown(name)}**: {markup.plain_markdown(found.summary)}"
+                    f"**{markup.escape_markdown(name)}**: {markup.escape_markdown(found.summary)}"
                     for name, found in protocols.PROTOCOLS.items()
                 ),
                 **how,
@@ -136,12 +136,12 @@ def show_answer(advice: advisor.Advice) -> None:
         box, icon = st.warning, ":material/help:"
     first, _, rest = advice.answer.partition(". ")
     box(
-        f"**{markup.plain_markdown(first)}.** {markup.plain_markdown(rest)}"
+        f"**{markup.escape_markdown(first)}.** {markup.escape_markdown(rest)}"
         if rest
-        else f"**{markup.plain_markdown(first)}**",
+        else f"**{markup.escape_markdown(first)}**",
         icon=icon,
     )
-    st.caption(markup.plain_markdown(" ".join(advice.notes)))
+    st.caption(markup.escape_markdown(" ".join(advice.notes)))
 
 
 def show_card(option: requirements.Option, mine: UserSession) -> None:
@@ -149,14 +149,14 @@ def show_card(option: requirements.Option, mine: UserSession) -> None:
     interval = "" if pd.isna(wer.low) else f" ({wer.low:.2f} to {wer.high:.2f})"
     with st.container(border=True, height="stretch"):
         st.markdown(BADGES[option.status])
-        st.header(markup.plain_markdown(f"{option.recipe} on {option.model}"), anchor=False)
-        st.markdown(markup.plain_markdown(f"{option.figures}, WER {wer.value:.2f} %{interval}"))
+        st.header(markup.escape_markdown(f"{option.recipe} on {option.model}"), anchor=False)
+        st.markdown(markup.escape_markdown(f"{option.figures}, WER {wer.value:.2f} %{interval}"))
         lines = (
-            f"{ICONS[c.status]} {markup.plain_markdown(f'{c.need}: {c.reason}')}"
+            f"{ICONS[c.status]} {markup.escape_markdown(f'{c.need}: {c.reason}')}"
             for c in option.checks
         )
         st.markdown("  \n".join(lines))
-        st.caption(markup.plain_markdown(option.basis))
+        st.caption(markup.escape_markdown(option.basis))
         st.markdown(f"[Evidence: its utterances]({utterances_url(option.run)})")
         with st.popover("Use it", icon=":material/code:"):
             st.code(advisor.snippet(option), language="python", wrap_lines=True)
@@ -166,7 +166,7 @@ def show_card(option: requirements.Option, mine: UserSession) -> None:
 def export(option: requirements.Option, mine: UserSession) -> None:
     spec = option.run.spec
     if reason := model_export.unexportable_reason(spec.recipe):
-        st.caption(markup.plain_markdown(reason))
+        st.caption(markup.escape_markdown(reason))
         return
     button(
         "Export it",
@@ -190,7 +190,7 @@ def exports(mine: UserSession) -> list[job_queue.Job]:
 
 def show_exports(mine: UserSession) -> None:
     for job in exports(mine):
-        label = markup.plain_markdown(job.label)
+        label = markup.escape_markdown(job.label)
         if job.status == job_queue.DONE:
             size = job.value.weights_bytes / 1e6
             st.success(
@@ -200,7 +200,7 @@ def show_exports(mine: UserSession) -> None:
                 icon=":material/download_done:",
             )
         elif job.is_over:
-            st.error(f"**{label}** was not exported. {markup.plain_markdown(job.message)}")
+            st.error(f"**{label}** was not exported. {markup.escape_markdown(job.message)}")
         else:
             st.caption(f":material/progress_activity: Exporting {label}: {job.status} …")
 
@@ -215,7 +215,7 @@ def watch_exports(mine: UserSession) -> None:
 
 def show_next(found: advisor.Measurement) -> None:
     st.header("What to measure next")
-    st.markdown(markup.plain_markdown(found.why))
+    st.markdown(markup.escape_markdown(found.why))
     if found.commands:
         st.code("\n".join(found.commands), language="bash", wrap_lines=True)
 

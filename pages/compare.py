@@ -13,7 +13,7 @@ from whisperq_core.analyze.significance import MARGIN
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import markup
-from whisperq_core.present.contribution_chart import contributions
+from whisperq_core.present.contribution_chart import contribution_figure
 
 BARS, WORDS, A_PAGE = 25, 100, 6
 BY = {"utterance": "By utterance", "speaker": "By speaker"}
@@ -50,7 +50,7 @@ def by_how_much(first: AccuracyRun, second: AccuracyRun, margin: float) -> None:
     for column, run in zip(columns, (first, second), strict=False):
         wer = paired_comparisons.estimate(run)
         with column.container(border=True, height="stretch", gap=None):
-            st.caption(markup.plain_markdown(f"{run.spec.recipe.name} on {run.model}"))
+            st.caption(markup.escape_markdown(f"{run.spec.recipe.name} on {run.model}"))
             st.markdown(f"### WER {wer.value:.2f} %")
             st.markdown("no interval" if pd.isna(wer.low) else f"{wer.low:.2f} to {wer.high:.2f}")
             st.markdown(f"[Its utterances]({utterances_url(run)})")
@@ -61,7 +61,7 @@ def by_how_much(first: AccuracyRun, second: AccuracyRun, margin: float) -> None:
         ends = "no interval" if pd.isna(d.low) else f"{d.low:+.2f} to {d.high:+.2f}"
         st.markdown(ends.replace("-", "−"))
         words = paired_comparisons.in_words(found, first.spec.recipe.name, first.minutes)
-        st.markdown(markup.plain_markdown(words[:1].upper() + words[1:] + "."))
+        st.markdown(markup.escape_markdown(words[:1].upper() + words[1:] + "."))
     if paired_comparisons.condition(first) != paired_comparisons.condition(second):
         st.caption(
             "The two differ in more than the recipe (model, protocol, device or threads), and so"
@@ -90,7 +90,7 @@ def where(view: View, first: AccuracyRun, second: AccuracyRun) -> None:
     st.markdown(driven_by(changes, by))
     if changes:
         draw(
-            contributions(changes[:BARS], *names),
+            contribution_figure(changes[:BARS], *names),
             f"What each {by} adds to the difference between {' and '.join(names)}",
             key="changes",
             on_select=take_bar,
@@ -107,7 +107,7 @@ def where(view: View, first: AccuracyRun, second: AccuracyRun) -> None:
     chosen = view.one_of(by.capitalize(), list(inside), "at", placeholder="all", width=320)
     if chosen in inside:
         differing = [pair for pair in differing if pair[0].id in inside[chosen].ids]
-    st.html(markup.legend_html())
+    st.html(markup.alignment_legend_html())
     page = view.page_of(max(1, -(-len(differing) // A_PAGE)), "page")
     audio, total = audio_of(first), first.words.reference_length
     for pair in differing[(page - 1) * A_PAGE : page * A_PAGE]:
@@ -129,7 +129,7 @@ def driven_by(changes: list[confusions.Change], by: str) -> str:
     side = up if total > 0 else down
     if total:
         share = 100 * side[0].errors / total
-        name = markup.plain_markdown(side[0].name)
+        name = markup.escape_markdown(side[0].name)
         text += f" The largest share is that of {name}: {share:.0f} % of the difference"
         text += ", more than all of it." if share > 100 else "."
     return text
@@ -186,7 +186,7 @@ def main(view: View) -> None:
     try:
         by_how_much(first, second, margin)
     except NotComparable as error:
-        st.warning(markup.plain_markdown(str(error)))
+        st.warning(markup.escape_markdown(str(error)))
         return
     where(view, first, second)
     words(first, second)

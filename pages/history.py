@@ -114,7 +114,7 @@ def main() -> None:
     if log.unreadable:
         names = ", ".join(path.name for path in log.unreadable)
         st.warning(
-            f"Left out, for they cannot be read: {markup.plain_markdown(names)}. They are kept in"
+            f"Left out, for they cannot be read: {markup.escape_markdown(names)}. They are kept in"
             f" `{store.root / history.FOLDER}`."
         )
     if log.entries:

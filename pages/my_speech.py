@@ -80,10 +80,10 @@ def recordings(sets: OwnSets, name: str, found: EvalSet) -> None:
             with st.container(border=True):
                 said_by = f" · {utterance.speaker}" if utterance.speaker else ""
                 st.markdown(
-                    f"**{markup.plain_markdown(utterance.id)}** · {utterance.duration_s:.1f} s"
-                    f" · {utterance.language}{markup.plain_markdown(said_by)}"
+                    f"**{markup.escape_markdown(utterance.id)}** · {utterance.duration_s:.1f} s"
+                    f" · {utterance.language}{markup.escape_markdown(said_by)}"
                 )
-                st.markdown(markup.plain_markdown(utterance.reference))
+                st.markdown(markup.escape_markdown(utterance.reference))
                 st.audio(str(utterance.audio))
                 key = f"out-{name}-{utterance.id}"
                 button("Take it out", key, sets.remove, name, utterance.id)
@@ -136,7 +136,7 @@ def trial(sets: OwnSets, name: str, found: EvalSet, left: list[blind.Trial], rea
     ):
         with column.container(border=True, height="stretch"):
             st.markdown(f"**{side}**")
-            st.markdown(markup.plain_markdown(text) or "*no words*")
+            st.markdown(markup.escape_markdown(text) or "*no words*")
     labels = {"left": "A reads better", "same": "No difference", "right": "B reads better"}
     with st.container(horizontal=True, horizontal_alignment="center"):
         for chosen, label in labels.items():
@@ -202,7 +202,7 @@ def main() -> None:
             return
         found = sets.get(name)
     except WhisperQError as error:
-        st.error(markup.plain_markdown(str(error)))
+        st.error(markup.escape_markdown(str(error)))
         return
     everyday(sets, name, found)
     recordings(sets, name, found)

@@ -34,12 +34,12 @@ STYLE = """<style>
 # So that a key press shows the next screen at once.
 @st.cache_resource(max_entries=8, show_spinner=False)
 def sections_of(_runs: list, keys: tuple[str, ...], baseline: str, margin: float) -> list[Section]:
-    return report_sections.sections(_runs, baseline=baseline, margin=margin)
+    return report_sections.build_sections(_runs, baseline=baseline, margin=margin)
 
 
 @st.cache_data(max_entries=16, show_spinner="Preparing the screens")
 def slides_of(_section: Section, known: tuple) -> list[slides.Slide]:
-    return slides.slides(_section)
+    return slides.build_slides(_section)
 
 
 def screen_in_url() -> int:
@@ -121,7 +121,7 @@ def main() -> None:
         return
     try:
         chosen, margin = from_url(measured)
-        selected = report_sections.select(runs, **chosen)
+        selected = report_sections.select_runs(runs, **chosen)
     except InputError as error:
         st.title("Presentation")
         st.info(f"{error} Choose results on the **Report** page, and press Present there.")

@@ -70,7 +70,7 @@ def take(shelf: RecordingStore) -> None:
         st.session_state["turn"] += 1
         st.rerun()
     for sentence in st.session_state.get("refused", []):
-        st.error(markup.plain_markdown(sentence))
+        st.error(markup.escape_markdown(sentence))
 
 
 def choose_recordings(shelf: RecordingStore, view: View) -> list[Recording]:
@@ -170,7 +170,7 @@ def choose_listeners(mine: UserSession, view: View) -> Asked:
 def header(shelf: RecordingStore, kept: Recording, heard: list[Transcription]) -> None:
     """Name, length, language; adding to a set, deleting."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.header(markup.plain_markdown(kept.name), width="stretch", anchor=False)
+        st.header(markup.escape_markdown(kept.name), width="stretch", anchor=False)
         with st.popover("Add to a set", icon=":material/library_add:"):
             add_to_set(shelf, kept, heard)
         with st.popover("Delete", icon=":material/delete:"):
@@ -312,11 +312,11 @@ def waiting(mine: UserSession, kept: Recording, missing: Asked) -> None:
     """What is still to be heard, and why something was not."""
     for one in missing:
         job = mine.hearing(kept.id, one.key)
-        name = markup.plain_markdown(one.name)
+        name = markup.escape_markdown(one.name)
         if job is None or job.status == job_queue.STOPPED:
             st.caption(f"{name}: not transcribed yet. Press **Transcribe**.")
         elif job.status == job_queue.FAILED:
-            st.error(f"{name}: {markup.plain_markdown(job.message)}")
+            st.error(f"{name}: {markup.escape_markdown(job.message)}")
         else:
             st.caption(f":material/progress_activity: {name}: {job.status} …")
 
@@ -377,4 +377,4 @@ def main() -> None:
 try:
     main()
 except WhisperQError as error:
-    st.error(markup.plain_markdown(str(error)))
+    st.error(markup.escape_markdown(str(error)))

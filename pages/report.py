@@ -87,20 +87,20 @@ def downloads(make) -> None:
 
 def show(section: Section) -> None:
     """The answer, and the figure that it is read from."""
-    st.header(markup.plain_markdown(section.title))
+    st.header(markup.escape_markdown(section.title))
     protocol = section.newest.spec.protocol
     st.caption(
-        markup.plain_markdown(
+        markup.escape_markdown(
             f"{section.minutes:.1f} minutes, {len(section.newest.utterances)} utterances ·"
             f" {protocol.name}: {protocol.summary} · {section.newest.machine.cpu}"
         )
     )
     with st.container(border=True, gap="xxsmall"):
         for sentence in section.answer:
-            st.markdown(markup.plain_markdown(sentence))
-    figure = interval_charts.differences(section.frame, section.margin)
+            st.markdown(markup.escape_markdown(sentence))
+    figure = interval_charts.difference_figure(section.frame, section.margin)
     if figure.data:
-        st.markdown(f"**WER minus that of {markup.plain_markdown(section.baseline)}**")
+        st.markdown(f"**WER minus that of {markup.escape_markdown(section.baseline)}**")
         clicked = draw(
             figure,
             f"{section.title}: WER minus that of {section.baseline}",
@@ -126,11 +126,11 @@ def main(view: View) -> None:
     try:
         chosen = choose(view, measured)
         how = {"baseline": chosen["baseline"], "margin": choose_margin(view)}
-        selected = report_sections.select(runs, **chosen)
+        selected = report_sections.select_runs(runs, **chosen)
     except InputError as error:
         st.info(str(error))
         return
-    make = partial(report.as_file, selected, date=records.utc_now(), **how)
+    make = partial(report.render, selected, date=records.utc_now(), **how)
     downloads(make)
     st.link_button(
         "Present it",
@@ -141,7 +141,7 @@ def main(view: View) -> None:
     if view.flag("Show the whole report", False, "report_whole"):
         st.iframe(make(".html").decode(), height=PREVIEW_PX)
         return
-    for section in report_sections.sections(selected, **how):
+    for section in report_sections.build_sections(selected, **how):
         show(section)
 
 

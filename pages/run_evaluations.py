@@ -72,7 +72,7 @@ def choose_recipes(view: View) -> list[recipes.Recipe]:
             "group_size",
             64,
             st.select_slider,
-            help=glossary.meaning("group size"),
+            help=glossary.definition("group size"),
         )
     chosen = []
     for name in names:
@@ -80,7 +80,7 @@ def choose_recipes(view: View) -> list[recipes.Recipe]:
             recipe = recipes.recipe(name)
         except WhisperQError as error:
             # Only this one is left out: the other choices still stand.
-            st.error(markup.plain_markdown(str(error)))
+            st.error(markup.escape_markdown(str(error)))
             continue
         chosen.append(recipes.with_group_size(recipe, size) if name in sized else recipe)
         st.caption(f"**{chosen[-1].name}**: {recipe.description}")
@@ -167,14 +167,14 @@ def choose(mine: UserSession, view: View) -> list[runner.Request]:
                 "run_device",
                 machine.devices()[0],
                 width=140,
-                help=glossary.meaning("device"),
+                help=glossary.definition("device"),
             )
             threads = view.number(
                 "Threads",
                 *(1, 256, machine.default_threads(), 1),
                 "run_threads",
                 width=140,
-                help=glossary.meaning("threads"),
+                help=glossary.definition("threads"),
             )
         # What is sensible without a word depends on the speech, so there is one switch for the
         # quick look and one for the rest; `run_speed` in a link sets either.
@@ -344,7 +344,7 @@ try:
     else:
         st.info("Choose at least one model, one recipe and some speech.")
 except WhisperQError as error:
-    st.error(markup.plain_markdown(str(error)))
+    st.error(markup.escape_markdown(str(error)))
 busy = not all(job.is_over for job in mine.all())
 # When all is over, the sidebar's progress draws the page once more: it has new results.
 st.fragment(run_every=1.0 if busy else None)(show_jobs)(mine)

@@ -51,7 +51,7 @@ def show(store: Store, published: list[paper.Published], results: pd.DataFrame) 
     theirs = lines["source"] == paper.STUDY
     who = theirs.map({True: "Study", False: "Here"}) + ", " + lines["model"]
     shown = lines.assign(
-        who=who.map(markup.plain_markdown),
+        who=who.map(markup.escape_markdown),
         label=lines["label"].where(theirs, lines["recipe"]),
         clean=[with_interval(store, line, "clean") for _, line in lines.iterrows()],
         other=[with_interval(store, line, "other") for _, line in lines.iterrows()],
@@ -164,7 +164,7 @@ def first(store: Store, row: paper.Priority, best: pd.Series) -> str:
     parts = [f"{metric.label} {metric.show(best[row.column])}"] if row.column != "wer_pct" else []
     parts.append(f"WER {spread(paired_comparisons.estimate(store.get(best['key'])))} %")
     parts.append(f"record {best['key'][:6]}")
-    return markup.plain_markdown(f"{best['recipe']}: {', '.join(parts)}")
+    return markup.escape_markdown(f"{best['recipe']}: {', '.join(parts)}")
 
 
 def figure_1(protocol: str) -> None:

@@ -18,7 +18,7 @@ def main() -> None:
     found = glossary.search(wanted)
     if not found:
         st.info(
-            f"No term has “{markup.plain_markdown(wanted)}” in it. Try one word of it, or empty"
+            f"No term has “{markup.escape_markdown(wanted)}” in it. Try one word of it, or empty"
             " the field to see them all."
         )
     for group in glossary.GROUPS:
@@ -27,8 +27,8 @@ def main() -> None:
             st.header(group)
             st.table(
                 {
-                    "Term": [f"**{markup.plain_markdown(term.name)}**" for term in mine],
-                    "Meaning": [markup.plain_markdown(term.meaning) for term in mine],
+                    "Term": [f"**{markup.escape_markdown(term.name)}**" for term in mine],
+                    "Meaning": [markup.escape_markdown(term.definition) for term in mine],
                 },
                 border="horizontal",
                 hide_index=True,

@@ -15,7 +15,7 @@ from pages._links import View
 from whisperq_core.analyze import pareto_front, results_table
 from whisperq_core.analyze.significance import MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.present import charts, glossary, markup
+from whisperq_core.present import glossary, markup, tradeoff_chart
 from whisperq_core.quantize import recipes
 from whisperq_core.whisper import protocols
 
@@ -132,7 +132,7 @@ def filtered(
             label,
             options,
             key,
-            help=glossary.known(column),
+            help=glossary.find_definition(column),
             placeholder="any",
             format_func=lambda option, names=names: names.get(option, str(option)),
         )
@@ -148,16 +148,16 @@ def summary(found: pd.DataFrame, runs: list[AccuracyRun]) -> None:
     ways = "; ".join(sorted(f"{p.name} ({p.summary})" for p in used))
     facts = [
         f"**{len(found)} {'result' if len(found) == 1 else 'results'}**",
-        markup.plain_markdown(
+        markup.escape_markdown(
             f"{title_of(first['set'])}: {first['utterances']} utterances,"
             f" {first['audio_s'] / 60:.1f} minutes"
         ),
         *(
-            markup.plain_markdown(", ".join(str(v) for v in found[column].unique()) + unit)
+            markup.escape_markdown(", ".join(str(v) for v in found[column].unique()) + unit)
             for column, unit in (("device", ""), ("threads", " threads"))
         ),
-        markup.plain_markdown(f"Protocol: {ways}"),
-        markup.plain_markdown(", ".join(found["cpu"].dropna().unique())),
+        markup.escape_markdown(f"Protocol: {ways}"),
+        markup.escape_markdown(", ".join(found["cpu"].dropna().unique())),
     ]
     st.caption(" · ".join(facts))
 
@@ -175,9 +175,9 @@ def leaders(found: pd.DataFrame, baseline: str, margin: float) -> None:
         words = row["in_words"]
         with column.container(border=True, height="stretch", gap=None):
             st.caption(f"{first.title}, as measured")
-            st.markdown(f"## {markup.plain_markdown(name)}")
+            st.markdown(f"## {markup.escape_markdown(name)}")
             st.markdown(" · ".join(parts))
-            st.caption(markup.plain_markdown(f"WER: {words}." if words else ""))
+            st.caption(markup.escape_markdown(f"WER: {words}." if words else ""))
 
 
 def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float) -> pd.DataFrame:
@@ -196,12 +196,12 @@ def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float
         color = view.one_of("Colour", COLOURS, "color", COLOURS[0], **how)
         log_x = view.flag("Logarithmic", x.startswith("rtf"), f"log_{x}")
         drawn = found[[x, y]].notna().all(axis=1)
-        off = (charts.off_chart(found, x) | charts.off_chart(found, y)) & drawn
+        off = (tradeoff_chart.beyond_axis(found, x) | tradeoff_chart.beyond_axis(found, y)) & drawn
         show_all = False
         if off.any() or view.has("whole_range"):
             show_all = view.flag("Whole range", False, "whole_range")
     found = pareto_front.pareto_status(found, runs, x, y, margin)
-    figure = charts.tradeoff_figure(
+    figure = tradeoff_chart.tradeoff_figure(
         found, x, y, size, color, log_x=log_x, show_all=show_all, chosen=st.session_state.get("run")
     )
     draw(
@@ -227,7 +227,7 @@ def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float
 def explained(found: pd.DataFrame, axes: set[str], margin: float) -> str:
     """What the bars, the line and the hollow points are."""
     notes = []
-    if found[sorted(axes)].notna().all(axis=1).sum() > charts.CROWDED:
+    if found[sorted(axes)].notna().all(axis=1).sum() > tradeoff_chart.MAX_LABELLED_POINTS:
         notes.append("With so many results only the front has bars and names.")
     if axes & {"rtf", "rtf_ratio"}:
         notes.append("Bars of times: lowest to highest of repeated passes.")
@@ -286,7 +286,7 @@ def show_table(found: pd.DataFrame, baseline: str, margin: float) -> None:
     )
     st.session_state["table_keys"] = found["key"].tolist()
     st.caption(
-        markup.plain_markdown(
+        markup.escape_markdown(
             f"Differences, probabilities and verdicts are against {baseline} on the same"
             " utterances, Holm-corrected over the recipes shown;"
             f" “no worse” is by {margin:g} points. Minutes: of speech in all, to decide it with a"
@@ -308,7 +308,7 @@ def main(view: View) -> None:
     results = all_rows(stored, choose_machine(view, stored))
     if store.unreadable:
         names = ", ".join(store.unreadable)
-        st.warning(f"Left out, for they cannot be read: {markup.plain_markdown(names)}.")
+        st.warning(f"Left out, for they cannot be read: {markup.escape_markdown(names)}.")
     if results.empty:
         st.info(
             "There are no results yet. Open **Run evaluations** and measure a few recipes, or run"
@@ -335,7 +335,7 @@ def main(view: View) -> None:
         summary(found, comparable)
     if st.session_state.get("run") in set(found["key"]):
         name = found.set_index("key")["recipe"][st.session_state["run"]]
-        st.markdown(f"Chosen: **{markup.plain_markdown(name)}**. [Its utterances](#utterances)")
+        st.markdown(f"Chosen: **{markup.escape_markdown(name)}**. [Its utterances](#utterances)")
     show_table(found, baseline, margin)
     st.header("Utterances", anchor="utterances")
     run = _result.choose(view, found, runs)

@@ -39,7 +39,7 @@ def main(view: View) -> None:
     if run is None:
         st.info("Choose a result above, or click a point of a plot on another page.")
         return
-    st.header(markup.plain_markdown(f"{run.spec.recipe.name} on {run.model}"), anchor=False)
+    st.header(markup.escape_markdown(f"{run.spec.recipe.name} on {run.model}"), anchor=False)
     row = pareto_front.with_verdicts(rows[rows["key"] == run.key], runs, margin=MARGIN).iloc[0]
     details(view, run, row, runs)
 

@@ -4,7 +4,7 @@ from tests.support.made_runs import accuracy_run
 from whisperq_core.analyze import confusions, paired_comparisons
 from whisperq_core.analyze.confusions import Wanted
 from whisperq_core.errors import NotComparable
-from whisperq_core.present.contribution_chart import contributions
+from whisperq_core.present.contribution_chart import contribution_figure
 from whisperq_core.scoring.error_rates import Edit
 
 CAT = Edit("substitute", "cat", "hat")
@@ -92,7 +92,7 @@ def test_other_recipes_are_the_newest_of_the_same_speech_and_protocol():
 
 def test_a_bar_for_each_change_says_which_it_is():
     found = confusions.changes(FIRST, SECOND)
-    figure = contributions(found, "fp32", "<b>bf16</b>")
+    figure = contribution_figure(found, "fp32", "<b>bf16</b>")
     names = [name for trace in figure.data for (name,) in trace.customdata]
     assert sorted(names) == sorted(change.name for change in found)
     assert all("<b>bf16" not in (trace.name or "") for trace in figure.data)

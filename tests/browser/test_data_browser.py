@@ -19,7 +19,7 @@ from whisperq_core.analyze import confusions
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import figure_export, report
-from whisperq_core.present.contribution_chart import contributions
+from whisperq_core.present.contribution_chart import contribution_figure
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve.recording_store import Recording, RecordingStore
@@ -120,10 +120,10 @@ def test_on_the_pages(browser, hostile):
 def test_in_the_files(browser, hostile, tmp_path):
     date = datetime(2026, 3, 1, tzinfo=UTC)
     made = tmp_path / "report.html"
-    made.write_bytes(report.as_file(hostile.runs, ".html", date=date))
+    made.write_bytes(report.render(hostile.runs, ".html", date=date))
     figure = tmp_path / "figure.html"
-    drawn = contributions(confusions.changes(*hostile.runs, True), EVIL, EVIL)
-    figure.write_text(figure_export.html(drawn, EVIL), "utf-8")
+    drawn = contribution_figure(confusions.changes(*hostile.runs, True), EVIL, EVIL)
+    figure.write_text(figure_export.to_html(drawn, EVIL), "utf-8")
     page = browser.new_page()
     for file in (made, figure):
         page.goto(file.as_uri())

@@ -39,14 +39,14 @@ CONTRAST = """() => {
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory) -> Path:
-    runs = report_sections.select(
+    runs = report_sections.select_runs(
         Store(SHIPPED_CACHE).runs(),
         models=["base"],
         sets=["test-other-excerpt"],
         protocols=["as in the study"],
     )
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_bytes(report.as_file(runs, ".html", date=DATE))
+    path.write_bytes(report.render(runs, ".html", date=DATE))
     return path
 
 

@@ -41,7 +41,7 @@ def test_without_measurements_the_command_is_shown(store, monkeypatch):
 
 def test_the_map_has_every_layer_in_order_and_the_bits_it_gets(base):
     formats = base.formats_for(84)
-    (cells,) = layer_charts.layer_map(base, "int4", formats).data
+    (cells,) = layer_charts.sensitivity_map(base, "int4", formats).data
     blocks = [*(f"Encoder {i}" for i in range(1, 7)), *(f"Decoder {i}" for i in range(1, 7))]
     assert list(cells.y) == [*blocks, "Token table"]
     texts = [text for row in cells.text for text in row if text]
@@ -53,7 +53,7 @@ def test_the_map_has_every_layer_in_order_and_the_bits_it_gets(base):
 
 
 def test_blocks_of_the_encoder_have_no_cross_attention(base):
-    (cells,) = layer_charts.layer_map(base, "int3", base.formats_for(80)).data
+    (cells,) = layer_charts.sensitivity_map(base, "int3", base.formats_for(80)).data
     column = list(cells.x).index("cross q")
     filled = [row[column] is not None for row in cells.z]
     assert filled == [False] * 6 + [True] * 7
@@ -63,7 +63,7 @@ def test_loss_by_size_shows_what_was_measured_of_whole_models(base):
     budgets = [
         layer_charts.Budget(pct, base.predicted_nats(base.formats_for(pct))) for pct in (78, 84)
     ]
-    figure = layer_charts.loss_by_size(base, budgets, budgets[1])
+    figure = layer_charts.size_loss_figure(base, budgets, budgets[1])
     measured = next(trace for trace in figure.data if trace.name == "whole model, measured")
     assert list(measured.y) == [check.measured.nats for check in base.checks]
     assert figure.layout.yaxis.type == "log"

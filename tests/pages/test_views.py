@@ -320,7 +320,7 @@ def test_app_opens_on_the_trade_offs(filled):
 
 def test_no_torch_in_the_app_process():
     code = (
-        "import sys; from whisperq_core.present import charts, markup;"
+        "import sys; from whisperq_core.present import tradeoff_chart, markup;"
         "from whisperq_core.speech import evaluation_sets;"
         "from whisperq_core.study import published;"
         "from whisperq_core.evaluate import store; from whisperq_core.analyze import results_table;"

@@ -9,7 +9,6 @@ from tests.support.made_runs import accuracy_run, speed_run
 from tests.support.spoken_runs import ALIKE, MANY, SOME, run_with
 from whisperq_core.analyze import confusions, results_table
 from whisperq_core.present import (
-    charts,
     contribution_chart,
     figure_export,
     interval_charts,
@@ -17,6 +16,7 @@ from whisperq_core.present import (
     report_sections,
     slides,
     study_charts,
+    tradeoff_chart,
 )
 from whisperq_core.quantize import sensitivity_results
 
@@ -27,7 +27,7 @@ UNIT = re.compile(r"\((%|MB|s|points|nats a token)\)$|^Points of WER")
 def section() -> report_sections.Section:
     runs = [run_with("fp32", SOME), run_with("bf16", ALIKE), run_with("torch-int8", MANY)]
     speeds = [speed_run("bf16", [1.0, 1.1], [2.0, 2.2])]
-    return report_sections.sections([*runs, *speeds])[0]
+    return report_sections.build_sections([*runs, *speeds])[0]
 
 
 def figures() -> dict[str, go.Figure]:
@@ -35,21 +35,21 @@ def figures() -> dict[str, go.Figure]:
     one = sensitivity_results.stored_measurements()[0]
     formats = {layer.module: "int4" for layer in one.layers}
     every = {
-        "rates": interval_charts.rates(found.frame, "fp32"),
-        "differences": interval_charts.differences(found.frame, 0.5),
+        "rates": interval_charts.wer_figure(found.frame, "fp32"),
+        "differences": interval_charts.difference_figure(found.frame, 0.5),
         "increase": study_charts.increase_figure([]),
-        "layer map": layer_charts.layer_map(one, "int4", formats),
-        "changes": contribution_chart.contributions(
+        "layer map": layer_charts.sensitivity_map(one, "int4", formats),
+        "changes": contribution_chart.contribution_figure(
             [confusions.Change("ann", 2, 0.5, ("a",)), confusions.Change("bob", -2, -0.5, ("b",))],
             *("fp32", "bf16"),
         ),
-        "loss by size": layer_charts.loss_by_size(one, [layer_charts.Budget(80, 0.1)]),
+        "loss by size": layer_charts.size_loss_figure(one, [layer_charts.Budget(80, 0.1)]),
     }
     frame = results_table.rows([accuracy_run("fp32"), speed_run("fp32", [3.0, 3.2])])
     for column in results_table.METRICS:
-        every[f"wer by {column}"] = charts.tradeoff_figure(frame, column, "wer_pct")
-        every[f"{column} by wer"] = charts.tradeoff_figure(frame, "wer_pct", column)
-    every |= {f"slide {s.topic}": s.figure for s in slides.slides(found) if s.figure}
+        every[f"wer by {column}"] = tradeoff_chart.tradeoff_figure(frame, column, "wer_pct")
+        every[f"{column} by wer"] = tradeoff_chart.tradeoff_figure(frame, "wer_pct", column)
+    every |= {f"slide {s.topic}": s.figure for s in slides.build_slides(found) if s.figure}
     return {name: figure for name, figure in every.items() if figure.data}
 
 
@@ -91,7 +91,7 @@ def test_traces_that_a_legend_tells_apart_differ_by_more_than_colour(name):
 def test_a_page_holds_all_it_needs_and_nothing_it_could_run():
     title = "WER </script><script>alert(1)</script> & more"
     figure = go.Figure(go.Scatter(x=[1], y=[2], text=["</script><b>"]), {"height": 300})
-    page = figure_export.html(figure, title)
+    page = figure_export.to_html(figure, title)
     assert "<script>alert" not in page and "</script><b>" not in page
     assert "Plotly.newPlot" in page and not re.search(r"<(script|link)[^>]+(src|href)=", page)
     assert '"Save as PNG"' in page.replace(">Save as PNG<", '"Save as PNG"')
@@ -100,7 +100,7 @@ def test_a_page_holds_all_it_needs_and_nothing_it_could_run():
 def test_print_is_dark_on_white_and_leaves_the_pages_figure_alone():
     figure = FIGURES["differences"]
     before = figure.to_json()
-    found = figure_export.for_print(figure, "Differences")
+    found = figure_export.print_version(figure, "Differences")
     assert figure.to_json() == before
     assert found.layout.paper_bgcolor == found.layout.plot_bgcolor == "#ffffff"
     assert found.layout.font.color == found.layout.xaxis.tickfont.color == "#1a1a1a"

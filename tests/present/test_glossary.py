@@ -37,23 +37,23 @@ NAMES = {
 
 @pytest.mark.parametrize("name", sorted(NAMES))
 def test_what_pages_show_is_explained(name):
-    assert glossary.known(name)
+    assert glossary.find_definition(name)
 
 
 def test_what_has_no_term_is_none_or_an_error():
-    assert glossary.known("flux capacitor") is None
+    assert glossary.find_definition("flux capacitor") is None
     with pytest.raises(KeyError):
-        glossary.meaning("flux capacitor")
+        glossary.definition("flux capacitor")
 
 
 def test_no_name_means_two_things_and_meanings_are_sentences():
     names = Counter(
-        n for term in glossary.TERMS for n in {m.lower() for m in (term.name, *term.also)}
+        n for term in glossary.TERMS for n in {m.lower() for m in (term.name, *term.aliases)}
     )
     assert [name for name, count in names.items() if count > 1] == []
     for term in glossary.TERMS:
-        assert term.meaning[-1] == "." and term.group in glossary.GROUPS
-        assert len(term.meaning) < 700, term.name
+        assert term.definition[-1] == "." and term.group in glossary.GROUPS
+        assert len(term.definition) < 700, term.name
 
 
 def test_terms_are_found_by_name_and_by_meaning():
@@ -66,4 +66,4 @@ def test_terms_are_found_by_name_and_by_meaning():
 def test_the_readme_says_the_same_of_the_main_terms():
     text = " ".join((PROJECT / "README.md").read_text(encoding="utf-8").split())
     for name in ("WER", "RTF", "RTF / fp32", "Size", "peak memory", "group size", "nf4"):
-        assert glossary.meaning(name) in text, name
+        assert glossary.definition(name) in text, name

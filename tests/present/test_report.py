@@ -82,7 +82,7 @@ def runs_of(errors: dict[str, list[int]]) -> list:
 
 
 def page(runs, **how) -> Page:
-    return Page(report.html(runs, date=DATE, **how))
+    return Page(report.to_html(runs, date=DATE, **how))
 
 
 def hostile(run, name: str = HOSTILE):
@@ -106,7 +106,7 @@ def test_figures_table_and_answer_of_decided_results():
 def test_verdicts_are_those_of_the_comparisons():
     runs = [r for r in runs_of(DECIDED) if isinstance(r, AccuracyRun)]
     verdicts = paired_comparisons.verdicts(runs)
-    (section,) = report_sections.sections(runs)
+    (section,) = report_sections.build_sections(runs)
     shown = dict(zip(section.frame["key"], section.frame["verdict"], strict=True))
     assert {key: shown[key] for key in verdicts} == {k: v.verdict for k, v in verdicts.items()}
 
@@ -159,14 +159,14 @@ def test_protocols_sets_models_and_machines_stand_apart():
         run_with("fp32", SOME * 4, protocol=protocol),
         run_with("bf16", SOME * 4, protocol=protocol).model_copy(update={"machine": other}),
     ]
-    found = report_sections.sections(apart)
+    found = report_sections.build_sections(apart)
     assert len(found) == 5
     seen = page(apart)
     assert sum(tag == "section" for tag, _ in seen.tags) == 5 + 2
     assert "corrected" in seen.text and "Another, 8 cores" in seen.text
     # Transcripts do not depend on the processor: the baseline of the other machine serves.
-    borrowed = next(s for s in found if s.borrowed)
-    assert borrowed.frame["verdict"].tolist() == ["no worse"]
+    baseline_machine = next(s for s in found if s.baseline_machine)
+    assert baseline_machine.frame["verdict"].tolist() == ["no worse"]
     assert "fp32 was measured on another machine (A CPU, 2 cores, Linux)" in seen.text
 
 
@@ -175,7 +175,7 @@ def test_speed_of_another_machine_is_left_out_and_said():
     fast = speed_run("bf16", [1.0], [2.0], cpu="Another").model_copy(update={"machine": other})
     runs = [run_with("fp32", SOME), run_with("bf16", SOME), fast]
     assert "1 of the results: speed measured on another machine" in page(runs).text
-    assert report_sections.sections(runs)[0].frame["rtf_ratio"].isna().all()
+    assert report_sections.build_sections(runs)[0].frame["rtf_ratio"].isna().all()
 
 
 def test_the_newest_result_of_a_recipe_counts():
@@ -184,14 +184,14 @@ def test_the_newest_result_of_a_recipe_counts():
         run_with("bf16", MANY, versions={"torch": "1"}),
         run_with("bf16", SOME, minutes=9),
     ]
-    (section,) = report_sections.sections(runs)
+    (section,) = report_sections.build_sections(runs)
     assert section.frame["wer_pct"].tolist() == [10.0, 10.0]
     assert "1 of the results: older results of the same recipe" in page(runs).text
 
 
 def test_names_are_data():
     runs = [hostile(run_with("torch-int8", SOME)), hostile(run_with("fp32", ALIKE), "fp32<b>")]
-    text = report.html(runs, date=DATE, title=HOSTILE, baseline="fp32<b>")
+    text = report.to_html(runs, date=DATE, title=HOSTILE, baseline="fp32<b>")
     seen = Page(text)
     assert not [tag for tag, _ in seen.tags if tag in ("img", "b")]
     assert not [a for _, attributes in seen.tags for a in attributes if a.startswith("on")]
@@ -204,7 +204,7 @@ def test_names_are_data():
 
 def test_nothing_is_loaded_from_anywhere(monkeypatch):
     monkeypatch.undo()
-    text = report.html(runs_of(DECIDED), date=DATE)
+    text = report.to_html(runs_of(DECIDED), date=DATE)
     seen = Page(text)
     addresses = [a[k] for _, a in seen.tags for k in ("src", "href", "srcset", "data") if k in a]
     assert not [address for address in addresses if not address.startswith("#")]
@@ -219,7 +219,7 @@ def test_nothing_is_loaded_from_anywhere(monkeypatch):
 
 def test_the_same_runs_and_date_give_the_same_page():
     runs = runs_of(DECIDED)
-    assert report.html(runs, date=DATE) == report.html(runs[::-1], date=DATE)
+    assert report.to_html(runs, date=DATE) == report.to_html(runs[::-1], date=DATE)
 
 
 def test_commands_reproduce_it():
@@ -239,7 +239,7 @@ def test_commands_reproduce_it():
 
 def test_json_has_the_records_numbers():
     runs = runs_of(DECIDED)
-    content = json.loads(report.json(runs, date=DATE))
+    content = json.loads(report.to_json(runs, date=DATE))
     (section,) = content["sections"]
     assert content["date"] == "2026-03-01T00:00:00+00:00"
     assert section["machine"]["cpu"] == "A CPU"
@@ -265,7 +265,7 @@ def test_json_has_the_records_numbers():
 
 def test_csv_has_the_same_columns_and_no_formulas():
     runs = [hostile(run_with("torch-int8", SOME)), *runs_of({"fp32": SOME, "bf16": ALIKE})]
-    lines = list(csv.DictReader(io.StringIO(report.csv(runs).decode())))
+    lines = list(csv.DictReader(io.StringIO(report.to_csv(runs).decode())))
     assert list(lines[0]) == list(report.COLUMNS)
     assert len(lines) == 3
     assert not [cell for line in lines for cell in line.values() if cell[:1] in tuple("=@\t\r")]
@@ -276,19 +276,19 @@ def test_csv_has_the_same_columns_and_no_formulas():
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t"])
 def test_every_sign_of_a_formula_is_neutralised(sign):
-    found = report.csv([hostile(run_with("torch-int8", SOME), f"{sign}1")])
+    found = report.to_csv([hostile(run_with("torch-int8", SOME), f"{sign}1")])
     line = next(csv.DictReader(io.StringIO(found.decode())))
     assert line["recipe"] == line["model"] == line["set"] == f"'{sign}1"
 
 
 def test_select_keeps_the_baseline_and_its_speed():
     runs = [*runs_of(DECIDED), *(tiny_english(r) for r in runs_of({"fp32": SOME}))]
-    found = report_sections.select(
+    found = report_sections.select_runs(
         runs, models=["base"], recipes=["bf16"], sets=["test-other-excerpt"]
     )
     assert sorted(r.spec.recipe.name for r in found) == ["bf16", "bf16", "fp32", "fp32"]
     assert {r.model for r in found} == {"base"}
-    assert len(report_sections.select(runs)) == len(runs)
+    assert len(report_sections.select_runs(runs)) == len(runs)
 
 
 @pytest.mark.parametrize(
@@ -303,19 +303,19 @@ def test_select_keeps_the_baseline_and_its_speed():
 def test_what_has_no_result_is_named(asked, words):
     runs = [*runs_of(DECIDED), tiny_english(run_with("fp32", SOME))]
     with pytest.raises(InputError, match=words):
-        report_sections.select(runs, **asked)
+        report_sections.select_runs(runs, **asked)
 
 
 def test_files_by_suffix():
     runs = runs_of(DECIDED)
-    assert report.as_file(runs, ".html", date=DATE).startswith(b"<!DOCTYPE html>")
-    assert report.as_file(runs, ".csv", date=DATE) == report.csv(runs)
-    assert json.loads(report.as_file(runs, ".json", date=DATE))["baseline"] == "fp32"
+    assert report.render(runs, ".html", date=DATE).startswith(b"<!DOCTYPE html>")
+    assert report.render(runs, ".csv", date=DATE) == report.to_csv(runs)
+    assert json.loads(report.render(runs, ".json", date=DATE))["baseline"] == "fp32"
     for suffix in (".pdf", ""):
         with pytest.raises(InputError, match=r"\.html, \.csv, \.json"):
-            report.as_file(runs, suffix, date=DATE)
+            report.render(runs, suffix, date=DATE)
     with pytest.raises(InputError, match="no result"):
-        report.html([], date=DATE)
+        report.to_html([], date=DATE)
 
 
 def test_what_is_off_the_chart_is_named():
@@ -339,7 +339,7 @@ def test_long_tables_may_be_cut_between_rows_and_short_ones_not():
 
 def test_another_device_is_in_the_command():
     run = run_with("fp32", SOME, device="cuda")
-    assert report_sections.sections([run])[0].command.endswith("--threads 2 --device cuda")
+    assert report_sections.build_sections([run])[0].command.endswith("--threads 2 --device cuda")
 
 
 @pytest.mark.parametrize("suffix", report.SUFFIXES)

@@ -6,7 +6,7 @@ from whisperq_core.present import report_sections, slides
 
 
 def made(*runs) -> list[slides.Slide]:
-    return slides.slides(report_sections.sections(runs)[0])
+    return slides.build_slides(report_sections.build_sections(runs)[0])
 
 
 DECIDED = (
@@ -23,7 +23,7 @@ def test_what_is_decided_is_recommended_with_its_price():
     assert compared.facts[0].value == "2"
     assert "bf16" in front.sentences[0] and front.figure.data
     assert advice.message == "Use bf16"
-    assert advice.sentences == tuple(report_sections.sections(DECIDED)[0].answer[:2])
+    assert advice.sentences == tuple(report_sections.build_sections(DECIDED)[0].answer[:2])
     assert [fact.value for fact in costs.facts] == ["90 MB", "0.50 ×", "0.00 points"]
     assert "0.50 to 0.50" in costs.facts[1].note and "95% interval" in costs.facts[2].note
     assert sure.message == "Of 2: 1 no worse, 1 worse" and sure.figure.data

@@ -33,7 +33,7 @@ def report(
     margin: options.Margin = MARGIN,
 ) -> None:
     """Write stored results as one self-contained file to share."""
-    selected = report_sections.select(
+    selected = report_sections.select_runs(
         Store().runs(),
         models=options.names(models),
         sets=options.names(sets),
@@ -42,7 +42,7 @@ def report(
         baseline=baseline,
     )
     path = options.clean_path(out)
-    content = report_files.as_file(
+    content = report_files.render(
         selected, path.suffix.lower(), date=records.utc_now(), baseline=baseline, margin=margin
     )
     try:

@@ -13,7 +13,7 @@ _ROW_PX, _AROUND_PX = 22, 110
 _NAME_CHARACTERS = 26
 
 
-def contributions(changes: Sequence[Change], first: str, second: str) -> go.Figure:
+def contribution_figure(changes: Sequence[Change], first: str, second: str) -> go.Figure:
     """A bar for each change in points of WER, the largest on top; customdata is [name].
 
     first, second: names of the two runs. Right is more errors in the second.

@@ -19,7 +19,7 @@ _GRID = {"gridcolor": "#d9d9d9", "linecolor": "#444444", "zerolinecolor": "#8888
 _INK = "#1a1a1a"
 
 
-def for_print(figure: go.Figure, title: str) -> go.Figure:
+def print_version(figure: go.Figure, title: str) -> go.Figure:
     """A copy in dark on white, under its title; lines and letters keep their sizes."""
     figure = go.Figure(figure)
     figure.update_layout(
@@ -41,9 +41,9 @@ def for_print(figure: go.Figure, title: str) -> go.Figure:
     return figure
 
 
-def html(figure: go.Figure, title: str) -> str:
+def to_html(figure: go.Figure, title: str) -> str:
     """The page; its buttons save the figure as PNG and SVG without a network."""
-    data = for_print(figure, title).to_json()
+    data = print_version(figure, title).to_json()
     for mark, code in (("&", r"\u0026"), ("<", r"\u003c"), (">", r"\u003e")):
         data = data.replace(mark, code)
     page = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))

@@ -17,9 +17,9 @@ class Term:
     """A name, what it means, and the other names it goes by in tables and recipes."""
 
     name: str
-    meaning: str
+    definition: str
     group: str
-    also: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 def _group(group: str, *terms: tuple) -> tuple[Term, ...]:
@@ -361,18 +361,18 @@ _WORK = _group(
     ),
 )
 TERMS = (*_ACCURACY, *_SPEED, *_STATISTICS, *_DESIGN, *_FORMATS, *_WORK)
-_BY_NAME = {name.lower(): term for term in TERMS for name in (term.name, *term.also)}
+_BY_NAME = {name.lower(): term for term in TERMS for name in (term.name, *term.aliases)}
 
 
-def meaning(name: str) -> str:
+def definition(name: str) -> str:
     """What the term of that name means, whatever its case; KeyError where there is none."""
-    return _BY_NAME[name.lower()].meaning
+    return _BY_NAME[name.lower()].definition
 
 
-def known(name: str) -> str | None:
+def find_definition(name: str) -> str | None:
     """The same, or None."""
     found = _BY_NAME.get(name.lower())
-    return found.meaning if found else None
+    return found.definition if found else None
 
 
 def search(text: str) -> list[Term]:
@@ -380,7 +380,7 @@ def search(text: str) -> list[Term]:
     words = text.lower().split()
 
     def has(term: Term) -> bool:
-        content = " ".join((term.name, *term.also, term.meaning)).lower()
+        content = " ".join((term.name, *term.aliases, term.definition)).lower()
         return all(word in content for word in words)
 
     return [term for term in TERMS if has(term)]

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from whisperq_core.analyze.pareto_front import BASELINE, NOT_COMPARED
 from whisperq_core.analyze.significance import BETTER, NO_WORSE, UNDECIDED, WORSE
-from whisperq_core.present.charts import off_chart
+from whisperq_core.present.tradeoff_chart import beyond_axis
 
 # Okabe and Ito's colours, and a symbol each for whom colours say little.
 _LOOKS = {
@@ -29,7 +29,7 @@ _NAME_CHARACTERS = 30
 _ROOM = 0.35
 
 
-def rates(frame: pd.DataFrame, baseline: str) -> go.Figure:
+def wer_figure(frame: pd.DataFrame, baseline: str) -> go.Figure:
     """WER with its interval, in the frame's order, and a line at the baseline's.
 
     frame has the columns of `standing.judged`. Rates off the chart are drawn at its edge as arrows
@@ -42,7 +42,7 @@ def rates(frame: pd.DataFrame, baseline: str) -> go.Figure:
     return figure
 
 
-def differences(frame: pd.DataFrame, margin: float) -> go.Figure:
+def difference_figure(frame: pd.DataFrame, margin: float) -> go.Figure:
     """WER minus the baseline's with its interval; lines at zero and at the margin.
 
     Each point's customdata is [key].
@@ -70,7 +70,7 @@ def _line(figure: go.Figure, at: float, rows: int, name: str, dash: str) -> None
 
 def _forest(frame, column: str, low: str, high: str, title: str, unit: str, shown=()) -> go.Figure:
     at, lows, highs = (frame[c].to_numpy(dtype=float) for c in (column, low, high))
-    off = off_chart(frame, "wer_pct")
+    off = beyond_axis(frame, "wer_pct")
     figure = go.Figure()
     if frame.empty:
         return figure

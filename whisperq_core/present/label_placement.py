@@ -13,7 +13,7 @@ _OUTSIDE_COST = 50.0
 _DISTANCE_COST = 6.0
 
 
-class Placer:
+class LabelPlacer:
     """Places one label after another among markers.
 
     spots: each marker's middle as fractions of the plot's width and height, shape (markers, 2);

@@ -39,7 +39,7 @@ def _cell(layer: LayerLosses) -> tuple[str, str]:
     return f"{part.capitalize()} {int(block) + 1}", _KINDS[kind]
 
 
-def layer_map(one: Sensitivity, shown: str, formats: Mapping[str, str]) -> go.Figure:
+def sensitivity_map(one: Sensitivity, shown: str, formats: Mapping[str, str]) -> go.Figure:
     """Every layer as a cell: colour is what it loses in the format shown, text the bits it gets.
 
     A row for each block of the encoder and the decoder, in order, and one for the token table,
@@ -116,7 +116,7 @@ class Budget:
     nats: float
 
 
-def loss_by_size(
+def size_loss_figure(
     one: Sensitivity, budgets: Sequence[Budget], chosen: Budget | None = None
 ) -> go.Figure:
     """Predicted loss of the best choices by size, with the losses measured of whole models."""

@@ -16,7 +16,7 @@ _TAGS = {"substitute": "span", "delete": "del", "insert": "ins"}
 _SHAPE = "color:inherit;border-radius:3px;padding:0 3px"
 
 
-def aligned_html(edits: Iterable[Edit]) -> str:
+def alignment_html(edits: Iterable[Edit]) -> str:
     """The words of an alignment in reading order, as HTML for any background.
 
     Deleted words are struck through, inserted ones underlined, and a substitution shows what was
@@ -26,8 +26,8 @@ def aligned_html(edits: Iterable[Edit]) -> str:
     return f'<div style="line-height:1.9">{words or "<em>no words</em>"}</div>'
 
 
-def legend_html() -> str:
-    """What the marks of `aligned_html` mean."""
+def alignment_legend_html() -> str:
+    """What the marks of `alignment_html` mean."""
     samples = (
         (Edit("substitute", "said", "heard"), "another word: heard → said"),
         (Edit("delete", "word", ""), "said, not heard"),
@@ -59,6 +59,6 @@ def labelled_html(lines: Iterable[tuple[str, str]]) -> str:
     return f'<div style="font-size:0.875rem">{parts}</div>'
 
 
-def plain_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """The text with everything that Markdown would read as a mark escaped."""
     return re.sub(r"([\\`*_{}\[\]()#+.!|<>$~:-])", r"\\\1", text)

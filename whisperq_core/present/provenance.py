@@ -5,7 +5,7 @@ import pandas as pd
 from whisperq_core.evaluate.records import AccuracyRun
 
 
-def provenance(run: AccuracyRun, speed_key: str | None) -> list[tuple[str, str]]:
+def provenance_rows(run: AccuracyRun, speed_key: str | None) -> list[tuple[str, str]]:
     """Label and text of everything that identifies the run; speed_key is of its speed run."""
     spec, machine = run.spec, run.machine
     load = "unknown" if run.load_average is None else f"{run.load_average:.1f}"

@@ -20,10 +20,10 @@ from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
 from whisperq_core.present.report_html import body
 from whisperq_core.present.report_sections import (
     Section,
+    build_sections,
+    library_versions,
     report_command,
-    sections,
-    title_of,
-    versions,
+    report_title,
 )
 
 Runs = Iterable[AccuracyRun | SpeedRun]
@@ -66,7 +66,7 @@ addEventListener("afterprint", () => {
 """
 
 
-def html(
+def to_html(
     runs: Runs,
     *,
     date: datetime,
@@ -82,7 +82,7 @@ def html(
     is no result.
     """
     found = _sections(runs, baseline, margin)
-    title = title or title_of(found)
+    title = title or report_title(found)
     scripts = get_plotlyjs(), _DRAW
     template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
     return template.substitute(
@@ -94,13 +94,13 @@ def html(
     )
 
 
-def csv(runs: Runs, *, baseline: str = "fp32", margin: float = MARGIN) -> bytes:
+def to_csv(runs: Runs, *, baseline: str = "fp32", margin: float = MARGIN) -> bytes:
     """The same results as CSV in UTF-8, unrounded."""
     frames = [s.frame[list(COLUMNS)] for s in _sections(runs, baseline, margin)]
     return results_table.csv(pd.concat(frames, ignore_index=True))
 
 
-def json(
+def to_json(
     runs: Runs,
     *,
     date: datetime,
@@ -111,7 +111,7 @@ def json(
     """The same results as JSON, unrounded, with all that they depend on."""
     found = _sections(runs, baseline, margin)
     content = {
-        "title": title or title_of(found),
+        "title": title or report_title(found),
         "date": date.isoformat(),
         "baseline": baseline,
         "margin_points": margin,
@@ -120,7 +120,7 @@ def json(
             {
                 "model": s.newest.model,
                 "set": s.newest.eval_set,
-                "set_title": s.speech.title if s.speech else None,
+                "set_title": s.eval_set.title if s.eval_set else None,
                 "set_digest": s.newest.spec.eval_set_digest,
                 "weights_digest": s.newest.spec.weights_digest,
                 "utterances": len(s.newest.utterances),
@@ -131,7 +131,7 @@ def json(
                 "machine": s.newest.machine.model_dump(),
                 "device": s.newest.spec.device,
                 "threads": s.newest.spec.threads,
-                "versions": versions([s]),
+                "versions": library_versions([s]),
                 "answer": s.answer,
                 "command": s.command,
                 "results": [_plain(row) for row in s.frame[list(COLUMNS)].to_dict("records")],
@@ -142,7 +142,7 @@ def json(
     return dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
 
-def as_file(
+def render(
     runs: Runs, suffix: str, *, date: datetime, baseline: str = "fp32", margin: float = MARGIN
 ) -> bytes:
     """The report as the file of that suffix holds it: one of SUFFIXES. InputError for others."""
@@ -153,13 +153,13 @@ def as_file(
         )
     how = {"baseline": baseline, "margin": margin}
     if suffix == ".csv":
-        return csv(runs, **how)
-    write = html if suffix == ".html" else json
+        return to_csv(runs, **how)
+    write = to_html if suffix == ".html" else to_json
     return write(runs, date=date, **how).encode()
 
 
 def _sections(runs: Runs, baseline: str, margin: float) -> list[Section]:
-    found = sections(runs, baseline, margin)
+    found = build_sections(runs, baseline, margin)
     if not found:
         raise InputError("There is no result to report. Measure some, or choose others.")
     return found

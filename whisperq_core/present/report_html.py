@@ -11,8 +11,14 @@ import plotly.graph_objects as go
 from whisperq_core.analyze import results_table
 from whisperq_core.analyze.pareto_front import BASELINE, NOT_COMPARED
 from whisperq_core.analyze.significance import BETTER, NO_WORSE, UNDECIDED, WORSE
-from whisperq_core.present import charts, glossary, interval_charts
-from whisperq_core.present.report_sections import Section, joined, report_command, signed, versions
+from whisperq_core.present import glossary, interval_charts, tradeoff_chart
+from whisperq_core.present.report_sections import (
+    Section,
+    format_signed,
+    join_unique,
+    library_versions,
+    report_command,
+)
 
 _VERDICTS = {
     BETTER: "its WER is lower than the baseline's",
@@ -54,9 +60,9 @@ def _list(facts: Iterable[tuple[str, str]]) -> str:
 
 
 def _overview(found: list[Section]) -> list[tuple[str, str]]:
-    recipes = joined(run.spec.recipe.name for s in found for run in s.runs)
+    recipes = join_unique(run.spec.recipe.name for s in found for run in s.runs)
     return [
-        ("Models", joined(s.newest.model for s in found)),
+        ("Models", join_unique(s.newest.model for s in found)),
         ("Recipes", recipes),
         ("Speech", "; ".join(dict.fromkeys(_speech(s) for s in found))),
         ("Protocol", "; ".join(dict.fromkeys(_protocol(s) for s in found))),
@@ -68,7 +74,7 @@ def _overview(found: list[Section]) -> list[tuple[str, str]]:
 def _speech(section: Section) -> str:
     count = len(section.newest.utterances)
     speakers = f"{section.speakers} speakers" if section.speakers else "speakers not known"
-    title = section.speech.title if section.speech else section.newest.eval_set
+    title = section.eval_set.title if section.eval_set else section.newest.eval_set
     return f"{title}: {section.minutes:.1f} minutes, {count} utterances, {speakers}"
 
 
@@ -134,16 +140,18 @@ def _figures(section: Section, x: Sequence[str], y: str) -> Iterator[str]:
     frame, baseline = section.frame, section.baseline
     beyond = "Arrows are off the chart, with their value; lines that reach the edge go on."
     yield _figure(
-        "Word error rate with its 95% interval", beyond, interval_charts.rates(frame, baseline)
+        "Word error rate with its 95% interval", beyond, interval_charts.wer_figure(frame, baseline)
     )
     yield _figure(
         f"Word error rate minus that of {baseline}, with its 95% interval",
         f"{beyond} Verdicts are corrected for how many recipes are compared, intervals are not.",
-        interval_charts.differences(frame, section.margin),
+        interval_charts.difference_figure(frame, section.margin),
     )
-    shown, off = results_table.METRICS[y], charts.off_chart(frame, y)
+    shown, off = results_table.METRICS[y], tradeoff_chart.beyond_axis(frame, y)
     plotted = frame.loc[~off, list(results_table.COLUMNS)]
-    apart = joined(f"{row['recipe']} ({shown.show(row[y])})" for _, row in frame[off].iterrows())
+    apart = join_unique(
+        f"{row['recipe']} ({shown.show(row[y])})" for _, row in frame[off].iterrows()
+    )
     for column in x:
         missing = int(plotted[[column, y]].isna().any(axis=1).sum())
         notes = (
@@ -152,7 +160,7 @@ def _figures(section: Section, x: Sequence[str], y: str) -> Iterator[str]:
             f"{missing} not drawn, for they were not measured." if missing else "",
         )
         log = column.startswith("rtf")
-        plot = charts.tradeoff_figure(plotted, column, y, log_x=log, show_all=True)
+        plot = tradeoff_chart.tradeoff_figure(plotted, column, y, log_x=log, show_all=True)
         title = f"{shown.label} against {results_table.METRICS[column].label}"
         yield _figure(title, " ".join(filter(None, notes)), plot)
 
@@ -197,7 +205,10 @@ _CELLS: dict[str, Callable[[pd.Series], str]] = {
         _number(r["wer_pct"]), r["wer_low_pct"], r["wer_high_pct"], _number
     ),
     "Difference (points)": lambda r: _with_range(
-        signed(r["difference_points"]), r["difference_low"], r["difference_high"], signed
+        format_signed(r["difference_points"]),
+        r["difference_low"],
+        r["difference_high"],
+        format_signed,
     ),
     "Probability of a lower WER": lambda r: _share(r["lower_wer_pct"]),
     "Verdict": _verdict,
@@ -255,16 +266,16 @@ def _notes(section: Section) -> Iterator[str]:
         f"Below a value: its 95% interval over {resampled}, or for RTF / fp32 the lowest and the"
         f" highest pass. Verdicts are Holm-corrected over {compared} comparisons."
     )
-    if section.borrowed:
+    if section.baseline_machine:
         yield (
-            f"{section.baseline} was measured on another machine ({section.borrowed}); transcripts"
-            " do not depend on the processor."
+            f"{section.baseline} was measured on another machine ({section.baseline_machine});"
+            " transcripts do not depend on the processor."
         )
     single = int((section.frame["rtf_source"] == "this single pass").sum())
     counts = (
         (single, "RTF of a single pass, not repeated beside fp32"),
-        (section.elsewhere, "speed measured on another machine, and left out"),
-        (section.older, "older results of the same recipe, left out"),
+        (section.timed_elsewhere, "speed measured on another machine, and left out"),
+        (section.superseded, "older results of the same recipe, left out"),
     )
     for count, what in counts:
         if count:
@@ -287,9 +298,9 @@ def _measured(section: Section) -> list[tuple[str, str]]:
         ("Protocol", f"{_protocol(section)}. {run.spec.protocol.description}"),
         ("Settings", "; ".join(settings)),
         ("Machine", f"{_machine(section)}; {run.machine.system}, Python {run.machine.python}"),
-        ("Libraries", ", ".join(f"{k} {v}" for k, v in versions([section]).items())),
+        ("Libraries", ", ".join(f"{k} {v}" for k, v in library_versions([section]).items())),
         ("Kernels", "; ".join(f"{k}: {kernels[k]}" for k in used)),
-        ("Dates", joined((f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}")).replace(", ", " to ")),
+        ("Dates", join_unique((f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}")).replace(", ", " to ")),
         ("Weights", run.spec.weights_digest),
         ("Set's digest", run.spec.eval_set_digest),
     ]
@@ -306,15 +317,15 @@ def _setting(value: object) -> str:
 def _how_to_read(found: list[Section]) -> str:
     occurring = {v for s in found for v in s.frame["verdict"]}
     verdicts = "; ".join(f"“{v}”: {text}" for v, text in _VERDICTS.items() if v in occurring)
-    meanings = {name: glossary.meaning(name) for name in _EXPLAINED} | {
+    meanings = {name: glossary.definition(name) for name in _EXPLAINED} | {
         "Verdict": f"What is decided of WER, corrected for many: {verdicts}."
     }
     return f"<section><h2>How to read it</h2>{_list(meanings.items())}</section>"
 
 
 def _reproduce(found: list[Section]) -> str:
-    credits = joined(s.speech.attribution for s in found if s.speech)
-    own = "" if all(s.speech for s in found) else " A set of your own is named by its folder."
+    credits = join_unique(s.eval_set.attribution for s in found if s.eval_set)
+    own = "" if all(s.eval_set for s in found) else " A set of your own is named by its folder."
     speech = f" Speech: {credits}." if credits else ""
     return (
         "<section><h2>Where this came from</h2><p>Each section above names the command that"

@@ -22,19 +22,20 @@ COMMAND = "python -m whisperq_core"
 class Section:
     """Results of one model, speech, protocol, device and machine; the newest of each recipe.
 
-    runs: in the order of the frame's rows, by WER. frame: the columns of `table.rows` and of
-    `standing.judged`, and wer_without_loops_pct, machine and versions. borrowed: the machine of the
-    baseline's run, where this one has none. older: results that newer ones of the same recipe
-    replace. elsewhere: recipes whose speed was measured on another machine only.
+    runs: in the order of the frame's rows, by WER. frame: the columns of `results_table.rows` and
+    of `pareto_front.with_verdicts`, and wer_without_loops_pct, machine and versions.
+    baseline_machine: the machine of the baseline's run, where this section's machine has none.
+    superseded: how many results newer ones of the same recipe replace. timed_elsewhere: how many
+    recipes have their speed measured on another machine only.
     """
 
     runs: tuple[AccuracyRun, ...]
     frame: pd.DataFrame
     baseline: str
     margin: float
-    borrowed: str | None
-    older: int
-    elsewhere: int
+    baseline_machine: str | None
+    superseded: int
+    timed_elsewhere: int
 
     @property
     def newest(self) -> AccuracyRun:
@@ -42,7 +43,7 @@ class Section:
         return max(self.runs, key=lambda run: run.created_at)
 
     @cached_property
-    def speech(self) -> evaluation_sets.EvalSet | None:
+    def eval_set(self) -> evaluation_sets.EvalSet | None:
         """The shipped set that this is, whatever it was called."""
         try:
             known = evaluation_sets.shipped_sets().values()
@@ -55,7 +56,7 @@ class Section:
     def title(self) -> str:
         """Model and speech."""
         run = self.newest
-        return f"{run.model} on {self.speech.title if self.speech else run.eval_set}"
+        return f"{run.model} on {self.eval_set.title if self.eval_set else run.eval_set}"
 
     @property
     def minutes(self) -> float:
@@ -95,7 +96,7 @@ class Section:
         return None if fine.empty else _smallest(fine)
 
     @property
-    def nearest(self) -> pd.Series | None:
+    def closest_to_conclusion(self) -> pd.Series | None:
         """The undecided one that the least speech would decide; None where that is not known."""
         needed = self.compared[self.compared["verdict"] == UNDECIDED].dropna(
             subset=["minutes_needed"]
@@ -131,29 +132,29 @@ def report_command(sections: Iterable[Section], suffix: str = ".html") -> str:
     return _command("report", arguments)
 
 
-def title_of(found: list[Section]) -> str:
+def report_title(found: list[Section]) -> str:
     """What a report of these sections is called, where nobody names it."""
-    models = joined(s.newest.model for s in found)
+    models = join_unique(s.newest.model for s in found)
     names = {run.spec.recipe.name for s in found for run in s.runs} - {found[0].baseline}
     ways = f"{len(names)} {'recipe' if len(names) == 1 else 'recipes'}"
     return f"Quantizing Whisper {models}: {ways} beside {found[0].baseline}"
 
 
-def joined(texts: Iterable[str]) -> str:
+def join_unique(texts: Iterable[str]) -> str:
     """Distinct texts in their order, with commas."""
     return ", ".join(dict.fromkeys(texts))
 
 
-def versions(found: list[Section]) -> dict[str, str]:
+def library_versions(found: list[Section]) -> dict[str, str]:
     """Libraries of all runs; where runs differ, all versions."""
     used: dict[str, list[str]] = {}
     for run in (run for s in found for run in s.runs):
         for name, version in run.spec.versions.items():
             used.setdefault(name, []).append(version)
-    return {name: joined(sorted(versions)) for name, versions in sorted(used.items())}
+    return {name: join_unique(sorted(versions)) for name, versions in sorted(used.items())}
 
 
-def select(
+def select_runs(
     runs: Iterable,
     models: Collection[str] = (),
     sets: Collection[str] = (),
@@ -194,7 +195,7 @@ def select(
     return found
 
 
-def sections(
+def build_sections(
     runs: Iterable[AccuracyRun | SpeedRun], baseline: str = "fp32", margin: float = MARGIN
 ) -> list[Section]:
     """The runs, each in its section, by model, set and protocol.
@@ -218,12 +219,12 @@ def _section(group, accuracy, speed, baseline: str, margin: float) -> Section:
     own = {run.spec.recipe.name: run for run in group}
     runs = {run.key: run for run in own.values()}
     machine = group[0].machine.kind
-    pool, borrowed = list(runs.values()), None
+    pool, baseline_machine = list(runs.values()), None
     if baseline not in own:
         base = paired_comparisons.baseline_of(group[0], accuracy, baseline)
         if base:
             pool.append(base)
-            borrowed = base.machine.kind
+            baseline_machine = base.machine.kind
     frame = results_table.rows([*runs.values(), *(s for s in speed if s.machine.kind == machine)])
     anywhere = results_table.rows([*runs.values(), *speed])
     frame = pareto_front.with_verdicts(frame, pool, baseline, margin)
@@ -240,9 +241,9 @@ def _section(group, accuracy, speed, baseline: str, margin: float) -> Section:
         frame=frame,
         baseline=baseline,
         margin=margin,
-        borrowed=borrowed,
-        older=len(group) - len(runs),
-        elsewhere=int(anywhere["speed_key"].notna().sum() - frame["speed_key"].notna().sum()),
+        baseline_machine=baseline_machine,
+        superseded=len(group) - len(runs),
+        timed_elsewhere=int(anywhere["speed_key"].notna().sum() - frame["speed_key"].notna().sum()),
     )
 
 
@@ -297,8 +298,8 @@ def _facts(row: pd.Series) -> str:
     size = f", {smaller:.0f} % smaller than fp32" if smaller >= 0.5 else ""
     return (
         f"{row['weights_bytes'] / 1e6:.0f} MB{size}, WER {row['wer_pct']:.2f} %"
-        f" ({signed(row['difference_points'])} points, 95% interval"
-        f" {signed(row['difference_low'])} to {signed(row['difference_high'])})"
+        f" ({format_signed(row['difference_points'])} points, 95% interval"
+        f" {format_signed(row['difference_low'])} to {format_signed(row['difference_high'])})"
         + ", calibrated on a tenth of this very speech"
         * (row["calibration"] == "evaluation-10%")
     )
@@ -306,7 +307,7 @@ def _facts(row: pd.Series) -> str:
 
 def _rest(section: Section) -> Iterator[str]:
     """What is decided of the others, and what it would take to decide more."""
-    others, near = section.compared, section.nearest
+    others, near = section.compared, section.closest_to_conclusion
     worse, undecided = (int((others["verdict"] == v).sum()) for v in (WORSE, UNDECIDED))
     parts = []
     if worse:
@@ -324,7 +325,7 @@ def _rest(section: Section) -> Iterator[str]:
         yield f"Of the {of}, {'; '.join(parts)}."
 
 
-def signed(value: float) -> str:
+def format_signed(value: float) -> str:
     """A difference with its sign, a minus that is a minus, and a dash where it is missing."""
     if pd.isna(value):
         return "–"

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from whisperq_core.analyze import pareto_front
 from whisperq_core.analyze.significance import BETTER, NO_WORSE, UNDECIDED, WORSE
-from whisperq_core.present import charts, interval_charts
-from whisperq_core.present.report_sections import Section, signed
+from whisperq_core.present import interval_charts, tradeoff_chart
+from whisperq_core.present.report_sections import Section, format_signed
 
 _FONT_PX = 21
 # What still reads from the back of a room.
@@ -40,7 +40,7 @@ class Slide:
     alt: str = ""
 
 
-def slides(section: Section) -> list[Slide]:
+def build_slides(section: Section) -> list[Slide]:
     """The five screens of a section, in the order one would say them."""
     return [_compared(section), _front(section), _advice(section), _costs(section), _sure(section)]
 
@@ -49,7 +49,7 @@ def _compared(section: Section) -> Slide:
     run = section.newest
     names = [name for name in section.frame["recipe"] if name != section.baseline]
     ways = f"{len(names)} {'way' if len(names) == 1 else 'ways'}"
-    speech = section.speech.title if section.speech else run.eval_set
+    speech = section.eval_set.title if section.eval_set else run.eval_set
     return Slide(
         "What we compared",
         f"{ways} of running Whisper {run.model}, beside {section.baseline}",
@@ -77,7 +77,7 @@ def _front(section: Section) -> Slide:
     on = frame[frame["front"].str.startswith(pareto_front.ON)].sort_values("weights_bytes")
     dominated = int(frame["beaten"].sum())
     drawn = frame[~frame["beaten"] | (frame["recipe"] == section.baseline)]
-    figure = charts.tradeoff_figure(drawn, "weights_bytes", "wer_pct", None, "family")
+    figure = tradeoff_chart.tradeoff_figure(drawn, "weights_bytes", "wer_pct", None, "family")
     rest = len(frame) - len(on) - dominated
     sentences = [f"From small to large: {_named(on['recipe'].tolist())}."]
     if dominated:
@@ -118,7 +118,7 @@ def _advice(section: Section) -> Slide:
 
 
 def _costs(section: Section) -> Slide:
-    best, near = section.recommended, section.nearest
+    best, near = section.recommended, section.closest_to_conclusion
     row = best if best is not None else near
     if row is None:
         return Slide(
@@ -146,9 +146,10 @@ def _prices(section: Section, row: pd.Series) -> tuple[Fact, ...]:
         Fact(f"{row['weights_bytes'] / 1e6:.0f} MB", "size", size),
         time,
         Fact(
-            f"{signed(row['difference_points'])} points",
+            f"{format_signed(row['difference_points'])} points",
             f"WER beside {section.baseline}",
-            f"95% interval {signed(row['difference_low'])} to {signed(row['difference_high'])};"
+            f"95% interval {format_signed(row['difference_low'])} to"
+            f" {format_signed(row['difference_high'])};"
             f" WER {row['wer_pct']:.2f} %",
         ),
     )
@@ -163,7 +164,7 @@ def _sure(section: Section) -> Slide:
         f"Lines are 95% intervals over {section.frame['resampled'].iloc[0]}; verdicts are corrected"
         f" for {len(verdicts)} comparisons, with a margin of {section.margin:g} points."
     ]
-    near = section.nearest
+    near = section.closest_to_conclusion
     if near is not None:
         sentences.append(
             f"About {near['minutes_needed']:.0f} minutes of such speech would decide"
@@ -173,7 +174,7 @@ def _sure(section: Section) -> Slide:
     shown = section.compared.head(_MOST_LINES)
     if len(shown) < len(verdicts):
         sentences.append(f"Drawn: the {len(shown)} with the lowest WER; the report has all.")
-    figure = interval_charts.differences(shown, section.margin)
+    figure = interval_charts.difference_figure(shown, section.margin)
     figure.update_layout(height=_LINE_PX * len(shown) + _AROUND_PX)
     return Slide(
         "How sure it is",

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from whisperq_core.analyze.results_table import BACKEND_NAMES, METRICS, pareto, values
-from whisperq_core.present.label_placement import Placer
+from whisperq_core.present.label_placement import LabelPlacer
 
 # Okabe and Ito's colours, told apart by colour-blind readers, and a symbol each for everyone else.
 _LOOKS = (
@@ -32,7 +32,7 @@ _BACKENDS = (
 )
 _GREY = "rgba(128,128,128,0.75)"
 # More rows than this cannot all have bars and names.
-CROWDED = 80
+MAX_LABELLED_POINTS = 80
 # Opacity of the inside of what is decidedly dominated.
 _FADED = 0.15
 _HEIGHT_PX = 520
@@ -54,7 +54,7 @@ _BARS_ROOM = 0.6
 _OFF_CHART_MEDIANS = 2.5
 
 
-def off_chart(frame: pd.DataFrame, column: str) -> np.ndarray:
+def beyond_axis(frame: pd.DataFrame, column: str) -> np.ndarray:
     """Rows whose error rate would squash the plot of the others, as booleans, shape (rows,).
 
     Only WER and CER (in percent) are capped; other columns never are.
@@ -107,7 +107,7 @@ class _Axis:
 
 def _axis(frame: pd.DataFrame, column: str, log: bool, show_all: bool) -> _Axis:
     at = values(frame, column)
-    off = np.zeros(len(frame), dtype=bool) if show_all else off_chart(frame, column)
+    off = np.zeros(len(frame), dtype=bool) if show_all else beyond_axis(frame, column)
     inside = at[~off]
     spread = _ends(frame, column)
     if spread:
@@ -157,7 +157,7 @@ def tradeoff_figure(
     front = pareto(frame, x, y)
     areas = _diameters(frame, size)
     traces = [_front_line(across, up, front & ~across.off & ~up.off)]
-    barred = front | (len(frame) <= CROWDED)
+    barred = front | (len(frame) <= MAX_LABELLED_POINTS)
     said = [column for column in _SAID if column in frame]
     hover = [_hover(row) for row in frame[said].to_dict("records")]
     groups = frame[color].fillna("–").astype(str)
@@ -325,10 +325,10 @@ def _ring(where: np.ndarray, across: _Axis, up: _Axis, areas) -> dict:
 def _labels(frame: pd.DataFrame, across: _Axis, up: _Axis, front, areas) -> list[dict]:
     """Names of the rows on the front or off the chart, where they cover no marker or name."""
     spots = np.column_stack((across.fractions, 1 - up.fractions))
-    placer = Placer(spots, areas)
+    placer = LabelPlacer(spots, areas)
     labels = []
     told_apart = [c for c in ("model", "device", "set") if frame[c].nunique() > 1]
-    named = front | across.off | up.off if len(frame) <= CROWDED else front
+    named = front | across.off | up.off if len(frame) <= MAX_LABELLED_POINTS else front
     for i in np.flatnonzero(named):
         text = _label(frame.iloc[i], i, told_apart, across, up)
         shift = placer.place(spots[i], areas[i], len(text))
