@@ -196,7 +196,7 @@ def show_exports(mine: UserSession) -> None:
             st.success(
                 f"**{label}** is in `{job.folder}`, {size:.0f} MB. Transcribe with it on the"
                 f" **Compare recordings** page, or in Python:"
-                f' `model_export.load("{job.folder}").transcribe("speech.wav")`',
+                f' `whisperq_core.load("{job.folder}").transcribe("speech.wav").text`',
                 icon=":material/download_done:",
             )
         elif job.is_over:

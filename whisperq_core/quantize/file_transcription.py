@@ -9,15 +9,12 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from whisperq_core import machine
-from whisperq_core.errors import RecipeUnsupported
-from whisperq_core.quantize import backends, model_export, pipeline
+from whisperq_core.quantize import backends, model_export, quantized_model
 from whisperq_core.quantize.pipeline import PIPELINE_VERSION
+from whisperq_core.quantize.quantized_model import QuantizedModel
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.scoring import error_rates
 from whisperq_core.speech import decode
-from whisperq_core.whisper.protocols import STUDY, Protocol
-from whisperq_core.whisper.runtime import Segment
-from whisperq_core.whisper.transcription import detect_language
 from whisperq_core.whisper.word_timestamps import TimedWord, timed_words
 
 AUTO = "auto"
@@ -78,7 +75,9 @@ class Transcription(BaseModel, frozen=True):
 
 
 @lru_cache(maxsize=1)
-def _prepared(model_name: str, recipe: Recipe | None, device: str, threads: int, stamp: str):
+def _quantized_model(
+    model_name: str, recipe: Recipe | None, device: str, threads: int, stamp: str
+) -> QuantizedModel:
     """The last quantized model stays in memory for the next recording.
 
     stamp: the digest of an exported model, whose folder may be written anew.
@@ -87,53 +86,47 @@ def _prepared(model_name: str, recipe: Recipe | None, device: str, threads: int,
 
     torch.set_num_threads(threads)
     if recipe is None:
-        made = model_export.load(model_name)
-        return made.model, made.quantized, made.manifest.fp32_bytes
-    if recipe.calibration == "evaluation-10%":
-        raise RecipeUnsupported(
-            f"{recipe.name} is calibrated on evaluation data, and a recording has none."
-            " Choose the variant calibrated on the dev-clean excerpt."
-        )
-    model = pipeline.load_model(model_name)
-    quantized = pipeline.quantize_model(model, recipe, None, device, STUDY)
-    return model, quantized, backends.serialized_bytes(model.torch_model)
+        return quantized_model.load(model_name)
+    return quantized_model.quantize(model_name, recipe, device)
 
 
 def transcribe_file(
-    recording: Path, listener: TranscriptionConfig, name: str = "", threads: int = 0
+    recording: Path, config: TranscriptionConfig, name: str = "", threads: int = 0
 ) -> Transcription:
-    """Transcribes one file. name: what messages call it; threads 0 is all cores.
+    """Transcribes one file and times its words.
 
-    An exported model detects the language itself.
-    Raises AudioError for what is not usable audio, RecipeUnsupported or LibraryMissing for a recipe
-    that cannot run here, ModelUnavailable for weights that cannot be had, ExportError for an
-    exported model that cannot be loaded.
+    Args:
+        recording: the file.
+        config: model, recipe, language and task; an exported model detects the language itself.
+        name: what messages call the file.
+        threads: 0 is all cores.
+
+    Raises:
+        AudioError: the file is not usable audio.
+        RecipeUnsupported, LibraryMissing: the recipe cannot run here.
+        ModelUnavailable: the weights cannot be had.
+        ExportError: the exported model cannot be loaded.
     """
-    recipe, device, language = listener.recipe, listener.device, listener.language
+    recipe, device = config.recipe, config.device
     samples = decode.load(recording, name)
     if recipe is not None:
         backends.require(recipe, device)
-    stamp = "" if recipe else model_export.digest(listener.model)
+    stamp = "" if recipe else model_export.digest(config.model)
     threads = threads or machine.default_threads()
-    model, quantized, fp32_bytes = _prepared(listener.model, recipe, device, threads, stamp)
-    detected = language == AUTO
-    if detected:
-        language = detect_language(model, samples)
-    runtime = pipeline.runtime_of(model, quantized)
-    runtime.warm_up([samples[: decode.SAMPLE_RATE]])
-    protocol = Protocol("recording", batch_size=1, task=listener.task)
-    found = runtime.transcribe([samples], [language], protocol)
-    text, length_s = found.texts[0], decode.duration_s(samples)
-    segments = found.segments or (Segment(0.0, length_s, text),)
+    model = _quantized_model(config.model, recipe, device, threads, stamp)
+    model.warm_up(samples[: decode.SAMPLE_RATE])
+    language = None if config.language == AUTO else config.language
+    transcript = model.transcribe(samples, language, config.task)
+    language = transcript.language
     return Transcription(
-        text=text,
-        words=timed_words(model, samples, segments, language, listener.task),
+        text=transcript.text,
+        words=timed_words(model.source, samples, transcript.segments, language, config.task),
         language=language,
-        detected=detected,
-        audio_s=length_s,
-        wall_s=found.wall_s,
-        weights_bytes=quantized.weights_bytes,
-        fp32_bytes=fp32_bytes,
+        detected=transcript.language_detected,
+        audio_s=transcript.audio_s,
+        wall_s=transcript.wall_s,
+        weights_bytes=model.weights_bytes,
+        fp32_bytes=model.fp32_bytes,
         silent=decode.is_silent(samples),
-        looped=error_rates.is_looped(text),
+        looped=error_rates.is_looped(transcript.text),
     )

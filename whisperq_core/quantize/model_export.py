@@ -20,18 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from whisperq_core.errors import ExportError, RecipeUnsupported
 from whisperq_core.quantize import backends, pipeline
 from whisperq_core.quantize.model_parts import ModelParts, assemble, disassemble
 from whisperq_core.quantize.recipes import Device, Recipe
-from whisperq_core.speech import decode
 from whisperq_core.whisper import models
 from whisperq_core.whisper.features import LogMel
 from whisperq_core.whisper.protocols import STUDY, Protocol
-from whisperq_core.whisper.transcription import detect_language
 
 # The layout of the folder. Raise it when it changes, and teach `load` to read the older one.
 SCHEMA = 1
@@ -86,30 +83,14 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """A loaded model. model.torch_model is the quantized one, too: there is no fp32 beside it."""
+    """A loaded model. model.torch_model is the quantized one too, as there are no fp32 weights.
+
+    `quantized_model.load` gives one that transcribes.
+    """
 
     manifest: Manifest
     model: models.Model
     quantized: backends.Quantized
-
-    def transcribe(
-        self,
-        speech: str | Path | bytes | np.ndarray,
-        *,
-        language: str | None = None,
-        task: str = "transcribe",
-    ) -> str:
-        """What is said in a file, in the content of one, or in 16 kHz mono float32 samples.
-
-        Greedy, of any length up to two hours. language: a code such as "en"; None detects it.
-        Raises AudioError for what is not usable audio, ModelError for a language it does not know.
-        """
-        if not isinstance(speech, np.ndarray):
-            speech = decode.load(Path(speech) if isinstance(speech, str) else speech)
-        language = language or detect_language(self.model, speech)
-        protocol = Protocol("exported", batch_size=1, task=task)
-        runtime = pipeline.runtime_of(self.model, self.quantized)
-        return runtime.transcribe([speech], [language], protocol).texts[0]
 
 
 def unexportable_reason(recipe: Recipe) -> str | None:
@@ -145,10 +126,16 @@ def export(
     )
 
 
-def export_quantized(model: models.Model, quantized: backends.Quantized, folder: Path) -> Manifest:
-    """Writes a model that was quantized already, on the library's kernels, before it transcribes.
+def export_quantized(
+    model: models.Model,
+    quantized: backends.Quantized,
+    folder: Path,
+    fp32_bytes: int | None = None,
+) -> Manifest:
+    """Writes a model that was quantized already, on the library's kernels.
 
-    Raises as `export` does.
+    fp32_bytes: serialized size of the fp32 model; None measures it on the model. bitsandbytes 4-bit
+    on a CPU must not have transcribed before. Raises as `export` does.
     """
     import safetensors.torch
 
@@ -157,14 +144,16 @@ def export_quantized(model: models.Model, quantized: backends.Quantized, folder:
             "Dequantized weights are fp32's size. Export the library's kernels."
         )
     parts = disassemble(quantized)
+    # A folder is named without its path; a loaded model, which has no source, is named so already.
+    from_folder = model.source is not None and model.source.kind == "folder"
     manifest = Manifest(
-        model=Path(model.name).name if model.source.kind == "folder" else model.name,
+        model=Path(model.name).name if from_folder else model.name,
         weights_digest=model.digest,
         recipe=quantized.recipe,
         device=next(quantized.torch_model.parameters()).device.type,
         versions=backends.versions(quantized.recipe, model.name),
         weights_bytes=quantized.weights_bytes,
-        fp32_bytes=backends.serialized_bytes(model.torch_model),
+        fp32_bytes=fp32_bytes or backends.serialized_bytes(model.torch_model),
         modules=quantized.modules,
         layers=parts.layers,
         shared=parts.shared,

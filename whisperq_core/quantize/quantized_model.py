@@ -1,0 +1,158 @@
+"""A quantized Whisper model as one object: quantize, transcribe, save and load.
+
+model = quantize("base", "hqq-int4-g64")
+model.transcribe("call.mp3").text
+model.save("base-int4")
+load("base-int4")
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from whisperq_core.errors import RecipeUnsupported
+from whisperq_core.quantize import backends, model_export, pipeline, recipes
+from whisperq_core.quantize.model_export import Manifest
+from whisperq_core.quantize.recipes import Recipe
+from whisperq_core.speech import decode
+from whisperq_core.whisper.models import Model
+from whisperq_core.whisper.protocols import STUDY, Protocol
+from whisperq_core.whisper.runtime import Segment
+from whisperq_core.whisper.transcription import detect_language
+
+Speech = str | Path | bytes | np.ndarray
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The text of one recording.
+
+    segments: parts of the text with their times in seconds; one for all of it where the recording
+    is at most 30 s long, or the runtime reports none. language: a code such as "en", as passed, or
+    as detected where language_detected. audio_s, wall_s: duration of the recording and of the
+    generation, in seconds.
+    """
+
+    text: str
+    segments: tuple[Segment, ...]
+    language: str
+    language_detected: bool
+    audio_s: float
+    wall_s: float
+
+
+class QuantizedModel:
+    """A Whisper model after a recipe, ready to transcribe; made by `quantize` or `load`.
+
+    recipe: how it was quantized. modules: names of the quantized modules. weights_bytes: serialized
+    size of its weights; fp32_bytes: that of the fp32 model.
+    """
+
+    def __init__(self, model: Model, quantized: backends.Quantized, fp32_bytes: int):
+        self._model, self._quantized = model, quantized
+        self._runtime = pipeline.runtime_of(model, quantized)
+        self.name = model.name
+        self.recipe: Recipe = quantized.recipe
+        self.modules: tuple[str, ...] = quantized.modules
+        self.weights_bytes: int = quantized.weights_bytes
+        self.fp32_bytes = fp32_bytes
+
+    def __repr__(self) -> str:
+        size = f"{self.weights_bytes / 1e6:.1f} MB, {len(self.modules)} modules quantized"
+        return f"<QuantizedModel {self.name} · {self.recipe.name}: {size}>"
+
+    @property
+    def source(self) -> Model:
+        """The model that features, language detection and word timestamps come from.
+
+        fp32 for a model from `quantize`; the quantized one for a model from `load`, which has no
+        fp32 weights.
+        """
+        return self._model
+
+    def warm_up(self, samples: np.ndarray) -> None:
+        """Transcribes 16 kHz mono float32 samples once, untimed: the first call is slower."""
+        self._runtime.warm_up([samples])
+
+    def transcribe(
+        self, speech: Speech, language: str | None = None, task: str = "transcribe"
+    ) -> Transcript:
+        """Transcribes one recording of up to two hours with greedy decoding.
+
+        Args:
+            speech: a path, the content of an audio file, or 16 kHz mono float32 samples, shape
+                (samples,).
+            language: a code such as "en"; None detects it in the first 30 s.
+            task: "transcribe", or "translate" to English.
+
+        Raises:
+            AudioError: the file is not usable audio.
+            ModelError: the model does not know the language or the task.
+        """
+        if isinstance(speech, np.ndarray):
+            samples = speech
+        else:
+            samples = decode.load(Path(speech) if isinstance(speech, str) else speech)
+        spoken = language or detect_language(self._model, samples)
+        protocol = Protocol("recording", batch_size=1, task=task)
+        result = self._runtime.transcribe([samples], [spoken], protocol)
+        text, audio_s = result.texts[0], decode.duration_s(samples)
+        return Transcript(
+            text=text,
+            segments=result.segments or (Segment(0.0, audio_s, text),),
+            language=spoken,
+            language_detected=language is None,
+            audio_s=audio_s,
+            wall_s=result.wall_s,
+        )
+
+    def save(self, folder: Path | str) -> Manifest:
+        """Writes the model to a folder that `load` reads without any other weights.
+
+        An exported model that is there is replaced. Raises RecipeUnsupported for a recipe whose
+        model cannot be exported (other runtimes; bitsandbytes 4-bit on a CPU once it has
+        transcribed), ExportError where the folder holds something else or cannot be written.
+        """
+        if reason := model_export.unexportable_reason(self.recipe):
+            raise RecipeUnsupported(reason)
+        folder = Path(folder).expanduser().resolve()
+        return model_export.export_quantized(
+            self._model, self._quantized, folder, fp32_bytes=self.fp32_bytes
+        )
+
+
+def quantize(model_name: str, recipe: str | Recipe, device: str = "cpu") -> QuantizedModel:
+    """Loads a Whisper model and quantizes it.
+
+    Args:
+        model_name: such as "base"; a name on the hub, or a folder of fp32 weights.
+        recipe: a recipe, or its name, such as "hqq-int4-g64"; see `recipes.CATALOGUE`.
+        device: "cpu", "cuda" or "mps".
+
+    Raises:
+        RecipeError: there is no recipe of that name.
+        RecipeUnsupported, LibraryMissing: it cannot run here.
+        ModelError: the weights cannot be found or used.
+    """
+    chosen = recipes.recipe(recipe) if isinstance(recipe, str) else recipe
+    if chosen.calibration == "evaluation-10%":
+        raise RecipeUnsupported(
+            f"{chosen.name} is calibrated on evaluation data, and a recording has none."
+            " Choose the variant calibrated on the dev-clean excerpt."
+        )
+    backends.require(chosen, device)
+    model = pipeline.load_model(model_name)
+    quantized = pipeline.quantize_model(model, chosen, None, device, STUDY)
+    return QuantizedModel(model, quantized, backends.serialized_bytes(model.torch_model))
+
+
+def load(folder: Path | str) -> QuantizedModel:
+    """The exported model in a folder, verified, on the device that it was exported for.
+
+    Warns where a library has another version than at the export. Raises ExportError for a folder
+    that holds no exported model, or one that was cut or altered; RecipeUnsupported or
+    LibraryMissing where its recipe cannot run here.
+    """
+    exported = model_export.load(folder)
+    return QuantizedModel(exported.model, exported.quantized, exported.manifest.fp32_bytes)
