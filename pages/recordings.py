@@ -19,7 +19,7 @@ from whisperq_core.serve import job_queue, retention
 from whisperq_core.serve.recording_store import Recording, RecordingStore
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import OwnSets
-from whisperq_core.whisper import models
+from whisperq_core.whisper import model_sources
 
 LANGUAGES = {
     AUTO: "Detect it",
@@ -120,8 +120,8 @@ def exported(mine: UserSession, view: View) -> list[str]:
 
 def choose_listeners(mine: UserSession, view: View) -> Asked:
     """The models and recipes that are compared, fp32 first."""
-    offline = models.offline_names()
-    names = [*offline, *(name for name in models.NAMES if name not in offline), NO_MODEL]
+    offline = model_sources.offline_names()
+    names = [*offline, *(name for name in model_sources.NAMES if name not in offline), NO_MODEL]
     possible = [
         name
         for name, recipe in recipes.CATALOGUE.items()

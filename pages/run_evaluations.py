@@ -21,7 +21,7 @@ from whisperq_core.serve import job_queue
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.speech import evaluation_sets, librispeech
-from whisperq_core.whisper import models, protocols
+from whisperq_core.whisper import model_sources, protocols
 
 STATUS_ICONS = {
     job_queue.QUEUED: ":material/schedule:",
@@ -34,13 +34,13 @@ STATUS_ICONS = {
 
 @st.cache_data(ttl=60, show_spinner=False)
 def offline_models() -> list[str]:
-    return models.offline_names()
+    return model_sources.offline_names()
 
 
 def choose_models(view: View) -> list[str]:
     names = view.several(
         "Models",
-        list(models.NAMES),
+        list(model_sources.NAMES),
         "models",
         ["tiny.en"],
         accept_new_options=True,
@@ -48,7 +48,7 @@ def choose_models(view: View) -> list[str]:
         " Transformers' or CTranslate2's format. Type to add your own.",
     )
     here = offline_models()
-    if fetched := [name for name in names if name in models.NAMES and name not in here]:
+    if fetched := [name for name in names if name in model_sources.NAMES and name not in here]:
         st.caption(f"Fetched from the hub when they run: {', '.join(fetched)}.")
     return names
 

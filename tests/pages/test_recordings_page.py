@@ -106,7 +106,7 @@ def test_who_leaves_at_once_loses_nothing_typed_or_pressed(kept, shelf, store, j
     queue = job_queue.shared(store.root)
     monkeypatch.setattr(queue, "transcribe", lambda kept, one, *_: given.append(one.name))
     app = opened("recordings")
-    left_at(monkeypatch, "whisperq_core.whisper.models.offline_names")
+    left_at(monkeypatch, "whisperq_core.whisper.model_sources.offline_names")
     by_label(app.button, "Transcribe").click()
     changed(by_label(app.text_area, "Reference"), jfk.reference)
     assert given == ["bnb-nf4"]

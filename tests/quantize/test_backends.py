@@ -10,7 +10,7 @@ from whisperq_core.quantize import backends, sensitivity_results
 from whisperq_core.quantize.calibration import calibrate_on
 from whisperq_core.quantize.recipes import CATALOGUE, RUNTIMES, recipe
 from whisperq_core.speech import evaluation_sets
-from whisperq_core.whisper import models
+from whisperq_core.whisper import model_weights, models
 from whisperq_core.whisper.protocols import STUDY
 from whisperq_core.whisper.transcription import transcribe, warm_up
 
@@ -27,7 +27,7 @@ def whatever_was_derived_from_them_the_weights_are_untouched(tiny):
     yield
     state = {n: tensor.numpy() for n, tensor in tiny.torch_model.state_dict().items()}
     del state["proj_out.weight"]
-    assert models.digest_of(state) == tiny.digest
+    assert model_weights.digest_of(state) == tiny.digest
 
 
 def quantize(model, name, kernels="library", tied=False):

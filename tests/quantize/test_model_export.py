@@ -18,7 +18,7 @@ from whisperq_core.quantize.calibration import calibrate_on
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.settings import PROJECT
 from whisperq_core.speech import evaluation_sets
-from whisperq_core.whisper import models
+from whisperq_core.whisper import model_sources
 from whisperq_core.whisper.protocols import CORRECTED, STUDY
 from whisperq_core.whisper.transcription import transcribe
 
@@ -39,7 +39,7 @@ import json, sys
 from pathlib import Path
 from whisperq_core.quantize import model_export, quantized_model
 from whisperq_core.speech import decode
-from whisperq_core.whisper import models
+from whisperq_core.whisper import model_sources
 from whisperq_core.whisper.protocols import STUDY
 from whisperq_core.whisper.transcription import transcribe
 
@@ -48,8 +48,8 @@ def guard(event, arguments):
         raise AssertionError("the fp32 weights were opened")
 
 sys.addaudithook(guard)
-models.EMBEDDED.clear()
-assert models.offline_names() == []
+model_sources.EMBEDDED.clear()
+assert model_sources.offline_names() == []
 import torch
 torch.set_num_threads(1)
 root, batched, *files = sys.argv[1:]
@@ -291,7 +291,7 @@ def test_dequantized_weights_are_not_exported(tiny, tmp_path):
 
 def test_an_exported_model_is_no_fp32_model(made):
     with pytest.raises(ModelError, match="exported model, quantized already"):
-        models.find(str(made[0]["bf16"]))
+        model_sources.find(str(made[0]["bf16"]))
 
 
 def test_the_command_line_exports(tmp_path, capsys):

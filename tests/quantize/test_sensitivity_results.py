@@ -12,7 +12,7 @@ from whisperq_core.quantize import calibration, gptq, sensitivity_measurement, s
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.quantize.sensitivity_results import Sensitivity
 from whisperq_core.speech import evaluation_sets
-from whisperq_core.whisper import models
+from whisperq_core.whisper import model_sources
 from whisperq_core.whisper.protocols import STUDY
 
 CROSS = "model.decoder.layers.0.encoder_attn.out_proj"
@@ -76,7 +76,9 @@ def test_without_a_measurement_the_command_is_named():
     with pytest.raises(RecipeUnsupported, match="whisperq_core sensitivity --models"):
         sensitivity_results.with_measured_layers(recipe("mixed-84"), "0" * 64)
     with pytest.raises(RecipeUnsupported, match="Allow a larger size"):
-        sensitivity_results.with_measured_layers(recipe("mixed-99"), models.EMBEDDED["base"].digest)
+        sensitivity_results.with_measured_layers(
+            recipe("mixed-99"), model_sources.EMBEDDED["base"].digest
+        )
 
 
 @pytest.mark.parametrize("name", [UPPER, CROSS, "proj_out"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from whisperq_core.errors import ModelError
-from whisperq_core.whisper import models
+from whisperq_core.whisper import model_sources, model_weights
 from whisperq_core.whisper.ctranslate2_format import read_variables, to_transformers
 
 TYPES = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4, "bfloat16": 5}
@@ -122,12 +122,12 @@ def test_an_alien_file_is_a_model_error(data):
 def test_a_model_without_whispers_tensors_is_a_model_error(tmp_path):
     (tmp_path / "model.bin").write_bytes(SMALL)
     with pytest.raises(ModelError):
-        models.read_weights(models.find(str(tmp_path)))
+        model_weights.read_weights(model_sources.find(str(tmp_path)))
 
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, np.ndarray]:
-    return models.read_weights(models.find("tiny.en"))
+    return model_weights.read_weights(model_sources.find("tiny.en"))
 
 
 # tiny.en: Radford et al. 2022, table 1; the English vocabulary has 51,864 tokens.
@@ -178,7 +178,7 @@ def test_tensors_have_their_shapes(weights):
 def test_no_k_proj_has_a_bias_and_every_one_of_the_file_is_zero(weights):
     assert not [name for name in weights if name.endswith("k_proj.bias")]
     # What is left out has to be nothing: the second third of q, k, v and the first half of k, v.
-    [file] = models._packaged_files("tiny.en")
+    [file] = model_sources.embedded_files("tiny.en")
     stored = read_variables(file.read_bytes())
     thirds, halves = slice(WIDTH, 2 * WIDTH), slice(0, WIDTH)
     left_out = {name: thirds for name in stored if name.endswith("/self_attention/linear_0/bias")}
@@ -190,7 +190,7 @@ def test_no_k_proj_has_a_bias_and_every_one_of_the_file_is_zero(weights):
 
 
 def test_every_stored_number_arrives(weights):
-    [file] = models._packaged_files("tiny.en")
+    [file] = model_sources.embedded_files("tiny.en")
     stored = read_variables(file.read_bytes())
     floats = sum(value.size for value in stored.values() if value.dtype.kind == "f" and value.ndim)
     zero_biases = 3 * LAYERS * WIDTH
@@ -198,6 +198,6 @@ def test_every_stored_number_arrives(weights):
 
 
 def test_the_digest_is_the_pinned_one(weights):
-    assert models.digest_of(weights) == models.EMBEDDED["tiny.en"].digest
+    assert model_weights.digest_of(weights) == model_sources.EMBEDDED["tiny.en"].digest
     one_less = {name: value for name, value in weights.items() if "conv1.bias" not in name}
-    assert models.digest_of(one_less) != models.EMBEDDED["tiny.en"].digest
+    assert model_weights.digest_of(one_less) != model_sources.EMBEDDED["tiny.en"].digest

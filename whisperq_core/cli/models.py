@@ -1,6 +1,6 @@
 """`whisperq models`: model names, and which are on this machine."""
 
-from whisperq_core.whisper import models as model_sources
+from whisperq_core.whisper import model_sources
 
 
 def models() -> None:

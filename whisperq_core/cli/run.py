@@ -18,7 +18,7 @@ from whisperq_core.evaluate.store import Store
 from whisperq_core.serve import cluster
 from whisperq_core.serve.job_queue import DONE, Jobs
 from whisperq_core.serve.user_sets import OwnSets
-from whisperq_core.whisper import models as model_sources
+from whisperq_core.whisper import model_sources
 
 _POLL_S = 0.5
 

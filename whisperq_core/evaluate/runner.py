@@ -34,7 +34,7 @@ from whisperq_core.quantize.recipes import CATALOGUE, Recipe
 from whisperq_core.scoring import error_rates
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.evaluation_sets import EvalSet
-from whisperq_core.whisper import models
+from whisperq_core.whisper import model_sources, model_weights
 from whisperq_core.whisper.protocols import STUDY, Protocol
 from whisperq_core.whisper.runtime import Runtime, Transcripts, together
 from whisperq_core.whisper.transcription import plan_batches
@@ -137,7 +137,8 @@ def resolve(request: Request) -> RunSpec:
     Raises RecipeUnsupported for calibration that the protocol does not allow or layers that were
     not measured, ModelUnavailable while a hub model is not downloaded, the errors of a bad name.
     """
-    weights_digest, speed = models.digest(models.find(request.model)), request.measures == "speed"
+    weights_digest = model_weights.digest(model_sources.find(request.model))
+    speed = request.measures == "speed"
     recipe = sensitivity_results.with_measured_layers(
         pipeline.recipe_for_protocol(request.recipe, request.protocol), weights_digest
     )
@@ -285,7 +286,7 @@ def _ready(request: Request) -> RunSpec:
     pipeline.recipe_for_protocol(
         request.recipe, request.protocol
     )  # raises where the protocol refuses it
-    models.download(models.find(request.model))
+    model_sources.download(model_sources.find(request.model))
     return resolve(request)
 
 

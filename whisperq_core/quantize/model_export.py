@@ -26,7 +26,7 @@ from whisperq_core.errors import ExportError, RecipeUnsupported
 from whisperq_core.quantize import backends, pipeline
 from whisperq_core.quantize.model_parts import ModelParts, assemble, disassemble
 from whisperq_core.quantize.recipes import Device, Recipe
-from whisperq_core.whisper import models
+from whisperq_core.whisper import model_sources, models
 from whisperq_core.whisper.features import LogMel
 from whisperq_core.whisper.protocols import STUDY, Protocol
 
@@ -35,7 +35,7 @@ SCHEMA = 1
 # Where the app puts exported models and looks for them, below the folder of results.
 FOLDER = "artefacts"
 
-_TENSORS, _MANIFEST, _SUMS = "model.safetensors", models.EXPORTED, "SHA256SUMS"
+_TENSORS, _MANIFEST, _SUMS = "model.safetensors", model_sources.EXPORTED, "SHA256SUMS"
 _CONFIG, _GENERATION, _TOKENIZER = "config.json", "generation_config.json", "tokenizer.json"
 _FILES = (_TENSORS, _MANIFEST, _CONFIG, _GENERATION, _TOKENIZER)
 

@@ -31,7 +31,7 @@ from whisperq_core.quantize.sensitivity_results import (
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.speech.evaluation_sets import Utterance
-from whisperq_core.whisper import models
+from whisperq_core.whisper import model_sources, model_weights, models
 from whisperq_core.whisper.protocols import STUDY
 from whisperq_core.whisper.short_window import POSITIONS_PER_S
 
@@ -69,7 +69,7 @@ def conditions_of(name: str) -> tuple[Conditions, list[Utterance], list[Utteranc
     ordered = sorted(speech, key=lambda u: (u.duration_s, u.id))
     heard, fitted_to = ordered[:UTTERANCES], ordered[UTTERANCES:]
     conditions = Conditions(
-        weights_digest=models.digest(models.find(name)),
+        weights_digest=model_weights.digest(model_sources.find(name)),
         speech_digest=calibration.digest(heard),
         calibration_digest=calibration.digest(fitted_to),
         margin_s=SPEECH_ONLY.margin_s,
@@ -91,7 +91,7 @@ def measure(
     Goes on where it was stopped. Raises Cancelled when stop() says so, between two layers, and the
     errors of a bad name.
     """
-    models.download(models.find(name))
+    model_sources.download(model_sources.find(name))
     conditions, utterances, fitted_to = conditions_of(name)
     key = conditions.key
     known = [one for one in stored_measurements() if one.conditions.key == key]

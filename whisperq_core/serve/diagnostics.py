@@ -19,7 +19,7 @@ from whisperq_core.machine import cpu_flags, default_threads, devices, this_mach
 from whisperq_core.quantize import backends
 from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.settings import PROJECT
-from whisperq_core.whisper import models
+from whisperq_core.whisper import model_sources
 
 # What each pinned package is used for; a test holds that none is missing.
 _USES = {
@@ -132,7 +132,7 @@ def inventory(root: Path) -> Inventory:
             for name, recipe in CATALOGUE.items()
             if (reason := backends.unavailable_reason(recipe, device))
         ),
-        offline=tuple(models.offline_names()),
+        offline=tuple(model_sources.offline_names()),
     )
 
 

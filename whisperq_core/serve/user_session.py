@@ -17,7 +17,7 @@ from whisperq_core.serve.job_queue import Job, Jobs
 from whisperq_core.serve.recording_store import Recording
 from whisperq_core.serve.user_sets import OwnSets
 from whisperq_core.speech.evaluation_sets import is_public
-from whisperq_core.whisper import models
+from whisperq_core.whisper import model_sources
 from whisperq_core.whisper.protocols import Protocol
 
 _NO_FOLDERS = "Where users log in, folders of this machine are not read: choose by name."
@@ -100,5 +100,5 @@ class UserSession:
 
 
 def _refuse_folder(model: str) -> None:
-    if models.find(model).kind == "folder":
+    if model_sources.find(model).kind == "folder":
         raise InputError(f"{model} is a folder. {_NO_FOLDERS}")
