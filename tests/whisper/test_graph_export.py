@@ -27,12 +27,12 @@ def running(module):
 
 
 def greedy(model, modules):
-    return graph_export.Greedy(model, *[running(module) for module in modules])
+    return graph_export.GraphRuntime(model, *[running(module) for module in modules])
 
 
 @pytest.fixture(scope="module")
 def graphs(tiny):
-    return graph_export.graphs(tiny.torch_model)
+    return graph_export.export_graphs(tiny.torch_model)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def of_tiny(tiny, graphs):
 
 @pytest.fixture(scope="module")
 def of_base(base):
-    return greedy(base, graph_export.modules(base.torch_model))
+    return greedy(base, graph_export.graph_modules(base.torch_model))
 
 
 def test_the_graphs_choose_the_tokens_of_generate(tiny, of_tiny, monkeypatch):

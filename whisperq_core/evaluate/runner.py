@@ -36,7 +36,7 @@ from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.evaluation_sets import EvalSet
 from whisperq_core.whisper import model_sources, model_weights
 from whisperq_core.whisper.protocols import STUDY, Protocol
-from whisperq_core.whisper.runtime import Runtime, Transcripts, together
+from whisperq_core.whisper.runtime import Runtime, Transcripts, combine_transcripts
 from whisperq_core.whisper.transcription import plan_batches
 
 SPEED_SET = "quick-look"
@@ -483,7 +483,9 @@ class _Work:
             self.runtimes["fp32"].warm_up(self._audio(0)[:1])
         with MemoryGrowth(self.spec.device) as growth:
             batches = range(len(self.batches))
-            found = together([self._generate(self.runtimes[subject], i) for i in batches])
+            found = combine_transcripts(
+                [self._generate(self.runtimes[subject], i) for i in batches]
+            )
         timed = Pass(
             subject=subject,
             repeat=repeat,

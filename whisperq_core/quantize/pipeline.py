@@ -8,7 +8,7 @@ from whisperq_core.speech.evaluation_sets import EvalSet
 from whisperq_core.whisper import models
 from whisperq_core.whisper.protocols import Protocol
 from whisperq_core.whisper.runtime import Runtime
-from whisperq_core.whisper.transcription import InPyTorch
+from whisperq_core.whisper.transcription import PyTorchRuntime
 
 
 def unsupported_reason(recipe: Recipe, protocol: Protocol, device: str) -> str | None:
@@ -69,4 +69,4 @@ def quantize_model(
 
 def runtime_of(model: models.Model, quantized: backends.Quantized) -> Runtime:
     """What transcribes with the model after a recipe."""
-    return quantized.runtime or InPyTorch(model, quantized.torch_model)
+    return quantized.runtime or PyTorchRuntime(model, quantized.torch_model)

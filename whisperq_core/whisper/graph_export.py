@@ -19,7 +19,7 @@ import numpy as np
 
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.whisper.protocols import STUDY
-from whisperq_core.whisper.runtime import Runtime, Transcripts, together
+from whisperq_core.whisper.runtime import Runtime, Transcripts, combine_transcripts
 from whisperq_core.whisper.transcription import WINDOW_S
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Graph:
     outputs: tuple[str, ...]
 
 
-def graphs(torch_model: "nn.Module") -> tuple[Graph, Graph]:
+def export_graphs(torch_model: "nn.Module") -> tuple[Graph, Graph]:
     """The encoder and the decoder's step of an fp32 model, over its own layers."""
     import torch
     from torch.export import Dim, export
@@ -49,7 +49,7 @@ def graphs(torch_model: "nn.Module") -> tuple[Graph, Graph]:
     config = torch_model.config
     layers, heads = config.decoder_layers, config.decoder_attention_heads
     positions, width = config.max_source_positions, config.d_model // heads
-    encoder, step = modules(torch_model)
+    encoder, step = graph_modules(torch_model)
     features = torch.zeros(2, config.num_mel_bins, 2 * positions)
     tokens = torch.zeros(2, 3, dtype=torch.long)
 
@@ -75,7 +75,7 @@ def _names(layers: int, kind: str) -> tuple[str, ...]:
     return tuple(f"{kind}{what}_{at}" for at in range(layers) for what in ("keys", "values"))
 
 
-def modules(torch_model: "nn.Module") -> tuple["nn.Module", "nn.Module"]:
+def graph_modules(torch_model: "nn.Module") -> tuple["nn.Module", "nn.Module"]:
     """What the two graphs are exported from."""
     import torch
     from torch import nn
@@ -135,7 +135,7 @@ def modules(torch_model: "nn.Module") -> tuple["nn.Module", "nn.Module"]:
     return Encoder().eval(), Step().eval()
 
 
-class Greedy(Runtime):
+class GraphRuntime(Runtime):
     """Decodes greedily with the two graphs, in the batches and from the features of Transformers.
 
     encode and step run them: arrays in and out, in the graphs' order.
@@ -161,7 +161,9 @@ class Greedy(Runtime):
         if len(audio[0]) <= window:
             return self._window(audio, languages, protocol.task)
         pieces = [audio[0][at : at + window] for at in range(0, len(audio[0]), window)]
-        found = together([self._window([piece], languages, protocol.task) for piece in pieces])
+        found = combine_transcripts(
+            [self._window([piece], languages, protocol.task) for piece in pieces]
+        )
         return replace(found, texts=(" ".join(found.texts),), temperatures=(0.0,))
 
     def _window(self, audio, languages, task: str) -> Transcripts:

@@ -46,7 +46,7 @@ class Transcripts:
     segments: tuple[Segment, ...] = ()
 
 
-def together(found: Sequence[Transcripts]) -> Transcripts:
+def combine_transcripts(found: Sequence[Transcripts]) -> Transcripts:
     """Several as one: times and tokens added up, the time to the first token their mean."""
 
     def known(combine: Callable, values: list) -> float | None:

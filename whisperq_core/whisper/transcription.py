@@ -262,7 +262,7 @@ def _no_speech(torch_model: "nn.Module", features: "Tensor") -> list[float]:
     return logits.softmax(-1)[:, tables.no_timestamps_token_id - 1].tolist()
 
 
-class InPyTorch(Runtime):
+class PyTorchRuntime(Runtime):
     """A PyTorch model after a recipe, and what of its fp32 model it needs."""
 
     def __init__(self, model: "Model", torch_model: "nn.Module"):

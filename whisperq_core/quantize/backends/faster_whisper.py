@@ -13,7 +13,7 @@ from pathlib import Path
 from whisperq_core.scoring.error_rates import COMPRESSION_RATIO_THRESHOLD
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.whisper.protocols import STUDY
-from whisperq_core.whisper.runtime import Runtime, Transcripts, together
+from whisperq_core.whisper.runtime import Runtime, Transcripts, combine_transcripts
 from whisperq_core.whisper.transcription import (
     LOGPROB_THRESHOLD,
     NO_SPEECH_THRESHOLD,
@@ -94,7 +94,7 @@ class _FasterWhisper(Runtime):
         """Transcribes each by itself; times and tokens are of all."""
         self.model.require_english(languages, protocol.task)
         every = zip(audio, languages, strict=True)
-        return together([self._one(*given, protocol) for given in every])
+        return combine_transcripts([self._one(*given, protocol) for given in every])
 
     def _one(self, samples, language, protocol) -> Transcripts:
         watched = self.watched

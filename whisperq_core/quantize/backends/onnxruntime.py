@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from whisperq_core.errors import RecipeUnsupported
-from whisperq_core.whisper.graph_export import Greedy, graphs
+from whisperq_core.whisper.graph_export import GraphRuntime, export_graphs
 
 # An ONNX file is a protocol buffer, which ends there, and is read whole to be quantized.
 _LARGEST_FILE = 2**31
@@ -24,7 +24,7 @@ def open_runtime(model, recipe, threads):
     options.intra_op_num_threads = threads
     runs, size = [], 0
     with tempfile.TemporaryDirectory() as name:
-        for graph in graphs(model.torch_model):
+        for graph in export_graphs(model.torch_model):
             if sum(tensor.nbytes for tensor in graph.program.state_dict.values()) >= _LARGEST_FILE:
                 raise RecipeUnsupported(
                     f"{model.name} is too large for {recipe.name}: an ONNX file holds 2 GB."
@@ -40,7 +40,7 @@ def open_runtime(model, recipe, threads):
         for layer, module in model.torch_model.named_modules()
         if isinstance(module, nn.Linear) or layer.endswith("embed_tokens")
     )
-    return Greedy(model, *runs), modules, size
+    return GraphRuntime(model, *runs), modules, size
 
 
 def _quantized(graph, folder: Path) -> Path:

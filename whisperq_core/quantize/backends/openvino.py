@@ -11,7 +11,7 @@ import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from whisperq_core.whisper.graph_export import Greedy, graphs
+from whisperq_core.whisper.graph_export import GraphRuntime, export_graphs
 
 # How many inputs share one scale: OpenVINO's own choice, which might change with its version.
 _GROUP = 32
@@ -35,7 +35,7 @@ def open_runtime(model, recipe, threads):
     }
     runs, size = [], 0
     with tempfile.TemporaryDirectory() as name:
-        for graph in graphs(model.torch_model):
+        for graph in export_graphs(model.torch_model):
             whole = openvino.convert_model(graph.program)
             with redirect_stdout(io.StringIO()):  # it draws its progress
                 small = nncf.compress_weights(whole)
@@ -49,7 +49,7 @@ def open_runtime(model, recipe, threads):
         for layer, module in model.torch_model.named_modules()
         if isinstance(module, kinds) and layer != "model.encoder.embed_positions"
     )
-    return Greedy(model, *runs), modules, size
+    return GraphRuntime(model, *runs), modules, size
 
 
 def _running(compiled):
