@@ -13,7 +13,7 @@ from whisperq_core.serve import retention
 st.set_page_config(page_title="WhisperQ", page_icon="docs/icon.svg", layout="wide")
 allowed = _login.is_allowed()
 
-retention.start(Store().root)
+retention.start_hourly_deletion(Store().root)
 
 page = st.navigation(
     [

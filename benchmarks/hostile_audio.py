@@ -122,7 +122,7 @@ def _wrong_sentence(sentence: str) -> str:
 
 
 def _wrong_sound(store: RecordingStore, kept) -> str:
-    sound, played = kept.sound, soundfile.info(store.played(kept.id))
+    sound, played = kept.sound, soundfile.info(store.playback_path(kept.id))
     if not 0 < sound.duration_s <= decode.DEFAULT_LIMITS.max_duration_s:
         return f"accepted at {sound.duration_s} s"
     if not all(0 <= peak <= 1 for peak in sound.outline):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from whisperq_core.serve import cluster
+from whisperq_core.serve import cluster_certificate
 from whisperq_core.settings import PROJECT
 
 _BRIDGE, _NET = "whisperq0", "10.77.0"
@@ -53,7 +53,7 @@ class Network:
         # In a session of its own, so that it is killed with all that it started.
         return subprocess.Popen(
             command,
-            env=os.environ | cluster.environment(tls) | environment,
+            env=os.environ | cluster_certificate.tls_environment(tls) | environment,
             stdout=log.open("a"),
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -26,7 +26,7 @@ from benchmarks.networks import PROJECT, Network, network
 from benchmarks.processes import machine
 from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import default_threads
-from whisperq_core.serve import cluster
+from whisperq_core.serve import cluster, cluster_certificate
 from whisperq_core.serve.cluster import Cluster
 from whisperq_core.speech import evaluation_sets
 
@@ -87,7 +87,7 @@ class Machines:
         self.processes: list[subprocess.Popen] = []
 
     def __enter__(self) -> "Machines":
-        cluster.make_certificate(self.tls)
+        cluster_certificate.create_certificate(self.tls)
         file, cores = str(self.file), default_threads()
         self._start(["scheduler", "--protocol", "tls", "--scheduler-file", file], cores - 1)
         while not self.file.exists():

@@ -72,7 +72,7 @@ def fill(cache: Path, measured: list[AccuracyRun]) -> Recording:
     samples = np.concatenate([evaluation_sets.read_audio(one) for one in utterances])
     shelf = RecordingStore(cache)
     (kept,) = shelf.add([("three minutes.wav", decode.encode_wav(samples))])
-    kept = shelf.refer(kept.id, " ".join(one.reference for one in utterances))
+    kept = shelf.set_reference(kept.id, " ".join(one.reference for one in utterances))
     for run in measured:
         heard = {one.id: one.hypothesis for one in run.utterances}
         words, start = [], 0.0
@@ -88,7 +88,7 @@ def fill(cache: Path, measured: list[AccuracyRun]) -> Recording:
         facts |= {"wall_s": 1.0, "weights_bytes": run.weights_bytes, "looped": False}
         text = " ".join(word.text for word in words)
         made = Transcription(text=text, words=tuple(words), fp32_bytes=run.fp32_bytes, **facts)
-        shelf.put_heard(kept.id, TranscriptionConfig(MODEL, run.spec.recipe, "en"), made)
+        shelf.put_transcription(kept.id, TranscriptionConfig(MODEL, run.spec.recipe, "en"), made)
     return kept
 
 
@@ -98,7 +98,7 @@ def align_s(cache: Path, kept: Recording, measured: list[AccuracyRun]) -> tuple[
     start = time.perf_counter()
     columns = [words_of(kept.reference, "en")]
     for run in measured:
-        heard = shelf.heard(kept.id, TranscriptionConfig(MODEL, run.spec.recipe, "en"))
+        heard = shelf.transcription(kept.id, TranscriptionConfig(MODEL, run.spec.recipe, "en"))
         columns.append(words_of(heard.text, "en", [word.start_s for word in heard.words]))
     phrases(align(columns))
     return time.perf_counter() - start, sum(map(len, columns))

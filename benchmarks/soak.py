@@ -101,7 +101,7 @@ class Grid:
 
 def queue(cache: Path) -> int:
     """The grid through the app's queue; says how each job ended."""
-    queue = job_queue.Jobs(Store(cache))
+    queue = job_queue.JobQueue(Store(cache))
     chosen = [recipe(name) for name in RECIPES]
     requests = runner.requests_for(["tiny.en"], chosen, SETS, speed=False, threads=1)
     try:
@@ -113,7 +113,7 @@ def queue(cache: Path) -> int:
         time.sleep(0.2)
         queue.all()
     for job in made:
-        print(f"{_SAID}{job.status}. {job.message}", flush=True)
+        print(f"{_SAID}{job.state}. {job.message}", flush=True)
     queue.close()
     return 0
 

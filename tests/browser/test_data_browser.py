@@ -23,7 +23,7 @@ from whisperq_core.present.contribution_chart import contribution_figure
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve.recording_store import Recording, RecordingStore
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 
 pytestmark = pytest.mark.browser
 
@@ -60,18 +60,18 @@ def evil_run(name: str, wrong: list[int], **how) -> AccuracyRun:
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory, jfk) -> Iterator[Hostile]:
     cache = tmp_path_factory.mktemp("hostile") / "cache"
-    store, shelf, sets = Store(cache), RecordingStore(cache), OwnSets(cache)
+    store, shelf, sets = Store(cache), RecordingStore(cache), UserSets(cache)
     runs = [evil_run("fp32", SOME, weights_bytes=200_000_000), evil_run(EVIL, MANY)]
     for run in runs:
         store.put(run)
         assert (store.results / f"{run.slug}.json").is_file()
     (kept,) = shelf.add([(f"../../{EVIL}.flac", jfk.audio.read_bytes())])
-    kept = shelf.refer(kept.id, EVIL)
+    kept = shelf.set_reference(kept.id, EVIL)
     facts = {"language": "en", "detected": False, "audio_s": 11.0, "wall_s": 1.1}
     facts |= {"weights_bytes": 5_000_000, "fp32_bytes": 9, "silent": False, "looped": False}
     listener = TranscriptionConfig("tiny.en", recipe("fp32"), "en")
-    shelf.put_heard(kept.id, listener, Transcription(text=f"b {EVIL}", words=(), **facts))
-    sets.add("calls", kept, shelf.original(kept.id), "en", EVIL)
+    shelf.put_transcription(kept.id, listener, Transcription(text=f"b {EVIL}", words=(), **facts))
+    sets.add("calls", kept, shelf.original_path(kept.id), "en", EVIL)
     manifest = sets.folder("calls") / "manifest.jsonl"
     row = json.loads(manifest.read_text()) | {"id": EVIL}
     manifest.write_text(json.dumps(row))

@@ -11,7 +11,7 @@ from tests.support.served_app import LOADED_MS, WORK_MS, open_page, wait_until_d
 from tests.support.shipped_runs import runs_of
 from whisperq_core.evaluate import history
 from whisperq_core.serve.recording_store import RecordingStore
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech import evaluation_sets
 
 pytestmark = pytest.mark.browser
@@ -119,7 +119,7 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk,
     assert violations(page) == []
     blind.click()
     expect(page.get_by_text("The tally", exact=True)).to_be_visible(timeout=LOADED_MS)
-    (vote, *_) = OwnSets(app.cache).votes("calls")
+    (vote, *_) = UserSets(app.cache).votes("calls")
     assert vote.chosen == "same"
     with page.expect_download() as download:
         page.get_by_role("button", name="Export").click()
@@ -128,7 +128,7 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk,
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Delete the set").click()
     expect(page.get_by_text("No set yet")).to_be_visible(timeout=LOADED_MS)
-    assert OwnSets(app.cache).names() == []
+    assert UserSets(app.cache).names() == []
     # What was run is in the history, with how long it took.
     open_page(page, "History")
     wait_until_drawn(page)

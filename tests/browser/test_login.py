@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.support.served_app import Served, free_port, served, wait_until_drawn
 from whisperq_core.serve.recording_store import RecordingStore
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 
 pytestmark = pytest.mark.browser
 
@@ -113,10 +113,10 @@ def test_users_see_their_own_recordings_sets_and_work_only(app, browser, jfk):
         expect(ann.get_by_role("heading", name=jfk.audio.name)).to_be_visible(timeout=60_000)
 
         (user,) = (app.cache / "users").iterdir()
-        shelf, sets = RecordingStore(user), OwnSets(user)
+        shelf, sets = RecordingStore(user), UserSets(user)
         (kept,) = shelf.all()
         assert RecordingStore(app.cache).all() == []
-        sets.add("calls", shelf.refer(kept.id, jfk.reference), jfk.audio, "en")
+        sets.add("calls", shelf.set_reference(kept.id, jfk.reference), jfk.audio, "en")
         ann.get_by_role("button", name="Transcribe").click()
         expect(ann.get_by_test_id("stSidebar").get_by_text(jfk.audio.name)).to_be_visible()
 

@@ -14,8 +14,9 @@ from whisperq_core.evaluate import history, runner
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import dismissed_hints, job_queue
+from whisperq_core.serve.job_queue import JobState
 from whisperq_core.serve.recording_store import RecordingStore
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.whisper import protocols
 
 
@@ -219,9 +220,9 @@ def test_run_again_restores_all_that_is_known(store, own):
 def own(store, tmp_path, jfk) -> str:
     """A set of one's own, as evaluations are given it."""
     kept = RecordingStore(store.root).add([("jfk.flac", jfk.audio.read_bytes())])[0]
-    kept = RecordingStore(store.root).refer(kept.id, jfk.reference)
-    OwnSets(store.root).add("calls", kept, jfk.audio, "en")
-    return OwnSets(store.root).path_of("calls")
+    kept = RecordingStore(store.root).set_reference(kept.id, jfk.reference)
+    UserSets(store.root).add("calls", kept, jfk.audio, "en")
+    return UserSets(store.root).path_of("calls")
 
 
 def test_the_first_hint_is_put_away_for_good(measured):
@@ -253,9 +254,9 @@ def whole_app(**state) -> AppTest:
 )
 def test_work_is_seen_on_every_page_and_its_end_is_announced(store, status, said):
     """The real queue, with a future that is pending as long as the test says."""
-    queue = job_queue.shared(store.root)
+    queue = job_queue.shared_queue(store.root)
     future = SimpleNamespace(status="pending", result=lambda: None)
-    job = job_queue.Job("base · <b>bf16</b>", store, status=job_queue.RUNNING, future=future)
+    job = job_queue.Job("base · <b>bf16</b>", store, state=JobState.RUNNING, future=future)
     queue._jobs.append(job)
     app = whole_app()
     assert "running" in app.sidebar.get("progress")[0].proto.text and not app.toast

@@ -11,7 +11,7 @@ from whisperq_core.quantize.file_transcription import Transcription, Transcripti
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.recording_store import RecordingStore
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech import evaluation_sets
 
 NO_MODEL = "none, exported models only"
@@ -36,9 +36,11 @@ def shelf(store) -> RecordingStore:
 def kept(shelf, jfk):
     """On the shelf, heard by fp32 and by another recipe that errs."""
     (one,) = shelf.add([("jfk.flac", jfk.audio.read_bytes())])
-    shelf.put_heard(one.id, listener("fp32"), heard(jfk.reference))
+    shelf.put_transcription(one.id, listener("fp32"), heard(jfk.reference))
     wrong = jfk.reference.replace("COUNTRY", "COUNTY", 1)
-    shelf.put_heard(one.id, listener("torch-int8"), heard(f"{wrong} {'go ' * 9}", looped=True))
+    shelf.put_transcription(
+        one.id, listener("torch-int8"), heard(f"{wrong} {'go ' * 9}", looped=True)
+    )
     return one
 
 
@@ -103,7 +105,7 @@ def test_a_reference_is_scored_as_soon_as_it_is_typed(kept, shelf, jfk):
 
 def test_who_leaves_at_once_loses_nothing_typed_or_pressed(kept, shelf, store, jfk, monkeypatch):
     given = []
-    queue = job_queue.shared(store.root)
+    queue = job_queue.shared_queue(store.root)
     monkeypatch.setattr(queue, "transcribe", lambda kept, one, *_: given.append(one.name))
     app = opened("recordings")
     left_at(monkeypatch, "whisperq_core.whisper.model_sources.offline_names")
@@ -115,15 +117,15 @@ def test_who_leaves_at_once_loses_nothing_typed_or_pressed(kept, shelf, store, j
 
 def test_a_recording_goes_into_a_set_and_away(kept, shelf, store, jfk):
     # Names of new sets are typed, which the harness cannot; the browser test does.
-    OwnSets(store.root).add("calls", shelf.refer(kept.id, "ask"), jfk.audio, "en")
-    shelf.refer(kept.id, jfk.reference)
+    UserSets(store.root).add("calls", shelf.set_reference(kept.id, "ask"), jfk.audio, "en")
+    shelf.set_reference(kept.id, jfk.reference)
     app = opened("recordings")
     by_label(app.button, "Add").click().run()
     assert "calls" in app.success[0].value
-    assert [u.reference for u in OwnSets(store.root).get("calls").utterances] == [jfk.reference]
+    assert [u.reference for u in UserSets(store.root).get("calls").utterances] == [jfk.reference]
     by_label(app.button, "Delete it").click().run()
     assert not shelf.all() and "Nothing yet" in app.info[0].value
-    assert OwnSets(store.root).names() == ["calls"]  # a set has a copy of its own
+    assert UserSets(store.root).names() == ["calls"]  # a set has a copy of its own
 
 
 def test_a_silent_recording_is_said_to_be_silent(shelf):
@@ -139,13 +141,13 @@ def test_a_silent_recording_is_said_to_be_silent(shelf):
 @pytest.fixture
 def own(store, shelf, jfk):
     """A set of two recordings and two runs on it that differ in one of them."""
-    sets = OwnSets(store.root)
+    sets = UserSets(store.root)
     for place, utterance in enumerate(
         [jfk, evaluation_sets.shipped_sets()["quick-look"].utterances[0]]
     ):
         (one,) = shelf.add([(f"call {place}.flac", utterance.audio.read_bytes())])
-        one = shelf.refer(one.id, utterance.reference)
-        sets.add("calls", one, shelf.original(one.id), "en")
+        one = shelf.set_reference(one.id, utterance.reference)
+        sets.add("calls", one, shelf.original_path(one.id), "en")
     return sets
 
 
@@ -185,7 +187,7 @@ def test_a_vote_counts_once_and_also_of_who_leaves_at_once(own, store, monkeypat
     put_runs(store, own)
     # The second stands for a double click, too: both are of the same two transcripts.
     tabs = [opened("my_speech"), opened("my_speech")]
-    left_at(monkeypatch, "whisperq_core.serve.blind_test.trials")
+    left_at(monkeypatch, "whisperq_core.serve.blind_test.pending_trials")
     for app in tabs:
         by_label(app.button, "A reads better").click()
         again(app)

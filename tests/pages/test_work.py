@@ -103,8 +103,8 @@ def no_worker(store, monkeypatch, error: Exception | None = None) -> Callable:
         return SimpleNamespace(status="running", submit=lambda *_, **__: future)
 
     future = SimpleNamespace(status="pending", add_done_callback=lambda _: None)
-    monkeypatch.setattr(job_queue.shared(store.root)._here, "_start_client", start_client)
-    return lambda: [job.planned.request for job in job_queue.shared(store.root).all()]
+    monkeypatch.setattr(job_queue.shared_queue(store.root)._here, "_start_client", start_client)
+    return lambda: [job.planned.request for job in job_queue.shared_queue(store.root).all()]
 
 
 def test_start_queues_the_plan_that_was_seen(store, monkeypatch):

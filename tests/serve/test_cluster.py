@@ -14,9 +14,9 @@ from whisperq_core.errors import ClusterError
 from whisperq_core.evaluate import history, runner
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.recipes import recipe
-from whisperq_core.serve import cluster
+from whisperq_core.serve import cluster, cluster_certificate
 from whisperq_core.serve.cluster import Cluster
-from whisperq_core.serve.job_queue import Jobs
+from whisperq_core.serve.job_queue import JobQueue
 
 ONE_DEVICE = ("--nthreads", "1", "--resources", f"{cluster.DEVICE}=1")
 
@@ -24,7 +24,7 @@ ONE_DEVICE = ("--nthreads", "1", "--resources", f"{cluster.DEVICE}=1")
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
-    cluster.make_certificate(folder)
+    cluster_certificate.create_certificate(folder)
     return folder
 
 
@@ -36,7 +36,7 @@ def dask(tls, tmp_path_factory):
     def start(*arguments):
         command = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
         command += ["--scheduler-file", str(folder / "cluster.json"), "--host", "127.0.0.1"]
-        environment = os.environ | cluster.environment(tls)
+        environment = os.environ | cluster_certificate.tls_environment(tls)
         with (folder / "log").open("a") as log:
             started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
         return started[-1]
@@ -63,12 +63,14 @@ def has_workers(where: Cluster, count: int) -> bool:
 def _client(where: Cluster):
     from distributed import Client
 
-    return Client(where.address, security=cluster.security(where.tls), set_as_default=False)
+    return Client(
+        where.address, security=cluster_certificate.tls_security(where.tls), set_as_default=False
+    )
 
 
 def test_a_grid_runs_on_a_cluster_as_it_does_alone(dask, tls, store, monkeypatch, capsys):
     start, where = dask
-    queue = Jobs(store, elsewhere=where)
+    queue = JobQueue(store, elsewhere=where)
     requests = runner.requests_for(
         ["tiny.en"], [recipe("torch-int8")], ["jfk"], speed=False, threads=1
     )
@@ -107,7 +109,7 @@ def test_without_the_certificate_nobody_gets_in(dask, tmp_path, monkeypatch):
     _, where = dask
     with pytest.raises(ClusterError, match="Name the folder"):
         cluster.connect(Cluster(where.scheduler))
-    cluster.make_certificate(tmp_path / "other")
+    cluster_certificate.create_certificate(tmp_path / "other")
     with pytest.raises(ClusterError, match="does not answer, or not with this certificate"):
         cluster.connect(Cluster(where.scheduler, tmp_path / "other"))
     plain = where.address.replace("tls://", "tcp://")
@@ -140,13 +142,15 @@ def test_a_file_that_names_none_is_refused(tmp_path):
 def test_a_certificate_is_made_once_and_its_key_is_the_owner_s(tmp_path, capsys):
     folder = tmp_path / "tls"
     assert main(["certificate", str(folder)]) == 0
-    assert (folder / cluster.KEY).stat().st_mode & 0o077 == 0
-    before = (folder / cluster.KEY).read_bytes()
+    assert (folder / cluster_certificate.KEY_FILE).stat().st_mode & 0o077 == 0
+    before = (folder / cluster_certificate.KEY_FILE).read_bytes()
     assert main(["certificate", str(folder)]) == 1
-    assert "has a key already" in capsys.readouterr().err
-    assert (folder / cluster.KEY).read_bytes() == before
+    assert "already has a key" in capsys.readouterr().err
+    assert (folder / cluster_certificate.KEY_FILE).read_bytes() == before
     with pytest.raises(ClusterError, match="once for all machines"):
-        cluster.security(tmp_path)
+        cluster_certificate.tls_security(tmp_path)
     # A worker whose clock is wrong, or was set back, is let in all the same.
-    made = x509.load_pem_x509_certificate((folder / cluster.CERTIFICATE).read_bytes())
+    made = x509.load_pem_x509_certificate(
+        (folder / cluster_certificate.CERTIFICATE_FILE).read_bytes()
+    )
     assert (made.not_valid_before_utc.year, made.not_valid_after_utc.year) == (1970, 9999)

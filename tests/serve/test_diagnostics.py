@@ -32,7 +32,7 @@ def test_what_is_missing_or_of_another_version_has_its_command(tmp_path):
     assert (missing.use, missing.version, older.use) == ("", None, "Worker processes")
     assert missing.command == "pip install no-such-thing==1.0"
     assert (older.version, older.command) == (psutil.__version__, "pip install psutil==0.1")
-    found = diagnostics.Inventory((), (), (missing, older), (), ())
+    found = diagnostics.MachineReport((), (), (missing, older), (), ())
     assert found.command == "pip install no-such-thing==1.0"
     text = diagnostics.as_text(found)
     assert "no-such-thing is missing: pip install no-such-thing==1.0" in text
@@ -48,19 +48,22 @@ def test_what_is_missing_or_of_another_version_has_its_command(tmp_path):
     ],
 )
 def test_instruction_sets_are_those_of_the_flags(flags, architecture, there):
-    found = diagnostics.instructions(flags, architecture)
-    assert {one.name for one in found if one.there} == there
-    assert all(one.there is None for one in diagnostics.instructions(set(), architecture))
+    found = diagnostics.instruction_sets(flags, architecture)
+    assert {one.name for one in found if one.available} == there
+    assert all(one.available is None for one in diagnostics.instruction_sets(set(), architecture))
 
 
 def test_recipes_that_cannot_run_are_listed_with_their_reasons(store):
-    refused = {(r.recipe, r.device): r.reason for r in diagnostics.inventory(store.root).refused}
+    refused = {
+        (r.recipe, r.device): r.reason
+        for r in diagnostics.machine_report(store.root).unsupported_recipes
+    }
     for name, recipe in CATALOGUE.items():
         assert refused.get((name, "cpu")) == unavailable_reason(recipe, "cpu")
 
 
 def test_the_folder_of_results_is_measured_before_it_is_made(store):
-    facts = dict(diagnostics.inventory(store.root).facts)
+    facts = dict(diagnostics.machine_report(store.root).facts)
     assert str(store.root) in facts["Results and work in progress"]
     assert "0.0 MB" in facts["Results and work in progress"] and "free" in facts["Disk there"]
     (store.root / "a").mkdir(parents=True)
@@ -71,15 +74,15 @@ def test_the_folder_of_results_is_measured_before_it_is_made(store):
 def test_a_driver_that_does_not_answer_is_said(monkeypatch):
     monkeypatch.setattr(diagnostics, "devices", lambda: ["cpu", "cuda"])
     monkeypatch.setattr(diagnostics, "_GPU_QUERY", ("no-such-program",))
-    assert "does not answer" in diagnostics.gpu()
+    assert "does not answer" in diagnostics.gpu_description()
     monkeypatch.setattr(diagnostics, "_GPU_QUERY", ("echo", "NVIDIA A100, 40960 MiB, 550.1"))
-    assert diagnostics.gpu() == "NVIDIA A100, 40960 MiB, 550.1"
+    assert diagnostics.gpu_description() == "NVIDIA A100, 40960 MiB, 550.1"
 
 
 def test_the_command_line_tells_it_without_torch(store):
     code = (
         "import sys; from whisperq_core.serve.diagnostics import *;"
-        " print(as_text(inventory(Path('x'))));"
+        " print(as_text(machine_report(Path('x'))));"
         " assert not {'torch', 'streamlit', 'openvino', 'transformers'} & set(sys.modules)"
     )
     run = [sys.executable, "-W", "error", "-c", code]

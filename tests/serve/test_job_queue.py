@@ -12,13 +12,14 @@ from whisperq_core.quantize import model_export
 from whisperq_core.quantize.file_transcription import TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue
+from whisperq_core.serve.job_queue import JobState
 from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.settings import PROJECT
 
 
 @pytest.fixture(scope="module")
 def queue(tmp_path_factory):
-    found = job_queue.Jobs(Store(tmp_path_factory.mktemp("jobs")))
+    found = job_queue.JobQueue(Store(tmp_path_factory.mktemp("jobs")))
     yield found
     found.close()
 
@@ -30,7 +31,7 @@ def wait(queue, job, timeout_s=120.0):
         if job.is_over:
             return job
         time.sleep(0.1)
-    raise TimeoutError(f"{job.label} is still {job.status}")
+    raise TimeoutError(f"{job.label} is still {job.state}")
 
 
 def planned(queue, *names, eval_set="quick-look"):
@@ -43,7 +44,7 @@ def test_an_evaluation_runs_in_another_process_and_is_stored(queue):
     first, second = queue.evaluate(planned(queue, "fp32", "torch-int8"))
     assert queue.remaining_s(first) > 0
     wait(queue, second)
-    assert (first.status, second.status) == (job_queue.DONE, job_queue.DONE)
+    assert (first.state, second.state) == (JobState.DONE, JobState.DONE)
     assert queue.progress(first) == (1, 1) and queue.remaining_s(first) == 0
     assert {first.planned.key, second.planned.key} <= queue.store.keys()
     assert queue.evaluate(planned(queue, "fp32")) == []  # it is cached now
@@ -60,9 +61,9 @@ def test_a_recording_comes_back_heard(queue, jfk):
     job = queue.transcribe(kept, listener)
     assert queue.transcribe(kept, listener) is job  # not queued twice
     assert "your country" in wait(queue, job).value.text
-    assert queue.hearing(kept.id, listener.key) is job
+    assert queue.transcription_job(kept.id, listener.key) is job
     # It lies on the shelf, whatever becomes of this process.
-    assert shelf.heard(kept.id, listener) == job.value
+    assert shelf.transcription(kept.id, listener) == job.value
 
 
 def test_a_model_is_exported_and_heard_in_the_worker(queue, jfk):
@@ -79,7 +80,7 @@ def test_a_model_is_exported_and_heard_in_the_worker(queue, jfk):
     (export.folder / "SHA256SUMS").write_text("")
     altered = TranscriptionConfig(str(export.folder), None, "en", device="cpu")
     job = wait(queue, queue.transcribe(kept, altered))
-    assert job.status == job_queue.FAILED and "Copy the folder" in job.message
+    assert job.state == JobState.FAILED and "Copy the folder" in job.message
 
 
 def test_bad_input_is_a_sentence_not_a_trace(queue, jfk):
@@ -87,7 +88,7 @@ def test_bad_input_is_a_sentence_not_a_trace(queue, jfk):
     (kept,) = shelf.add([("a.wav", jfk.audio.read_bytes())])
     shelf.delete(kept.id)
     job = wait(queue, queue.transcribe(kept, TranscriptionConfig("tiny.en", recipe("bf16"), "en")))
-    assert job.status == job_queue.FAILED
+    assert job.state == JobState.FAILED
     assert job.message == "jfk.flac was deleted before its turn. Upload it again."
 
 
@@ -99,11 +100,11 @@ def test_a_running_job_stops_after_its_piece_and_a_waiting_one_never_starts(queu
     while not queue.progress(running)[0] and time.monotonic() < deadline:
         queue.all()
         time.sleep(0.1)
-    assert queue.all() and waiting.status == job_queue.QUEUED
+    assert queue.all() and waiting.state == JobState.QUEUED
     queue.stop(waiting)
     queue.stop(running)
     wait(queue, running)
-    assert (running.status, waiting.status) == (job_queue.STOPPED, job_queue.STOPPED)
+    assert (running.state, waiting.state) == (JobState.STOPPED, JobState.STOPPED)
     done, total = queue.progress(running)
     assert 1 <= done < total
     assert queue.progress(waiting)[0] == 0
@@ -120,13 +121,13 @@ def test_a_lost_worker_is_explained(queue, jfk):
 
     work = history.WorkItem(kind="evaluation", model="tiny.en", recipe="fp32")
     job = wait(queue, queue._submit(job_queue.Job("dies", queue.store, work=work, who="ada"), die))
-    assert job.status == job_queue.FAILED and "worker process" in job.message
+    assert job.state == JobState.FAILED and "worker process" in job.message
     entry = history.read(queue.store.root).entries[0]
     assert (entry.who, entry.work, entry.outcome) == ("ada", work, history.FAILED)
     (kept,) = RecordingStore(queue.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
     listener = TranscriptionConfig("tiny.en", recipe("torch-int8"), "en")
     after = wait(queue, queue.transcribe(kept, listener))
-    assert after.status == job_queue.DONE
+    assert after.state == JobState.DONE
 
 
 def test_the_process_that_submits_never_imports_torch():
@@ -147,7 +148,7 @@ def a_job(owner: str, label: str, store: Store) -> job_queue.Job:
 
 def test_users_take_turns(store):
     """Whoever queues a hundred does not keep the next one waiting for all of them."""
-    queue = job_queue.Jobs(store)
+    queue = job_queue.JobQueue(store)
     many = [a_job("ada", f"ada {i}", store) for i in range(4)]
     few = [a_job("bob", "bob 0", store), a_job("", "a session's", store)]
     queue._jobs = [*many, *few]
@@ -163,23 +164,23 @@ def test_users_take_turns(store):
 
 
 def test_nobody_fills_the_queue(store, monkeypatch):
-    monkeypatch.setattr(job_queue, "MOST_A_USER", 1)
-    queue = job_queue.Jobs(store, start_client=lambda: pytest.fail("nothing is to be started"))
+    monkeypatch.setattr(job_queue, "MAX_JOBS_PER_USER", 1)
+    queue = job_queue.JobQueue(store, start_client=lambda: pytest.fail("nothing is to be started"))
     monkeypatch.setattr(queue, "_workers_of", lambda job: SimpleNamespace(connected=lambda: None))
     items = planned(queue, "fp32", "torch-int8")
-    with pytest.raises(InputError, match="more than 1 jobs of yours"):
+    with pytest.raises(InputError, match="at most 1 jobs"):
         queue.evaluate(items, owner="ada")
     assert queue.all() == []
 
 
 def test_a_worker_that_nothing_starts_again_does_not_keep_a_job_for_ever(store, jfk):
-    queue = job_queue.Jobs(store)
+    queue = job_queue.JobQueue(store)
     (kept,) = RecordingStore(store.root).add([("jfk.flac", jfk.audio.read_bytes())])
     job = queue.transcribe(kept, TranscriptionConfig("tiny.en", recipe("fp32"), "en"))
     (nanny,) = queue._here.client.cluster.workers.values()
     nanny.process.kill()
-    assert wait(queue, job, timeout_s=20).status == job_queue.FAILED
+    assert wait(queue, job, timeout_s=20).state == JobState.FAILED
     assert "Run it again" in job.message
     again = queue.transcribe(kept, TranscriptionConfig("tiny.en", recipe("fp32"), "en"))
-    assert wait(queue, again).status == job_queue.DONE
+    assert wait(queue, again).state == JobState.DONE
     queue.close()

@@ -39,8 +39,8 @@ def test_what_is_given_is_kept_once_and_bad_files_say_why(shelf, jfk):
     first, bad, again = shelf.add(files[:2]) + shelf.add(files[2:])
     assert first == again and shelf.all() == [first]
     assert isinstance(bad, AudioError) and str(bad).startswith("notes.mp3")
-    assert shelf.original(first.id).read_bytes() == data
-    assert shelf.played(first.id).is_file()
+    assert shelf.original_path(first.id).read_bytes() == data
+    assert shelf.playback_path(first.id).is_file()
     # Nothing is left of what was refused.
     assert [path.name for path in shelf.folder.iterdir()] == [first.id]
 
@@ -71,20 +71,22 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_decoded(shelf, monkeyp
 
 
 def test_references_and_what_was_heard_stay(shelf, kept):
-    shelf.refer(kept.id, "  ask not\nwhat ")
-    shelf.put_heard(kept.id, FP32, heard("ask"))
+    shelf.set_reference(kept.id, "  ask not\nwhat ")
+    shelf.put_transcription(kept.id, FP32, heard("ask"))
     after = RecordingStore(shelf.folder.parent)
     assert after.get(kept.id).reference == "ask not what"
-    assert after.heard(kept.id, FP32).text == "ask"
-    assert after.heard(kept.id, TranscriptionConfig("tiny.en", recipe("bf16"), "en")) is None
+    assert after.transcription(kept.id, FP32).text == "ask"
+    assert (
+        after.transcription(kept.id, TranscriptionConfig("tiny.en", recipe("bf16"), "en")) is None
+    )
 
 
 def test_what_is_deleted_is_gone_and_late_transcripts_do_not_bring_it_back(shelf, kept):
     shelf.delete(kept.id)
-    shelf.put_heard(kept.id, FP32, heard("ask"))
+    shelf.put_transcription(kept.id, FP32, heard("ask"))
     assert shelf.all() == [] and list(shelf.folder.iterdir()) == []
     with pytest.raises(InputError, match="deleted"):
-        shelf.refer(kept.id, "ask")
+        shelf.set_reference(kept.id, "ask")
 
 
 @pytest.mark.parametrize("id", ["../results", "", "0" * 15, "/etc", "0" * 16 + "/.."])
@@ -113,7 +115,7 @@ def test_every_choice_of_a_listener_counts():
 def test_recordings_have_an_end(shelf, kept, jfk, monkeypatch):
     other = [("b.flac", jfk.audio.read_bytes() + b" ")]
     monkeypatch.setattr(
-        "whisperq_core.serve.recording_store.MAX_ALL_BYTES", shelf.bytes_of_all() + 1
+        "whisperq_core.serve.recording_store.MAX_ALL_BYTES", shelf.total_bytes() + 1
     )
     (refused,) = shelf.add(other)
     assert "b.flac is not kept" in str(refused) and shelf.all() == [kept]

@@ -9,7 +9,7 @@ from whisperq_core.evaluate.records import utc_now
 from whisperq_core.evaluate.store import UserStore
 from whisperq_core.serve import retention
 from whisperq_core.serve.recording_store import RecordingStore
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech.evaluation_sets import is_public
 
 DAY = timedelta(days=1)
@@ -29,37 +29,43 @@ def left(shelves: list[RecordingStore]) -> list[int]:
 
 
 def test_recordings_of_all_users_go_when_their_time_is_over_and_sets_stay(store, shelves, jfk):
-    sets = OwnSets(store.root)
+    sets = UserSets(store.root)
     (kept,) = shelves[0].all()
-    sets.add("calls", shelves[0].refer(kept.id, jfk.reference), jfk.audio, "en")
-    assert retention.ends_at(kept) == kept.added_at + 30 * DAY
-    assert retention.delete_old(store.root, utc_now() + 29 * DAY) == 0 and left(shelves) == [1, 1]
-    assert retention.delete_old(store.root, utc_now() + 31 * DAY) == 2 and left(shelves) == [0, 0]
+    sets.add("calls", shelves[0].set_reference(kept.id, jfk.reference), jfk.audio, "en")
+    assert retention.expires_at(kept) == kept.added_at + 30 * DAY
+    assert retention.delete_expired(store.root, utc_now() + 29 * DAY) == 0 and left(shelves) == [
+        1,
+        1,
+    ]
+    assert retention.delete_expired(store.root, utc_now() + 31 * DAY) == 2 and left(shelves) == [
+        0,
+        0,
+    ]
     assert list(shelves[0].folder.iterdir()) == []
     assert len(sets.get("calls").utterances) == 1
 
 
 def test_a_clock_that_was_set_back_deletes_nothing(store, shelves):
-    assert retention.delete_old(store.root, utc_now() - 10_000 * DAY) == 0
+    assert retention.delete_expired(store.root, utc_now() - 10_000 * DAY) == 0
     assert left(shelves) == [1, 1]
 
 
 @pytest.mark.parametrize(("days", "at", "gone"), [("0", 10_000, 0), ("2.5", 2, 0), ("2.5", 3, 2)])
 def test_the_time_is_the_users_to_say(store, shelves, monkeypatch, days, at, gone):
     monkeypatch.setenv("WHISPERQ_KEEP_DAYS", days)
-    assert retention.delete_old(store.root, utc_now() + at * DAY) == gone
+    assert retention.delete_expired(store.root, utc_now() + at * DAY) == gone
 
 
 @pytest.mark.parametrize("days", ["a month", "-1", "nan", "inf", "1e9"])
 def test_what_is_no_time_deletes_nothing_and_says_so(store, shelves, monkeypatch, days):
     monkeypatch.setenv("WHISPERQ_KEEP_DAYS", days)
     with pytest.raises(InputError, match="WHISPERQ_KEEP_DAYS"):
-        retention.delete_old(store.root, utc_now() + 31 * DAY)
+        retention.delete_expired(store.root, utc_now() + 31 * DAY)
     assert left(shelves) == [1, 1]
 
 
 def test_what_was_cut_off_or_damaged_goes_too(store, shelves):
-    aside = [shelves[0].folder / ".0123.tmp", OwnSets(store.root).root / ".4567.tmp"]
+    aside = [shelves[0].folder / ".0123.tmp", UserSets(store.root).root / ".4567.tmp"]
     for folder in aside:
         folder.mkdir(parents=True)
         (folder / "original.wav").write_bytes(b"half")
@@ -68,16 +74,16 @@ def test_what_was_cut_off_or_damaged_goes_too(store, shelves):
     yesterday = time.time() - 86_400
     for folder in (*aside, about.parent):
         os.utime(folder, (yesterday, yesterday))
-    assert retention.delete_old(store.root) == 2
+    assert retention.delete_expired(store.root) == 2
     assert not any(folder.exists() for folder in aside) and about.exists()
-    assert retention.delete_old(store.root, utc_now() + 29.5 * DAY) == 1
+    assert retention.delete_expired(store.root, utc_now() + 29.5 * DAY) == 1
     assert not about.exists() and left(shelves) == [0, 1]
 
 
 def test_the_app_deletes_without_being_asked(store, shelves, monkeypatch):
     monkeypatch.setenv("WHISPERQ_KEEP_DAYS", "0.00001")
     time.sleep(2)
-    retention.start(store.root)
+    retention.start_hourly_deletion(store.root)
     deadline = time.monotonic() + 20
     while left(shelves) != [0, 0]:
         assert time.monotonic() < deadline

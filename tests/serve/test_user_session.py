@@ -14,7 +14,7 @@ from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.serve.user_session import UserSession
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech.evaluation_sets import is_public
 
 PUBLIC = accuracy_run("quanto-int8", eval_set="test-clean-excerpt")
@@ -22,7 +22,7 @@ ANNS = accuracy_run("quanto-int8", eval_set="calls", minutes=2)
 
 
 @pytest.fixture
-def queue(store) -> job_queue.Jobs:
+def queue(store) -> job_queue.JobQueue:
     """With a worker that is given work and never does it."""
 
     class Idle:
@@ -31,10 +31,10 @@ def queue(store) -> job_queue.Jobs:
         def submit(self, *_, **__):
             return type("Future", (), {"status": "pending", "add_done_callback": lambda *_: None})()
 
-    return job_queue.Jobs(store, start_client=Idle)
+    return job_queue.JobQueue(store, start_client=Idle)
 
 
-def desk_of(queue: job_queue.Jobs, user: str) -> UserSession:
+def desk_of(queue: job_queue.JobQueue, user: str) -> UserSession:
     return UserSession(queue, UserStore(queue.store, user, is_public), user, f"{user}@example.org")
 
 
@@ -89,24 +89,29 @@ def test_work_of_others_is_counted_and_not_seen(queue, jfk):
     ann, bob = desk_of(queue, "ann"), desk_of(queue, "bob")
     job = heard_by(ann, jfk)
     assert heard_by(ann, jfk) is job
-    assert ann.all() == [job] and ann.waiting_of_others() == 0
-    assert bob.all() == [] and bob.waiting_of_others() == 1
+    assert ann.all() == [job] and ann.unfinished_jobs_of_others() == 0
+    assert bob.all() == [] and bob.unfinished_jobs_of_others() == 1
     # Of the same recording, each hears their own.
     assert heard_by(bob, jfk) is not job
-    assert bob.hearing(*job.heard) is bob.all()[0]
+    assert bob.transcription_job(*job.heard) is bob.all()[0]
 
 
 def test_where_nobody_logs_in_all_see_all(queue, store, jfk):
     one, other = UserSession(queue, store, "a session"), UserSession(queue, store, "another")
     job = heard_by(one, jfk)
-    assert other.all() == [job] and other.waiting_of_others() == 0
+    assert other.all() == [job] and other.unfinished_jobs_of_others() == 0
 
 
 def test_a_finished_evaluation_of_ones_own_speech_lies_with_the_user(queue, jfk):
     ann = desk_of(queue, "ann")
-    sets = OwnSets(ann.store.root)
+    sets = UserSets(ann.store.root)
     (kept,) = RecordingStore(ann.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
-    sets.add("calls", RecordingStore(ann.store.root).refer(kept.id, jfk.reference), jfk.audio, "en")
+    sets.add(
+        "calls",
+        RecordingStore(ann.store.root).set_reference(kept.id, jfk.reference),
+        jfk.audio,
+        "en",
+    )
     (planned,) = ann.plan([request("tiny.en", sets.path_of("calls"))])
     (job,) = ann.evaluate([planned])
     assert (job.who, job.owner, job.store.root) == ("ann@example.org", "ann", ann.store.root)
@@ -121,8 +126,10 @@ def test_nobody_evaluates_in_anothers_folder(queue, tmp_path, user, jfk):
     ann = desk_of(queue, "ann")
     root = UserStore(queue.store, user, is_public).root if user else tmp_path
     (kept,) = RecordingStore(root).add([("jfk.flac", jfk.audio.read_bytes())])
-    OwnSets(root).add("calls", RecordingStore(root).refer(kept.id, "ask not"), jfk.audio, "en")
-    path = str(OwnSets(root).root / "calls")
+    UserSets(root).add(
+        "calls", RecordingStore(root).set_reference(kept.id, "ask not"), jfk.audio, "en"
+    )
+    path = str(UserSets(root).root / "calls")
     for way in (path, f"{ann.store.root}/sets/..", f"{ann.store.root}/sets/../../../sets/calls"):
         with pytest.raises(InputError, match="is no set of yours"):
             ann.plan([request("tiny.en", way)])
@@ -134,7 +141,7 @@ def test_nobody_reads_a_model_from_a_folder_of_the_machine(queue, tmp_path, jfk)
     with pytest.raises(InputError, match="is a folder"):
         ann.plan([request(str(tmp_path), "jfk")])
     with pytest.raises(InputError, match="no exported model of yours"):
-        ann.exported_in(str(tmp_path))
+        ann.exported_model(str(tmp_path))
     (kept,) = RecordingStore(ann.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
     for listener in (
         TranscriptionConfig(str(tmp_path), None),
@@ -143,11 +150,11 @@ def test_nobody_reads_a_model_from_a_folder_of_the_machine(queue, tmp_path, jfk)
         with pytest.raises(InputError, match=r"of yours|is a folder"):
             ann.transcribe(kept, listener)
     with pytest.raises(ExportError):
-        UserSession(queue, queue.store, "all").exported_in(str(tmp_path))
+        UserSession(queue, queue.store, "all").exported_model(str(tmp_path))
 
 
 def test_an_export_lies_with_the_user(queue):
     ann = desk_of(queue, "ann")
     job = ann.export("tiny.en", recipe("torch-int8"), "cpu", runner.STUDY)
     assert job.folder.parent == ann.store.root / model_export.FOLDER
-    assert desk_of(queue, "bob").exported() == {}
+    assert desk_of(queue, "bob").exported_models() == {}

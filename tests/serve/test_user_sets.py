@@ -9,7 +9,7 @@ from whisperq_core.evaluate.records import utc_now
 from whisperq_core.serve import user_sets
 from whisperq_core.serve.blind_test import Vote
 from whisperq_core.serve.recording_store import RecordingStore
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 
 
 @pytest.fixture
@@ -20,13 +20,13 @@ def shelf(tmp_path):
 @pytest.fixture
 def kept(shelf, jfk):
     one = shelf.add([("My speech!.flac", jfk.audio.read_bytes())])[0]
-    return shelf.refer(one.id, jfk.reference)
+    return shelf.set_reference(one.id, jfk.reference)
 
 
 @pytest.fixture
 def sets(tmp_path, shelf, kept):
-    found = OwnSets(tmp_path)
-    found.add("calls", kept, shelf.original(kept.id), "en", "Ann")
+    found = UserSets(tmp_path)
+    found.add("calls", kept, shelf.original_path(kept.id), "en", "Ann")
     return found
 
 
@@ -52,14 +52,14 @@ def test_a_recording_with_its_reference_becomes_a_set(sets, kept, jfk):
 
 
 def test_added_again_it_has_its_new_reference(sets, shelf, kept):
-    corrected = shelf.refer(kept.id, "ask not")
-    sets.add("calls", corrected, shelf.original(kept.id), "en")
+    corrected = shelf.set_reference(kept.id, "ask not")
+    sets.add("calls", corrected, shelf.original_path(kept.id), "en")
     assert [u.reference for u in sets.get("calls").utterances] == ["ask not"]
 
 
 def test_without_a_reference_it_is_refused(sets, shelf, kept):
     with pytest.raises(EvalSetError, match="no reference"):
-        sets.add("calls", shelf.refer(kept.id, ""), shelf.original(kept.id), "en")
+        sets.add("calls", shelf.set_reference(kept.id, ""), shelf.original_path(kept.id), "en")
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def test_without_a_reference_it_is_refused(sets, shelf, kept):
 )
 def test_what_cannot_be_a_name_is_a_sentence(sets, shelf, kept, name):
     with pytest.raises(EvalSetError, match=r"^.{20,}$"):
-        sets.add(name, kept, shelf.original(kept.id), "en")
+        sets.add(name, kept, shelf.original_path(kept.id), "en")
     assert sets.names() == ["calls"]
 
 
 def test_exported_and_imported_it_is_the_same_set_with_its_votes(sets, tmp_path):
     sets.vote("calls", a_vote())
-    other = OwnSets(tmp_path / "elsewhere")
+    other = UserSets(tmp_path / "elsewhere")
     assert other.import_zip(sets.export("calls")) == "calls"
     assert other.get("calls").digest == sets.get("calls").digest
     assert other.votes("calls") == sets.votes("calls") != []

@@ -6,4 +6,4 @@ from whisperq_core.serve import diagnostics
 
 def machine() -> None:
     """Show what this machine has, what is missing, and which recipes cannot run."""
-    print(diagnostics.as_text(diagnostics.inventory(Store().root)))
+    print(diagnostics.as_text(diagnostics.machine_report(Store().root)))

@@ -16,8 +16,8 @@ from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
 from whisperq_core.evaluate.runner import PlannedRun
 from whisperq_core.evaluate.store import Store
 from whisperq_core.serve import cluster
-from whisperq_core.serve.job_queue import DONE, Jobs
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.job_queue import JobQueue, JobState
+from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.whisper import model_sources
 
 _POLL_S = 0.5
@@ -58,7 +58,7 @@ def run(
     requests = runner.requests_for(
         options.names(models),
         options.recipes_of(recipes, device, chosen_protocol),
-        [OwnSets(store.root).path_of(name) for name in options.names(sets)],
+        [UserSets(store.root).path_of(name) for name in options.names(sets)],
         speed=only != "accuracy",
         device=device,
         threads=threads,
@@ -71,7 +71,7 @@ def run(
     elsewhere = cluster.from_environment()
     if scheduler:
         elsewhere = cluster.Cluster(scheduler, tls or (elsewhere.tls if elsewhere else None))
-    queue = Jobs(store, elsewhere=elsewhere) if elsewhere else None
+    queue = JobQueue(store, elsewhere=elsewhere) if elsewhere else None
     items = queue.plan(requests) if queue else runner.plan(requests, store)
     labels = [f"[{n}/{len(items)}] {item.request.label}" for n, item in enumerate(items, 1)]
     todo = []
@@ -87,7 +87,7 @@ def run(
     return 0 if all([_run_here(item, store, label) for item, label in todo]) else 1
 
 
-def _run_on_cluster(queue: Jobs, todo: list[tuple[PlannedRun, str]]) -> int:
+def _run_on_cluster(queue: JobQueue, todo: list[tuple[PlannedRun, str]]) -> int:
     """Runs a grid on a cluster's workers, and prints each result as it comes."""
     # The outcome of each job is printed below, in a sentence.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -104,12 +104,12 @@ def _run_on_cluster(queue: Jobs, todo: list[tuple[PlannedRun, str]]) -> int:
             for job in [job for job in waiting if job.is_over]:
                 waiting.remove(job)
                 label, elapsed_s = labels[id(job.planned)], time.perf_counter() - start
-                if job.status == DONE:
+                if job.state == JobState.DONE:
                     figures = _figures(queue.store.get(job.value))
                     print(f"{label}: {figures} [{elapsed_s:.0f} s since the start]", flush=True)
                 else:
                     failed += 1
-                    print(f"{label}: {job.status}. {job.message}", file=sys.stderr)
+                    print(f"{label}: {job.state}. {job.message}", file=sys.stderr)
     except KeyboardInterrupt:
         for job in waiting:
             queue.stop(job)

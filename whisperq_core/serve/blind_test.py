@@ -52,8 +52,8 @@ class Trial:
             utterance=self.utterance,
             left=self.left.key,
             right=self.right.key,
-            left_name=name_of(self.left),
-            right_name=name_of(self.right),
+            left_name=system_name(self.left),
+            right_name=system_name(self.right),
             chosen=chosen,
             who=who,
             at=utc_now(),
@@ -76,14 +76,16 @@ class Tally:
     p: float | None
 
 
-def name_of(run: AccuracyRun) -> str:
+def system_name(run: AccuracyRun) -> str:
     """What a system is called in votes."""
     protocol = run.spec.protocol.name
     named = f"{run.model} {run.spec.recipe.name}"
     return named if protocol == STUDY.name else f"{named} ({protocol})"
 
 
-def trials(runs: Sequence[AccuracyRun], votes: Iterable[Vote], who: str, seed: str) -> list[Trial]:
+def pending_trials(
+    runs: Sequence[AccuracyRun], votes: Iterable[Vote], who: str, seed: str
+) -> list[Trial]:
     """Pairs of different transcripts that this reader has not judged, in a shuffled order.
 
     Which of two stands left is drawn, too. The same seed gives the same order, so that reloading

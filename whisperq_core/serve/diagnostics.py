@@ -63,11 +63,11 @@ _GPU_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--f
 
 
 @dataclass(frozen=True)
-class Instructions:
+class InstructionSet:
     """An instruction set; there is None where the system does not tell."""
 
     name: str
-    there: bool | None
+    available: bool | None
     meaning: str
 
 
@@ -80,22 +80,22 @@ class Library:
 
     package: str
     use: str
-    wanted: str
+    tested_version: str
     version: str | None
 
     @property
     def command(self) -> str:
         """What installs the version that everything was measured with."""
-        return "" if self.is_as_tested else f"pip install {self.package}=={self.wanted}"
+        return "" if self.is_as_tested else f"pip install {self.package}=={self.tested_version}"
 
     @property
     def is_as_tested(self) -> bool:
         """Whether the version here is that of requirements.txt, build labels aside."""
-        return self.version is not None and self.version.partition("+")[0] == self.wanted
+        return self.version is not None and self.version.partition("+")[0] == self.tested_version
 
 
 @dataclass(frozen=True)
-class Refused:
+class UnsupportedRecipe:
     """A recipe that cannot run on a device of this machine, and why, in a sentence."""
 
     recipe: str
@@ -104,30 +104,32 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Inventory:
+class MachineReport:
     """All of it. facts: label and text, in order. offline: models that need no download."""
 
     facts: tuple[tuple[str, str], ...]
-    instructions: tuple[Instructions, ...]
+    instruction_sets: tuple[InstructionSet, ...]
     libraries: tuple[Library, ...]
-    refused: tuple[Refused, ...]
-    offline: tuple[str, ...]
+    unsupported_recipes: tuple[UnsupportedRecipe, ...]
+    offline_models: tuple[str, ...]
 
     @property
     def command(self) -> str:
         """What installs everything that is missing; empty where nothing is."""
-        missing = [f"{lib.package}=={lib.wanted}" for lib in self.libraries if lib.version is None]
+        missing = [
+            f"{lib.package}=={lib.tested_version}" for lib in self.libraries if lib.version is None
+        ]
         return f"pip install {' '.join(missing)}" if missing else ""
 
 
-def inventory(root: Path) -> Inventory:
+def machine_report(root: Path) -> MachineReport:
     """What this machine is, with results below root."""
-    return Inventory(
+    return MachineReport(
         facts=tuple(_facts(root)),
-        instructions=instructions(cpu_flags(), platform.machine()),
+        instruction_sets=instruction_sets(cpu_flags(), platform.machine()),
         libraries=libraries(),
-        refused=tuple(
-            Refused(name, device, reason)
+        unsupported_recipes=tuple(
+            UnsupportedRecipe(name, device, reason)
             for device in devices()
             for name, recipe in CATALOGUE.items()
             if (reason := backends.unavailable_reason(recipe, device))
@@ -136,11 +138,11 @@ def inventory(root: Path) -> Inventory:
     )
 
 
-def instructions(flags: set[str], architecture: str) -> tuple[Instructions, ...]:
+def instruction_sets(flags: set[str], architecture: str) -> tuple[InstructionSet, ...]:
     """The instruction sets that matter here, by the CPU's flags as Linux names them."""
     known = _ARM if architecture.lower() in ("arm64", "aarch64") else _X86
     return tuple(
-        Instructions(name, not flags.isdisjoint(any_of) if flags else None, meaning)
+        InstructionSet(name, not flags.isdisjoint(any_of) if flags else None, meaning)
         for name, any_of, meaning in known
     )
 
@@ -180,7 +182,7 @@ def _facts(root: Path):
     yield "CPU", machine.cpu
     cores = f"{machine.cores} logical, {default_threads()} usable by this process"
     yield "Cores", f"{physical} physical, {cores}" if physical else cores
-    yield "GPU", gpu()
+    yield "GPU", gpu_description()
     yield "Memory", f"{_gigabytes(memory.total)}, {_gigabytes(memory.available)} available"
     yield "System", platform.platform()
     yield "Python", f"{machine.python}, {sys.executable}"
@@ -188,7 +190,7 @@ def _facts(root: Path):
     yield "Disk there", f"{_gigabytes(disk_free_bytes(root))} free"
 
 
-def gpu() -> str:
+def gpu_description() -> str:
     """Name, memory and driver of each GPU, or that there is none."""
     if "mps" in devices():
         return "Apple's, through MPS; it shares the memory"
@@ -225,12 +227,14 @@ def _gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def as_text(found: Inventory) -> str:
+def as_text(found: MachineReport) -> str:
     """All of it as plain text, for a bug report or the command line."""
     lines = [f"{label}: {text}" for label, text in found.facts]
     there = {True: "yes", False: "no", None: "not told by this system"}
     lines += ["", "Instruction sets"]
-    lines += [f"  {one.name}: {there[one.there]} ({one.meaning})" for one in found.instructions]
+    lines += [
+        f"  {one.name}: {there[one.available]} ({one.meaning})" for one in found.instruction_sets
+    ]
     for use in dict.fromkeys(library.use for library in found.libraries):
         lines += ["", use]
         for library in found.libraries:
@@ -238,10 +242,12 @@ def as_text(found: Inventory) -> str:
                 lines.append(f"  {library.package} {_version_text(library)}")
     if found.command:
         lines += ["", f"To install what is missing: {found.command}"]
-    lines += ["", f"Models here without a download: {', '.join(found.offline) or 'none'}"]
-    if found.refused:
+    lines += ["", f"Models here without a download: {', '.join(found.offline_models) or 'none'}"]
+    if found.unsupported_recipes:
         lines += ["", "Recipes that cannot run here"]
-        lines += [f"  {one.recipe} on {one.device}: {one.reason}" for one in found.refused]
+        lines += [
+            f"  {one.recipe} on {one.device}: {one.reason}" for one in found.unsupported_recipes
+        ]
     return "\n".join(lines)
 
 
@@ -250,4 +256,4 @@ def _version_text(library: Library) -> str:
         return f"is missing: {library.command}"
     if library.is_as_tested:
         return library.version
-    return f"{library.version} (tested with {library.wanted}: {library.command})"
+    return f"{library.version} (tested with {library.tested_version}: {library.command})"

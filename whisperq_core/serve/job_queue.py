@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,26 @@ from whisperq_core.quantize import model_export
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.model_export import Manifest
 from whisperq_core.quantize.recipes import Recipe
-from whisperq_core.serve import cluster
+from whisperq_core.serve import cluster, cluster_certificate
 from whisperq_core.serve.recording_store import Recording, RecordingStore
 from whisperq_core.settings import PROJECT
 from whisperq_core.whisper.protocols import STUDY, Protocol
 
-QUEUED, RUNNING, DONE, FAILED, STOPPED = "queued", "running", "done", "failed", "stopped"
+
+class JobState(StrEnum):
+    """The state of a job; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
 # The worker and its models leave memory after this long without work.
 _IDLE_TIMEOUT = "30 minutes"
 # What one user may have waiting or running: a grid of every recipe for several models.
-MOST_A_USER = 500
+MAX_JOBS_PER_USER = 500
 # How long is waited for processes to end before they are left to the system.
 _CLOSED_S = 10
 # Jobs that are over and still listed; their results stay in the store.
@@ -74,7 +85,7 @@ class Job:
     submitted_at: float = field(default_factory=time.time)
     started_at: float | None = None
     finished_at: float | None = None
-    status: str = QUEUED
+    state: JobState = JobState.QUEUED
     message: str = ""
     future: Any = field(default=None, repr=False)
     value: Any = field(default=None, repr=False)
@@ -82,7 +93,7 @@ class Job:
     @property
     def is_over(self) -> bool:
         """Whether nothing more will happen."""
-        return self.status in (DONE, FAILED, STOPPED)
+        return self.state in (JobState.DONE, JobState.FAILED, JobState.STOPPED)
 
 
 def _evaluate_task(request: Request, store: Store, job_id: str, who: str | None) -> str:
@@ -105,8 +116,8 @@ def _recording_task(kept: Recording, listener: TranscriptionConfig, root: Path) 
     shelf = RecordingStore(root)
     if shelf.get(kept.id) is None:
         raise InputError(f"{kept.name} was deleted before its turn. Upload it again.")
-    heard = transcribe_file(shelf.original(kept.id), listener, kept.name)
-    shelf.put_heard(kept.id, listener, heard)
+    heard = transcribe_file(shelf.original_path(kept.id), listener, kept.name)
+    shelf.put_transcription(kept.id, listener, heard)
     return heard
 
 
@@ -174,7 +185,7 @@ def _close(client) -> None:
             own.close(timeout=_CLOSED_S)
 
 
-class Jobs:
+class JobQueue:
     """The queue of all sessions of one app. Every method may be called from any thread.
 
     elsewhere: a cluster that does the evaluations.
@@ -268,13 +279,13 @@ class Jobs:
         """
         heard, store = (kept.id, listener.key), store or self.store
         with self._lock:
-            going = self.hearing(*heard, store)
+            going = self.transcription_job(*heard, store)
             if going is not None and not going.is_over:
                 return going
             job = Job(f"{kept.name} · {listener.name}", store, owner, heard=heard)
             return self._submit(job, _recording_task, kept, listener, store.root)
 
-    def hearing(self, id: str, key: str, store: Store | None = None) -> Job | None:
+    def transcription_job(self, id: str, key: str, store: Store | None = None) -> Job | None:
         """The last job for a recording of the store's shelf and a listener's key."""
         root = (store or self.store).root
         for job in reversed(self.all()):
@@ -320,10 +331,10 @@ class Jobs:
             for job in jobs:
                 self._workers_of(job).connected()  # raises now rather than when nobody looks
             counts = Counter(job.owner for job in self._jobs if not job.is_over)
-            if jobs and counts[jobs[0].owner] + len(jobs) > MOST_A_USER:
+            if jobs and counts[jobs[0].owner] + len(jobs) > MAX_JOBS_PER_USER:
                 raise InputError(
-                    f"That would be more than {MOST_A_USER} jobs of yours in the queue. Wait until"
-                    " some are done, or choose fewer."
+                    f"You may have at most {MAX_JOBS_PER_USER} jobs in the queue. Wait until some"
+                    " are done, or choose fewer."
                 )
             self._jobs += jobs
             self._fill()
@@ -342,7 +353,7 @@ class Jobs:
                     client = workers.connected()
                 except (WhisperQError, OSError, RuntimeError) as error:
                     for job in waiting:
-                        job.status, job.message = _explained(error)
+                        job.state, job.message = _explained(error)
                         job.finished_at = time.time()
                     break
                 # One more than a cluster has workers: its slices fill the gap as the others end.
@@ -352,7 +363,7 @@ class Jobs:
                 job = self._next(waiting, going)
                 waiting.remove(job)
                 going.append(job)
-                job.status, job.started_at = RUNNING, time.time()
+                job.state, job.started_at = JobState.RUNNING, time.time()
                 job.future = job.hand_over(client)
                 job.future.add_done_callback(self._went)
 
@@ -387,12 +398,12 @@ class Jobs:
             return
         job.finished_at, error = time.time(), None
         if status == "finished":
-            status, job.value = DONE, future.result()
+            status, job.value = JobState.DONE, future.result()
         elif status == "error":
             error = future.exception()
             status, message = _explained(error)
         else:
-            error, status = ChildProcessError(), FAILED
+            error, status = ChildProcessError(), JobState.FAILED
             message = (
                 "The worker process or the scheduler was lost. Run it again: finished pieces are"
                 " kept."
@@ -402,13 +413,13 @@ class Jobs:
             self._remember(job, status, message)
         # What Dask keeps of it goes. The status is told last: it is over when all is written.
         job.future = job.hand_over = None
-        job.message, job.status = message, status
+        job.message, job.state = message, status
 
     def _remember(self, job: Job, status: str, message: str) -> None:
         """The history's entry of a job that no process of its own writes."""
         if job.work is None or job.started_at is None:
             return
-        outcomes = {DONE: history.DONE, STOPPED: history.STOPPED}
+        outcomes = {JobState.DONE: history.DONE, JobState.STOPPED: history.STOPPED}
         entry = history.Entry(
             who=job.who or history.current_user(),
             work=job.work,
@@ -445,7 +456,7 @@ class Jobs:
             if job.future is None or job.planned is None:
                 if job.future is not None:
                     job.future.cancel()
-                job.status, job.finished_at = STOPPED, time.time()
+                job.state, job.finished_at = JobState.STOPPED, time.time()
                 job.future = job.hand_over = None
 
     def forget(self, jobs: Sequence[Job]) -> None:
@@ -469,15 +480,15 @@ async def _judge(requests: list[Request]) -> list[runner.Feasibility]:
 def _explained(error: BaseException) -> tuple[str, str]:
     """Status and a sentence for what a task raised; a stack trace is for the log only."""
     if isinstance(error, Cancelled):
-        return STOPPED, "Stopped; finished pieces are kept."
+        return JobState.STOPPED, "Stopped; finished pieces are kept."
     if isinstance(error, WhisperQError):
-        return FAILED, str(error)
+        return JobState.FAILED, str(error)
     if _died(error) or isinstance(error, MemoryError):
         return (
-            FAILED,
+            JobState.FAILED,
             "The worker process died, most likely for lack of memory. Try a smaller model.",
         )
-    return FAILED, f"Something unexpected happened ({type(error).__name__}: {error})."
+    return JobState.FAILED, f"Something unexpected happened ({type(error).__name__}: {error})."
 
 
 def _died(error: BaseException | None) -> bool:
@@ -486,9 +497,9 @@ def _died(error: BaseException | None) -> bool:
 
 
 @lru_cache
-def shared(root: Path) -> Jobs:
+def shared_queue(root: Path) -> JobQueue:
     """The one queue of this process for results below root, whichever session or page asks."""
-    return Jobs(Store(root), elsewhere=cluster.from_environment())
+    return JobQueue(Store(root), elsewhere=cluster.from_environment())
 
 
 def start_local_client():
@@ -506,8 +517,8 @@ def start_local_client():
     if project not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([project, *filter(None, paths)])
     dask.config.set({"distributed.worker.daemon": False})
-    security = cluster.security(_own_certificate())
-    os.environ |= cluster.environment(_own_certificate())
+    security = cluster_certificate.tls_security(_own_certificate())
+    os.environ |= cluster_certificate.tls_environment(_own_certificate())
     made = SubprocessCluster(
         n_workers=1,
         threads_per_worker=1,
@@ -529,5 +540,5 @@ def _own_certificate() -> Path:
     """A folder with this process's certificate, which goes with it."""
     folder = tempfile.TemporaryDirectory(prefix="whisperq-")
     atexit.register(folder.cleanup)
-    cluster.make_certificate(Path(folder.name))
+    cluster_certificate.create_certificate(Path(folder.name))
     return Path(folder.name)

@@ -57,7 +57,7 @@ class RecordingStore:
         """
         found: dict[int, Recording | AudioError] = {}
         new: dict[int, tuple[str, str, Path]] = {}
-        room = MAX_ALL_BYTES - self.bytes_of_all()
+        room = MAX_ALL_BYTES - self.total_bytes()
         try:
             for place, (name, data) in enumerate(files):
                 name, id = _shown(name), _id_of(data)
@@ -97,7 +97,7 @@ class RecordingStore:
                 aside.rename(self._of(id))
         return found
 
-    def bytes_of_all(self) -> int:
+    def total_bytes(self) -> int:
         """What all recordings take, with the copies that browsers play."""
         total = 0
         for path in self.folder.rglob("*"):
@@ -129,15 +129,15 @@ class RecordingStore:
         kept = (self.get(path.name) for path in self.folder.glob("*"))
         return sorted(filter(None, kept), key=lambda k: (k.added_at, k.id), reverse=True)
 
-    def original(self, id: str) -> Path:
+    def original_path(self, id: str) -> Path:
         """The file as it was given."""
         return _original(self._of(id))
 
-    def played(self, id: str) -> Path:
+    def playback_path(self, id: str) -> Path:
         """The copy that browsers play."""
         return self._of(id) / "played.flac"
 
-    def refer(self, id: str, reference: str) -> Recording:
+    def set_reference(self, id: str, reference: str) -> Recording:
         """Says what is said in a recording. Raises InputError where it is gone."""
         kept = self.get(id)
         if kept is None:
@@ -146,11 +146,13 @@ class RecordingStore:
         write_atomically(self._of(id) / "about.json", kept.model_dump_json())
         return kept
 
-    def heard(self, id: str, listener: TranscriptionConfig) -> Transcription | None:
+    def transcription(self, id: str, listener: TranscriptionConfig) -> Transcription | None:
         """What the listener heard, if it was asked before."""
         return _read(Transcription, self._of(id) / f"{listener.key}.json")
 
-    def put_heard(self, id: str, listener: TranscriptionConfig, heard: Transcription) -> None:
+    def put_transcription(
+        self, id: str, listener: TranscriptionConfig, heard: Transcription
+    ) -> None:
         """Keeps what the listener heard; nothing where the recording was deleted meanwhile."""
         if self._of(id).is_dir():
             write_atomically(self._of(id) / f"{listener.key}.json", heard.model_dump_json())

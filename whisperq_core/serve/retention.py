@@ -16,7 +16,7 @@ from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import utc_now
 from whisperq_core.evaluate.store import USERS_FOLDER
 from whisperq_core.serve.recording_store import Recording, RecordingStore
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 
 _EVERY_S = 3600.0
 _FOR_EVER = 36_500
@@ -24,7 +24,7 @@ _FOR_EVER = 36_500
 _ASIDE = timedelta(hours=6)
 
 
-def kept_days() -> float | None:
+def retention_days() -> float | None:
     """For how many days recordings are kept; None for ever. InputError where it is no number."""
     given = settings.current().keep_days.strip()
     try:
@@ -39,13 +39,13 @@ def kept_days() -> float | None:
     return days or None
 
 
-def ends_at(kept: Recording) -> datetime | None:
+def expires_at(kept: Recording) -> datetime | None:
     """When a recording is deleted; None for never."""
-    days = kept_days()
+    days = retention_days()
     return None if days is None else kept.added_at + timedelta(days=days)
 
 
-def delete_old(root: Path, at: datetime | None = None) -> int:
+def delete_expired(root: Path, at: datetime | None = None) -> int:
     """Deletes what is over at that time (now) in the shelves of all users; returns how many.
 
     A clock that was set back deletes nothing early: a recording from the future is kept.
@@ -53,7 +53,7 @@ def delete_old(root: Path, at: datetime | None = None) -> int:
     at, gone = at or utc_now(), 0
     for owner in [root, *(root / USERS_FOLDER).glob("*")]:
         shelf = RecordingStore(owner)
-        for folder in [*shelf.folder.glob("*"), *OwnSets(owner).root.glob(".*.tmp")]:
+        for folder in [*shelf.folder.glob("*"), *UserSets(owner).root.glob(".*.tmp")]:
             ends = _ends_at(shelf, folder)
             if ends is not None and ends <= at:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -63,9 +63,9 @@ def delete_old(root: Path, at: datetime | None = None) -> int:
 
 def _ends_at(shelf: RecordingStore, folder: Path) -> datetime | None:
     if kept := shelf.get(folder.name):
-        return ends_at(kept)
+        return expires_at(kept)
     # Damaged: nobody sees it, so nobody could delete it.
-    after = _ASIDE if folder.suffix == ".tmp" else timedelta(days=kept_days() or _FOR_EVER)
+    after = _ASIDE if folder.suffix == ".tmp" else timedelta(days=retention_days() or _FOR_EVER)
     try:
         return datetime.fromtimestamp(folder.stat().st_mtime, UTC) + after
     except FileNotFoundError:  # meanwhile
@@ -73,7 +73,7 @@ def _ends_at(shelf: RecordingStore, folder: Path) -> datetime | None:
 
 
 @lru_cache
-def start(root: Path) -> None:
+def start_hourly_deletion(root: Path) -> None:
     """Deletes now and every hour, as long as this process runs, whether or not anybody looks."""
     threading.Thread(target=_go_on, args=(root,), name="retention", daemon=True).start()
 
@@ -81,7 +81,7 @@ def start(root: Path) -> None:
 def _go_on(root: Path) -> None:
     while True:
         try:
-            delete_old(root)
+            delete_expired(root)
         except (InputError, OSError) as error:
             # The pages say it, too; nothing is deleted by a guess.
             print(f"Old recordings are not deleted: {error}", flush=True)

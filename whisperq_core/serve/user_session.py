@@ -13,9 +13,9 @@ from whisperq_core.quantize import model_export
 from whisperq_core.quantize.file_transcription import TranscriptionConfig
 from whisperq_core.quantize.model_export import Manifest
 from whisperq_core.quantize.recipes import Recipe
-from whisperq_core.serve.job_queue import Job, Jobs
+from whisperq_core.serve.job_queue import Job, JobQueue
 from whisperq_core.serve.recording_store import Recording
-from whisperq_core.serve.user_sets import OwnSets
+from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech.evaluation_sets import is_public
 from whisperq_core.whisper import model_sources
 from whisperq_core.whisper.protocols import Protocol
@@ -31,7 +31,7 @@ class UserSession:
     logged in.
     """
 
-    queue: Jobs
+    queue: JobQueue
     store: Store
     owner: str
     who: str | None = None
@@ -45,7 +45,7 @@ class UserSession:
         """The jobs that this user may see and stop, oldest first."""
         return [job for job in self.queue.all() if not self.is_private or job.owner == self.owner]
 
-    def waiting_of_others(self) -> int:
+    def unfinished_jobs_of_others(self) -> int:
         """How many jobs of other users are not over."""
         mine = {job.id for job in self.all()}
         return sum(not job.is_over and job.id not in mine for job in self.queue.all())
@@ -57,7 +57,7 @@ class UserSession:
         have theirs on this machine.
         """
         if self.is_private:
-            sets = OwnSets(self.store.root)
+            sets = UserSets(self.store.root)
             own = {sets.path_of(name) for name in sets.names()}
             for request in requests:
                 if request.eval_set not in own and not is_public(request.eval_set):
@@ -69,15 +69,15 @@ class UserSession:
         """Queues what is to run; see `Jobs.evaluate`."""
         return self.queue.evaluate(planned, self.who, self.owner, self.store)
 
-    def exported(self) -> dict[str, Manifest]:
+    def exported_models(self) -> dict[str, Manifest]:
         """The user's exported models, by folder."""
         return {
             str(path): made for path, made in model_export.exported_models(self.store.root).items()
         }
 
-    def exported_in(self, folder: str) -> Manifest:
+    def exported_model(self, folder: str) -> Manifest:
         """Any exported model; only one's own where there are other users."""
-        known = self.exported()
+        known = self.exported_models()
         if self.is_private and folder not in known:
             raise InputError(f"{folder} is no exported model of yours. {_NO_FOLDERS}")
         return known.get(folder) or model_export.read(folder)
@@ -85,14 +85,14 @@ class UserSession:
     def transcribe(self, kept: Recording, listener: TranscriptionConfig) -> Job:
         """Queues one recording for one listener."""
         if listener.recipe is None:
-            self.exported_in(listener.model)
+            self.exported_model(listener.model)
         elif self.is_private:
             _refuse_folder(listener.model)
         return self.queue.transcribe(kept, listener, self.owner, self.store)
 
-    def hearing(self, id: str, key: str) -> Job | None:
+    def transcription_job(self, id: str, key: str) -> Job | None:
         """The last job for a recording and a listener's key."""
-        return self.queue.hearing(id, key, self.store)
+        return self.queue.transcription_job(id, key, self.store)
 
     def export(self, model: str, recipe: Recipe, device: str, protocol: Protocol) -> Job:
         """Queues the export of a model."""

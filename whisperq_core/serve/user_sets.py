@@ -34,7 +34,7 @@ _MAX_DEPTH, _MAX_NAME = 20, 200
 _ENTRY = b"PK\x01\x02"
 
 
-class OwnSets:
+class UserSets:
     """The sets below one folder, the cache."""
 
     def __init__(self, root: Path):
