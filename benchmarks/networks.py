@@ -44,7 +44,7 @@ class Network:
     def start(
         self, address: str, arguments: Sequence[str], cpu: int, tls: Path, log: Path
     ) -> subprocess.Popen:
-        """A process of Dask on that machine, on one core, as README says to start it."""
+        """A process of Dask on that machine, on one core (docs/many-machines.md)."""
         command = ["taskset", "-c", str(cpu), sys.executable, "-m", "dask", *arguments]
         command += ["--host", address, "--no-dashboard"]
         if self.kind == "namespaces":

@@ -6,7 +6,7 @@ Every subject is a recipe under a protocol, in a process of its own, since runti
 their own slow each other even when idle (CTranslate2's make PyTorch's small operations take 1.5
 times as long). Only one works at a time: each slice of utterances is transcribed by all subjects
 before the next one, so that the machine's moods meet all alike; a round goes through all sets once.
-Times are those of generation, as everywhere (see README, “What the numbers mean”). Ratios are of a
+Times are those of generation, as everywhere (see docs/measurement.md). Ratios are of a
 round's total times; printed is their median and range over rounds. WER is of the first round, its
 difference to fp32's paired, with speakers as blocks.
 """

@@ -3,7 +3,7 @@
     python -m benchmarks.scale [--workers 1,2,4] [--recipes A,B] [--set NAME]
 
 Each worker, and the scheduler, is a process in a network namespace of its own, pinned to one core,
-started with the commands of README over TLS; they share the folder of results. First the grid is
+started as in docs/many-machines.md over TLS; they share the folder of results. First the grid is
 run in a single process, on one core. Then by so many workers, each time into an empty store; then
 once more by as many as there are cores, of which one is killed (SIGKILL, with its nanny) when a
 third of the pieces is there. Wall time is that of the command `python -m whisperq_core run`, from

@@ -1,6 +1,6 @@
 """Who may come in, where the app is shared: Streamlit's own login, by OpenID Connect.
 
-It is on where .streamlit/secrets.toml has an [auth] section; README's "Sharing it" says how.
+It is on where .streamlit/secrets.toml has an [auth] section; docs/operating.md says how.
 """
 
 import hashlib
@@ -83,5 +83,5 @@ def show_user() -> None:
     elif st.get_option("server.address") not in _LOCAL:
         st.warning(
             "Whoever reaches this address can use this machine, and sees all recordings on it."
-            " README, “Sharing it”, says how to ask for a login."
+            " docs/operating.md, “Sharing the app”, says how to ask for a login."
         )

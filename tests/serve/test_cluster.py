@@ -1,4 +1,4 @@
-"""A real scheduler and worker over TLS, started as README says; more machines are in benchmarks."""
+"""A real scheduler and worker over TLS, started as in docs/many-machines.md."""
 
 import json
 import os

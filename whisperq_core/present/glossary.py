@@ -1,4 +1,4 @@
-"""What each term means, in a sentence: the one source of help on pages, in the report and README.
+"""What each term means, in a sentence: the one source of help on pages, in the report and the docs.
 
 A term may go by several names: a table's column, a recipe's field, a value of one.
 """

@@ -70,7 +70,7 @@ def connect(cluster: Cluster) -> "Client":
     if parts.scheme == "tcp" and not _is_here(parts.hostname):
         raise ClusterError(
             f"{address} is open to everybody who can reach it. Start the scheduler with TLS"
-            " (README, “Many machines”), and name it as tls://…"
+            " (docs/many-machines.md), and name it as tls://…"
         )
     if parts.scheme == "tls" and cluster.tls is None:
         raise ClusterError("Name the folder with the cluster's certificate: --tls or WHISPERQ_TLS.")
