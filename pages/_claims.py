@@ -11,12 +11,12 @@ from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import markup
 from whisperq_core.study import evidence
-from whisperq_core.study.claims import CLAIMS, Finding, Judgement, judge
+from whisperq_core.study.claims import CLAIMS, ClaimResult, Finding, evaluate_claims
 from whisperq_core.study.evidence import (
+    INCONCLUSIVE,
     NOT_MEASURABLE,
     NOT_REPRODUCED,
     REPRODUCED,
-    UNDECIDED,
     Answer,
 )
 from whisperq_core.whisper.protocols import STUDY
@@ -24,7 +24,7 @@ from whisperq_core.whisper.protocols import STUDY
 LOOKS = {
     REPRODUCED: ("green", ":material/check:"),
     NOT_REPRODUCED: ("red", ":material/close:"),
-    UNDECIDED: ("orange", ":material/help:"),
+    INCONCLUSIVE: ("orange", ":material/help:"),
     NOT_MEASURABLE: ("gray", ":material/block:"),
 }
 WORST = 4
@@ -35,14 +35,14 @@ def badge(verdict: str) -> str:
     return f":{colour}-badge[{icon} {verdict}]"
 
 
-def judgements_of(store: Store) -> list[Judgement]:
+def judgements_of(store: Store) -> list[ClaimResult]:
     runs = store.runs()
     return _judgements(runs, tuple(run.key for run in runs))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _judgements(_runs: list, keys: tuple[str, ...]) -> list[Judgement]:
-    return judge(_runs)
+def _judgements(_runs: list, keys: tuple[str, ...]) -> list[ClaimResult]:
+    return evaluate_claims(_runs)
 
 
 def claims(view: View, store: Store) -> None:
@@ -56,7 +56,7 @@ def claims(view: View, store: Store) -> None:
     )
     st.caption(
         "Verdicts are computed from the records, each at 95 %: *reproduced* and *not reproduced*"
-        " are decided by intervals that resample speakers, *undecided* is everything else. About"
+        " are decided by intervals that resample speakers, *inconclusive* is everything else. About"
         " one in twenty may be chance. The study measured most claims on whisper-small;"
         " where that is not measured here, the verdict is that of the smaller models named beside"
         " it. `python -m whisperq_core claims` prints the same."
@@ -73,7 +73,7 @@ def claims(view: View, store: Store) -> None:
             claim(store, judgement)
 
 
-def claim(store: Store, judgement: Judgement) -> None:
+def claim(store: Store, judgement: ClaimResult) -> None:
     on = ", ".join(judgement.rests_on) or judgement.why_not
     label = f"{badge(judgement.verdict)} {judgement.claim.wording} :gray[({on})]"
     box = st.expander(label, key=f"claim-{judgement.claim.id}", on_change="rerun")
@@ -82,7 +82,7 @@ def claim(store: Store, judgement: Judgement) -> None:
             opened(store, judgement)
 
 
-def opened(store: Store, judgement: Judgement) -> None:
+def opened(store: Store, judgement: ClaimResult) -> None:
     st.caption(f"In the study: {judgement.claim.place}.")
     for protocol in dict.fromkeys(finding.protocol for finding in judgement.findings):
         findings = [f for f in judgement.under(protocol) if f.verdict != NOT_MEASURABLE]

@@ -10,9 +10,9 @@ from pages._aligned import audio_of, diff, heard
 from pages._entry import compare_url
 from pages._links import View
 from whisperq_core.analyze import confusions, paired_comparisons
-from whisperq_core.analyze.confusions import KINDS, Wanted
+from whisperq_core.analyze.confusions import ERROR_KINDS, UtteranceFilter
 from whisperq_core.analyze.results_table import without_formulas
-from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
 from whisperq_core.present import markup
@@ -65,25 +65,25 @@ def details(
         st.markdown(f"{len(ordered)} match the filters.")
     st.html(markup.alignment_legend_html())
     page = view.page_of(-(-len(ordered) // UTTERANCES_A_PAGE), "page")
-    audio, others = audio_of(run), confusions.elsewhere(run, runs)
+    audio, others = audio_of(run), confusions.other_recipes(run, runs)
     for utterance in ordered[(page - 1) * UTTERANCES_A_PAGE : page * UTTERANCES_A_PAGE]:
         show_utterance(run, utterance, audio.get(utterance.id), others)
 
 
-def filters(view: View, run: AccuracyRun) -> Wanted:
+def filters(view: View, run: AccuracyRun) -> UtteranceFilter:
     """Which utterances, as the reader asks; in the URL, too."""
     speakers = sorted({u.speaker for u in run.utterances if u.speaker})
     lengths = [u.duration_s for u in run.utterances]
     low, high = min(lengths) // STEP_S * STEP_S, -(-max(lengths) // STEP_S) * STEP_S
     counts = confusions.most_frequent(confusions.confusions(run.utterances))[:FREQUENT]
-    edits = {confusions.in_words(edit): (edit, count) for edit, count in counts}
+    edits = {confusions.edit_text(edit): (edit, count) for edit, count in counts}
     frequent(counts)
     chosen, (shortest, longest) = (), (low, high)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         how = {"placeholder": "any", "width": 230}
         if len(speakers) > 1 or view.has("speaker"):
             chosen = view.several("Speaker", speakers, "speaker", **how)
-        kinds = view.several("With", KINDS, "errors", **how)
+        kinds = view.several("With", ERROR_KINDS, "errors", **how)
         confusion = view.one_of(
             "With the error (heard → said)",
             list(edits),
@@ -96,7 +96,7 @@ def filters(view: View, run: AccuracyRun) -> Wanted:
             top = max(high, low + STEP_S)
             shortest, longest = view.span("Seconds", low, top, STEP_S, "seconds", width=260)
     edit = edits[confusion][0] if confusion in edits else None
-    return Wanted(tuple(chosen), shortest, longest, tuple(kinds), edit)
+    return UtteranceFilter(tuple(chosen), shortest, longest, tuple(kinds), edit)
 
 
 def frequent(counts: list) -> None:
@@ -123,7 +123,7 @@ def frequent(counts: list) -> None:
             selection_mode="single-row",
         )
         st.caption("Click a row to see the utterances that have it.")
-    st.session_state["listed confusions"] = [confusions.in_words(edit) for edit, _ in counts]
+    st.session_state["listed confusions"] = [confusions.edit_text(edit) for edit, _ in counts]
 
 
 def take_confusion() -> None:
@@ -179,8 +179,8 @@ def beside(
 ) -> None:
     """How sure the chosen result is, and how it agrees with fp32's transcripts."""
     mine = run.spec.recipe.name
-    base = paired_comparisons.baseline_of(run, runs, baseline) if mine != baseline else None
-    fp32 = paired_comparisons.baseline_of(run, runs) if mine != "fp32" else None
+    base = paired_comparisons.baseline_run(run, runs, baseline) if mine != baseline else None
+    fp32 = paired_comparisons.baseline_run(run, runs) if mine != "fp32" else None
     key = (identity(run), identity(base), identity(fp32))
     segments, agreement, unlooped = compared(key, run, base, fp32)
     words = row["in_words"]

@@ -7,9 +7,9 @@ from pages._entry import all_runs, desk, through_app, utterances_url
 from pages._help import explained
 from pages._links import View
 from pages._press import button
-from whisperq_core.analyze import advisor, requirements
+from whisperq_core.analyze import advisor, user_requirements
 from whisperq_core.analyze.results_table import without_formulas
-from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import glossary, markup
 from whisperq_core.quantize import model_export
@@ -21,21 +21,21 @@ from whisperq_core.whisper import protocols
 SPEECH = {"hard": "Hard, noisy", "clean": "Clean, in quiet"}
 PRIORITIES = {"smallest": "The smallest", "fastest": "The fastest"}
 BADGES = {
-    requirements.MET: ":green-badge[:material/check: decided]",
-    requirements.OPEN: ":orange-badge[:material/question_mark: not decided]",
-    requirements.NOT_MET: ":red-badge[:material/close: not met]",
+    user_requirements.MET: ":green-badge[:material/check: decided]",
+    user_requirements.OPEN: ":orange-badge[:material/question_mark: not decided]",
+    user_requirements.NOT_MET: ":red-badge[:material/close: not met]",
 }
 ICONS = {
-    requirements.MET: ":green[:material/check:]",
-    requirements.NOT_MET: ":red[:material/close:]",
-    requirements.OPEN: ":orange[:material/question_mark:]",
-    requirements.NOT_MEASURED: ":orange[:material/pending:]",
+    user_requirements.MET: ":green[:material/check:]",
+    user_requirements.NOT_MET: ":red[:material/close:]",
+    user_requirements.OPEN: ":orange[:material/question_mark:]",
+    user_requirements.NOT_MEASURED: ":orange[:material/pending:]",
 }
 CARDS = 3
 ENDS = ("WER, low", "WER, high")
 
 
-def ask(view: View, models: list[str], known: list[str]) -> requirements.Needs:
+def ask(view: View, models: list[str], known: list[str]) -> user_requirements.Requirements:
     """The questions, answered already with what most people want."""
     with st.container(border=True, horizontal=True, vertical_alignment="bottom"):
         how = {"width": 165}
@@ -115,7 +115,7 @@ def ask(view: View, models: list[str], known: list[str]) -> requirements.Needs:
                 ),
                 **how,
             )
-    return requirements.Needs(
+    return user_requirements.Requirements(
         device=device,
         max_weights_bytes=None if size is None else round(size * 1e6),
         max_rtf_ratio=time,
@@ -145,7 +145,7 @@ def show_answer(advice: advisor.Advice) -> None:
     st.caption(markup.escape_markdown(" ".join(advice.notes)))
 
 
-def show_card(option: requirements.Option, mine: UserSession) -> None:
+def show_card(option: user_requirements.Configuration, mine: UserSession) -> None:
     wer = option.wer
     interval = "" if pd.isna(wer.low) else f" ({wer.low:.2f} to {wer.high:.2f})"
     with st.container(border=True, height="stretch"):
@@ -164,7 +164,7 @@ def show_card(option: requirements.Option, mine: UserSession) -> None:
             export(option, mine)
 
 
-def export(option: requirements.Option, mine: UserSession) -> None:
+def export(option: user_requirements.Configuration, mine: UserSession) -> None:
     spec = option.run.spec
     if reason := model_export.unexportable_reason(spec.recipe):
         st.caption(markup.escape_markdown(reason))
@@ -180,7 +180,7 @@ def export(option: requirements.Option, mine: UserSession) -> None:
     )
 
 
-def start_export(mine: UserSession, option: requirements.Option) -> None:
+def start_export(mine: UserSession, option: user_requirements.Configuration) -> None:
     spec = option.run.spec
     mine.export(option.model, spec.recipe, spec.device, spec.protocol)
 
@@ -214,7 +214,7 @@ def watch_exports(mine: UserSession) -> None:
         st.rerun()
 
 
-def show_next(found: advisor.Measurement) -> None:
+def show_next(found: advisor.NextMeasurement) -> None:
     st.header("What to measure next")
     st.markdown(markup.escape_markdown(found.why))
     if found.commands:
@@ -280,7 +280,9 @@ def main(view: View) -> None:
     with answer:
         show_answer(advice)
     if advice.options:
-        shown = [o for o in advice.options if o.status != requirements.NOT_MET] or advice.options
+        shown = [
+            o for o in advice.options if o.status != user_requirements.NOT_MET
+        ] or advice.options
         for column, option in zip(st.columns(CARDS), shown[:CARDS], strict=False):
             with column:
                 show_card(option, mine)

@@ -7,9 +7,9 @@ from pages._aligned import audio_of, both, label_of
 from pages._entry import all_runs, through_app, utterances_url
 from pages._figures import draw
 from pages._links import View
-from whisperq_core.analyze import confusions, paired_comparisons
+from whisperq_core.analyze import confusions, paired_comparisons, verdict_text
 from whisperq_core.analyze.results_table import without_formulas
-from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import markup
@@ -60,7 +60,7 @@ def by_how_much(first: AccuracyRun, second: AccuracyRun, margin: float) -> None:
         st.markdown(f"### {d.value:+.2f} points".replace("-", "−"))
         ends = "no interval" if pd.isna(d.low) else f"{d.low:+.2f} to {d.high:+.2f}"
         st.markdown(ends.replace("-", "−"))
-        words = paired_comparisons.in_words(found, first.spec.recipe.name, first.minutes)
+        words = verdict_text.describe(found, first.spec.recipe.name, first.minutes)
         st.markdown(markup.escape_markdown(words[:1].upper() + words[1:] + "."))
     if paired_comparisons.condition(first) != paired_comparisons.condition(second):
         st.caption(
@@ -81,7 +81,7 @@ def where(view: View, first: AccuracyRun, second: AccuracyRun) -> None:
         required=True,
         label_visibility="collapsed",
     )
-    changes = confusions.changes(first, second, by == "speaker")
+    changes = confusions.error_contributions(first, second, by == "speaker")
     differing = paired_comparisons.differing(first, second)
     if not changes and not differing:
         st.info("No utterance has another number of errors. The words may still differ; see below.")
@@ -117,7 +117,7 @@ def where(view: View, first: AccuracyRun, second: AccuracyRun) -> None:
         both((first, second), pair, audio.get(pair[0].id), note)
 
 
-def driven_by(changes: list[confusions.Change], by: str) -> str:
+def driven_by(changes: list[confusions.ErrorContribution], by: str) -> str:
     """How few of them make the difference, in a sentence."""
     up = [c for c in changes if c.errors > 0]
     down = [c for c in changes if c.errors < 0]
@@ -148,7 +148,7 @@ def take_bar() -> None:
 
 def words(first: AccuracyRun, second: AccuracyRun) -> None:
     st.header("In which words", anchor="words")
-    alone = confusions.only_in(first, second)
+    alone = confusions.unique_errors(first, second)
     if not alone:
         st.info("Both make the same errors.")
         return

@@ -9,7 +9,7 @@ from pages._entry import all_runs, open_point, through_app
 from pages._figures import draw
 from pages._links import View
 from pages._selection import query
-from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate import records
 from whisperq_core.evaluate.records import AccuracyRun

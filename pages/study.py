@@ -13,7 +13,7 @@ from whisperq_core.present import markup
 from whisperq_core.present.study_charts import increase_figure
 from whisperq_core.study import published as paper
 from whisperq_core.study.evidence import Evidence
-from whisperq_core.study.measures import increases, recipe_under
+from whisperq_core.study.measures import counterpart_recipe, robustness_gaps
 from whisperq_core.whisper.protocols import CORRECTED, PROTOCOLS, STUDY, short_name
 
 PUBLISHED = "font-style:italic;background-color:rgba(0,114,178,0.12)"
@@ -46,7 +46,7 @@ CHOICES = {
 }
 
 
-def show(store: Store, published: list[paper.Published], results: pd.DataFrame) -> None:
+def show(store: Store, published: list[paper.PublishedResult], results: pd.DataFrame) -> None:
     lines = paper.side_by_side(published, results)
     theirs = lines["source"] == paper.STUDY
     who = theirs.map({True: "Study", False: "Here"}) + ", " + lines["model"]
@@ -82,7 +82,7 @@ def gap_of(store: Store, line: pd.Series) -> str:
     keys = [line.get(f"{split}_key") for split in ("other", "clean")]
     if not all(isinstance(key, str) for key in keys):
         return f"{line['gap_points']:.2f}"
-    return spread(paired_comparisons.increase(*(store.get(key) for key in keys)))
+    return spread(paired_comparisons.robustness_gap(*(store.get(key) for key in keys)))
 
 
 def spread(found) -> str:
@@ -98,7 +98,7 @@ def records_of(line: pd.Series) -> str:
 def table_2(store: Store, results: pd.DataFrame, protocol: str) -> None:
     st.header("Table 2: whisper-small")
     if paper.stand_in("small", results) != "small":
-        names = dict.fromkeys(recipe_under(row.recipe, protocol) for row in paper.TABLE_2)
+        names = dict.fromkeys(counterpart_recipe(row.recipe, protocol) for row in paper.TABLE_2)
         option = "" if protocol == STUDY.name else f" --protocol {short_name(protocol)}"
         st.markdown(
             "whisper-small is not measured here; **below each published row stands the same recipe"
@@ -141,7 +141,7 @@ def table_4(store: Store, results: pd.DataFrame) -> None:
     verdicts = {j.claim.id: j.verdict for j in judgements_of(store)}
     lines = []
     for row in paper.TABLE_4:
-        best = paper.first_here(row, results)
+        best = paper.best_measured_here(row, results)
         lines.append(
             {
                 "Priority": row.priority,
@@ -159,7 +159,7 @@ def table_4(store: Store, results: pd.DataFrame) -> None:
     )
 
 
-def first(store: Store, row: paper.Priority, best: pd.Series) -> str:
+def first(store: Store, row: paper.PublishedChoice, best: pd.Series) -> str:
     metric = results_table.METRICS[row.column]
     parts = [f"{metric.label} {metric.show(best[row.column])}"] if row.column != "wer_pct" else []
     parts.append(f"WER {spread(paired_comparisons.estimate(store.get(best['key'])))} %")
@@ -173,7 +173,7 @@ def figure_1(protocol: str) -> None:
     bars = [
         bar
         for model in ("base", "tiny.en", "small")
-        for bar in increases(evidence, model, protocol)
+        for bar in robustness_gaps(evidence, model, protocol)
     ]
     clicked = draw(
         increase_figure(bars),

@@ -13,7 +13,7 @@ from pages._first_run import show_first_run
 from pages._help import explained as with_help
 from pages._links import View
 from whisperq_core.analyze import pareto_front, results_table
-from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import glossary, markup, tradeoff_chart
 from whisperq_core.quantize import recipes

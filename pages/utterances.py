@@ -7,7 +7,7 @@ from pages._entry import all_rows, all_runs, through_app
 from pages._links import View
 from pages._result import choose, details
 from whisperq_core.analyze import pareto_front
-from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import markup
 from whisperq_core.whisper import protocols

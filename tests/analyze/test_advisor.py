@@ -6,9 +6,9 @@ import pytest
 
 from tests.support.made_runs import renamed, speed_run, tiny_english
 from tests.support.spoken_runs import ALIKE, MANY, NOISY, SOME, run_with
-from whisperq_core.analyze import advisor, requirements
+from whisperq_core.analyze import advisor, user_requirements
 from whisperq_core.analyze.advisor import advise, snippet
-from whisperq_core.analyze.requirements import MET, NOT_MEASURED, NOT_MET, OPEN, Needs
+from whisperq_core.analyze.user_requirements import MET, NOT_MEASURED, NOT_MET, OPEN, Requirements
 from whisperq_core.cli.main import main
 from whisperq_core.whisper.protocols import CORRECTED
 
@@ -26,15 +26,15 @@ RUNS = [FP32, SAME, BROKEN, UNSURE, *SPEEDS]
 POINT = 2.0
 
 
-def needs(**changes) -> Needs:
-    return Needs(**{"max_wer_rise_points": POINT} | changes)
+def needs(**changes) -> Requirements:
+    return Requirements(**{"max_wer_rise_points": POINT} | changes)
 
 
-def check(option: requirements.Option, need: str) -> requirements.Check:
+def check(option: user_requirements.Configuration, need: str) -> user_requirements.RequirementCheck:
     return next(check for check in option.checks if check.need == need)
 
 
-def by_recipe(advice: advisor.Advice) -> dict[str, requirements.Option]:
+def by_recipe(advice: advisor.Advice) -> dict[str, user_requirements.Configuration]:
     return {option.recipe: option for option in advice.options}
 
 
@@ -65,8 +65,8 @@ def test_undecided_is_never_recommended_silently():
     assert advice.best is None
     assert advice.answer.startswith("No recipe is decided to meet these needs")
     assert "Closest is bnb-nf4 on base (60 MB), not decided" in advice.answer
-    assert check(advice.options[0], requirements.RISE).status == OPEN
-    assert "would decide it" in check(advice.options[0], requirements.RISE).reason
+    assert check(advice.options[0], user_requirements.RISE).status == OPEN
+    assert "needed for a conclusion" in check(advice.options[0], user_requirements.RISE).reason
 
 
 def test_fp32_is_kept_where_no_quantized_recipe_is_decided():
@@ -85,18 +85,18 @@ def test_a_lower_wer_that_is_decided_is_said():
 @pytest.mark.parametrize(
     ("changes", "recipe", "need", "status"),
     [
-        ({"max_weights_bytes": 120_000_000}, "quanto-int8", requirements.SIZE, MET),
-        ({"max_weights_bytes": 119_999_999}, "quanto-int8", requirements.SIZE, NOT_MET),
-        ({"max_rtf_ratio": 1.4}, "quanto-int8", requirements.TIME, MET),
-        ({"max_rtf_ratio": 1.32}, "quanto-int8", requirements.TIME, OPEN),
-        ({"max_rtf_ratio": 1.2}, "quanto-int8", requirements.TIME, NOT_MET),
-        ({"max_rtf_ratio": 1.0}, "bnb-nf4", requirements.TIME, NOT_MEASURED),
-        ({"max_rtf": 0.43}, "quanto-int8", requirements.REAL_TIME, MET),
-        ({"max_rtf": 0.1}, "quanto-int8", requirements.REAL_TIME, NOT_MET),
-        ({}, "quanto-int8", requirements.RISE, MET),
-        ({}, "bnb-nf4", requirements.RISE, OPEN),
-        ({}, "quanto-int2", requirements.RISE, NOT_MET),
-        ({}, "fp32", requirements.RISE, MET),
+        ({"max_weights_bytes": 120_000_000}, "quanto-int8", user_requirements.SIZE, MET),
+        ({"max_weights_bytes": 119_999_999}, "quanto-int8", user_requirements.SIZE, NOT_MET),
+        ({"max_rtf_ratio": 1.4}, "quanto-int8", user_requirements.TIME, MET),
+        ({"max_rtf_ratio": 1.32}, "quanto-int8", user_requirements.TIME, OPEN),
+        ({"max_rtf_ratio": 1.2}, "quanto-int8", user_requirements.TIME, NOT_MET),
+        ({"max_rtf_ratio": 1.0}, "bnb-nf4", user_requirements.TIME, NOT_MEASURED),
+        ({"max_rtf": 0.43}, "quanto-int8", user_requirements.REAL_TIME, MET),
+        ({"max_rtf": 0.1}, "quanto-int8", user_requirements.REAL_TIME, NOT_MET),
+        ({}, "quanto-int8", user_requirements.RISE, MET),
+        ({}, "bnb-nf4", user_requirements.RISE, OPEN),
+        ({}, "quanto-int2", user_requirements.RISE, NOT_MET),
+        ({}, "fp32", user_requirements.RISE, MET),
     ],
 )
 def test_each_need_is_judged_by_itself(changes, recipe, need, status):
@@ -105,7 +105,7 @@ def test_each_need_is_judged_by_itself(changes, recipe, need, status):
 
 def test_without_fp32_a_rise_is_not_measured():
     advice = advise(needs(), [SAME])
-    assert check(advice.options[0], requirements.RISE).status == NOT_MEASURED
+    assert check(advice.options[0], user_requirements.RISE).status == NOT_MEASURED
     assert advice.best is None
     assert "--recipes fp32,quanto-int8" in advice.next_measurement.commands[0]
 
@@ -132,7 +132,7 @@ def test_what_was_calibrated_on_the_evaluated_speech_is_no_option():
     leaky = run_with("quanto-int8-int8-eval10", SOME, weights_bytes=10_000_000)
     option = by_recipe(advise(needs(), [FP32, SAME, leaky]))["quanto-int8-int8-eval10"]
     assert option.status == NOT_MET
-    assert check(option, requirements.USABLE).status == NOT_MET
+    assert check(option, user_requirements.USABLE).status == NOT_MET
 
 
 def test_only_speech_device_model_and_protocol_asked_for_count():
@@ -186,7 +186,7 @@ def test_the_next_measurement_would_settle_what_the_user_would_rather_have():
         "python -m whisperq_core run --models base --recipes fp32,bnb-nf4 --sets test-other",
     )
     assert "bnb-nf4 on base would be smaller than quanto-int8, but is not decided" in found.why
-    assert "minutes of speech would decide it (an estimate)" in found.why
+    assert "more minutes of test audio are needed" in found.why
     assert "test-other has" in found.why
 
 
@@ -218,8 +218,8 @@ def test_the_speech_to_settle_a_margin_grows_as_the_difference_nears_it():
         for limit in (1.0, 2.0, 3.0)
     ]
     near = min(found, key=lambda c: abs(c.difference.value - c.margin))
-    minutes = [requirements.minutes_to_settle(c, 10.0) for c in found]
-    assert max(minutes) == requirements.minutes_to_settle(near, 10.0) and min(minutes) > 10.0
+    minutes = [user_requirements.minutes_to_settle(c, 10.0) for c in found]
+    assert max(minutes) == user_requirements.minutes_to_settle(near, 10.0) and min(minutes) > 10.0
 
 
 def test_one_speaker_decides_nothing():
@@ -227,7 +227,7 @@ def test_one_speaker_decides_nothing():
     advice = advise(needs(), runs)
     assert advice.best.recipe == "fp32"
     comparison = by_recipe(advice)["quanto-int8"].comparison
-    assert math.isinf(requirements.minutes_to_settle(comparison, 1.0))
+    assert math.isinf(user_requirements.minutes_to_settle(comparison, 1.0))
 
 
 @pytest.mark.parametrize("recipe", ["torch-int8", "bnb-nf4"])

@@ -2,7 +2,7 @@ import pytest
 
 from tests.support.made_runs import accuracy_run
 from whisperq_core.analyze import confusions, paired_comparisons
-from whisperq_core.analyze.confusions import Wanted
+from whisperq_core.analyze.confusions import UtteranceFilter
 from whisperq_core.errors import NotComparable
 from whisperq_core.present.contribution_chart import contribution_figure
 from whisperq_core.scoring.error_rates import Edit
@@ -26,13 +26,13 @@ SECOND = accuracy_run(
 
 
 def ids(run, **wanted) -> list[str]:
-    return [u.id[-1] for u in confusions.worst_first(run.utterances, Wanted(**wanted))]
+    return [u.id[-1] for u in confusions.worst_first(run.utterances, UtteranceFilter(**wanted))]
 
 
 def test_errors_are_counted_the_most_frequent_first():
     found = confusions.most_frequent(confusions.confusions(FIRST.utterances[:3]))
     assert found == [(CAT, 2), (Edit("delete", "ran", ""), 1)]
-    assert [confusions.in_words(edit) for edit, _ in found] == ["hat → cat", "– → ran"]
+    assert [confusions.edit_text(edit) for edit, _ in found] == ["hat → cat", "– → ran"]
 
 
 def test_utterances_come_worst_first():
@@ -60,20 +60,24 @@ def test_filters_leave_what_was_asked_for(wanted, found):
 def test_changes_add_up_to_the_difference_in_wer():
     difference = paired_comparisons.compare_runs(FIRST, SECOND).difference.value
     for by_speaker in (False, True):
-        found = confusions.changes(FIRST, SECOND, by_speaker)
+        found = confusions.error_contributions(FIRST, SECOND, by_speaker)
         assert sum(change.points for change in found) == pytest.approx(difference)
         sizes = [abs(change.errors) for change in found]
         assert sizes == sorted(sizes, reverse=True)
-    assert [change.name for change in confusions.changes(FIRST, SECOND)] == [
+    assert [change.name for change in confusions.error_contributions(FIRST, SECOND)] == [
         "utterance-3",
         "utterance-2",
         "utterance-0",
     ]
-    assert [change.name for change in confusions.changes(FIRST, SECOND, True)] == ["3", "2", "1"]
+    assert [change.name for change in confusions.error_contributions(FIRST, SECOND, True)] == [
+        "3",
+        "2",
+        "1",
+    ]
 
 
 def test_words_that_only_one_gets_wrong():
-    found = {edit: counts for edit, *counts in confusions.only_in(FIRST, SECOND)}
+    found = {edit: counts for edit, *counts in confusions.unique_errors(FIRST, SECOND)}
     assert CAT not in found
     assert found[Edit("substitute", "a", "old")] == [0, 1]
 
@@ -81,17 +85,17 @@ def test_words_that_only_one_gets_wrong():
 def test_other_speech_is_refused():
     other = accuracy_run("bf16", [("a cow", "a cow")])
     with pytest.raises(NotComparable):
-        confusions.changes(FIRST, other)
+        confusions.error_contributions(FIRST, other)
 
 
 def test_other_recipes_are_the_newest_of_the_same_speech_and_protocol():
     old, new = accuracy_run("bf16", minutes=1), accuracy_run("bf16", minutes=2, threads=1)
     others = [old, new, accuracy_run("hqq-int4-g64", eval_set="test-clean-excerpt"), FIRST]
-    assert confusions.elsewhere(FIRST, others) == [new]
+    assert confusions.other_recipes(FIRST, others) == [new]
 
 
 def test_a_bar_for_each_change_says_which_it_is():
-    found = confusions.changes(FIRST, SECOND)
+    found = confusions.error_contributions(FIRST, SECOND)
     figure = contribution_figure(found, "fp32", "<b>bf16</b>")
     names = [name for trace in figure.data for (name,) in trace.customdata]
     assert sorted(names) == sorted(change.name for change in found)

@@ -9,13 +9,13 @@ from whisperq_core.analyze.paired_comparisons import (
     agreement,
     compare_runs,
     condition,
-    errors,
+    error_counts,
     estimate,
     segment_test,
     verdicts,
     without_loops,
 )
-from whisperq_core.analyze.significance import BETTER, UNDECIDED, WORSE
+from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.store import Store
 from whisperq_core.settings import PROJECT
@@ -56,7 +56,7 @@ def test_counts_are_in_the_order_of_ids_whatever_the_order_of_the_record():
         speakers=["7", "8", "9"],
     )
     for either in (one, backwards(one)):
-        found = errors(either)
+        found = error_counts(either)
         assert found.errors.tolist() == [2, 0, 1]
         assert found.lengths.tolist() == [4, 3, 4]
         assert found.speakers == ("8", "9", "7")
@@ -64,8 +64,8 @@ def test_counts_are_in_the_order_of_ids_whatever_the_order_of_the_record():
 
 def test_characters_are_counted_where_they_are_asked_for():
     one = run("fp32", "a bat sat down", "the dog ran off")
-    assert errors(one, "characters").errors.tolist() == [1, 0]
-    assert errors(one, "characters").lengths.tolist() == [14, 15]
+    assert error_counts(one, "characters").errors.tolist() == [1, 0]
+    assert error_counts(one, "characters").lengths.tolist() == [14, 15]
     assert estimate(one, "characters").value == one.characters.rate
     assert compare_runs(one, one, "characters").difference.value == 0.0
 
@@ -169,7 +169,7 @@ def test_agreement_of_shipped_records_counts_what_their_scores_say(shipped):
     }
     first, second = runs["fp32"], runs["quanto-int4"]
     found = agreement(first, second)
-    worse = (errors(second).errors > errors(first).errors).sum()
+    worse = (error_counts(second).errors > error_counts(first).errors).sum()
     assert found.no_worse_pct == pytest.approx(100 - 100 * worse / 22)
     heard = {u.id: u.hypothesis for u in first.utterances}
     same = sum(heard[u.id] == u.hypothesis for u in second.utterances)
@@ -181,9 +181,9 @@ def test_verdicts_are_on_the_baseline_of_the_same_condition():
     tiny = [tiny_english(r) for r in (many("fp32", 5), many("torch-int8", 30, minutes=1))]
     found = verdicts([*tiny, *base])
     assert {key: c.verdict for key, c in found.items()} == {
-        base[1].key: WORSE,
-        base[2].key: BETTER,
-        tiny[1].key: BETTER,
+        base[1].key: Verdict.WORSE,
+        base[2].key: Verdict.BETTER,
+        tiny[1].key: Verdict.BETTER,
     }
     assert found[base[1].key].difference.value == pytest.approx(100 * 15 / 160)
     assert [found[r.key].family for r in (*base[1:], tiny[1])] == [2, 2, 1]
@@ -239,7 +239,7 @@ def test_the_more_are_compared_the_fewer_are_decided():
     assert (alone.family, among.family) == (1, 6)
     assert among.difference == alone.difference
     assert among.p_difference == pytest.approx(6 * alone.p_difference)
-    assert (alone.verdict, among.verdict) == (BETTER, UNDECIDED)
+    assert (alone.verdict, among.verdict) == (Verdict.BETTER, Verdict.INCONCLUSIVE)
 
 
 def test_every_shipped_record_beside_a_baseline_has_a_verdict(shipped):
@@ -250,4 +250,4 @@ def test_every_shipped_record_beside_a_baseline_has_a_verdict(shipped):
     assert all(np.isfinite([c.difference.low, c.difference.high]).all() for c in found.values())
     # What breaks a model is told from fp32 on nine minutes of speech.
     broken = [r for r in others if r.spec.recipe.name in ("quanto-int2", "hqq-int2-g64")]
-    assert {found[r.key].verdict for r in broken} == {WORSE}
+    assert {found[r.key].verdict for r in broken} == {Verdict.WORSE}

@@ -2,7 +2,6 @@ import csv
 import io
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -172,34 +171,6 @@ def test_the_newest_of_a_key_wins():
 
 def test_a_set_without_words_has_no_wer():
     assert pd.isna(only_row(accuracy_run("fp32", [("", "noise")]))["wer_pct"])
-
-
-def frame_of(**columns) -> pd.DataFrame:
-    return pd.DataFrame(columns)
-
-
-def test_front_keeps_what_nothing_beats():
-    frame = frame_of(rtf=[1.0, 2.0, 3.0, 3.0], wer_pct=[9.0, 5.0, 4.0, 6.0])
-    assert results_table.pareto(frame, "rtf", "wer_pct").tolist() == [True, True, True, False]
-
-
-def test_front_keeps_ties_and_drops_the_worse_of_equals_on_one_axis():
-    frame = frame_of(rtf=[1.0, 1.0, 1.0], wer_pct=[5.0, 5.0, 6.0])
-    assert results_table.pareto(frame, "rtf", "wer_pct").tolist() == [True, True, False]
-
-
-def test_front_takes_more_size_reduction_for_better():
-    frame = frame_of(size_reduction_pct=[0.0, 50.0, 40.0], wer_pct=[5.0, 6.0, 6.0])
-    assert results_table.pareto(frame, "size_reduction_pct", "wer_pct").tolist() == [
-        True,
-        True,
-        False,
-    ]
-
-
-def test_unmeasured_rows_are_never_on_the_front_and_beat_nothing():
-    frame = frame_of(rtf=[np.nan, 2.0], wer_pct=[1.0, 5.0])
-    assert results_table.pareto(frame, "rtf", "wer_pct").tolist() == [False, True]
 
 
 def test_bytes_are_shown_as_megabytes():

@@ -9,12 +9,7 @@ from scipy import stats
 
 from whisperq_core.analyze import paired_comparisons
 from whisperq_core.analyze.significance import (
-    BETTER,
-    NO_WORSE,
-    POWER,
     RESAMPLES,
-    UNDECIDED,
-    WORSE,
     Comparison,
     Errors,
     Estimate,
@@ -24,6 +19,7 @@ from whisperq_core.analyze.significance import (
     mapsswe,
     rate,
 )
+from whisperq_core.analyze.verdicts import POWER, Verdict
 from whisperq_core.evaluate.store import Store
 from whisperq_core.scoring import error_rates
 from whisperq_core.scoring.normalizers import normaliser
@@ -123,7 +119,7 @@ def test_what_does_not_differ_is_hardly_ever_decided_to(extra, least):
     baseline = speech.heard(RATE)
     candidate = baseline - speech.corrected(baseline, extra / RATE) + speech.heard(extra)
     pairs = zip(speech.samples(baseline), speech.samples(candidate), strict=True)
-    decided = np.mean([compare(*pair).verdict in (BETTER, WORSE) for pair in pairs])
+    decided = np.mean([compare(*pair).verdict in (Verdict.BETTER, Verdict.WORSE) for pair in pairs])
     assert least <= decided < 0.06
 
 
@@ -155,7 +151,7 @@ def words(run, side: str) -> list[list[str]]:
 
 
 def unknown_speakers(run) -> Errors:
-    found = paired_comparisons.errors(run)
+    found = paired_comparisons.error_counts(run)
     return replace(found, speakers=(None,) * len(found.speakers))
 
 
@@ -348,10 +344,10 @@ def test_mapsswe_of_real_transcripts_is_that_of_another_implementation(recorded,
 
 HEARD = [10, 14, 8, 20, 12, 9, 16, 11, 13, 15]
 VERDICTS = {
-    BETTER: [-3, -4, -2, -6, -3, -3, -5, -2, -4, -3],
-    WORSE: [3, 4, 2, 6, 3, 3, 5, 2, 4, 3],
-    NO_WORSE: [0, 0, -1, 0, 0, -1, 0, 0, 0, 0],
-    UNDECIDED: [5, -4, 6, -3, -5, 4, 0, 1, -6, 3],
+    Verdict.BETTER: [-3, -4, -2, -6, -3, -3, -5, -2, -4, -3],
+    Verdict.WORSE: [3, 4, 2, 6, 3, 3, 5, 2, 4, 3],
+    Verdict.NO_WORSE: [0, 0, -1, 0, 0, -1, 0, 0, 0, 0],
+    Verdict.INCONCLUSIVE: [5, -4, 6, -3, -5, 4, 0, 1, -6, 3],
 }
 
 
@@ -362,7 +358,7 @@ def test_each_verdict_has_a_case(verdict, gained):
     assert found.difference.value == pytest.approx(sum(gained) / 10)
     assert found.difference.low < found.difference.value < found.difference.high
     assert (found.difference.blocks, found.difference.block) == (10, "speaker")
-    assert (found.minutes_needed(9) is None) == (verdict != UNDECIDED)
+    assert (found.minutes_needed(9) is None) == (verdict != Verdict.INCONCLUSIVE)
 
 
 def random_comparisons(seed: int, count: int):
@@ -380,19 +376,19 @@ def test_a_verdict_says_what_its_interval_and_its_p_values_say():
     for baseline, candidate in random_comparisons(8, 300):
         found = compare(baseline, candidate)
         low, high = found.difference.low, found.difference.high
-        if found.verdict == BETTER:
+        if found.verdict == Verdict.BETTER:
             assert high < 0 and found.p_difference < 0.05
-        elif found.verdict == WORSE:
+        elif found.verdict == Verdict.WORSE:
             assert low > 0 and found.p_difference < 0.05
-        elif found.verdict == NO_WORSE:
+        elif found.verdict == Verdict.NO_WORSE:
             assert high < found.margin and found.p_inferior < 0.025
         assert 0 <= found.p_difference <= 1 and 0 <= found.p_inferior <= 1
         seen.add(found.verdict)
-    assert seen == {BETTER, WORSE, NO_WORSE, UNDECIDED}
+    assert seen == {Verdict.BETTER, Verdict.WORSE, Verdict.NO_WORSE, Verdict.INCONCLUSIVE}
 
 
 def test_the_other_way_round_better_is_worse():
-    other = {BETTER: WORSE, WORSE: BETTER}
+    other = {Verdict.BETTER: Verdict.WORSE, Verdict.WORSE: Verdict.BETTER}
     for baseline, candidate in random_comparisons(9, 150):
         found, swapped = compare(baseline, candidate), compare(candidate, baseline)
         assert swapped.difference.low == pytest.approx(-found.difference.high)
@@ -408,10 +404,10 @@ def test_correction_can_only_make_fewer_decisions():
     assert [c.difference for c in together] == [c.difference for c in alone]
     assert {c.family for c in together} == {60}
     for before, after in zip(alone, together, strict=True):
-        assert after.verdict in (before.verdict, NO_WORSE, UNDECIDED)
+        assert after.verdict in (before.verdict, Verdict.NO_WORSE, Verdict.INCONCLUSIVE)
         assert before.non_inferior or not after.non_inferior
-    assert sum(c.verdict == UNDECIDED for c in together) > sum(
-        c.verdict == UNDECIDED for c in alone
+    assert sum(c.verdict == Verdict.INCONCLUSIVE for c in together) > sum(
+        c.verdict == Verdict.INCONCLUSIVE for c in alone
     )
     assert corrected(alone[:1]) == alone[:1]
     assert corrected([]) == []
@@ -421,9 +417,9 @@ def test_one_block_decides_nothing():
     found = compare(made([50]), made([0]))
     assert found.difference.value == -50.0
     assert math.isnan(found.difference.low) and math.isnan(found.difference.high)
-    assert (found.verdict, found.p_difference, found.p_inferior) == (UNDECIDED, 1.0, 1.0)
+    assert (found.verdict, found.p_difference, found.p_inferior) == (Verdict.INCONCLUSIVE, 1.0, 1.0)
     assert found.minutes_needed(1) is None
-    assert corrected([found])[0].verdict == UNDECIDED
+    assert corrected([found])[0].verdict == Verdict.INCONCLUSIVE
     alone = rate(made([5]))
     assert (alone.value, alone.blocks) == (5.0, 1)
     assert math.isnan(alone.low) and math.isnan(alone.high)
@@ -456,7 +452,7 @@ def test_without_a_word_of_reference_there_is_no_rate_and_no_decision(errors):
     assert math.isnan(found.value) and math.isnan(found.low) and math.isnan(found.high)
     compared = compare(quiet, silent)
     assert math.isnan(compared.difference.value)
-    assert (compared.verdict, compared.minutes_needed(1)) == (UNDECIDED, None)
+    assert (compared.verdict, compared.minutes_needed(1)) == (Verdict.INCONCLUSIVE, None)
 
 
 def test_a_block_without_reference_words_counts_its_insertions():
@@ -469,7 +465,7 @@ def test_no_utterances_have_no_rate():
     nothing = made([1, 2]).only(np.array([False, False]))
     assert nothing.speakers == ()
     assert math.isnan(rate(nothing).value) and rate(nothing).blocks == 0
-    assert compare(nothing, nothing).verdict == UNDECIDED
+    assert compare(nothing, nothing).verdict == Verdict.INCONCLUSIVE
 
 
 def test_identical_transcripts_differ_by_nothing_but_not_for_certain():
@@ -482,13 +478,13 @@ def test_identical_transcripts_differ_by_nothing_but_not_for_certain():
     assert (found.standard_error, found.p_better, found.p_difference) == (0.1, 0.5, 1.0)
     # A loss of the margin would be 5 words; that none shows has z = 5 / √5.
     assert found.p_inferior == pytest.approx(stats.norm.sf(math.sqrt(5)))
-    assert found.verdict == NO_WORSE
+    assert found.verdict == Verdict.NO_WORSE
 
 
 def test_identical_transcripts_of_few_words_are_undecided():
     found = compare(made([1] * 10, [30] * 10), made([1] * 10, [30] * 10))
     assert found.p_inferior == pytest.approx(stats.norm.sf(math.sqrt(1.5)))
-    assert found.verdict == UNDECIDED
+    assert found.verdict == Verdict.INCONCLUSIVE
 
 
 def test_one_error_more_for_each_of_four_speakers_is_not_certain():
@@ -496,21 +492,21 @@ def test_one_error_more_for_each_of_four_speakers_is_not_certain():
     found = compare(made([0] * 4), made([1] * 4))
     assert found.difference.value == 1.0
     assert 0.05 < found.p_difference < 0.5
-    assert found.verdict == UNDECIDED
-    assert compare(made([0] * 12), made([2] * 12)).verdict == WORSE
+    assert found.verdict == Verdict.INCONCLUSIVE
+    assert compare(made([0] * 12), made([2] * 12)).verdict == Verdict.WORSE
 
 
 def test_without_a_margin_no_worse_is_never_said_of_equals():
-    assert compare(made(HEARD), made(HEARD), margin=0).verdict == UNDECIDED
-    better = compare(made(HEARD), made(np.add(HEARD, VERDICTS[BETTER])), margin=0)
-    assert better.non_inferior and better.verdict == BETTER
+    assert compare(made(HEARD), made(HEARD), margin=0).verdict == Verdict.INCONCLUSIVE
+    better = compare(made(HEARD), made(np.add(HEARD, VERDICTS[Verdict.BETTER])), margin=0)
+    assert better.non_inferior and better.verdict == Verdict.BETTER
 
 
 def test_a_wider_margin_decides_more():
-    pair = made(HEARD), made(np.add(HEARD, VERDICTS[UNDECIDED]))
+    pair = made(HEARD), made(np.add(HEARD, VERDICTS[Verdict.INCONCLUSIVE]))
     p_values = [compare(*pair, margin=margin).p_inferior for margin in (0.5, 2, 8)]
     assert p_values == sorted(p_values, reverse=True)
-    assert compare(*pair, margin=8).verdict == NO_WORSE
+    assert compare(*pair, margin=8).verdict == Verdict.NO_WORSE
 
 
 def test_other_references_are_refused():
@@ -573,5 +569,5 @@ def test_as_many_minutes_decide_it_with_about_the_chance_promised(extra, regaine
     )
     needed = round(pilot.minutes_needed(speakers))
     assert needed > speakers
-    decided = np.mean([compare(*p).verdict != UNDECIDED for p in pairs(13, 150, needed)])
+    decided = np.mean([compare(*p).verdict != Verdict.INCONCLUSIVE for p in pairs(13, 150, needed)])
     assert POWER - 0.15 < decided < POWER + 0.15

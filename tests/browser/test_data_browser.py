@@ -122,7 +122,7 @@ def test_in_the_files(browser, hostile, tmp_path):
     made = tmp_path / "report.html"
     made.write_bytes(report.render(hostile.runs, ".html", date=date))
     figure = tmp_path / "figure.html"
-    drawn = contribution_figure(confusions.changes(*hostile.runs, True), EVIL, EVIL)
+    drawn = contribution_figure(confusions.error_contributions(*hostile.runs, True), EVIL, EVIL)
     figure.write_text(figure_export.to_html(drawn, EVIL), "utf-8")
     page = browser.new_page()
     for file in (made, figure):

@@ -74,7 +74,7 @@ def test_two_stored_runs_are_compared_whatever_their_protocols(store, capsys):
     assert main(["--cache", str(store.root), "compare", *keys]) == 0
     printed = capsys.readouterr().out
     assert "WER 0.00%" in printed and "WER 50.00%" in printed and "fitted window" in printed
-    assert "a higher WER than fp32, decided (+50.00 points" in printed
+    assert "significantly higher WER than fp32 (+50.00 points" in printed
     assert main(["--cache", str(store.root), "compare", "ffffff", keys[0]]) == 1
     assert "No stored run has a key that starts with ffffff" in capsys.readouterr().err
 

@@ -126,7 +126,7 @@ def verdicts(app: AppTest) -> dict[str, str]:
 
 def test_every_result_has_its_interval_and_verdict(compared):
     app = opened("tradeoffs")
-    assert verdicts(app) == {"fp32": "baseline", "bnb-nf4": "undecided", "quanto-int2": "worse"}
+    assert verdicts(app) == {"fp32": "baseline", "bnb-nf4": "inconclusive", "quanto-int2": "worse"}
     text = everything(app).replace("\\", "")
     assert "95 % intervals, bootstrap over 20 speakers" in text
     assert "Holm-corrected over the recipes shown" in text
@@ -150,8 +150,8 @@ def test_a_filter_of_the_design_leaves_the_baseline(compared):
 
 def test_the_cards_say_what_is_undecided(compared):
     text = everything(opened("tradeoffs")).replace("\\", "")
-    assert "WER: undecided against fp32" in text
-    assert "more minutes of speech would decide" in text
+    assert "WER: no statistically conclusive difference from fp32" in text
+    assert "more minutes of test audio are needed" in text
 
 
 def test_the_front_is_in_words(compared):
@@ -177,7 +177,7 @@ def test_a_chosen_result_is_compared_in_full(compared):
     key = next(r.key for r in compared.runs() if "quanto-int2" in r.slug)
     by_label(app.selectbox, "Result").set_value(key)
     text = everything(again(app)).replace("\\", "")
-    assert "A higher WER than fp32, decided" in text
+    assert "Significantly higher WER than fp32" in text
     assert "MAPSSWE: z = +" in text and "p < 0.001" in text
     assert "No worse than fp32 in 0 % of utterances" in text
     assert "0 of 20 transcripts the same" in text

@@ -40,7 +40,10 @@ def figures() -> dict[str, go.Figure]:
         "increase": study_charts.increase_figure([]),
         "layer map": layer_charts.sensitivity_map(one, "int4", formats),
         "changes": contribution_chart.contribution_figure(
-            [confusions.Change("ann", 2, 0.5, ("a",)), confusions.Change("bob", -2, -0.5, ("b",))],
+            [
+                confusions.ErrorContribution("ann", 2, 0.5, ("a",)),
+                confusions.ErrorContribution("bob", -2, -0.5, ("b",)),
+            ],
             *("fp32", "bf16"),
         ),
         "loss by size": layer_charts.size_loss_figure(one, [layer_charts.Budget(80, 0.1)]),

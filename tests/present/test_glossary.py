@@ -6,7 +6,8 @@ from typing import get_args
 
 import pytest
 
-from whisperq_core.analyze import pareto_front, results_table, significance
+from whisperq_core.analyze import pareto_front, results_table
+from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.present import glossary
 from whisperq_core.quantize import recipes
 from whisperq_core.quantize.recipes import CATALOGUE, Recipe
@@ -18,7 +19,7 @@ VALUES = {
     for recipe in CATALOGUE.values()
     for value in (recipe.weights, recipe.embeddings, recipe.rest, recipe.attention)
 }
-VERDICTS = {significance.BETTER, significance.NO_WORSE, significance.UNDECIDED, significance.WORSE}
+VERDICTS = set(Verdict)
 NAMES = {
     *(field.name for field in fields(Recipe)),
     *results_table.AXES,

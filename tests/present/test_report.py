@@ -258,7 +258,7 @@ def test_json_has_the_records_numbers():
         assert (row["wer_low_pct"], row["wer_high_pct"]) == (estimate.low, estimate.high)
         assert row["weights_bytes"] == run.weights_bytes
         assert row["rtf_ratio"] == 0.5
-        assert row["verdict"] in ("baseline", "no worse", "worse", "undecided")
+        assert row["verdict"] in ("baseline", "no worse", "worse", "inconclusive")
     baseline = next(row for row in section["results"] if row["recipe"] == "fp32")
     assert baseline["difference_points"] is None
 

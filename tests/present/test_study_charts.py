@@ -1,11 +1,13 @@
 from whisperq_core.analyze.significance import Estimate
 from whisperq_core.present.study_charts import increase_figure
 from whisperq_core.study import published
-from whisperq_core.study.measures import Increase
+from whisperq_core.study.measures import RobustnessGap
 
 
-def bar(recipe: str, value: float, model: str = "base") -> Increase:
-    return Increase(model, recipe, Estimate(value, value - 2, value + 3, 9, "speaker"), ("a", "b"))
+def bar(recipe: str, value: float, model: str = "base") -> RobustnessGap:
+    return RobustnessGap(
+        model, recipe, Estimate(value, value - 2, value + 3, 9, "speaker"), ("a", "b")
+    )
 
 
 def trace(figure, name: str):
@@ -15,7 +17,7 @@ def trace(figure, name: str):
 def test_published_gaps_are_drawn_without_intervals():
     small = trace(increase_figure([]), "small, published")
     drawn = dict(zip(small.text, small.x, strict=True))
-    assert drawn["quanto-int8"] == published.row_of("small", "quanto-int8").robustness_gap
+    assert drawn["quanto-int8"] == published.published_result("small", "quanto-int8").robustness_gap
     assert small.error_x.array is None
     assert "open" in small.marker.symbol
 

@@ -8,17 +8,17 @@ from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.settings import SHIPPED_CACHE
 from whisperq_core.study import claims, measures
-from whisperq_core.study.claims import CLAIMS, Claim, judge
+from whisperq_core.study.claims import CLAIMS, Claim, evaluate_claims
 from whisperq_core.study.evidence import (
+    INCONCLUSIVE,
     NOT_MEASURABLE,
     NOT_REPRODUCED,
     REPRODUCED,
-    UNDECIDED,
     VERDICTS,
     Evidence,
     commands,
 )
-from whisperq_core.study.measures import Loss, Size
+from whisperq_core.study.measures import SizeReduction, WerDifference
 from whisperq_core.whisper.protocols import STUDY
 
 WORDS = "alpha bravo charlie delta echo foxtrot golf hotel india juliett"
@@ -48,20 +48,20 @@ def everything(model: str) -> list:
     return runs
 
 
-def of(id: str, runs) -> claims.Judgement:
-    return next(j for j in judge(runs) if j.claim.id == id)
+def of(id: str, runs) -> claims.ClaimResult:
+    return next(j for j in evaluate_claims(runs) if j.claim.id == id)
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_every_claim_has_a_rule_that_the_records_can_answer(claim):
     assert claim.measures
     runs = [r for model in (*claim.about, *claim.elsewhere) for r in everything(model)]
-    (judgement,) = judge(runs, [claim])
+    (judgement,) = evaluate_claims(runs, [claim])
     for finding in judgement.under(STUDY.name):
         parts = [p for p in finding.parts if p.effect is not None]
         assert parts, f"{claim.id} asks nothing of {finding.model} that records could answer"
         assert all(p.keys and set(p.keys) <= {r.key for r in runs} for p in parts)
-    assert judgement.verdict in (REPRODUCED, NOT_REPRODUCED, UNDECIDED)
+    assert judgement.verdict in (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE)
 
 
 def test_claims_are_told_apart_and_speak_of_known_recipes():
@@ -77,7 +77,7 @@ def test_claims_are_told_apart_and_speak_of_known_recipes():
 
 
 def test_without_records_nothing_is_measurable_and_commands_say_what_to_run():
-    for judgement in judge([]):
+    for judgement in evaluate_claims([]):
         assert judgement.verdict == NOT_MEASURABLE
         assert judgement.commands
         assert judgement.rests_on == ()
@@ -129,19 +129,24 @@ def claim_of(*measures, may_fail: int = 0) -> Claim:
 
 
 def verdict(runs, *measures, may_fail: int = 0) -> str:
-    return judge(runs, [claim_of(*measures, may_fail=may_fail)])[0].verdict
+    return evaluate_claims(runs, [claim_of(*measures, may_fail=may_fail)])[0].verdict
 
 
-HOLDS, FAILS = Loss("torch-int8", "other", "worse"), Loss("bnb-nf4", "other", "worse")
+HOLDS, FAILS = (
+    WerDifference("torch-int8", "other", "worse"),
+    WerDifference("bnb-nf4", "other", "worse"),
+)
 RUNS = [run("fp32", 1, model="base"), run("torch-int8", 3, model="base")]
 RUNS.append(run("bnb-nf4", 1, model="base"))
 
 
 def test_a_claim_is_reproduced_when_each_of_its_measures_is():
     assert verdict(RUNS, HOLDS) == REPRODUCED
-    assert verdict(RUNS, HOLDS, FAILS) in (NOT_REPRODUCED, UNDECIDED)
-    assert verdict(RUNS, HOLDS, Size("torch-int8")) == REPRODUCED  # no published size for it
-    assert verdict(RUNS, HOLDS, Size("quanto-int8")) == NOT_MEASURABLE
+    assert verdict(RUNS, HOLDS, FAILS) in (NOT_REPRODUCED, INCONCLUSIVE)
+    assert (
+        verdict(RUNS, HOLDS, SizeReduction("torch-int8")) == REPRODUCED
+    )  # no published size for it
+    assert verdict(RUNS, HOLDS, SizeReduction("quanto-int8")) == NOT_MEASURABLE
 
 
 @pytest.mark.parametrize(
@@ -150,10 +155,10 @@ def test_a_claim_is_reproduced_when_each_of_its_measures_is():
         ([REPRODUCED, REPRODUCED], 0, REPRODUCED),
         ([REPRODUCED, NOT_REPRODUCED], 0, NOT_REPRODUCED),
         ([REPRODUCED, NOT_REPRODUCED], 1, REPRODUCED),
-        ([REPRODUCED, UNDECIDED], 0, UNDECIDED),
-        ([REPRODUCED, REPRODUCED, UNDECIDED], 1, REPRODUCED),
-        ([UNDECIDED, UNDECIDED], 1, UNDECIDED),
-        ([UNDECIDED, NOT_MEASURABLE], 0, NOT_MEASURABLE),
+        ([REPRODUCED, INCONCLUSIVE], 0, INCONCLUSIVE),
+        ([REPRODUCED, REPRODUCED, INCONCLUSIVE], 1, REPRODUCED),
+        ([INCONCLUSIVE, INCONCLUSIVE], 1, INCONCLUSIVE),
+        ([INCONCLUSIVE, NOT_MEASURABLE], 0, NOT_MEASURABLE),
         ([NOT_REPRODUCED, NOT_MEASURABLE], 0, NOT_REPRODUCED),
         ([], 0, NOT_MEASURABLE),
     ],
@@ -165,10 +170,10 @@ def test_the_conjunction(verdicts, may_fail, expected):
 @pytest.mark.parametrize(
     "verdicts, expected",
     [
-        ([UNDECIDED, REPRODUCED], REPRODUCED),
-        ([NOT_REPRODUCED, REPRODUCED], UNDECIDED),
+        ([INCONCLUSIVE, REPRODUCED], REPRODUCED),
+        ([NOT_REPRODUCED, REPRODUCED], INCONCLUSIVE),
         ([NOT_MEASURABLE], NOT_MEASURABLE),
-        ([UNDECIDED], UNDECIDED),
+        ([INCONCLUSIVE], INCONCLUSIVE),
     ],
 )
 def test_several_sets_are_weighed_together(verdicts, expected):
@@ -197,7 +202,7 @@ def test_commands_merge_what_is_missing_of_one_model():
 
 def test_the_shipped_results_decide_claims_within_five_seconds():
     start = time.perf_counter()
-    judgements = judge(Store(SHIPPED_CACHE).runs())
+    judgements = evaluate_claims(Store(SHIPPED_CACHE).runs())
     assert time.perf_counter() - start < 5.0
     assert {j.verdict for j in judgements} == set(VERDICTS)
     by_id = {j.claim.id: j for j in judgements}

@@ -33,7 +33,7 @@ SHAPES = {
 }
 
 
-def numbers(row: published.Published) -> list[float | None]:
+def numbers(row: published.PublishedResult) -> list[float | None]:
     wers = [row.wer_clean_pct, row.wer_other_pct]
     return [*wers, row.cer_clean_pct, row.cer_other_pct, row.rtf, row.size_reduction_pct]
 
@@ -153,7 +153,7 @@ def test_the_model_itself_is_preferred_to_another():
 def test_whole_sets_are_preferred_to_excerpts():
     whole = accuracy_run("fp32", eval_set="test-other", eval_set_digest="ee" * 32)
     frame = results_table.rows([*measured_runs(), whole])
-    assert published.measured("base", "fp32", "other", frame)["set"] == "test-other"
+    assert published.measured_row("base", "fp32", "other", frame)["set"] == "test-other"
     assert (
         "test-other"
         in line(published.side_by_side(published.TABLE_3[:1], frame), "fp32", published.HERE)[
@@ -164,8 +164,8 @@ def test_whole_sets_are_preferred_to_excerpts():
 
 def test_first_here_is_of_the_priority_s_column():
     frame = results_table.rows(measured_runs())
-    first = {row.column: published.first_here(row, frame) for row in published.TABLE_4}
+    first = {row.column: published.best_measured_here(row, frame) for row in published.TABLE_4}
     assert {column: row["recipe"] for column, row in first.items()} == dict.fromkeys(
         ("rtf_ratio", "wer_pct", "weights_bytes"), "quanto-int8"
     )
-    assert published.first_here(published.TABLE_4[0], results_table.rows([])) is None
+    assert published.best_measured_here(published.TABLE_4[0], results_table.rows([])) is None

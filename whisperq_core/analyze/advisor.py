@@ -11,23 +11,23 @@ from dataclasses import dataclass
 import pandas as pd
 
 from whisperq_core.analyze import paired_comparisons, results_table
-from whisperq_core.analyze.requirements import (
+from whisperq_core.analyze.user_requirements import (
     MET,
     NOT_MEASURED,
     NOT_MET,
     OPEN,
     REAL_TIME,
     RISE,
+    SETS_OF_SPEECH,
     SIZE,
-    SPEECH,
     TIME,
     USABLE,
-    Needs,
-    Option,
+    Configuration,
+    Requirements,
+    check_configuration,
     minutes_to_settle,
-    option_of,
 )
-from whisperq_core.analyze.significance import BETTER
+from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
 from whisperq_core.quantize import backends
 from whisperq_core.quantize.recipes import CATALOGUE
@@ -38,7 +38,7 @@ WHOLE_SETS = {"clean": ("test-clean", 324), "hard": ("test-other", 320)}
 
 
 @dataclass(frozen=True)
-class Measurement:
+class NextMeasurement:
     """What to run next, in order, and why; no commands where nothing at hand would decide."""
 
     why: str
@@ -49,19 +49,19 @@ class Measurement:
 class Advice:
     """The answer in a sentence, the options from best to worst, and what would make it surer."""
 
-    needs: Needs
+    needs: Requirements
     answer: str
-    options: tuple[Option, ...]
+    options: tuple[Configuration, ...]
     notes: tuple[str, ...]
-    next_measurement: Measurement | None
+    next_measurement: NextMeasurement | None
 
     @property
-    def best(self) -> Option | None:
+    def best(self) -> Configuration | None:
         """The first option that is decided to meet everything."""
         return next((o for o in self.options if o.status == MET), None)
 
 
-def advise(needs: Needs, runs: Iterable) -> Advice:
+def advise(needs: Requirements, runs: Iterable) -> Advice:
     """Ranks what was measured by what is decided of it, then by the user's priority."""
     runs = list(runs)
     heard = [run for run in runs if isinstance(run, AccuracyRun) and _counts(run, needs)]
@@ -72,9 +72,9 @@ def advise(needs: Needs, runs: Iterable) -> Advice:
     for run in sorted(heard, key=lambda r: (r.key in compared, r.minutes, r.created_at)):
         best[run.model, run.spec.recipe.name] = run
     options = [
-        option_of(run, rows[run.key], compared.get(run.key), fp32, needs)
+        check_configuration(run, rows[run.key], compared.get(run.key), fp32, needs)
         for run in best.values()
-        for fp32 in (paired_comparisons.baseline_of(run, heard),)
+        for fp32 in (paired_comparisons.baseline_run(run, heard),)
     ]
     options.sort(key=lambda option: _rank(option, needs))
     return Advice(
@@ -86,22 +86,22 @@ def advise(needs: Needs, runs: Iterable) -> Advice:
     )
 
 
-def _counts(run: AccuracyRun, needs: Needs) -> bool:
+def _counts(run: AccuracyRun, needs: Requirements) -> bool:
     return (
         run.spec.device == needs.device
-        and run.eval_set in SPEECH[needs.speech]
+        and run.eval_set in SETS_OF_SPEECH[needs.speech]
         and run.spec.protocol.name == needs.protocol
         and (not needs.models or run.model in needs.models)
         and run.words.rate is not None
     )
 
 
-def _preferred(row: pd.Series, needs: Needs) -> float:
+def _preferred(row: pd.Series, needs: Requirements) -> float:
     value = row["weights_bytes"] if needs.priority == "smallest" else row["rtf_ratio"]
     return math.inf if pd.isna(value) else float(value)
 
 
-def _rank(option: Option, needs: Needs) -> tuple:
+def _rank(option: Configuration, needs: Requirements) -> tuple:
     """Decided first, then undecided within the limits as measured, undecided beyond, rejected."""
     failed = [check for check in option.checks if check.status == NOT_MET]
     if failed:
@@ -111,7 +111,7 @@ def _rank(option: Option, needs: Needs) -> tuple:
     return tier, 0, 0.0, _preferred(option.row, needs), option.wer.value
 
 
-def _answer(options: Sequence[Option], needs: Needs) -> str:
+def _answer(options: Sequence[Configuration], needs: Requirements) -> str:
     speech = f"{needs.speech} speech"
     if not options:
         return f"Nothing was measured on {needs.device} with {speech} yet."
@@ -122,7 +122,7 @@ def _answer(options: Sequence[Option], needs: Needs) -> str:
         near = next((option for option in options if option.status == OPEN), None)
         return f"{keep} with {speech}. {_closest(near)}" if near else f"{keep} with {speech}."
     if first.status == MET:
-        lower = first.comparison.verdict == BETTER
+        lower = first.comparison.verdict == Verdict.BETTER
         limit = f"lose less than {needs.max_wer_rise_points:g} points of WER to fp32"
         what = "have a lower WER than fp32" if lower else limit
         return f"Use {name}: {first.figures}, and decided to {what} with {speech}."
@@ -131,7 +131,7 @@ def _answer(options: Sequence[Option], needs: Needs) -> str:
     return f"Nothing measured meets these needs. {_closest(first)}"
 
 
-def _closest(option: Option) -> str:
+def _closest(option: Configuration) -> str:
     reasons = "; ".join(f"{check.need}: {check.reason}" for check in option.unmet())
     undecided = ", not decided" if option.status == OPEN else ""
     name = f"{option.recipe} on {option.model} ({option.figures})"
@@ -142,7 +142,7 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _notes(options: Sequence[Option], needs: Needs) -> list[str]:
+def _notes(options: Sequence[Configuration], needs: Requirements) -> list[str]:
     if not options:
         return []
     notes = [f"{_sentence(f'heard: {options[0].basis}')}"]
@@ -176,15 +176,17 @@ def _notes(options: Sequence[Option], needs: Needs) -> list[str]:
     return notes
 
 
-def _next_measurement(options: Sequence[Option], needs: Needs) -> Measurement | None:
+def _next_measurement(
+    options: Sequence[Configuration], needs: Requirements
+) -> NextMeasurement | None:
     """What would settle the first undecided option that the user would rather have."""
     how = "" if needs.device == "cpu" else f" --device {needs.device}"
     how += "" if needs.protocol == STUDY.name else f" --protocol {short_name(needs.protocol)}"
     run = "python -m whisperq_core run"
     if not options:
-        model, name = (needs.models or ("base",))[0], SPEECH[needs.speech][-1]
+        model, name = (needs.models or ("base",))[0], SETS_OF_SPEECH[needs.speech][-1]
         command = f"{run} --models {model} --recipes all --sets {name}{how}"
-        return Measurement("This measures every recipe that the device can run.", (command,))
+        return NextMeasurement("This measures every recipe that the device can run.", (command,))
     best = next((o for o in options if o.status == MET), None)
     wanted = [
         option
@@ -197,7 +199,9 @@ def _next_measurement(options: Sequence[Option], needs: Needs) -> Measurement | 
     return next((made for made in found if made.commands), found[0] if found else None)
 
 
-def _settling(option: Option, needs: Needs, best: Option | None, run: str, how: str) -> Measurement:
+def _settling(
+    option: Configuration, needs: Requirements, best: Configuration | None, run: str, how: str
+) -> NextMeasurement:
     """What would decide an option's quickest open check."""
     name = f"{option.recipe} on {option.model}"
     command = f"{run} --models {option.model} --recipes fp32,{option.recipe}"
@@ -205,25 +209,25 @@ def _settling(option: Option, needs: Needs, best: Option | None, run: str, how: 
     unmeasured = [need for need, check in open_checks.items() if check.status == NOT_MEASURED]
     if RISE in unmeasured:
         reason = f"fp32 was not run on the speech of {name}."
-        return Measurement(reason, (f"{command} --sets {option.run.eval_set}{how}",))
+        return NextMeasurement(reason, (f"{command} --sets {option.run.eval_set}{how}",))
     if unmeasured:
         reason = f"The time of {name} was not measured."
-        return Measurement(reason, (f"{command} --only speed{how}",))
+        return NextMeasurement(reason, (f"{command} --only speed{how}",))
     gain = "smaller" if needs.priority == "smallest" else "faster"
     stands = f"would be {gain} than {best.recipe}" if best else "comes closest"
     if RISE not in open_checks:
         check = next(iter(open_checks.values()))
-        return Measurement(
+        return NextMeasurement(
             f"{name} {stands}, but its passes lie on both sides of the limit ({check.reason}): only"
             " a calmer or a faster machine would decide it.",
             (),
         )
     why = f"{name} {stands}, but is not decided: {open_checks[RISE].reason} (an estimate)."
     if "excerpt" not in option.run.eval_set:
-        return Measurement(f"{why} It was heard in the whole set already.", ())
+        return NextMeasurement(f"{why} It was heard in the whole set already.", ())
     whole, minutes = WHOLE_SETS[needs.speech]
     enough = minutes_to_settle(option.comparison, option.run.minutes) <= minutes
-    return Measurement(
+    return NextMeasurement(
         f"{why} {whole} has {'' if enough else 'only '}about {minutes} minutes.",
         (
             f"python -m whisperq_core download {whole}",
@@ -232,7 +236,7 @@ def _settling(option: Option, needs: Needs, best: Option | None, run: str, how: 
     )
 
 
-def snippet(option: Option, path: str = "speech.wav") -> str:
+def snippet(option: Configuration, path: str = "speech.wav") -> str:
     """Python that quantizes the option's model with its recipe and transcribes a file."""
     device = option.run.spec.device
     on = "" if device == "cpu" else f", device={device!r}"

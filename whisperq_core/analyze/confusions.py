@@ -11,7 +11,7 @@ from whisperq_core.scoring import error_rates
 from whisperq_core.scoring.error_rates import Edit
 
 # Kinds of error that an utterance can have; exact is none at all.
-KINDS = ("substitutions", "deletions", "insertions", "loops", "exact")
+ERROR_KINDS = ("substitutions", "deletions", "insertions", "loops", "exact")
 # One word written as another, one left out, one made up: as `scores.align` calls them.
 _ORDER = ("substitute", "delete", "insert")
 
@@ -26,7 +26,7 @@ def aligned(utterance: UtteranceResult) -> tuple[Edit, ...]:
     return _aligned(utterance.reference, utterance.hypothesis, utterance.language)
 
 
-def in_words(edit: Edit) -> str:
+def edit_text(edit: Edit) -> str:
     """An error as text: heard → said, with a dash where there is no word."""
     return f"{edit.hypothesis or '–'} → {edit.reference or '–'}"
 
@@ -46,7 +46,7 @@ def most_frequent(counts: Counter[Edit]) -> list[tuple[Edit, int]]:
     return sorted(counts.items(), key=rank)
 
 
-def has(utterance: UtteranceResult, kind: str) -> bool:
+def has_error(utterance: UtteranceResult, kind: str) -> bool:
     """Whether the utterance has an error of that kind of KINDS, or for exact has none."""
     words = utterance.score.words
     if kind == "exact":
@@ -55,7 +55,7 @@ def has(utterance: UtteranceResult, kind: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class UtteranceFilter:
     """Which utterances to show: what is empty or None asks for nothing.
 
     speakers: any of these. shortest_s, longest_s: of the audio. kinds: any of KINDS. confusion: an
@@ -73,20 +73,20 @@ class Wanted:
         return (
             (not self.speakers or (utterance.speaker or "") in self.speakers)
             and self.shortest_s <= utterance.duration_s <= self.longest_s
-            and (not self.kinds or any(has(utterance, kind) for kind in self.kinds))
+            and (not self.kinds or any(has_error(utterance, kind) for kind in self.kinds))
             and (self.confusion is None or self.confusion in aligned(utterance))
         )
 
 
 def worst_first(
-    utterances: Iterable[UtteranceResult], wanted: Wanted | None = None
+    utterances: Iterable[UtteranceResult], wanted: UtteranceFilter | None = None
 ) -> list[UtteranceResult]:
     """The wanted utterances, those with most word errors first."""
     chosen = (u for u in utterances if wanted is None or wanted.includes(u))
     return sorted(chosen, key=lambda u: (-u.score.words.errors, u.id))
 
 
-def elsewhere(run: AccuracyRun, runs: Iterable[AccuracyRun]) -> list[AccuracyRun]:
+def other_recipes(run: AccuracyRun, runs: Iterable[AccuracyRun]) -> list[AccuracyRun]:
     """Other recipes' newest runs of the same model, speech and protocol, by name."""
     newest = {
         other.spec.recipe.name: other
@@ -100,7 +100,7 @@ def elsewhere(run: AccuracyRun, runs: Iterable[AccuracyRun]) -> list[AccuracyRun
 
 
 @dataclass(frozen=True)
-class Change:
+class ErrorContribution:
     """What an utterance, or all of a speaker's, adds to the difference between two runs.
 
     name: of the utterance or the speaker. fewer is negative: errors and points of WER, second minus
@@ -113,7 +113,9 @@ class Change:
     ids: tuple[str, ...]
 
 
-def changes(first: AccuracyRun, second: AccuracyRun, by_speaker: bool = False) -> list[Change]:
+def error_contributions(
+    first: AccuracyRun, second: AccuracyRun, by_speaker: bool = False
+) -> list[ErrorContribution]:
     """What drives the difference, the largest change first; what changes nothing is left out.
 
     Raises NotComparable where the runs are not of the same speech. Utterances of unknown speakers
@@ -126,7 +128,7 @@ def changes(first: AccuracyRun, second: AccuracyRun, by_speaker: bool = False) -
         more = b.score.words.errors - a.score.words.errors
         grouped.setdefault(name, []).append((a.id, more))
     found = [
-        Change(
+        ErrorContribution(
             name,
             total := sum(more for _, more in parts),
             100 * total / length if length else 0.0,
@@ -137,7 +139,7 @@ def changes(first: AccuracyRun, second: AccuracyRun, by_speaker: bool = False) -
     return sorted((c for c in found if c.errors), key=lambda c: (-abs(c.errors), c.name))
 
 
-def only_in(first: AccuracyRun, second: AccuracyRun) -> list[tuple[Edit, int, int]]:
+def unique_errors(first: AccuracyRun, second: AccuracyRun) -> list[tuple[Edit, int, int]]:
     """Errors that only one of the two makes, with their counts in the first and in the second."""
     ours, theirs = confusions(first.utterances), confusions(second.utterances)
     alone = Counter({e: n for e, n in ours.items() if e not in theirs})

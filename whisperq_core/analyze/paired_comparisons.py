@@ -1,7 +1,6 @@
 """Runs beside each other on the same speech: differences, verdicts, agreement, dominance."""
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,6 @@ from typing import Literal
 import numpy as np
 
 from whisperq_core.analyze.significance import (
-    BETTER,
-    MARGIN,
-    NO_WORSE,
-    WORSE,
     Comparison,
     Errors,
     Estimate,
@@ -27,6 +22,7 @@ from whisperq_core.analyze.significance import (
     rate,
     rates,
 )
+from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
 from whisperq_core.scoring import error_rates
@@ -36,8 +32,6 @@ Unit = Literal["words", "characters"]
 # Results are resampled so many at once, which bounds the memory, and as many are remembered: each
 # is a few numbers, and the runs that they are of.
 _AT_ONCE, _REMEMBERED = 64, 100_000
-# Beyond this, an estimate of the speech needed says that it is too much.
-_MANY_HOURS = 300
 
 
 @dataclass(frozen=True)
@@ -56,7 +50,7 @@ class Agreement:
 
 
 @lru_cache(maxsize=2 * _REMEMBERED)
-def errors(run: AccuracyRun, unit: Unit = "words") -> Errors:
+def error_counts(run: AccuracyRun, unit: Unit = "words") -> Errors:
     """Counts of a run's utterances, in the order of their ids, so that two runs line up."""
     ordered = run.by_id
     counts = [getattr(u.score, unit) for u in ordered]
@@ -77,16 +71,16 @@ def estimates(runs: Iterable[AccuracyRun], unit: Unit = "words") -> list[Estimat
 
     def resampled(missing: list[tuple[AccuracyRun, Unit]]) -> dict:
         found = {}
-        for group in _alike(missing, lambda one: resampled_as(*one)):
-            found |= zip(group, rates([errors(*one) for one in group]), strict=True)
+        for group in _alike(missing, lambda one: resampling_key(*one)):
+            found |= zip(group, rates([error_counts(*one) for one in group]), strict=True)
         return found
 
     return _remembered(_ESTIMATES, [(run, unit) for run in runs], resampled)
 
 
-def resampled_as(run: AccuracyRun, unit: Unit = "words") -> Hashable:
+def resampling_key(run: AccuracyRun, unit: Unit = "words") -> Hashable:
     """What two runs share whose counts can be resampled together: speech, lengths, speakers."""
-    counted = errors(run, unit)
+    counted = error_counts(run, unit)
     return run.speech_digest, counted.lengths.tobytes(), counted.speakers
 
 
@@ -114,7 +108,7 @@ def _remembered(known: dict, wanted: Sequence, compute: Callable[[list], dict]) 
     return [found[key] for key in wanted]
 
 
-def increase(harder: AccuracyRun, easier: AccuracyRun) -> Estimate:
+def robustness_gap(harder: AccuracyRun, easier: AccuracyRun) -> Estimate:
     """WER on one set minus WER on another of one recipe, in points; the sets are independent."""
     return minus(estimate(harder), estimate(easier))
 
@@ -122,7 +116,7 @@ def increase(harder: AccuracyRun, easier: AccuracyRun) -> Estimate:
 def without_loops(run: AccuracyRun) -> Estimate:
     """WER with its interval over the utterances that did not loop; the others are left out."""
     looped = np.array([u.score.looped for u in run.by_id], dtype=bool)
-    return rate(errors(run).only(~looped))
+    return rate(error_counts(run).only(~looped))
 
 
 def compare_runs(
@@ -138,7 +132,7 @@ def compare_runs(
     are not of the same speech.
     """
     pairs = _pairs(baseline, candidate)
-    first, second = errors(baseline, unit), errors(candidate, unit)
+    first, second = error_counts(baseline, unit), error_counts(candidate, unit)
     if not loops:
         keep = np.array([not (a.score.looped or b.score.looped) for a, b in pairs], dtype=bool)
         first, second = first.only(keep), second.only(keep)
@@ -229,55 +223,20 @@ def _compared(base: AccuracyRun, candidates: list[AccuracyRun], margin: float) -
     def resampled(missing: list[tuple[AccuracyRun, AccuracyRun, float]]) -> dict:
         found = {}
         for group in _alike(missing, lambda _: None):
-            others = [errors(run) for _, run, _ in group]
-            found |= zip(group, compare_all(errors(base), others, margin), strict=True)
+            others = [error_counts(run) for _, run, _ in group]
+            found |= zip(group, compare_all(error_counts(base), others, margin), strict=True)
         return found
 
     return _remembered(_COMPARISONS, [(base, run, margin) for run in candidates], resampled)
 
 
-def baseline_of(
+def baseline_run(
     run: AccuracyRun, runs: Iterable[AccuracyRun], baseline: str = "fp32"
 ) -> AccuracyRun | None:
     """The baseline recipe's newest run under the run's condition; None where there is none."""
     wanted = condition(run)
     alike = (r for r in runs if r.spec.recipe.name == baseline and condition(r) == wanted)
     return max(alike, key=lambda r: r.created_at, default=None)
-
-
-def in_words(found: Comparison, baseline: str, minutes: float) -> str:
-    """What is decided of a candidate's WER, and what more speech would do where nothing is.
-
-    minutes: of the speech that was compared.
-    """
-    d = found.difference
-    if math.isnan(d.low):
-        return f"undecided against {baseline}: too little speech for an interval"
-    points = f"{_points(d.value)} points, {_points(d.low)} to {_points(d.high)}"
-    if found.verdict in (BETTER, WORSE):
-        which = "a lower" if found.verdict == BETTER else "a higher"
-        return f"{which} WER than {baseline}, decided ({points})"
-    if found.verdict == NO_WORSE:
-        return f"no worse than {baseline} by {found.margin:g} points, decided ({points})"
-    needed = found.minutes_needed(minutes)
-    more = f"; {more_speech(needed - minutes)} would decide" if needed is not None else ""
-    # The interval is of this comparison alone; the verdict is of one among many.
-    alone = found.family > 1 and not d.low <= 0 <= d.high
-    among = f", corrected for {found.family} comparisons" if alone else ""
-    return f"undecided against {baseline}{among} ({points}){more}"
-
-
-def more_speech(minutes: float) -> str:
-    """Minutes of speech to be added, to two digits, as in “about 90 more minutes of speech”."""
-    if minutes < 1.5:
-        return "about one more minute of speech"
-    if minutes > 60 * _MANY_HOURS:
-        return f"more than {_MANY_HOURS} more hours of speech"
-    return f"about {float(f'{minutes:.2g}'):,.0f} more minutes of speech"
-
-
-def _points(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
 
 
 def _pairs(a: AccuracyRun, b: AccuracyRun) -> list[tuple[UtteranceResult, UtteranceResult]]:

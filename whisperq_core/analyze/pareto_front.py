@@ -1,17 +1,36 @@
-"""How sure the table's rows are: intervals, verdicts, and where each stands to the Pareto front."""
+"""Which results are Pareto-optimal on two metrics, and how sure that is.
+
+A result is dominated where another is no worse on both metrics and better on at least one. Sizes
+are exact; times have the range of their repeated passes; error rates have paired comparisons,
+corrected for how many there are (`significance`), under the rule of `verdicts`.
+"""
 
 import math
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
-from whisperq_core.analyze import dominance, paired_comparisons
-from whisperq_core.analyze.results_table import METRICS, pareto, values
-from whisperq_core.analyze.significance import MARGIN, Comparison, Estimate
+from whisperq_core.analyze import paired_comparisons, verdict_text
+from whisperq_core.analyze.all_pairs import AllPairs, holm_columns
+from whisperq_core.analyze.paired_comparisons import Unit, error_counts, resampling_key
+from whisperq_core.analyze.results_table import METRICS, values
+from whisperq_core.analyze.significance import Comparison, Estimate
+from whisperq_core.analyze.verdicts import DIFFERENCE_LEVEL, INFERIORITY_LEVEL, MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
 
-# What `judged` and `standings` add to the columns of `table.rows`, and how it is called.
+Booleans = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.float64]
+
+# The columns that `with_verdicts` and `pareto_status` add to those of `results_table.rows`, with
+# their headings.
 LABELS = {
     "wer_low_pct": "WER, low (%)",
     "wer_high_pct": "WER, high (%)",
@@ -24,14 +43,201 @@ LABELS = {
     "verdict": "Verdict",
     "in_words": "Verdict in words",
     "lower_wer_pct": "Probability of a lower WER (%)",
-    "minutes_needed": "Minutes of speech to decide",
-    "front": "Front",
-    "beaten": "Decidedly dominated",
+    "minutes_needed": "Minutes of audio for a conclusion",
+    "front": "Pareto front",
+    "dominated": "Significantly dominated",
 }
 BASELINE, NOT_COMPARED = "baseline", "not compared"
-ON, MAYBE, NOT_MEASURED = "on the front", "may be on it", "not measured"
+ON_FRONT, POSSIBLY_ON_FRONT, NOT_MEASURED = "on the front", "may be on it", "not measured"
 
-_UNITS = {"wer_pct": "words", "cer_pct": "characters"}
+# A median time up to this many times another's counts as no worse.
+SAME_TIME = 1.05
+
+_UNITS: dict[str, Unit] = {"wer_pct": "words", "cer_pct": "characters"}
+
+
+def pareto_optimal(frame: pd.DataFrame, x: str, y: str) -> Booleans:
+    """Rows that no other row dominates by the measured values, shape (rows,).
+
+    Lower is better unless the metric says otherwise. Ties on both columns are kept; rows without a
+    value are never optimal.
+    """
+    a, b = _lower_is_better(frame, x), _lower_is_better(frame, y)
+    no_worse = (a[:, None] <= a) & (b[:, None] <= b)
+    better = (a[:, None] < a) | (b[:, None] < b)
+    dominated = (no_worse & better).any(axis=0)
+    return ~dominated & ~np.isnan(a) & ~np.isnan(b)
+
+
+def _lower_is_better(frame: pd.DataFrame, column: str) -> Numbers:
+    shown = values(frame, column)
+    return -shown if METRICS[column].higher_is_better else shown
+
+
+@dataclass(frozen=True)
+class PairwiseRelation:
+    """Every result compared with every other on one metric: [i, j] is result i against result j.
+
+    Booleans of shape (results, results); better implies no_worse. Where both are false, i is worse
+    or the comparison is inconclusive.
+    """
+
+    better: Booleans
+    no_worse: Booleans
+
+
+def exact_relation(values: Numbers) -> PairwiseRelation:
+    """Of values without uncertainty, such as bytes; lower is better, NaN compares with nothing."""
+    return PairwiseRelation(values[:, None] < values, values[:, None] <= values)
+
+
+def time_relation(median: Numbers, low: Numbers, high: Numbers) -> PairwiseRelation:
+    """Of times of repeated passes: better where the whole range is below the other's range.
+
+    No worse is a median of at most SAME_TIME times the other's.
+    """
+    better = high[:, None] < low
+    return PairwiseRelation(better, better | (median[:, None] <= SAME_TIME * median))
+
+
+def error_rate_relation(
+    runs: Sequence[AccuracyRun],
+    unit: Unit = "words",
+    margin: float = MARGIN,
+    candidates: Booleans | None = None,
+    all_runs: Iterable[AccuracyRun] = (),
+) -> PairwiseRelation:
+    """Of error rates: better and no worse are the verdicts of paired comparisons.
+
+    candidates: pairs to compare, all by default; Holm-corrected over those with the same j. Runs of
+    other speech are neither better nor worse. all_runs: runs that later calls may ask about; they
+    are resampled together with the first call's, and remembered.
+    """
+    better = np.zeros((len(runs), len(runs)), dtype=bool)
+    no_worse = better.copy()
+    if candidates is None:
+        candidates = np.ones(better.shape, dtype=bool)
+    everything = [*all_runs, *runs]
+    pools = _by_resampling_key(everything, unit)
+    for key, positions in _by_resampling_key(runs, unit).items():
+        pool = tuple(dict.fromkeys(everything[position] for position in pools[key]))
+        pairs = _all_pairs(pool, unit)
+        if not pairs.has_resamples:
+            continue
+        in_runs = np.ix_(positions, positions)
+        position_in_pool = {run: position for position, run in enumerate(pool)}
+        pool_positions = [position_in_pool[runs[position]] for position in positions]
+        in_pool = np.ix_(pool_positions, pool_positions)
+        family = candidates[in_runs] & ~np.eye(len(positions), dtype=bool)
+        # A pair that loses the margin or more as measured can be neither: its p-value counts as 1.
+        likely = family & (pairs.difference[in_pool] < margin)
+        p = np.where(likely, pairs.p_difference[in_pool], 1.0)
+        different = likely & (holm_columns(p, family) < DIFFERENCE_LEVEL)
+        p = np.where(likely, pairs.p_inferior(margin)[in_pool], 1.0)
+        non_inferior = likely & (holm_columns(p, family) < INFERIORITY_LEVEL)
+        better[in_runs] = _interval_below(pairs, 0.0, different, in_pool)
+        no_worse[in_runs] = _interval_below(pairs, margin, non_inferior, in_pool)
+    return PairwiseRelation(better, better | no_worse)
+
+
+def _by_resampling_key(runs: Iterable[AccuracyRun], unit: Unit) -> dict[Hashable, list[int]]:
+    """Positions of the runs whose counts can be resampled together."""
+    positions: dict[Hashable, list[int]] = defaultdict(list)
+    for position, run in enumerate(runs):
+        positions[resampling_key(run, unit)].append(position)
+    return positions
+
+
+@lru_cache(maxsize=4)
+def _all_pairs(runs: tuple[AccuracyRun, ...], unit: Unit) -> AllPairs:
+    return AllPairs([error_counts(run, unit) for run in runs])
+
+
+def _interval_below(
+    pairs: AllPairs, limit: float, candidates: Booleans, in_pool: tuple[npt.NDArray[Any], ...]
+) -> Booleans:
+    """`pairs.interval_below` of the candidates, which are of a part of the pool's runs."""
+    of_pool = np.zeros(pairs.difference.shape, dtype=bool)
+    of_pool[in_pool] = candidates
+    below: Booleans = pairs.interval_below(limit, of_pool)[in_pool] & candidates
+    return below
+
+
+def dominates(first: PairwiseRelation, second: PairwiseRelation) -> Booleans:
+    """[i, j]: i significantly dominates j: no worse on both metrics, better on one or both.
+
+    "No worse" has a margin, so results can dominate one another in a circle; those are left out, so
+    that something is always undominated.
+    """
+    dominating = first.no_worse & second.no_worse & (first.better | second.better)
+    # Two results are in one circle where each reaches the other.
+    _, circle = connected_components(csr_array(dominating), connection="strong")
+    result: Booleans = dominating & (circle[:, None] != circle)
+    return result
+
+
+def pareto_status(
+    frame: pd.DataFrame, runs: Iterable[AccuracyRun], x: str, y: str, margin: float = MARGIN
+) -> pd.DataFrame:
+    """The rows with `front` (text) and `dominated` (bool), on the columns x and y.
+
+    A row off the measured front may still be on the true one, unless another is shown to dominate
+    it: see `dominates`, and `error_rate_relation` for error rates.
+    """
+    by_key = {run.key: run for run in runs}
+    runs_of_rows = [by_key[key] for key in frame["key"]]
+    rates, others = sorted({x, y} & _UNITS.keys()), sorted({x, y} - _UNITS.keys())
+    relations = [_relation_of_column(frame, column) for column in others]
+    # Comparing error rates is slow: only pairs that the other metric leaves open are compared.
+    candidates = relations[0].no_worse if relations else None
+    relations += [
+        error_rate_relation(runs_of_rows, _UNITS[column], margin, candidates, by_key.values())
+        for column in rates
+    ]
+    measured = frame[[x, y]].notna().all(axis=1).to_numpy()
+    dominating = dominates(relations[0], relations[-1]) & measured[:, None] & measured
+    dominated = dominating.any(axis=0)
+    dominators = _dominators(frame, y, dominating)
+    optimal = pareto_optimal(frame, x, y)
+    texts = [
+        _front_text(*row) for row in zip(measured, optimal, dominated, dominators, strict=True)
+    ]
+    return frame.assign(front=texts, dominated=dominated)
+
+
+def _dominators(frame: pd.DataFrame, y: str, dominating: Booleans) -> list[str]:
+    """For each row the result to name as dominating it; arbitrary where there is none.
+
+    One that is undominated itself where there is one, and the best on y of those.
+    """
+    if not len(frame):
+        return []
+    names = _names(frame)
+    rank = np.argsort(np.lexsort((_lower_is_better(frame, y), dominating.any(axis=0))))
+    first = np.where(dominating, rank[:, None], len(frame)).argmin(axis=0)
+    return [names[position] for position in first]
+
+
+def _front_text(measured: bool, optimal: bool, dominated: bool, dominator: str) -> str:
+    if not measured:
+        return NOT_MEASURED
+    if optimal and dominated:
+        return f"{ON_FRONT} as measured, but dominated by {dominator} within the margins"
+    if optimal:
+        return ON_FRONT
+    return f"dominated by {dominator}" if dominated else POSSIBLY_ON_FRONT
+
+
+def _relation_of_column(frame: pd.DataFrame, column: str) -> PairwiseRelation:
+    if f"{column}_low" in frame:
+        low, high = (values(frame, f"{column}_{end}") for end in ("low", "high"))
+        return time_relation(values(frame, column), low, high)
+    return exact_relation(_lower_is_better(frame, column))
+
+
+def _names(frame: pd.DataFrame) -> list[str]:
+    parts = ["recipe", *(c for c in ("model", "device", "threads") if frame[c].nunique() > 1)]
+    return [" · ".join(str(v) for v in row) for row in frame[parts].itertuples(index=False)]
 
 
 def with_verdicts(
@@ -43,33 +249,31 @@ def with_verdicts(
     """The rows with intervals of WER and CER and a verdict against the baseline recipe.
 
     runs: those of the rows, and of the baseline where no row shows it. Verdicts are Holm-corrected
-    over the rows that share a baseline; minutes_needed is of speech in all, missing where it is
-    decided. Differences are in points of WER.
+    over the rows that share a baseline; minutes_needed is of audio in all, missing where there is a
+    conclusion. Differences are in points of WER.
     """
     by_key = {run.key: run for run in sorted(runs, key=lambda run: run.created_at)}
     shown = set(frame["key"])
     family = [r for r in by_key.values() if r.key in shown or r.spec.recipe.name == baseline]
-    compared = paired_comparisons.verdicts(family, baseline, margin)
-    mine = [by_key[key] for key in frame["key"]]
-    rates = zip(
-        paired_comparisons.estimates(mine),
-        paired_comparisons.estimates(mine, "characters"),
-        strict=True,
-    )
+    comparisons = paired_comparisons.verdicts(family, baseline, margin)
+    runs_of_rows = [by_key[key] for key in frame["key"]]
+    wers = paired_comparisons.estimates(runs_of_rows)
+    cers = paired_comparisons.estimates(runs_of_rows, "characters")
     added = [
-        _row(run, *found, compared.get(run.key), baseline)
-        for run, found in zip(mine, rates, strict=True)
+        _verdict_columns(run, wer, cer, comparisons.get(run.key), baseline)
+        for run, wer, cer in zip(runs_of_rows, wers, cers, strict=True)
     ]
     texts = ("resampled", "verdict", "in_words")
-    numbers = [c for c in LABELS if c not in (*texts, "front", "beaten")]
+    numbers = [c for c in LABELS if c not in (*texts, "front", "dominated")]
     columns = pd.DataFrame(added, columns=[*numbers, *texts], index=frame.index)
-    return frame.join(columns.astype(dict.fromkeys(texts, "str") | dict.fromkeys(numbers, float)))
+    types: dict[str, Any] = dict.fromkeys(texts, "str") | dict.fromkeys(numbers, float)
+    return frame.join(columns.astype(types))
 
 
-def _row(
-    run: AccuracyRun, wer: Estimate, cer: Estimate, found: Comparison | None, baseline: str
-) -> dict:
-    added = {
+def _verdict_columns(
+    run: AccuracyRun, wer: Estimate, cer: Estimate, comparison: Comparison | None, baseline: str
+) -> dict[str, object]:
+    columns: dict[str, object] = {
         "wer_low_pct": wer.low,
         "wer_high_pct": wer.high,
         "cer_low_pct": cer.low,
@@ -78,72 +282,17 @@ def _row(
         "verdict": NOT_COMPARED,
         "in_words": f"not compared: {baseline} was not run on the same speech",
     }
-    if found is None:
+    if comparison is None:
         if run.spec.recipe.name == baseline:
-            added |= {"verdict": BASELINE, "in_words": "the baseline"}
-        return added
-    difference = found.difference
-    return added | {
+            columns |= {"verdict": BASELINE, "in_words": "the baseline"}
+        return columns
+    difference = comparison.difference
+    return columns | {
         "difference_points": difference.value,
         "difference_low": difference.low,
         "difference_high": difference.high,
-        "verdict": found.verdict,
-        "in_words": paired_comparisons.in_words(found, baseline, run.minutes),
-        "lower_wer_pct": math.nan if math.isnan(difference.low) else 100 * found.p_better,
-        "minutes_needed": found.minutes_needed(run.minutes),
+        "verdict": comparison.verdict.value,
+        "in_words": verdict_text.describe(comparison, baseline, run.minutes),
+        "lower_wer_pct": math.nan if math.isnan(difference.low) else 100 * comparison.p_better,
+        "minutes_needed": comparison.minutes_needed(run.minutes),
     }
-
-
-def pareto_status(
-    frame: pd.DataFrame, runs: Iterable[AccuracyRun], x: str, y: str, margin: float = MARGIN
-) -> pd.DataFrame:
-    """The rows with `front`, in words, and `beaten`: decidedly dominated on the columns x and y.
-
-    A row off the measured front may still be on the true one, unless another is decided to
-    dominate it: see dominance.dominance, and `judged` for what is decided of error rates.
-    """
-    by_key = {run.key: run for run in runs}
-    mine = [by_key[key] for key in frame["key"]]
-    rates, others = sorted({x, y} & _UNITS.keys()), sorted({x, y} - _UNITS.keys())
-    found, asked = [_besides(frame, column) for column in others], None
-    if found:
-        asked = found[0].no_worse
-    found += [
-        dominance.by_errors(mine, _UNITS[column], margin, asked, by_key.values())
-        for column in rates
-    ]
-    dominates = dominance.dominance(found[0], found[-1])
-    measured = pareto(frame, x, y)
-    known = frame[[x, y]].notna().all(axis=1).to_numpy()
-    dominates &= known[:, None] & known
-    names = _names(frame)
-    signed = -values(frame, y) if METRICS[y].higher_is_better else values(frame, y)
-    beaten = dominates.any(axis=0)
-    # The dominating result to name: undominated itself where there is one, and lowest.
-    rank = np.argsort(np.lexsort((signed, beaten)))
-    first = np.where(dominates, rank[:, None], len(frame)).argmin(axis=0) if len(frame) else []
-    words = []
-    for i in range(len(frame)):
-        best = names[first[i]] if beaten[i] else ""
-        if not known[i]:
-            words.append(NOT_MEASURED)
-        elif measured[i]:
-            words.append(
-                f"{ON} as measured, but dominated by {best} within the margins" if best else ON
-            )
-        else:
-            words.append(f"dominated by {best}" if best else MAYBE)
-    return frame.assign(front=words, beaten=beaten)
-
-
-def _besides(frame: pd.DataFrame, column: str) -> dominance.PairwiseRelation:
-    shown = values(frame, column)
-    if f"{column}_low" in frame:
-        low, high = (values(frame, f"{column}_{end}") for end in ("low", "high"))
-        return dominance.by_passes(shown, low, high)
-    return dominance.exactly(-shown if METRICS[column].higher_is_better else shown)
-
-
-def _names(frame: pd.DataFrame) -> list[str]:
-    parts = ["recipe", *(c for c in ("model", "device", "threads") if frame[c].nunique() > 1)]
-    return [" · ".join(str(v) for v in row) for row in frame[parts].itertuples(index=False)]

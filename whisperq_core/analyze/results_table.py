@@ -256,20 +256,6 @@ def values(frame: pd.DataFrame, column: str) -> np.ndarray:
     return frame[column].to_numpy(dtype=float, na_value=np.nan) * scale
 
 
-def pareto(frame: pd.DataFrame, x: str, y: str) -> np.ndarray:
-    """Which rows no other row beats on both columns, as booleans, shape (rows,).
-
-    Lower is better, but for size reduction. Rows that tie on both are kept; rows without a value
-    are never on the front.
-    """
-    signs = [-1.0 if METRICS[c].higher_is_better else 1.0 for c in (x, y)]
-    a, b = (sign * values(frame, c) for sign, c in zip(signs, (x, y), strict=True))
-    no_worse = (a[:, None] <= a) & (b[:, None] <= b)
-    better = (a[:, None] < a) | (b[:, None] < b)
-    beaten = (no_worse & better).any(axis=0)
-    return ~beaten & ~np.isnan(a) & ~np.isnan(b)
-
-
 @dataclass(frozen=True)
 class Highlight:
     """A row that is first in something as measured; baseline is its baseline's row, if measured."""

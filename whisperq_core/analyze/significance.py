@@ -14,17 +14,20 @@ from functools import lru_cache
 import numpy as np
 from scipy import special, stats
 
-CONFIDENCE = 0.95
+from whisperq_core.analyze.verdicts import (
+    CONFIDENCE,
+    INFERIORITY_LEVEL,
+    MARGIN,
+    POWER,
+    Verdict,
+    is_non_inferior,
+    verdict_of,
+)
+
 RESAMPLES = 10_000
-# How much WER (in points) a recipe may lose and still count as no worse.
-MARGIN = 0.5
-# Chance of deciding a comparison that the minutes of speech asked for give.
-POWER = 0.8
 # Words that both systems have right, in a row, end a segment of MAPSSWE (as in NIST's SCTK).
 _GOOD_WORDS = 2
 _CHUNK = 1000
-
-BETTER, WORSE, NO_WORSE, UNDECIDED = "better", "worse", "no worse", "undecided"
 
 
 @dataclass(frozen=True)
@@ -86,22 +89,14 @@ class Comparison:
     margin_error: float = 0.0
 
     @property
-    def verdict(self) -> str:
-        """better, worse, no worse (than the margin) or undecided.
-
-        Decided is what both the interval and the p-value, corrected where many were compared, say.
-        """
-        alpha = 1 - CONFIDENCE
-        if self.p_difference < alpha and self.difference.high < 0:
-            return BETTER
-        if self.p_difference < alpha and self.difference.low > 0:
-            return WORSE
-        return NO_WORSE if self.non_inferior else UNDECIDED
+    def verdict(self) -> Verdict:
+        """Better, worse, no worse (by the margin) or inconclusive: see `verdicts.verdict_of`."""
+        return verdict_of(self)
 
     @property
     def non_inferior(self) -> bool:
-        """Whether it is decided that the candidate loses less than the margin."""
-        return self.p_inferior < (1 - CONFIDENCE) / 2 and self.difference.high < self.margin
+        """Whether the candidate is shown to lose less than the margin."""
+        return is_non_inferior(self)
 
     def minutes_needed(self, minutes: float) -> float | None:
         """Minutes of speech, in all, that would decide it with a chance of POWER.
@@ -112,9 +107,9 @@ class Comparison:
         the level that Holm asks of the first of the family, z for POWER. None where it is decided,
         or nothing can be said.
         """
-        if self.verdict != UNDECIDED or not self.standard_error > 0:
+        if self.verdict is not Verdict.INCONCLUSIVE or not self.standard_error > 0:
             return None
-        tail, z = (1 - CONFIDENCE) / 2 / self.family, special.ndtri(POWER)
+        tail, z = INFERIORITY_LEVEL / self.family, special.ndtri(POWER)
         reach = (z - special.stdtrit(self.difference.blocks - 1, tail)) * self.standard_error
         margin_reach = max(reach, (z - special.ndtri(tail)) * self.margin_error)
         difference = self.difference.value

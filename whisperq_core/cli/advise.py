@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 import typer
 
 from whisperq_core.analyze import advisor
-from whisperq_core.analyze.requirements import Needs
-from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.analyze.user_requirements import Requirements
+from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.cli import options
 from whisperq_core.evaluate.store import Store
 
@@ -33,7 +33,7 @@ def advise(
     ] = "smallest",
 ) -> None:
     """Recommend a configuration that meets your limits, and show how strong the evidence is."""
-    needs = Needs(
+    needs = Requirements(
         device=device,
         max_weights_bytes=None if max_mb is None else round(max_mb * 1e6),
         max_rtf_ratio=max_time,

@@ -12,12 +12,12 @@ from whisperq_core.study import evidence
 
 def claims(
     verdict: Annotated[
-        Literal["reproduced", "not reproduced", "undecided", "not measurable here"] | None,
+        Literal["reproduced", "not reproduced", "inconclusive", "not measurable here"] | None,
         typer.Option(help="Only claims with this verdict."),
     ] = None,
 ) -> None:
     """Print the study's claims, and what the stored results say of each."""
-    judgements = study_claims.judge(Store().runs())
+    judgements = study_claims.evaluate_claims(Store().runs())
     for judgement in judgements:
         if verdict in (None, judgement.verdict):
             _print_claim(judgement)
@@ -26,7 +26,7 @@ def claims(
     print(f"{summary} of {len(judgements)} claims")
 
 
-def _print_claim(judgement: study_claims.Judgement) -> None:
+def _print_claim(judgement: study_claims.ClaimResult) -> None:
     models = f" on {', '.join(judgement.rests_on)}" if judgement.rests_on else ""
     print(f"{judgement.claim.id}: {judgement.verdict.upper()}{models}")
     print(f"  {judgement.claim.wording} ({judgement.claim.place})")

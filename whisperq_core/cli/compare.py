@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from whisperq_core.analyze import paired_comparisons
-from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.analyze import paired_comparisons, verdict_text
+from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.cli import options
 from whisperq_core.errors import StoreError
 from whisperq_core.evaluate.records import AccuracyRun
@@ -29,7 +29,7 @@ def compare(
             f" ({estimate.low:.2f} to {estimate.high:.2f}), {run.loops} loops"
         )
     compared = paired_comparisons.compare_runs(*pair, margin=margin)
-    print(paired_comparisons.in_words(compared, pair[0].spec.recipe.name, pair[0].minutes))
+    print(verdict_text.describe(compared, pair[0].spec.recipe.name, pair[0].minutes))
 
 
 def _by_key(runs: list[AccuracyRun], prefix: str) -> AccuracyRun:

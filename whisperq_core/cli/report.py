@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.cli import options
 from whisperq_core.errors import StoreError
 from whisperq_core.evaluate import records

@@ -5,7 +5,7 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from whisperq_core.analyze.confusions import Change
+from whisperq_core.analyze.confusions import ErrorContribution
 
 # Okabe and Ito's colours, and hatching for whom colours say little.
 _MORE, _FEWER = ("#D55E00", "/"), ("#0072B2", "")
@@ -13,7 +13,7 @@ _ROW_PX, _AROUND_PX = 22, 110
 _NAME_CHARACTERS = 26
 
 
-def contribution_figure(changes: Sequence[Change], first: str, second: str) -> go.Figure:
+def contribution_figure(changes: Sequence[ErrorContribution], first: str, second: str) -> go.Figure:
     """A bar for each change in points of WER, the largest on top; customdata is [name].
 
     first, second: names of the two runs. Right is more errors in the second.
@@ -64,7 +64,7 @@ def contribution_figure(changes: Sequence[Change], first: str, second: str) -> g
     return figure
 
 
-def _hover(change: Change) -> str:
+def _hover(change: ErrorContribution) -> str:
     points = f"{change.points:+.2f} points, {change.errors:+d} errors".replace("-", "−")
     inside = f"<br>{len(change.ids)} utterances differ" if len(change.ids) > 1 else ""
     return f"<b>{escape(change.name)}</b><br>{points}{inside}"

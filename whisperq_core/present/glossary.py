@@ -178,7 +178,7 @@ _STATISTICS = _group(
     (
         "verdict",
         "What is decided of WER beside the baseline: better, no worse than the margin, worse, or"
-        " undecided. Corrected for how many recipes are compared.",
+        " inconclusive. Corrected for how many recipes are compared.",
         "in_words",
         "better",
         "worse",
@@ -188,7 +188,7 @@ _STATISTICS = _group(
         "Decided: whatever the recipe loses in WER is less than the margin.",
     ),
     (
-        "undecided",
+        "inconclusive",
         "This speech is too little to tell. It is no proof of equality.",
     ),
     (
@@ -221,10 +221,10 @@ _STATISTICS = _group(
         "front",
     ),
     (
-        "decidedly dominated",
+        "significantly dominated",
         "Another recipe is decided to be no worse on both axes and better on one: no reason is left"
         " to choose it.",
-        "beaten",
+        "dominated",
     ),
     (
         "nats a token",

@@ -10,16 +10,16 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from whisperq_core.analyze.pareto_front import BASELINE, NOT_COMPARED
-from whisperq_core.analyze.significance import BETTER, NO_WORSE, UNDECIDED, WORSE
+from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.present.tradeoff_chart import beyond_axis
 
 # Okabe and Ito's colours, and a symbol each for whom colours say little.
 _LOOKS = {
     BASELINE: ("#0072B2", "diamond"),
-    BETTER: ("#009E73", "triangle-left"),
-    NO_WORSE: ("#009E73", "circle"),
-    UNDECIDED: ("#8A8A8A", "circle-open"),
-    WORSE: ("#D55E00", "square"),
+    Verdict.BETTER: ("#009E73", "triangle-left"),
+    Verdict.NO_WORSE: ("#009E73", "circle"),
+    Verdict.INCONCLUSIVE: ("#8A8A8A", "circle-open"),
+    Verdict.WORSE: ("#D55E00", "square"),
     NOT_COMPARED: ("#8A8A8A", "circle"),
 }
 _GREY = "rgba(128,128,128,0.9)"

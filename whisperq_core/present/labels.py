@@ -1,14 +1,14 @@
 """What stored values are called on pages and in reports. Records keep the stored values."""
 
 from whisperq_core.analyze.pareto_front import BASELINE, NOT_COMPARED
-from whisperq_core.analyze.significance import BETTER, NO_WORSE, UNDECIDED, WORSE
+from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.whisper.protocols import CORRECTED, FITTED, MERGED, STUDY
 
 _VERDICTS = {
-    BETTER: "better",
-    NO_WORSE: "no worse than {baseline} (95 %)",
-    WORSE: "worse",
-    UNDECIDED: "too close to call",
+    Verdict.BETTER: "better",
+    Verdict.NO_WORSE: "no worse than {baseline} (95 %)",
+    Verdict.WORSE: "worse",
+    Verdict.INCONCLUSIVE: "too close to call",
     BASELINE: "baseline",
     NOT_COMPARED: "not compared",
 }

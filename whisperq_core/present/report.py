@@ -14,7 +14,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from whisperq_core.analyze import results_table
-from whisperq_core.analyze.significance import MARGIN
+from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
 from whisperq_core.present.report_html import body

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from whisperq_core.analyze import results_table
 from whisperq_core.analyze.pareto_front import BASELINE, NOT_COMPARED
-from whisperq_core.analyze.significance import BETTER, NO_WORSE, UNDECIDED, WORSE
+from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.present import glossary, interval_charts, tradeoff_chart
 from whisperq_core.present.report_sections import (
     Section,
@@ -21,10 +21,10 @@ from whisperq_core.present.report_sections import (
 )
 
 _VERDICTS = {
-    BETTER: "its WER is lower than the baseline's",
-    NO_WORSE: "it loses less WER than the margin",
-    WORSE: "its WER is higher than the baseline's",
-    UNDECIDED: "this speech is too little to tell; it is no proof of equality",
+    Verdict.BETTER: "its WER is lower than the baseline's",
+    Verdict.NO_WORSE: "it loses less WER than the margin",
+    Verdict.WORSE: "its WER is higher than the baseline's",
+    Verdict.INCONCLUSIVE: "this speech is too little to tell; it is no proof of equality",
     BASELINE: "what all others are compared with",
     NOT_COMPARED: "the baseline was not run on the same speech",
 }
@@ -260,7 +260,7 @@ def _table(head: str, lines: list[str]) -> str:
 
 
 def _notes(section: Section) -> Iterator[str]:
-    compared = int(section.frame["verdict"].isin((BETTER, NO_WORSE, UNDECIDED, WORSE)).sum())
+    compared = int(section.frame["verdict"].isin(tuple(Verdict)).sum())
     resampled = section.frame["resampled"].iloc[0]
     yield (
         f"Below a value: its 95% interval over {resampled}, or for RTF / fp32 the lowest and the"

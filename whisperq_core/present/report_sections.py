@@ -9,7 +9,7 @@ from functools import cached_property
 import pandas as pd
 
 from whisperq_core.analyze import paired_comparisons, pareto_front, results_table
-from whisperq_core.analyze.significance import BETTER, MARGIN, NO_WORSE, UNDECIDED, WORSE
+from whisperq_core.analyze.verdicts import MARGIN, Verdict
 from whisperq_core.errors import EvalSetError, InputError
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
 from whisperq_core.speech import evaluation_sets
@@ -87,18 +87,18 @@ class Section:
     @property
     def compared(self) -> pd.DataFrame:
         """The rows that have a verdict beside the baseline."""
-        return self.frame[self.frame["verdict"].isin((BETTER, NO_WORSE, UNDECIDED, WORSE))]
+        return self.frame[self.frame["verdict"].isin(tuple(Verdict))]
 
     @property
     def recommended(self) -> pd.Series | None:
         """The smallest that is decided to be no worse than the baseline; None where none is."""
-        fine = self.compared[self.compared["verdict"].isin((BETTER, NO_WORSE))]
+        fine = self.compared[self.compared["verdict"].isin((Verdict.BETTER, Verdict.NO_WORSE))]
         return None if fine.empty else _smallest(fine)
 
     @property
     def closest_to_conclusion(self) -> pd.Series | None:
         """The undecided one that the least speech would decide; None where that is not known."""
-        needed = self.compared[self.compared["verdict"] == UNDECIDED].dropna(
+        needed = self.compared[self.compared["verdict"] == Verdict.INCONCLUSIVE].dropna(
             subset=["minutes_needed"]
         )
         return None if needed.empty else needed.sort_values("minutes_needed").iloc[0]
@@ -221,7 +221,7 @@ def _section(group, accuracy, speed, baseline: str, margin: float) -> Section:
     machine = group[0].machine.kind
     pool, baseline_machine = list(runs.values()), None
     if baseline not in own:
-        base = paired_comparisons.baseline_of(group[0], accuracy, baseline)
+        base = paired_comparisons.baseline_run(group[0], accuracy, baseline)
         if base:
             pool.append(base)
             baseline_machine = base.machine.kind
@@ -255,7 +255,7 @@ def _answer(section: Section) -> Iterator[str]:
         where = "was not measured on this speech in this way" if compared else "alone was measured"
         yield f"Nothing is compared: {base} {where}."
         return
-    fine = others[others["verdict"].isin((BETTER, NO_WORSE))]
+    fine = others[others["verdict"].isin((Verdict.BETTER, Verdict.NO_WORSE))]
     criterion = f"decided to be no worse than {base} by {section.margin:g} points of WER"
     if fine.empty:
         subject = "The one recipe is not" if len(others) == 1 else "No recipe is"
@@ -308,7 +308,9 @@ def _facts(row: pd.Series) -> str:
 def _rest(section: Section) -> Iterator[str]:
     """What is decided of the others, and what it would take to decide more."""
     others, near = section.compared, section.closest_to_conclusion
-    worse, undecided = (int((others["verdict"] == v).sum()) for v in (WORSE, UNDECIDED))
+    worse, undecided = (
+        int((others["verdict"] == v).sum()) for v in (Verdict.WORSE, Verdict.INCONCLUSIVE)
+    )
     parts = []
     if worse:
         have = "has" if worse == 1 else "have"

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from whisperq_core.analyze import pareto_front
-from whisperq_core.analyze.significance import BETTER, NO_WORSE, UNDECIDED, WORSE
+from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.present import interval_charts, tradeoff_chart
 from whisperq_core.present.report_sections import Section, format_signed
 
@@ -74,9 +74,9 @@ def _front(section: Section) -> Slide:
     frame = pareto_front.pareto_status(
         section.frame, section.runs, "weights_bytes", "wer_pct", section.margin
     )
-    on = frame[frame["front"].str.startswith(pareto_front.ON)].sort_values("weights_bytes")
-    dominated = int(frame["beaten"].sum())
-    drawn = frame[~frame["beaten"] | (frame["recipe"] == section.baseline)]
+    on = frame[frame["front"].str.startswith(pareto_front.ON_FRONT)].sort_values("weights_bytes")
+    dominated = int(frame["dominated"].sum())
+    drawn = frame[~frame["dominated"] | (frame["recipe"] == section.baseline)]
     figure = tradeoff_chart.tradeoff_figure(drawn, "weights_bytes", "wer_pct", None, "family")
     rest = len(frame) - len(on) - dominated
     sentences = [f"From small to large: {_named(on['recipe'].tolist())}."]
@@ -157,7 +157,10 @@ def _prices(section: Section, row: pd.Series) -> tuple[Fact, ...]:
 
 def _sure(section: Section) -> Slide:
     verdicts = section.compared["verdict"]
-    counts = {v: int((verdicts == v).sum()) for v in (BETTER, NO_WORSE, WORSE, UNDECIDED)}
+    counts = {
+        v: int((verdicts == v).sum())
+        for v in (Verdict.BETTER, Verdict.NO_WORSE, Verdict.WORSE, Verdict.INCONCLUSIVE)
+    }
     known = [f"{count} {verdict}" for verdict, count in counts.items() if count]
     message = f"Of {len(verdicts)}: {', '.join(known)}" if known else "Nothing is compared"
     sentences = [

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import plotly.graph_objects as go
 
 from whisperq_core.study import published as paper
-from whisperq_core.study.measures import Increase
+from whisperq_core.study.measures import RobustnessGap
 
 _COLOURS = {"base": "#0072B2", "tiny.en": "#E69F00", "tiny": "#E69F00", "small": "#009E73"}
 _SYMBOLS = {"base": "circle", "tiny.en": "square", "tiny": "square", "small": "triangle-up"}
@@ -18,7 +18,7 @@ _OFFSETS = {"small": -0.22, "base": 0.0, "tiny": 0.22, "tiny.en": 0.22}
 _EDGE_POINTS = 40.0
 
 
-def increase_figure(bars: Iterable[Increase]) -> go.Figure:
+def increase_figure(bars: Iterable[RobustnessGap]) -> go.Figure:
     """WER on test-other minus test-clean, a line for each recipe: published beside measured.
 
     Published values are hollow diamonds without an interval; measured ones are filled, with their
@@ -72,7 +72,7 @@ def increase_figure(bars: Iterable[Increase]) -> go.Figure:
     return figure
 
 
-def _order(bars: list[Increase], published: list[paper.Published]) -> list[str]:
+def _order(bars: list[RobustnessGap], published: list[paper.PublishedResult]) -> list[str]:
     """fp32 first, then by what was measured of the first model, then what is published only."""
     measured = [bar.recipe for bar in bars]
     return list(dict.fromkeys(["fp32", *measured, *(row.recipe for row in published)]))
@@ -82,7 +82,7 @@ def _places(order: list[str], model: str, recipes: Iterable[str]) -> list[float]
     return [order.index(recipe) + _OFFSETS.get(model, 0.0) for recipe in recipes]
 
 
-def _draw(figure: go.Figure, order: list[str], model: str, bars: list[Increase]) -> None:
+def _draw(figure: go.Figure, order: list[str], model: str, bars: list[RobustnessGap]) -> None:
     off = [bar.found.value > _EDGE_POINTS for bar in bars]
     at = [min(bar.found.value, _EDGE_POINTS) for bar in bars]
     colour = _COLOURS.get(model, "#56B4E9")

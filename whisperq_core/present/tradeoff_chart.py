@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from whisperq_core.analyze.results_table import BACKEND_NAMES, METRICS, pareto, values
+from whisperq_core.analyze.pareto_front import pareto_optimal
+from whisperq_core.analyze.results_table import BACKEND_NAMES, METRICS, values
 from whisperq_core.present.label_placement import LabelPlacer
 
 # Okabe and Ito's colours, told apart by colour-blind readers, and a symbol each for everyone else.
@@ -142,11 +143,11 @@ def tradeoff_figure(
 ) -> go.Figure:
     """Two metrics of every row against each other, with the Pareto front drawn and named.
 
-    frame has the columns of `table.rows`, and those of `standing` where these are known; x, y and
+    frame has the columns of `results_table.rows`, and may have those of `pareto_front`; x, y and
     size are columns of METRICS, color is any text column. Rows without x or y are left out; rows
-    that are `beaten` are faded. Marker areas are proportional to `size`. Error rates off the chart
-    are drawn at its edge as arrows with their value, unless show_all. Each point's customdata is
-    [key]; the row of the key `chosen` gets a ring. Of more than CROWDED rows only the front has
+    that are `dominated` are faded. Marker areas are proportional to `size`. Error rates off the
+    chart are drawn at its edge as arrows with their value, unless show_all. Each point's customdata
+    is [key]; the row of the key `chosen` gets a ring. Of more than CROWDED rows only the front has
     bars and names: all of them could not be read, and take long to draw.
     """
     has_both = ~np.isnan(values(frame, x)) & ~np.isnan(values(frame, y))
@@ -154,7 +155,7 @@ def tradeoff_figure(
     if frame.empty:
         return go.Figure()
     across, up = _axis(frame, x, log_x, show_all), _axis(frame, y, False, show_all)
-    front = pareto(frame, x, y)
+    front = pareto_optimal(frame, x, y)
     areas = _diameters(frame, size)
     traces = [_front_line(across, up, front & ~across.off & ~up.off)]
     barred = front | (len(frame) <= MAX_LABELLED_POINTS)
@@ -165,7 +166,7 @@ def tradeoff_figure(
         mine = np.flatnonzero(groups == group)
         # The legend takes the look of the first.
         off = (across.off | up.off)[mine]
-        mine = mine[np.lexsort((_beaten(frame)[mine], off))]
+        mine = mine[np.lexsort((_dominated(frame)[mine], off))]
         look = _look(color, group, groups)
         traces.append(_group(frame, mine, across, up, areas, look, hover, barred))
     if chosen is not None:
@@ -225,7 +226,7 @@ def _group(frame, mine, across: _Axis, up: _Axis, areas, look, hover, barred) ->
     colour, symbol, name = look
     off_up, off_across = up.off[mine], across.off[mine]
     symbols = np.where(off_up, "arrow-up", np.where(off_across, "arrow-right", symbol))
-    beaten = _beaten(frame)[mine]
+    dominated = _dominated(frame)[mine]
     drawn = ~(off_up | off_across) & barred[mine]
     spreads = {
         f"error_{letter}": _spread(axis, mine, drawn, colour)
@@ -238,11 +239,11 @@ def _group(frame, mine, across: _Axis, up: _Axis, areas, look, hover, barred) ->
         "mode": "markers",
         "name": name,
         "marker": {
-            "color": _one_or_each(np.where(beaten, _translucent(colour, _FADED), colour)),
+            "color": _one_or_each(np.where(dominated, _translucent(colour, _FADED), colour)),
             "symbol": _one_or_each(symbols),
             "size": np.where(off_up | off_across, 16.0, areas[mine]),
             "opacity": 0.88,
-            "line": {"width": 1, "color": _one_or_each(np.where(beaten, colour, _GREY))},
+            "line": {"width": 1, "color": _one_or_each(np.where(dominated, colour, _GREY))},
         },
         "customdata": frame["key"].to_numpy()[mine, None].astype(object),
         "hovertext": [hover[i] for i in mine],
@@ -278,8 +279,8 @@ def _spread(axis: _Axis, mine: np.ndarray, drawn: np.ndarray, colour: str) -> di
     }
 
 
-def _beaten(frame: pd.DataFrame) -> np.ndarray:
-    return frame["beaten"].to_numpy(bool) if "beaten" in frame else np.zeros(len(frame), bool)
+def _dominated(frame: pd.DataFrame) -> np.ndarray:
+    return frame["dominated"].to_numpy(bool) if "dominated" in frame else np.zeros(len(frame), bool)
 
 
 def _translucent(colour: str, opacity: float) -> str:

@@ -9,16 +9,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from whisperq_core.study.evidence import (
+    INCONCLUSIVE,
     NOT_MEASURABLE,
     NOT_REPRODUCED,
     REPRODUCED,
-    UNDECIDED,
     Answer,
     Evidence,
     Run,
     commands,
 )
-from whisperq_core.study.measures import Gap, Loss, Measure, RanksFirst, Size, Time
+from whisperq_core.study.measures import (
+    Measure,
+    RanksFirst,
+    RelativeTime,
+    RobustnessGapChange,
+    SizeReduction,
+    WerDifference,
+)
 from whisperq_core.whisper.protocols import CORRECTED, STUDY
 
 # tiny.en stands in for the study's tiny where tiny is not measured: another model, and said so.
@@ -55,7 +62,7 @@ CLAIMS = (
         "Int8 for every Linear layer makes tiny 19 %, base 36 % and small 57 % smaller.",
         "Tables 2 and 3, abstract",
         _ALL,
-        (Size("torch-int8"), Size("quanto-int8"), Size(_STATIC)),
+        (SizeReduction("torch-int8"), SizeReduction("quanto-int8"), SizeReduction(_STATIC)),
     ),
     Claim(
         "size-low-bit",
@@ -63,14 +70,14 @@ CLAIMS = (
         " int3 71 % smaller.",
         "Tables 2 and 3, section 6.1",
         _ALL,
-        (Size("bnb-nf4"), Size("hqq-int4-g64"), Size("hqq-int3-g64")),
+        (SizeReduction("bnb-nf4"), SizeReduction("hqq-int4-g64"), SizeReduction("hqq-int3-g64")),
     ),
     Claim(
         "fastest-cpu",
         "On a CPU, PyTorch's dynamic int8 is the fastest: 0.64 of fp32's time.",
         "Table 2, sections 6.1 and 7.1",
         _SMALL,
-        (Time("torch-int8", "faster"), RanksFirst("torch-int8", "time")),
+        (RelativeTime("torch-int8", "faster"), RanksFirst("torch-int8", "time")),
         _SMALLER,
     ),
     Claim(
@@ -78,7 +85,7 @@ CLAIMS = (
         "PyTorch's dynamic int8 pays for its speed with WER on test-other.",
         "Tables 2 and 4, section 7.1",
         _SMALL,
-        (Loss("torch-int8", "other", "worse"),),
+        (WerDifference("torch-int8", "other", "worse"),),
         _SMALLER,
     ),
     Claim(
@@ -86,7 +93,7 @@ CLAIMS = (
         "Quanto int8 has fp32's accuracy on test-clean.",
         "Tables 2 and 3, section 6.1",
         _SMALL,
-        (Loss("quanto-int8", "clean", "no worse"),),
+        (WerDifference("quanto-int8", "clean", "no worse"),),
         _SMALLER,
     ),
     Claim(
@@ -94,7 +101,7 @@ CLAIMS = (
         "Quanto int8 beats fp32 on test-other: quantization acts as regularization.",
         "Table 2, sections 6.1, 7.3 and 8",
         _SMALL,
-        (Loss("quanto-int8", "other", "better"),),
+        (WerDifference("quanto-int8", "other", "better"),),
         _SMALLER,
     ),
     Claim(
@@ -102,7 +109,7 @@ CLAIMS = (
         "Quanto int8 pays for its accuracy with time.",
         "Tables 2, 3 and 4, section 7.1 (measured on a GPU; here on a CPU)",
         _SMALL,
-        (Time("quanto-int8", "slower"),),
+        (RelativeTime("quanto-int8", "slower"),),
         _SMALLER,
     ),
     Claim(
@@ -111,9 +118,9 @@ CLAIMS = (
         "Table 2, sections 6.1 and 7.2",
         _SMALL,
         (
-            Loss(_STATIC, "clean", "worse", against="quanto-int8"),
-            Loss(_STATIC, "other", "worse", against="quanto-int8"),
-            Time(_STATIC, "slower", against="quanto-int8"),
+            WerDifference(_STATIC, "clean", "worse", against="quanto-int8"),
+            WerDifference(_STATIC, "other", "worse", against="quanto-int8"),
+            RelativeTime(_STATIC, "slower", against="quanto-int8"),
         ),
         _SMALLER,
     ),
@@ -123,9 +130,9 @@ CLAIMS = (
         "Table 2",
         _SMALL,
         (
-            Loss(_STATIC, "clean", "worse"),
-            Loss(_STATIC, "other", "worse"),
-            Time(_STATIC, "slower"),
+            WerDifference(_STATIC, "clean", "worse"),
+            WerDifference(_STATIC, "other", "worse"),
+            RelativeTime(_STATIC, "slower"),
         ),
         _SMALLER,
     ),
@@ -135,7 +142,8 @@ CLAIMS = (
         "Figure 1, section 7.3",
         _SMALL,
         tuple(
-            Gap(name) for name in ("torch-int8", "hqq-int4-g64", "hqq-int3-g64", "bnb-nf4", _STATIC)
+            RobustnessGapChange(name)
+            for name in ("torch-int8", "hqq-int4-g64", "hqq-int3-g64", "bnb-nf4", _STATIC)
         ),
         _SMALLER,
         may_fail=1,
@@ -146,8 +154,8 @@ CLAIMS = (
         "Figure 1, section 7.3",
         _SMALL,
         (
-            Loss("bnb-nf4", "other", "worse", against="quanto-int8"),
-            Loss("hqq-int3-g64", "other", "worse", against="quanto-int8"),
+            WerDifference("bnb-nf4", "other", "worse", against="quanto-int8"),
+            WerDifference("hqq-int3-g64", "other", "worse", against="quanto-int8"),
         ),
         _SMALLER,
     ),
@@ -157,10 +165,10 @@ CLAIMS = (
         "Sections 7.1, 7.3 and 8",
         _SMALL,
         (
-            Loss("quanto-int8", "other", "no worse"),
-            Loss("hqq-int4-g64", "other", "worse"),
-            Loss("bnb-nf4", "other", "worse"),
-            Loss("hqq-int3-g64", "other", "worse"),
+            WerDifference("quanto-int8", "other", "no worse"),
+            WerDifference("hqq-int4-g64", "other", "worse"),
+            WerDifference("bnb-nf4", "other", "worse"),
+            WerDifference("hqq-int3-g64", "other", "worse"),
         ),
         _SMALLER,
     ),
@@ -169,7 +177,10 @@ CLAIMS = (
         "On clean speech 4 bits keep fp32's accuracy (HQQ int4 and nf4).",
         "Table 2, section 6.1",
         _SMALL,
-        (Loss("hqq-int4-g64", "clean", "no worse"), Loss("bnb-nf4", "clean", "no worse")),
+        (
+            WerDifference("hqq-int4-g64", "clean", "no worse"),
+            WerDifference("bnb-nf4", "clean", "no worse"),
+        ),
         _SMALLER,
     ),
     Claim(
@@ -179,7 +190,7 @@ CLAIMS = (
         "Sections 7.1 and 8",
         _SMALL,
         tuple(
-            Loss("torch-int8-channel", split, "better", against="torch-int8")
+            WerDifference("torch-int8-channel", split, "better", against="torch-int8")
             for split in ("clean", "other")
         ),
         _SMALLER,
@@ -191,7 +202,7 @@ CLAIMS = (
         "Sections 7.1 and 8",
         _SMALL,
         tuple(
-            Loss("quanto-int8", split, "better", against="torch-int8")
+            WerDifference("quanto-int8", split, "better", against="torch-int8")
             for split in ("clean", "other")
         ),
         _SMALLER,
@@ -202,8 +213,8 @@ CLAIMS = (
         "Table 3, sections 6.2 and 7.1",
         _SMALLER,
         (
-            Loss("bnb-nf4", "clean", "worse", against="quanto-int8"),
-            Loss("bnb-nf4", "other", "worse", against="quanto-int8"),
+            WerDifference("bnb-nf4", "clean", "worse", against="quanto-int8"),
+            WerDifference("bnb-nf4", "other", "worse", against="quanto-int8"),
         ),
     ),
     Claim(
@@ -213,7 +224,7 @@ CLAIMS = (
         "Table 3",
         _SMALLER,
         tuple(
-            Loss(recipe, split, "as published")
+            WerDifference(recipe, split, "as published")
             for recipe in ("quanto-int8", "bnb-nf4")
             for split in ("clean", "other")
         ),
@@ -223,7 +234,7 @@ CLAIMS = (
         "For accuracy choose Quanto int8.",
         "Table 4",
         _SMALL,
-        (RanksFirst("quanto-int8", "wer"), Loss("quanto-int8", "other", "no worse")),
+        (RanksFirst("quanto-int8", "wer"), WerDifference("quanto-int8", "other", "no worse")),
         _SMALLER,
     ),
     Claim(
@@ -233,8 +244,8 @@ CLAIMS = (
         _SMALL,
         (
             RanksFirst("hqq-int3-g64", "size"),
-            Loss("hqq-int3-g64", "other", "worse"),
-            Time("hqq-int3-g64", "slower"),
+            WerDifference("hqq-int3-g64", "other", "worse"),
+            RelativeTime("hqq-int3-g64", "slower"),
         ),
         _SMALLER,
     ),
@@ -243,7 +254,10 @@ CLAIMS = (
         "Where memory is limited on a CPU choose HQQ int4: clean accuracy kept, slower than fp32.",
         "Table 2, sections 6.1, 7.4 and 8",
         _SMALL,
-        (Loss("hqq-int4-g64", "clean", "no worse"), Time("hqq-int4-g64", "slower")),
+        (
+            WerDifference("hqq-int4-g64", "clean", "no worse"),
+            RelativeTime("hqq-int4-g64", "slower"),
+        ),
         _SMALLER,
     ),
     Claim(
@@ -252,9 +266,9 @@ CLAIMS = (
         "Tables 2 and 3",
         _ALL,
         (
-            Time("quanto-int8", "slower"),
-            Time("bnb-nf4", "slower"),
-            Time("hqq-int3-g64", "slower"),
+            RelativeTime("quanto-int8", "slower"),
+            RelativeTime("bnb-nf4", "slower"),
+            RelativeTime("hqq-int3-g64", "slower"),
         ),
         device="cuda",
     ),
@@ -278,7 +292,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ClaimResult:
     """A claim with its findings; commands would measure what is missing."""
 
     claim: Claim
@@ -321,14 +335,14 @@ class Judgement:
         return f"needs {', '.join(missing)}{device}"
 
 
-def judge(runs: Iterable[Run], claims: Iterable[Claim] = CLAIMS) -> list[Judgement]:
+def evaluate_claims(runs: Iterable[Run], claims: Iterable[Claim] = CLAIMS) -> list[ClaimResult]:
     """Every claim with its verdicts, from the newest records."""
     runs = list(runs)
     known = {device: Evidence(runs, device) for device in {claim.device for claim in claims}}
     return [_judged(claim, known[claim.device]) for claim in claims]
 
 
-def _judged(claim: Claim, evidence: Evidence) -> Judgement:
+def _judged(claim: Claim, evidence: Evidence) -> ClaimResult:
     findings = []
     for protocol in (STUDY.name, CORRECTED.name):
         for model in (*claim.about, *claim.elsewhere):
@@ -342,7 +356,7 @@ def _judged(claim: Claim, evidence: Evidence) -> Judgement:
         for part in finding.parts
         if part.verdict == NOT_MEASURABLE
     ]
-    return Judgement(claim, tuple(findings), tuple(commands(missing, claim.device)))
+    return ClaimResult(claim, tuple(findings), tuple(commands(missing, claim.device)))
 
 
 def _finding(claim: Claim, model: str, protocol: str, parts: list[Answer]) -> Finding:
@@ -372,7 +386,7 @@ def _measured_on(measure: Measure, evidence: Evidence, model: str) -> str:
 
 def _needs_it_itself(measure: Measure) -> bool:
     match measure:
-        case Size() | RanksFirst(column="size") | Loss(expects="as published"):
+        case SizeReduction() | RanksFirst(column="size") | WerDifference(expects="as published"):
             return True
     return False
 
@@ -382,7 +396,7 @@ def _weighed(verdicts: list[str]) -> str:
     decided = {v for v in verdicts if v in (REPRODUCED, NOT_REPRODUCED)}
     if len(decided) == 1:
         return decided.pop()
-    return NOT_MEASURABLE if set(verdicts) == {NOT_MEASURABLE} else UNDECIDED
+    return NOT_MEASURABLE if set(verdicts) == {NOT_MEASURABLE} else INCONCLUSIVE
 
 
 def _all_of(verdicts: list[str], may_fail: int = 0) -> str:
@@ -393,4 +407,4 @@ def _all_of(verdicts: list[str], may_fail: int = 0) -> str:
         return NOT_REPRODUCED
     if verdicts.count(REPRODUCED) >= max(1, len(verdicts) - may_fail):
         return REPRODUCED
-    return NOT_MEASURABLE if NOT_MEASURABLE in verdicts else UNDECIDED
+    return NOT_MEASURABLE if NOT_MEASURABLE in verdicts else INCONCLUSIVE

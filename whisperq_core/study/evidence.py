@@ -15,8 +15,8 @@ from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import STUDY, short_name
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
-UNDECIDED, NOT_MEASURABLE = "undecided", "not measurable here"
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_MEASURABLE)
+INCONCLUSIVE, NOT_MEASURABLE = "inconclusive", "not measurable here"
+VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_MEASURABLE)
 
 # Sets that stand for a split. One of the first line answers, the best that was measured; those of
 # the second answer as well, since they have more speech, but are other speech.
@@ -136,7 +136,7 @@ def _alike(runs: list[AccuracyRun | None]) -> bool:
     return None not in runs and len({frozenset(u.id for u in run.utterances) for run in runs}) == 1
 
 
-def sample_of(run: AccuracyRun) -> str:
+def sample_text(run: AccuracyRun) -> str:
     """What a run was measured on: set, utterances, speakers, minutes."""
     speakers = {u.speaker for u in run.utterances}
     said_by = "unknown speakers" if None in speakers else f"{len(speakers)} speakers"

@@ -4,20 +4,14 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from whisperq_core.analyze.paired_comparisons import increase
-from whisperq_core.analyze.significance import (
-    BETTER,
-    WORSE,
-    Comparison,
-    Estimate,
-    minus,
-    over,
-    time_ratio,
-)
+from whisperq_core.analyze.paired_comparisons import robustness_gap
+from whisperq_core.analyze.significance import Comparison, Estimate, minus, over, time_ratio
+from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.evaluate.records import SpeedRun
 from whisperq_core.speech.evaluation_sets import SETS_OF_KIND
 from whisperq_core.study import published as paper
 from whisperq_core.study.evidence import (
+    INCONCLUSIVE,
     NOT_MEASURABLE,
     NOT_REPRODUCED,
     PERCENT,
@@ -25,10 +19,9 @@ from whisperq_core.study.evidence import (
     REPRODUCED,
     SPLITS,
     TIMES,
-    UNDECIDED,
     Answer,
     Evidence,
-    sample_of,
+    sample_text,
 )
 from whisperq_core.whisper.protocols import STUDY
 
@@ -37,7 +30,7 @@ SIZE_TOLERANCE = 1.0
 Expectation = Literal["worse", "better", "no worse", "as published"]
 
 
-def recipe_under(recipe: str, protocol: str) -> str:
+def counterpart_recipe(recipe: str, protocol: str) -> str:
     """The recipe that plays the part of the study's under another protocol.
 
     Calibration on evaluation data is the study's; other protocols calibrate on held-out speech.
@@ -46,7 +39,7 @@ def recipe_under(recipe: str, protocol: str) -> str:
 
 
 @dataclass(frozen=True)
-class Loss:
+class WerDifference:
     """WER of a recipe minus WER of another on one split of the speech.
 
     expects: worse, better, no worse (by the margin), or as published (the study's own difference,
@@ -69,7 +62,7 @@ class Loss:
         return f"{self.recipe} is {self.expects} than {self.against} {where}"
 
     def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
-        recipe, against = (recipe_under(r, protocol) for r in (self.recipe, self.against))
+        recipe, against = (counterpart_recipe(r, protocol) for r in (self.recipe, self.against))
         published = self._published(model)
         if self.expects == "as published" and published is None:
             return []
@@ -82,18 +75,18 @@ class Loss:
         return [self._part(evidence, model, protocol, place, published) for place in places]
 
     def _part(self, evidence, model, protocol, place, published) -> Answer:
-        recipe, against = (recipe_under(r, protocol) for r in (self.recipe, self.against))
+        recipe, against = (counterpart_recipe(r, protocol) for r in (self.recipe, self.against))
         runs = [evidence.accuracy(model, r, place, protocol) for r in (against, recipe)]
         found = evidence.compared(*runs)
-        verdict = judged(found, self.expects, published)
-        needed = found.minutes_needed(runs[0].minutes) if verdict == UNDECIDED else None
+        verdict = outcome_of(found, self.expects, published)
+        needed = found.minutes_needed(runs[0].minutes) if verdict == INCONCLUSIVE else None
         return Answer(
             question=self.question,
             model=model,
             protocol=protocol,
             unit=POINTS,
             verdict=verdict,
-            sample=sample_of(runs[0]),
+            sample=sample_text(runs[0]),
             **_numbers(found.difference),
             published=published,
             keys=tuple(run.key for run in runs),
@@ -101,14 +94,14 @@ class Loss:
         )
 
     def _published(self, model: str) -> float | None:
-        first, second = (paper.row_of(model, r) for r in (self.recipe, self.against))
+        first, second = (paper.published_result(model, r) for r in (self.recipe, self.against))
         if first is None or second is None:
             return None
         column = f"wer_{self.split}_pct"
         return round(getattr(first, column) - getattr(second, column), 2)
 
 
-def judged(found: Comparison, expects: Expectation, published: float | None) -> str:
+def outcome_of(found: Comparison, expects: Expectation, published: float | None) -> str:
     """What a comparison says of an expectation: reproduced, not reproduced or undecided.
 
     worse is refuted where it is decided that no margin is lost, better where a gain of a margin is
@@ -118,27 +111,27 @@ def judged(found: Comparison, expects: Expectation, published: float | None) -> 
     """
     low, high = found.difference.low, found.difference.high
     if math.isnan(low):
-        return UNDECIDED
+        return INCONCLUSIVE
     if expects == "as published":
         if not low <= published <= high:
             return NOT_REPRODUCED
         telling = not low <= 0 <= high or (high - low) / 2 <= found.margin
-        return REPRODUCED if telling else UNDECIDED
+        return REPRODUCED if telling else INCONCLUSIVE
     holds = {
-        "worse": found.verdict == WORSE,
-        "better": found.verdict == BETTER,
-        "no worse": found.verdict == BETTER or found.non_inferior,
+        "worse": found.verdict == Verdict.WORSE,
+        "better": found.verdict == Verdict.BETTER,
+        "no worse": found.verdict == Verdict.BETTER or found.non_inferior,
     }[expects]
     fails = {
-        "worse": found.verdict == BETTER or found.non_inferior,
-        "better": found.verdict == WORSE or low > -found.margin,
-        "no worse": found.verdict == WORSE,
+        "worse": found.verdict == Verdict.BETTER or found.non_inferior,
+        "better": found.verdict == Verdict.WORSE or low > -found.margin,
+        "no worse": found.verdict == Verdict.WORSE,
     }[expects]
-    return REPRODUCED if holds else NOT_REPRODUCED if fails else UNDECIDED
+    return REPRODUCED if holds else NOT_REPRODUCED if fails else INCONCLUSIVE
 
 
 @dataclass(frozen=True)
-class Gap:
+class RobustnessGapChange:
     """How much more a recipe loses on test-other than on test-clean; positive as the study says."""
 
     recipe: str
@@ -148,7 +141,7 @@ class Gap:
         return f"{self.recipe} loses more on test-other than on test-clean"
 
     def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
-        recipe = recipe_under(self.recipe, protocol)
+        recipe = counterpart_recipe(self.recipe, protocol)
         names = ("fp32", recipe)
         places = {s: evidence.places(s, model, names, protocol) for s in ("other", "clean")}
         published = self._published(model)
@@ -165,7 +158,7 @@ class Gap:
                 protocol=protocol,
                 unit=POINTS,
                 verdict=_sign(found, 0.0),
-                sample=f"{sample_of(runs[0])}; {sample_of(runs[2])}",
+                sample=f"{sample_text(runs[0])}; {sample_text(runs[2])}",
                 **_numbers(found),
                 published=published,
                 keys=tuple(run.key for run in runs),
@@ -173,12 +166,12 @@ class Gap:
         ]
 
     def _published(self, model: str) -> float | None:
-        mine = paper.row_of(model, self.recipe)
+        mine = paper.published_result(model, self.recipe)
         return round(mine.robustness_gap - mine.baseline.robustness_gap, 2) if mine else None
 
 
 @dataclass(frozen=True)
-class Increase:
+class RobustnessGap:
     """WER on test-other minus WER on test-clean of one recipe, in points: a bar of Figure 1."""
 
     model: str
@@ -187,7 +180,7 @@ class Increase:
     keys: tuple[str, str]
 
 
-def increases(evidence: Evidence, model: str, protocol: str) -> list[Increase]:
+def robustness_gaps(evidence: Evidence, model: str, protocol: str) -> list[RobustnessGap]:
     """The bars of Figure 1 for every recipe measured on both splits, smallest first."""
     bars = []
     for recipe in evidence.recipes("accuracy", model, protocol):
@@ -197,19 +190,19 @@ def increases(evidence: Evidence, model: str, protocol: str) -> list[Increase]:
         if all(places):
             runs = [evidence.accuracy(model, recipe, place[0], protocol) for place in places]
             keys = tuple(run.key for run in runs)
-            bars.append(Increase(model, recipe, increase(*runs), keys))
+            bars.append(RobustnessGap(model, recipe, robustness_gap(*runs), keys))
     return sorted(bars, key=lambda bar: bar.found.value)
 
 
 def _sign(found: Estimate, null: float, above: bool = True) -> str:
     """Whether the interval lies above (or below) the null value."""
     if math.isnan(found.low) or found.low <= null <= found.high:
-        return UNDECIDED
+        return INCONCLUSIVE
     return REPRODUCED if (found.low > null) == above else NOT_REPRODUCED
 
 
 @dataclass(frozen=True)
-class Time:
+class RelativeTime:
     """Time of a recipe over that of another, both measured beside fp32."""
 
     recipe: str
@@ -221,14 +214,18 @@ class Time:
         return f"{self.recipe} is {self.expects} than {self.against}"
 
     def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
-        names = [recipe_under(r, protocol) for r in (self.recipe, self.against)]
+        names = [counterpart_recipe(r, protocol) for r in (self.recipe, self.against)]
         names = [name for name in names if name != "fp32"]
         runs = [evidence.speed(model, name, protocol) for name in names]
         published = self._published(model, evidence.device)
         if None in runs:
             missing = tuple((model, name, "") for name in names)
             return [_unmeasured(self, model, protocol, TIMES, published, missing)]
-        found = ratio_of(runs[0]) if len(runs) == 1 else over(*(ratio_of(run) for run in runs))
+        found = (
+            relative_time(runs[0])
+            if len(runs) == 1
+            else over(*(relative_time(run) for run in runs))
+        )
         return [
             Answer(
                 question=self.question,
@@ -244,12 +241,12 @@ class Time:
         ]
 
     def _published(self, model: str, device: str) -> float | None:
-        rows = [paper.row_of(model, r, device) for r in (self.recipe, self.against)]
+        rows = [paper.published_result(model, r, device) for r in (self.recipe, self.against)]
         same = None not in rows and rows[0].device == rows[1].device
         return round(rows[0].rtf / rows[1].rtf, 2) if same else None
 
 
-def ratio_of(run: SpeedRun) -> Estimate:
+def relative_time(run: SpeedRun) -> Estimate:
     """Time over fp32's, with its interval over the interleaved repeats."""
     return time_ratio(run.ratios())
 
@@ -260,7 +257,7 @@ def _speed_sample(run: SpeedRun) -> str:
 
 
 @dataclass(frozen=True)
-class Size:
+class SizeReduction:
     """How much smaller than fp32 a model of the study's shape is, in percent of fp32's bytes."""
 
     recipe: str
@@ -270,7 +267,10 @@ class Size:
         return f"{self.recipe} is as much smaller than fp32 as published"
 
     def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
-        row, recipe = paper.row_of(model, self.recipe), recipe_under(self.recipe, protocol)
+        row, recipe = (
+            paper.published_result(model, self.recipe),
+            counterpart_recipe(self.recipe, protocol),
+        )
         if row is None or row.size_reduction_pct is None:
             return []
         run, published = evidence.size(model, recipe, protocol), row.size_reduction_pct
@@ -318,8 +318,8 @@ class RanksFirst:
         return f"{self.recipe} is the {first[self.column]} of the study's recipes"
 
     def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
-        mine = recipe_under(self.recipe, protocol)
-        rivals = [recipe_under(r, protocol) for r in self.among]
+        mine = counterpart_recipe(self.recipe, protocol)
+        rivals = [counterpart_recipe(r, protocol) for r in self.among]
         duels = [d for r in rivals if r != mine for d in self._duel(evidence, model, protocol, r)]
         unit = POINTS if self.column == "wer" else TIMES if self.column == "time" else "× the bytes"
         if not duels:
@@ -330,8 +330,8 @@ class RanksFirst:
         verdict = (
             NOT_REPRODUCED
             if NOT_REPRODUCED in verdicts
-            else UNDECIDED
-            if UNDECIDED in verdicts
+            else INCONCLUSIVE
+            if INCONCLUSIVE in verdicts
             else REPRODUCED
         )
         closest = max(duels, key=lambda duel: duel[0].value)
@@ -351,12 +351,12 @@ class RanksFirst:
 
     def _duel(self, evidence: Evidence, model: str, protocol: str, rival: str) -> list[tuple]:
         """Effect, verdict, rival, sample and keys beside one rival; empty where not measured."""
-        names = (recipe_under(self.recipe, protocol), rival)
+        names = (counterpart_recipe(self.recipe, protocol), rival)
         if self.column == "time":
             runs = [evidence.speed(model, name, protocol) for name in names]
             if None in runs:
                 return []
-            found = over(ratio_of(runs[0]), ratio_of(runs[1]))
+            found = over(relative_time(runs[0]), relative_time(runs[1]))
             sample, verdict = _speed_sample(runs[0]), _sign(found, 1.0, above=False)
         elif self.column == "size":
             runs = [evidence.size(model, name, protocol) for name in names]
@@ -371,8 +371,8 @@ class RanksFirst:
                 return []
             runs = [evidence.accuracy(model, name, places[0], protocol) for name in names]
             compared = evidence.compared(runs[1], runs[0])
-            found, sample = compared.difference, sample_of(runs[0])
-            verdict = judged(compared, "no worse", None)
+            found, sample = compared.difference, sample_text(runs[0])
+            verdict = outcome_of(compared, "no worse", None)
         return [(found, verdict, rival, sample, tuple(run.key for run in runs))]
 
 
@@ -398,4 +398,4 @@ def _unmeasured(measure, model: str, protocol: str, unit: str, published, missin
     )
 
 
-Measure = Loss | Gap | Time | Size | RanksFirst
+Measure = WerDifference | RobustnessGapChange | RelativeTime | SizeReduction | RanksFirst

@@ -24,7 +24,7 @@ CITATION = f"{AUTHORS}: {TITLE}."
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedResult:
     """A row of Table 2 or 3: WER and CER in percent on test-clean and test-other.
 
     recipe: its name in our catalogue. device: None where the study does not tell.
@@ -44,7 +44,7 @@ class Published:
     size_reduction_pct: float | None
 
     @property
-    def baseline(self) -> "Published":
+    def baseline(self) -> "PublishedResult":
         """The study's fp32 row of the same table, model and device."""
         return next(
             row
@@ -65,7 +65,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Priority:
+class PublishedChoice:
     """A row of Table 4: what matters most, the study's choice for it, and what got worse.
 
     column: the measured column that the choice should be first in.
@@ -87,33 +87,33 @@ _HQQ3 = "HQQ int3 (dyn.)", "hqq-int3-g64"
 _NF4 = "BNB nf4 (dyn.)", "bnb-nf4"
 
 TABLE_2 = (
-    Published(2, "small", "cpu", *_FP32, 3.48, 11.88, 1.02, 3.62, 0.121, None),
-    Published(2, "small", "cpu", *_TORCH, 3.72, 13.67, 1.11, 4.21, 0.077, 57.0),
-    Published(2, "small", "cpu", *_HQQ4, 3.52, 14.09, 1.09, 4.38, 0.155, 69.0),
-    Published(2, "small", "cpu", *_STATIC, 5.95, 15.92, 1.83, 5.03, 0.169, 57.0),
-    Published(2, "small", "cuda", *_FP32, 3.48, 11.88, 1.02, 3.62, 0.006, None),
-    Published(2, "small", "cuda", *_QUANTO, 3.41, 10.65, 0.97, 3.29, 0.008, 57.0),
-    Published(2, "small", "cuda", *_NF4, 3.54, 13.49, 1.05, 4.05, 0.008, 70.0),
-    Published(2, "small", "cuda", *_HQQ3, 4.11, 12.93, 1.22, 3.77, 0.019, 71.0),
+    PublishedResult(2, "small", "cpu", *_FP32, 3.48, 11.88, 1.02, 3.62, 0.121, None),
+    PublishedResult(2, "small", "cpu", *_TORCH, 3.72, 13.67, 1.11, 4.21, 0.077, 57.0),
+    PublishedResult(2, "small", "cpu", *_HQQ4, 3.52, 14.09, 1.09, 4.38, 0.155, 69.0),
+    PublishedResult(2, "small", "cpu", *_STATIC, 5.95, 15.92, 1.83, 5.03, 0.169, 57.0),
+    PublishedResult(2, "small", "cuda", *_FP32, 3.48, 11.88, 1.02, 3.62, 0.006, None),
+    PublishedResult(2, "small", "cuda", *_QUANTO, 3.41, 10.65, 0.97, 3.29, 0.008, 57.0),
+    PublishedResult(2, "small", "cuda", *_NF4, 3.54, 13.49, 1.05, 4.05, 0.008, 70.0),
+    PublishedResult(2, "small", "cuda", *_HQQ3, 4.11, 12.93, 1.22, 3.77, 0.019, 71.0),
 )
 
 TABLE_3 = (
-    Published(3, "base", None, *_FP32, 5.08, 12.87, 1.93, 6.76, 0.0022, None),
-    Published(3, "base", None, *_QUANTO, 5.10, 14.72, 1.93, 7.60, 0.0037, 36.2),
-    Published(3, "base", None, *_NF4, 6.05, 18.09, 2.31, 10.16, 0.0036, 52.1),
-    Published(3, "tiny", None, *_FP32, 7.60, 23.69, 2.98, 12.84, 0.0015, None),
-    Published(3, "tiny", None, *_QUANTO, 7.64, 24.64, 2.99, 13.24, 0.0025, 19.3),
-    Published(3, "tiny", None, *_NF4, 11.16, 32.19, 4.78, 20.20, 0.0026, 37.5),
+    PublishedResult(3, "base", None, *_FP32, 5.08, 12.87, 1.93, 6.76, 0.0022, None),
+    PublishedResult(3, "base", None, *_QUANTO, 5.10, 14.72, 1.93, 7.60, 0.0037, 36.2),
+    PublishedResult(3, "base", None, *_NF4, 6.05, 18.09, 2.31, 10.16, 0.0036, 52.1),
+    PublishedResult(3, "tiny", None, *_FP32, 7.60, 23.69, 2.98, 12.84, 0.0015, None),
+    PublishedResult(3, "tiny", None, *_QUANTO, 7.64, 24.64, 2.99, 13.24, 0.0025, 19.3),
+    PublishedResult(3, "tiny", None, *_NF4, 11.16, 32.19, 4.78, 20.20, 0.0026, 37.5),
 )
 
 TABLE_4 = (
-    Priority("Fastest inference", *_TORCH, ("WER",), "rtf_ratio"),
-    Priority("Best accuracy", *_QUANTO, ("RTF",), "wer_pct"),
-    Priority("Best size reduction", *_HQQ3, ("WER", "RTF"), "weights_bytes"),
+    PublishedChoice("Fastest inference", *_TORCH, ("WER",), "rtf_ratio"),
+    PublishedChoice("Best accuracy", *_QUANTO, ("RTF",), "wer_pct"),
+    PublishedChoice("Best size reduction", *_HQQ3, ("WER", "RTF"), "weights_bytes"),
 )
 
 
-def row_of(model: str, recipe: str, device: str | None = None) -> Published | None:
+def published_result(model: str, recipe: str, device: str | None = None) -> PublishedResult | None:
     """The study's row of that model and recipe, on that device where one is asked for."""
     for row in (*TABLE_2, *TABLE_3):
         if (row.model, row.recipe) == (model, recipe) and device in (None, row.device):
@@ -134,7 +134,7 @@ def stand_in(model: str, frame: pd.DataFrame) -> str | None:
     return next((m for m in STAND_INS[model] if (frame["model"] == m).any()), None)
 
 
-def measured(model: str, recipe: str, split: str, frame: pd.DataFrame) -> pd.Series | None:
+def measured_row(model: str, recipe: str, split: str, frame: pd.DataFrame) -> pd.Series | None:
     """The newest row of that model and recipe on the best set for `split` ("clean", "other").
 
     Rows whose speed was measured beside fp32 come before those without.
@@ -155,7 +155,7 @@ def measured(model: str, recipe: str, split: str, frame: pd.DataFrame) -> pd.Ser
     return None
 
 
-def side_by_side(published: Iterable[Published], frame: pd.DataFrame) -> pd.DataFrame:
+def side_by_side(published: Iterable[PublishedResult], frame: pd.DataFrame) -> pd.DataFrame:
     """The study's rows, each followed by what was measured here for the same recipe.
 
     Columns: label, recipe, source (STUDY or HERE), model, what (sets and device), wer_clean_pct,
@@ -169,7 +169,7 @@ def side_by_side(published: Iterable[Published], frame: pd.DataFrame) -> pd.Data
     return pd.DataFrame(lines)
 
 
-def _study_line(row: Published) -> dict:
+def _study_line(row: PublishedResult) -> dict:
     device = f", {_DEVICES[row.device]}" if row.device else ""
     return {
         "label": row.label,
@@ -191,11 +191,11 @@ def _study_line(row: Published) -> dict:
 _DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 
 
-def _here_line(row: Published, frame: pd.DataFrame) -> dict:
+def _here_line(row: PublishedResult, frame: pd.DataFrame) -> dict:
     model = stand_in(row.model, frame)
     line = {"label": row.label, "recipe": row.recipe, "source": HERE, "model": model or row.model}
     found = (
-        {split: measured(model, row.recipe, split, frame) for split in SETS_OF_KIND}
+        {split: measured_row(model, row.recipe, split, frame) for split in SETS_OF_KIND}
         if model
         else {}
     )
@@ -224,7 +224,9 @@ def _extent(known: dict[str, pd.Series]) -> str:
     return f"{kind} ({counts}), {_DEVICES.get(device, device)}"
 
 
-def first_here(priority: Priority, frame: pd.DataFrame, model: str = "base") -> pd.Series | None:
+def best_measured_here(
+    priority: PublishedChoice, frame: pd.DataFrame, model: str = "base"
+) -> pd.Series | None:
     """The row of that model that is first in the priority's column, on the best set for test-other.
 
     Only recipes that still transcribe: a WER of at most USABLE times fp32's, where fp32 was

@@ -13,7 +13,6 @@ import numpy as np
 from scipy import special
 
 from whisperq_core.analyze.significance import (
-    CONFIDENCE,
     Errors,
     blocks_of,
     drawn_weights,
@@ -21,9 +20,10 @@ from whisperq_core.analyze.significance import (
     sums_of,
     tail_of,
 )
+from whisperq_core.analyze.verdicts import CONFIDENCE
 
 
-class Pairs:
+class AllPairs:
     """Comparisons of results with each other; [i, j] is of candidate i with baseline j.
 
     samples: counts of the same utterances in the same order. Matrices are of shape (samples,
@@ -40,7 +40,7 @@ class Pairs:
         self._below: dict[float, tuple[np.ndarray, np.ndarray]] = {}
 
     @property
-    def decidable(self) -> bool:
+    def has_resamples(self) -> bool:
         """Whether there are resamples to decide anything by."""
         return len(self._lengths) > 0
 
@@ -81,7 +81,7 @@ class Pairs:
             return p
         return np.maximum(p, special.ndtr(-distance / math.sqrt(margin * self._one_word)))
 
-    def below(self, limit: float, asked: np.ndarray) -> np.ndarray:
+    def interval_below(self, limit: float, asked: np.ndarray) -> np.ndarray:
         """Where the upper end of the difference's interval is below `limit` points.
 
         asked: booleans, which pairs to look at; all others are False.

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from whisperq_core.analyze.pairwise import Pairs, holm_columns
-from whisperq_core.analyze.significance import MARGIN, Errors, compare, holm
+from whisperq_core.analyze.all_pairs import AllPairs, holm_columns
+from whisperq_core.analyze.significance import Errors, compare, holm
+from whisperq_core.analyze.verdicts import MARGIN
 
 WORDS = np.array([20.0, 35.0, 8.0, 14.0, 27.0, 11.0, 40.0, 22.0, 9.0, 31.0])
 SPEAKERS = tuple("aabbccddee")
@@ -22,9 +23,9 @@ def samples(speakers=SPEAKERS, many=9) -> list[Errors]:
 @pytest.mark.parametrize("margin", [MARGIN, 3.0, 0.0])
 def test_every_pair_is_compared_as_it_is_alone(speakers, margin):
     made = samples(speakers)
-    pairs = Pairs(made)
+    pairs = AllPairs(made)
     everything = np.ones((len(made),) * 2, dtype=bool)
-    below = {limit: pairs.below(limit, everything) for limit in (0.0, margin)}
+    below = {limit: pairs.interval_below(limit, everything) for limit in (0.0, margin)}
     for i, candidate in enumerate(made):
         for j, baseline in enumerate(made):
             alone = compare(baseline, candidate, margin)
@@ -37,19 +38,21 @@ def test_every_pair_is_compared_as_it_is_alone(speakers, margin):
 
 
 def test_only_what_was_asked_is_looked_at_and_what_is_known_stays():
-    pairs = Pairs(samples())
+    pairs = AllPairs(samples())
     asked = np.zeros((9, 9), dtype=bool)
     asked[0, 7] = True
-    first = pairs.below(0.0, asked)
+    first = pairs.interval_below(0.0, asked)
     assert np.argwhere(first).tolist() == [[0, 7]]
     everything = np.ones((9, 9), dtype=bool)
-    assert (pairs.below(0.0, everything) == Pairs(samples()).below(0.0, everything)).all()
+    assert (
+        pairs.interval_below(0.0, everything) == AllPairs(samples()).interval_below(0.0, everything)
+    ).all()
 
 
 @pytest.mark.parametrize(("speakers", "words"), [(("a",), [9.0]), (tuple("ab"), [0.0, 0.0])])
 def test_nothing_is_decidable_without_blocks_or_words(speakers, words):
     one = Errors(np.zeros(len(words)), np.array(words), speakers)
-    assert not Pairs([one, one]).decidable
+    assert not AllPairs([one, one]).has_resamples
 
 
 def test_holm_in_columns_is_holm_of_each():

@@ -7,22 +7,16 @@ from typing import Literal
 import pandas as pd
 from scipy import stats
 
-from whisperq_core.analyze import paired_comparisons
-from whisperq_core.analyze.significance import (
-    BETTER,
-    CONFIDENCE,
-    MARGIN,
-    POWER,
-    Comparison,
-    Estimate,
-)
+from whisperq_core.analyze import paired_comparisons, verdict_text
+from whisperq_core.analyze.significance import Comparison, Estimate
+from whisperq_core.analyze.verdicts import CONFIDENCE, MARGIN, POWER, Verdict
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.speech.evaluation_sets import LARGER_SETS_OF_KIND, SETS_OF_KIND
 from whisperq_core.whisper.protocols import STUDY
 
 MET, NOT_MET, OPEN, NOT_MEASURED = "met", "not met", "not decided", "not measured"
 # The sets that stand for a kind of speech; of those a recipe was measured on, the longest counts.
-SPEECH = {
+SETS_OF_SPEECH = {
     "clean": (*LARGER_SETS_OF_KIND["clean"], *SETS_OF_KIND["clean"]),
     "hard": (*LARGER_SETS_OF_KIND["other"], *SETS_OF_KIND["other"]),
 }
@@ -32,7 +26,7 @@ SIZE, TIME, REAL_TIME, RISE, USABLE = "size", "time beside fp32", "real time", "
 
 
 @dataclass(frozen=True)
-class Needs:
+class Requirements:
     """What a user asks for; None is no limit, and no models are any.
 
     max_rtf_ratio: the slowest time relative to fp32's; max_rtf: relative to the audio's length, on
@@ -51,7 +45,7 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Check:
+class RequirementCheck:
     """One need beside what was measured.
 
     reason: figures and limit. beyond: how far past the limit as measured, as a share of it.
@@ -64,7 +58,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Option:
+class Configuration:
     """A recipe for a model: what was measured of it, and how it meets the needs.
 
     comparison: with fp32 of the same model, at the margin asked for and Holm-corrected over the
@@ -76,7 +70,7 @@ class Option:
     row: pd.Series
     wer: Estimate
     comparison: Comparison | None
-    checks: tuple[Check, ...]
+    checks: tuple[RequirementCheck, ...]
 
     @property
     def model(self) -> str:
@@ -99,7 +93,7 @@ class Option:
         """Whether it meets all needs as measured, decided or not."""
         return all(check.beyond <= 0 for check in self.checks)
 
-    def unmet(self) -> list[Check]:
+    def unmet(self) -> list[RequirementCheck]:
         """What speaks against it, what is not met first."""
         order = (NOT_MET, OPEN, NOT_MEASURED)
         against = (check for check in self.checks if check.status != MET)
@@ -123,19 +117,21 @@ class Option:
         return ", ".join(facts + ([f"{time:.2f} × fp32's time"] if pd.notna(time) else []))
 
 
-def option_of(
+def check_configuration(
     run: AccuracyRun,
     row: pd.Series,
     compared: Comparison | None,
     fp32: AccuracyRun | None,
-    needs: Needs,
-) -> Option:
+    needs: Requirements,
+) -> Configuration:
     """The run beside the needs. row: its row of `table.rows`; compared: with the run of fp32."""
     checks = [_rise(run, compared, fp32, needs.max_wer_rise_points)]
     if needs.max_weights_bytes is not None:
         size, limit = row["weights_bytes"], needs.max_weights_bytes
         reason = f"{size / 1e6:.0f} MB, at most {limit / 1e6:.0f} MB"
-        checks.append(Check(SIZE, MET if size <= limit else NOT_MET, reason, size / limit - 1))
+        checks.append(
+            RequirementCheck(SIZE, MET if size <= limit else NOT_MET, reason, size / limit - 1)
+        )
     if needs.max_rtf_ratio is not None:
         checks.append(_time(TIME, row, "rtf_ratio", needs.max_rtf_ratio, "× fp32's time"))
     if needs.max_rtf is not None:
@@ -143,42 +139,44 @@ def option_of(
         checks.append(_time(REAL_TIME, row, "rtf", needs.max_rtf, unit))
     if run.spec.recipe.calibration == "evaluation-10%":
         reason = "calibrated on a part of the evaluated speech, which there is not of yours"
-        checks.append(Check(USABLE, NOT_MET, reason, 1.0))
+        checks.append(RequirementCheck(USABLE, NOT_MET, reason, 1.0))
     keys = [run.key, *([fp32.key] if fp32 and fp32 is not run else [])]
     keys += [row["speed_key"]] if pd.notna(row["speed_key"]) else []
-    return Option(run, tuple(keys), row, paired_comparisons.estimate(run), compared, tuple(checks))
+    return Configuration(
+        run, tuple(keys), row, paired_comparisons.estimate(run), compared, tuple(checks)
+    )
 
 
-def _time(need: str, row: pd.Series, column: str, limit: float, unit: str) -> Check:
+def _time(need: str, row: pd.Series, column: str, limit: float, unit: str) -> RequirementCheck:
     """Decided where all passes are on one side of the limit."""
     at, low, high = (row[c] for c in (column, f"{column}_low", f"{column}_high"))
     if pd.isna(low):
-        return Check(need, NOT_MEASURED, "its time was not measured beside fp32")
+        return RequirementCheck(need, NOT_MEASURED, "its time was not measured beside fp32")
     status = MET if high <= limit else NOT_MET if low > limit else OPEN
     reason = f"{at:.2f} {unit} ({low:.2f} to {high:.2f} in repeated passes), at most {limit:.2f}"
-    return Check(need, status, reason, at / limit - 1)
+    return RequirementCheck(need, status, reason, at / limit - 1)
 
 
 def _rise(
     run: AccuracyRun, found: Comparison | None, fp32: AccuracyRun | None, limit: float
-) -> Check:
+) -> RequirementCheck:
     """Not met where the whole interval is past the limit; met only where that is decided."""
     if run.spec.recipe.name == "fp32":
-        return Check(RISE, MET, "no rise: it is the baseline")
+        return RequirementCheck(RISE, MET, "no rise: it is the baseline")
     if found is None or fp32 is None:
-        return Check(RISE, NOT_MEASURED, "fp32 was not run on the same speech")
+        return RequirementCheck(RISE, NOT_MEASURED, "fp32 was not run on the same speech")
     d = found.difference
     beyond = (d.value - limit) / max(fp32.words.rate, 1.0)
     if math.isnan(d.low):
-        return Check(RISE, OPEN, "too little speech to say how sure its WER is", beyond)
+        return RequirementCheck(RISE, OPEN, "too little speech to say how sure its WER is", beyond)
     points = f"{d.value:+.2f} points beside fp32 ({d.low:+.2f} to {d.high:+.2f})"
     reason = f"{points.replace('-', '−')}, at most +{limit:g}"
-    if found.verdict == BETTER or found.non_inferior:
-        return Check(RISE, MET, reason, beyond)
+    if found.verdict == Verdict.BETTER or found.non_inferior:
+        return RequirementCheck(RISE, MET, reason, beyond)
     if d.low > limit:
-        return Check(RISE, NOT_MET, reason, beyond)
-    more = paired_comparisons.more_speech(minutes_to_settle(found, run.minutes) - run.minutes)
-    return Check(RISE, OPEN, f"{reason}; {more} would decide it", beyond)
+        return RequirementCheck(RISE, NOT_MET, reason, beyond)
+    more = verdict_text.audio_needed(minutes_to_settle(found, run.minutes) - run.minutes)
+    return RequirementCheck(RISE, OPEN, f"{reason}; {more}", beyond)
 
 
 def minutes_to_settle(found: Comparison, minutes: float) -> float:

@@ -1,0 +1,42 @@
+import pytest
+
+from tests.support.spoken_runs import ALIKE, MANY, NOISY, SOME, run_with
+from whisperq_core.analyze.paired_comparisons import compare_runs
+from whisperq_core.analyze.verdict_text import audio_needed, describe, signed
+
+
+def test_an_inconclusive_comparison_is_never_called_better():
+    base = run_with("fp32", SOME)
+    text = describe(compare_runs(base, run_with("bnb-nf4", NOISY)), "fp32", 3.3)
+    assert text.startswith("no statistically conclusive difference from fp32")
+    assert "more minutes of test audio are needed for a conclusion" in text
+    assert "better" not in text and "lower" not in text
+
+
+def test_each_verdict_has_its_sentence_with_the_interval():
+    base, many = run_with("fp32", SOME), run_with("quanto-int2", MANY)
+    worse = describe(compare_runs(base, many), "fp32", 3.3)
+    assert worse.startswith("significantly higher WER than fp32 (+2")
+    lower = describe(compare_runs(many, base), "quanto-int2", 3.3)
+    assert lower.startswith("significantly lower WER than quanto-int2 (−2")
+    alike = compare_runs(base, run_with("quanto-int8", ALIKE), margin=10.0)
+    assert describe(alike, "fp32", 3.3).startswith("no worse than fp32, margin: 10 points (")
+    alone = compare_runs(run_with("fp32", [1]), run_with("bf16", [1]))
+    assert "too little speech" in describe(alone, "fp32", 0.2)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "text"),
+    [
+        (0.2, "an estimated 1 more minute of test audio is needed"),
+        (8.7, "an estimated 9 more minutes of test audio are needed"),
+        (1234.0, "an estimated 1,200 more minutes"),
+        (1e6, "more than 300 more hours of test audio"),
+    ],
+)
+def test_the_audio_needed_has_two_digits(minutes, text):
+    assert audio_needed(minutes).startswith(text)
+
+
+def test_differences_have_a_sign_and_a_true_minus():
+    assert [signed(value) for value in (0.5, -0.5, 0.0)] == ["+0.50", "−0.50", "+0.00"]

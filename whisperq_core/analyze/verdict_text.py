@@ -1,0 +1,54 @@
+"""A comparison's verdict as a sentence."""
+
+import math
+
+from whisperq_core.analyze.significance import Comparison
+from whisperq_core.analyze.verdicts import Verdict
+
+# An estimate of more audio than this is too far from the measured amount to be given as a number.
+_MOST_HOURS = 300
+
+
+def describe(comparison: Comparison, baseline: str, minutes: float) -> str:
+    """The verdict on a candidate's WER with its interval, and the audio that a conclusion needs.
+
+    baseline: its name. minutes: of the audio that was compared.
+    """
+    d = comparison.difference
+    if math.isnan(d.low):
+        return f"too little speech for an interval of the difference from {baseline}"
+    points = f"({signed(d.value)} points, 95 % interval {signed(d.low)} to {signed(d.high)})"
+    match comparison.verdict:
+        case Verdict.BETTER:
+            return f"significantly lower WER than {baseline} {points}"
+        case Verdict.WORSE:
+            return f"significantly higher WER than {baseline} {points}"
+        case Verdict.NO_WORSE:
+            margin = f"margin: {comparison.margin:g} points"
+            return f"no worse than {baseline}, {margin} {points}"
+    needed = comparison.minutes_needed(minutes)
+    more = f"; {audio_needed(needed - minutes)}" if needed is not None else ""
+    # The interval is of this comparison alone; the verdict is of one among many.
+    only_by_correction = comparison.family > 1 and not d.low <= 0 <= d.high
+    corrected = f", corrected for {comparison.family} comparisons" * only_by_correction
+    return f"no statistically conclusive difference from {baseline}{corrected} {points}{more}"
+
+
+def audio_needed(minutes: float) -> str:
+    """How much more audio a conclusion needs, to two digits.
+
+    As in “an estimated 90 more minutes of test audio are needed for a conclusion”.
+    """
+    if minutes < 1.5:
+        return "an estimated 1 more minute of test audio is needed for a conclusion"
+    amount = (
+        f"more than {_MOST_HOURS} more hours"
+        if minutes > 60 * _MOST_HOURS
+        else f"an estimated {float(f'{minutes:.2g}'):,.0f} more minutes"
+    )
+    return f"{amount} of test audio are needed for a conclusion"
+
+
+def signed(value: float) -> str:
+    """A difference to two decimals with its sign, a true minus for negative ones."""
+    return f"{value:+.2f}".replace("-", "−")

@@ -1,0 +1,85 @@
+"""When a comparison counts as better, worse, no worse or inconclusive: every threshold is here.
+
+Statistics (intervals and p-values) come from `significance`; this module only decides. To change
+what the application calls "no worse", change this file.
+"""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from whisperq_core.analyze.significance import Comparison
+
+# Of every interval.
+CONFIDENCE = 0.95
+# Points of WER that a configuration may lose and still count as no worse: the non-inferiority
+# margin, unless the user sets another.
+MARGIN = 0.5
+# Chance of a conclusion that estimates of the test audio needed aim at.
+POWER = 0.8
+# Levels of the two-sided test of a difference and of the one-sided test of inferiority. The second
+# is half of the first, so that both agree with the two-sided interval.
+DIFFERENCE_LEVEL = 1 - CONFIDENCE
+INFERIORITY_LEVEL = (1 - CONFIDENCE) / 2
+
+PValue = TypeVar("PValue", float, npt.NDArray[np.float64])
+
+
+class Verdict(StrEnum):
+    """What a paired comparison shows of a candidate's error rate against the baseline's."""
+
+    BETTER = "better"
+    NO_WORSE = "no worse"
+    WORSE = "worse"
+    INCONCLUSIVE = "inconclusive"
+
+
+def verdict_of(comparison: "Comparison") -> Verdict:
+    """The verdict; a conclusion needs both the interval and the p-value (corrected, if of many)."""
+    difference = comparison.difference
+    if comparison.p_difference < DIFFERENCE_LEVEL:
+        if difference.high < 0:
+            return Verdict.BETTER
+        if difference.low > 0:
+            return Verdict.WORSE
+    return Verdict.NO_WORSE if is_non_inferior(comparison) else Verdict.INCONCLUSIVE
+
+
+def is_non_inferior(comparison: "Comparison") -> bool:
+    """Whether the candidate is shown to lose less than the margin."""
+    significant = comparison.p_inferior < INFERIORITY_LEVEL
+    return significant and comparison.difference.high < comparison.margin
+
+
+def keeps_margin(comparison: "Comparison") -> bool | None:
+    """True where a loss below the margin is shown, False where a larger one is, None otherwise.
+
+    Refuted by the interval alone: it lies beyond the margin.
+    """
+    if comparison.verdict is Verdict.BETTER or is_non_inferior(comparison):
+        return True
+    return False if comparison.difference.low > comparison.margin else None
+
+
+def supports(comparison: "Comparison", expected: Verdict) -> bool | None:
+    """Whether a comparison supports (True) or refutes (False) an expected verdict; None is neither.
+
+    "worse" is refuted where a loss of the margin is excluded, "better" where a gain of the margin
+    is excluded, "no worse" where any loss is shown. Raises ValueError for INCONCLUSIVE.
+    """
+    verdict = comparison.verdict
+    no_worse = verdict is Verdict.BETTER or is_non_inferior(comparison)
+    match expected:
+        case Verdict.WORSE:
+            holds, fails = verdict is Verdict.WORSE, no_worse
+        case Verdict.BETTER:
+            no_gain = comparison.difference.low > -comparison.margin
+            holds, fails = verdict is Verdict.BETTER, verdict is Verdict.WORSE or no_gain
+        case Verdict.NO_WORSE:
+            holds, fails = no_worse, verdict is Verdict.WORSE
+        case _:
+            raise ValueError("Nothing can be expected to be inconclusive.")
+    return True if holds else False if fails else None
