@@ -18,7 +18,7 @@ from whisperq_core.cli.main import main
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.machine import Machine
-from whisperq_core.present import report, report_sections
+from whisperq_core.present import report, report_html, report_sections
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.whisper.protocols import STUDY
 
@@ -32,7 +32,7 @@ OPEN = {"fp32": SOME, "torch-int8": ALIKE, "quanto-int8": NOISY}
 @pytest.fixture(autouse=True)
 def short_plotly(monkeypatch):
     """Plotly's five megabytes are parsed in one test only."""
-    monkeypatch.setattr(report, "get_plotlyjs", lambda: "/* plotly.js v0 */")
+    monkeypatch.setattr(report_html, "get_plotlyjs", lambda: "/* plotly.js v0 */")
 
 
 class Page(HTMLParser):
@@ -94,11 +94,12 @@ def test_figures_table_and_answer_of_decided_results():
     seen = page(runs_of(DECIDED))
     assert len(seen.data) == 4
     assert sum(tag == "table" for tag, _ in seen.tags) == 2
-    assert "The one recipe (of 3) decided to be no worse than fp32 by 0.5 points" in seen.text
-    assert "is bf16: 100 MB, 50 % smaller than fp32, WER 10.00 %" in seen.text
-    assert "It takes 0.50 × fp32's time (0.50 to 0.50 in repeated passes)." in seen.text
-    assert "1 has a decidedly higher WER than fp32; 1 is undecided" in seen.text
-    for fact in ("13.3 minutes", "80 utterances", "80 speakers", "A CPU", "“as in the study”"):
+    assert "One of 3 configurations is shown non-inferior to fp32 (margin: 0.5 points)" in seen.text
+    assert ": bf16 – 100 MB, 50 % smaller than fp32, WER 10.00 %" in seen.text
+    assert 'model = wq.quantize("base", "bf16")' in seen.text
+    assert "Latency relative to fp32 0.50 (repeated passes: 0.50 to 0.50)." in seen.text
+    assert "1 has a significantly higher WER than fp32; 1 is too close to call" in seen.text
+    for fact in ("13.3 minutes", "80 utterances", "80 speakers", "A CPU", "Study protocol"):
         assert fact in seen.text
     assert STUDY.summary in seen.text
 
@@ -113,8 +114,9 @@ def test_verdicts_are_those_of_the_comparisons():
 
 def test_undecided_is_never_called_better():
     seen = page(runs_of(OPEN))
-    assert "No recipe is decided to be no worse than fp32 by 0.5 points of WER." in seen.text
-    assert "undecided, and the nearest to a decision" in seen.text
+    assert "No configuration is shown non-inferior to fp32 (margin: 0.5 points)." in seen.text
+    assert "wq.quantize" not in seen.text
+    assert "too close to call (closest to a conclusion: " in seen.text
     assert not re.search(r"\bbetter\b", seen.text, re.IGNORECASE)
     assert not any("better" in json.dumps(figure).lower() for figure in seen.data)
 
@@ -125,27 +127,27 @@ def test_better_is_said_where_it_is_decided():
 
 def test_nothing_is_compared_without_the_baseline():
     seen = page(runs_of({"torch-int8": SOME, "quanto-int8": ALIKE}))
-    assert "Nothing is compared: fp32 was not measured on this speech in this way." in seen.text
+    assert "No comparison: fp32 was not measured under these conditions." in seen.text
     assert len(seen.data) == 3
-    assert "Nothing is compared: fp32 alone was measured." in page(runs_of({"fp32": SOME})).text
+    assert "No comparison: only fp32 was measured." in page(runs_of({"fp32": SOME})).text
 
 
 def test_a_single_utterance_has_no_interval_and_no_verdict():
     seen = page([accuracy_run("fp32"), accuracy_run("torch-int8")])
-    assert "No recipe is decided" in seen.text or "The one recipe is not decided" in seen.text
+    assert "The one configuration compared is not shown non-inferior" in seen.text
     assert "nan" not in seen.text.lower()
 
 
 def test_a_recipe_calibrated_on_the_speech_says_so():
     runs = runs_of({"fp32": SOME, "quanto-int8-float8-eval10": NONE})
-    assert "calibrated on a tenth of this very speech" in page(runs).text
+    assert "calibrated on a tenth of the evaluated speech" in page(runs).text
 
 
 def test_slower_recipes_are_not_called_fast():
     runs = [run_with("fp32", SOME * 4), run_with("bf16", SOME * 4)]
     runs.append(speed_run("bf16", [3.0, 3.1, 3.2], [2.0, 2.0, 2.0]))
-    assert "which is no faster than fp32" in page(runs).text
-    assert "Speed beside fp32 was not measured" in page(runs[:2]).text
+    assert "not faster than fp32" in page(runs).text
+    assert "Latency relative to fp32 was not measured" in page(runs[:2]).text
 
 
 def test_protocols_sets_models_and_machines_stand_apart():
@@ -163,7 +165,7 @@ def test_protocols_sets_models_and_machines_stand_apart():
     assert len(found) == 5
     seen = page(apart)
     assert sum(tag == "section" for tag, _ in seen.tags) == 5 + 2
-    assert "corrected" in seen.text and "Another, 8 cores" in seen.text
+    assert "Corrected (Whisper's own fallback)" in seen.text and "Another, 8 cores" in seen.text
     # Transcripts do not depend on the processor: the baseline of the other machine serves.
     baseline_machine = next(s for s in found if s.baseline_machine)
     assert baseline_machine.frame["verdict"].tolist() == ["no worse"]
@@ -174,7 +176,7 @@ def test_speed_of_another_machine_is_left_out_and_said():
     other = Machine(cpu="Another", cores=8, memory_bytes=1, system="Linux", python="3.11")
     fast = speed_run("bf16", [1.0], [2.0], cpu="Another").model_copy(update={"machine": other})
     runs = [run_with("fp32", SOME), run_with("bf16", SOME), fast]
-    assert "1 of the results: speed measured on another machine" in page(runs).text
+    assert "1 result: speed was measured on another machine" in page(runs).text
     assert report_sections.build_sections(runs)[0].frame["rtf_ratio"].isna().all()
 
 
@@ -186,7 +188,7 @@ def test_the_newest_result_of_a_recipe_counts():
     ]
     (section,) = report_sections.build_sections(runs)
     assert section.frame["wer_pct"].tolist() == [10.0, 10.0]
-    assert "1 of the results: older results of the same recipe" in page(runs).text
+    assert "1 result: superseded by a newer result of the same recipe" in page(runs).text
 
 
 def test_names_are_data():
@@ -320,7 +322,7 @@ def test_files_by_suffix():
 
 def test_what_is_off_the_chart_is_named():
     runs = [*runs_of(OPEN), run_with("hqq-int2-g64", [20] * 20)]
-    assert "Not drawn, to leave room for the rest: hqq-int2-g64 (100.00 %)" in page(runs).text
+    assert "Beyond the axis, not drawn: hqq-int2-g64 (100.00 %)" in page(runs).text
     rates, differences = page(runs).data[:2]
     assert [a["text"] for a in rates["layout"]["annotations"]] == ["100"]
     assert [a["text"] for a in differences["layout"]["annotations"]] == ["90"]

@@ -1,15 +1,15 @@
 """A figure as a file: one HTML page that opens offline, and saves itself as PNG or SVG.
 
-In print colours (dark on white) whatever the theme of the page it was seen on.
+In print colours (dark on white), whatever the theme of the page that shows it.
 """
 
 import re
 from html import escape
-from pathlib import Path
-from string import Template
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
+
+from whisperq_core.present import templating
 
 FONT = "Segoe UI, Roboto, Helvetica Neue, Arial, Liberation Sans, sans-serif"
 # Width of the PNG and the SVG; the PNG has this many dots for each.
@@ -20,7 +20,7 @@ _INK = "#1a1a1a"
 
 
 def print_version(figure: go.Figure, title: str) -> go.Figure:
-    """A copy in dark on white, under its title; lines and letters keep their sizes."""
+    """A copy, dark on white and titled; line widths and text sizes stay."""
     figure = go.Figure(figure)
     figure.update_layout(
         template="none",
@@ -43,15 +43,12 @@ def print_version(figure: go.Figure, title: str) -> go.Figure:
 
 def to_html(figure: go.Figure, title: str) -> str:
     """The page; its buttons save the figure as PNG and SVG without a network."""
-    data = print_version(figure, title).to_json()
-    for mark, code in (("&", r"\u0026"), ("<", r"\u003c"), (">", r"\u003e")):
-        data = data.replace(mark, code)
-    page = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
-    return page.substitute(
-        title=escape(title),
+    return templating.render_template(
+        "figure_export.html.j2",
+        title=title,
         font=FONT,
-        figure=data,
-        plotly=get_plotlyjs(),
+        figure=templating.json_script(print_version(figure, title).to_json()),
+        plotly=templating.script(get_plotlyjs()),
         name=file_name(title),
         width=WIDTH_PX,
         scale=SCALE,
@@ -59,6 +56,6 @@ def to_html(figure: go.Figure, title: str) -> str:
 
 
 def file_name(title: str) -> str:
-    """What a file of that title is called, without its suffix."""
+    """The name of a file for that title, without a suffix."""
     words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
     return f"whisperq-{words[:60].strip('-')}" if words else "whisperq-figure"

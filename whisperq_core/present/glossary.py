@@ -198,7 +198,7 @@ _STATISTICS = _group(
         "lower_wer_pct",
     ),
     (
-        "Minutes to decide",
+        "Minutes for a conclusion",
         "How much such speech, in all, would decide it with a chance of 80 %, if the difference is"
         " as measured.",
         "minutes_needed",

@@ -1,23 +1,18 @@
-"""Results for people who decide, and for their programs: HTML, CSV and JSON. Runs in, text out."""
+"""A report of results as HTML for readers, and as CSV and JSON for programs."""
 
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from hashlib import sha256
-from html import escape
 from json import dumps
-from pathlib import Path
-from string import Template
+from typing import Any
 
 import pandas as pd
-from plotly.offline import get_plotlyjs
 
 from whisperq_core.analyze import results_table
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
-from whisperq_core.present.report_html import body
+from whisperq_core.present import report_html
 from whisperq_core.present.report_sections import (
     Section,
     build_sections,
@@ -39,31 +34,6 @@ COLUMNS = (
     *("size_reduction_pct", "utterances", "audio_s", "kernels", "versions", "created_at"),
     *("key", "speed_key"),
 )
-# Plots take the page's width. On paper they get that of A4 without its margins, and two fit a page.
-_DRAW = """
-const plots = [...document.querySelectorAll(".plot")];
-const quiet = {displayModeBar: false, responsive: true};
-const heights = new Map();
-for (const plot of plots) {
-  const figure = JSON.parse(plot.nextElementSibling.textContent);
-  heights.set(plot, figure.layout.height);
-  Plotly.newPlot(plot, figure.data, figure.layout, quiet);
-}
-addEventListener("beforeprint", () => {
-  for (const plot of plots) {
-    const height = Math.min(heights.get(plot), Math.max(400, 0.62 * heights.get(plot)));
-    plot.style.height = height + "px";
-    Plotly.relayout(plot, {width: 690, height, autosize: false});
-  }
-});
-addEventListener("afterprint", () => {
-  for (const plot of plots) {
-    const height = heights.get(plot);
-    plot.style.height = height + "px";
-    Plotly.relayout(plot, {width: null, height, autosize: true});
-  }
-});
-"""
 
 
 def to_html(
@@ -81,17 +51,8 @@ def to_html(
     x, y: the metrics of the trade-off figures, one figure for each x. Raises InputError where there
     is no result.
     """
-    found = _sections(runs, baseline, margin)
-    title = title or report_title(found)
-    scripts = get_plotlyjs(), _DRAW
-    template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
-    return template.substitute(
-        policy=_policy(scripts),
-        title=escape(title),
-        body=body(found, title, date, x, y),
-        plotly=scripts[0],
-        draw=scripts[1],
-    )
+    built = _sections(runs, baseline, margin)
+    return report_html.render_page(built, title or report_title(built), date, x, y)
 
 
 def to_csv(runs: Runs, *, baseline: str = "fp32", margin: float = MARGIN) -> bytes:
@@ -109,13 +70,13 @@ def to_json(
     margin: float = MARGIN,
 ) -> str:
     """The same results as JSON, unrounded, with all that they depend on."""
-    found = _sections(runs, baseline, margin)
+    built = _sections(runs, baseline, margin)
     content = {
-        "title": title or report_title(found),
+        "title": title or report_title(built),
         "date": date.isoformat(),
         "baseline": baseline,
         "margin_points": margin,
-        "command": report_command(found, ".json"),
+        "command": report_command(built, ".json"),
         "sections": [
             {
                 "model": s.newest.model,
@@ -136,7 +97,7 @@ def to_json(
                 "command": s.command,
                 "results": [_plain(row) for row in s.frame[list(COLUMNS)].to_dict("records")],
             }
-            for s in found
+            for s in built
         ],
     }
     return dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
@@ -145,41 +106,33 @@ def to_json(
 def render(
     runs: Runs, suffix: str, *, date: datetime, baseline: str = "fp32", margin: float = MARGIN
 ) -> bytes:
-    """The report as the file of that suffix holds it: one of SUFFIXES. InputError for others."""
+    """A report file's content, by its suffix; raises InputError if it is not in SUFFIXES."""
     if suffix not in SUFFIXES:
         raise InputError(
-            f"A report cannot be written as “{suffix or 'a file without a suffix'}”. Name a file"
-            f" that ends in {', '.join(SUFFIXES)}."
+            f"A report cannot be written as “{suffix or 'a file without a suffix'}”. Use a file"
+            f" name that ends in {', '.join(SUFFIXES)}."
         )
-    how = {"baseline": baseline, "margin": margin}
     if suffix == ".csv":
-        return to_csv(runs, **how)
+        return to_csv(runs, baseline=baseline, margin=margin)
     write = to_html if suffix == ".html" else to_json
-    return write(runs, date=date, **how).encode()
+    return write(runs, date=date, baseline=baseline, margin=margin).encode()
 
 
 def _sections(runs: Runs, baseline: str, margin: float) -> list[Section]:
-    found = build_sections(runs, baseline, margin)
-    if not found:
-        raise InputError("There is no result to report. Measure some, or choose others.")
-    return found
+    built = build_sections(runs, baseline, margin)
+    if not built:
+        raise InputError(
+            "There is no result to report. Run an evaluation, or select other results."
+        )
+    return built
 
 
-def _plain(row: dict) -> dict:
-    """A row as JSON has it: missing values are null, times are ISO 8601."""
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row for JSON: missing values are null, times are ISO 8601."""
 
-    def plain(value):
+    def plain(value: Any) -> Any:
         if pd.isna(value):
             return None
         return value.isoformat() if isinstance(value, datetime) else value
 
     return {column: plain(value) for column, value in row.items()}
-
-
-def _policy(scripts: Iterable[str]) -> str:
-    """What the page may load: nothing; and run: its own scripts, by their digests."""
-    digests = (b64encode(sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
-    )

@@ -1,8 +1,8 @@
-"""What a report says: results that may stand in one table, and their answer in sentences."""
+"""Sections of a report: results that can share a table, and the answer they give, in sentences."""
 
 import shlex
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +16,10 @@ from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import STUDY, short_name
 
 COMMAND = "python -m whisperq_core"
+_USE_IT = """\
+import whisperq_core as wq
+model = wq.quantize("{model}", "{recipe}")
+print(model.transcribe("speech.wav").text)"""
 
 
 @dataclass(frozen=True)
@@ -39,38 +43,38 @@ class Section:
 
     @property
     def newest(self) -> AccuracyRun:
-        """The run measured last; what all runs share is read from it."""
+        """The newest run, to read what all runs of the section share."""
         return max(self.runs, key=lambda run: run.created_at)
 
     @cached_property
     def eval_set(self) -> evaluation_sets.EvalSet | None:
-        """The shipped set that this is, whatever it was called."""
+        """The shipped evaluation set with this digest, under whatever name; None for others."""
         try:
-            known = evaluation_sets.shipped_sets().values()
+            shipped = evaluation_sets.shipped_sets().values()
         except EvalSetError:
             return None
         digest = self.newest.spec.eval_set_digest
-        return next((s for s in known if s.digest == digest), None)
+        return next((s for s in shipped if s.digest == digest), None)
 
     @property
     def title(self) -> str:
-        """Model and speech."""
+        """Model and evaluation set."""
         run = self.newest
         return f"{run.model} on {self.eval_set.title if self.eval_set else run.eval_set}"
 
     @property
     def minutes(self) -> float:
-        """Length of the speech."""
+        """Length of the evaluation set's audio."""
         return self.newest.minutes
 
     @property
     def speakers(self) -> int:
-        """How many are known by name."""
+        """How many speakers are known by name."""
         return len({u.speaker for u in self.newest.utterances} - {None})
 
     @property
     def command(self) -> str:
-        """What measures these results again."""
+        """The command that reproduces these results."""
         run = self.newest
         arguments = {
             "models": run.model,
@@ -86,18 +90,18 @@ class Section:
 
     @property
     def compared(self) -> pd.DataFrame:
-        """The rows that have a verdict beside the baseline."""
+        """The rows that are compared with the baseline."""
         return self.frame[self.frame["verdict"].isin(tuple(Verdict))]
 
     @property
     def recommended(self) -> pd.Series | None:
-        """The smallest that is decided to be no worse than the baseline; None where none is."""
+        """The smallest that is better or no worse than the baseline; None where none is."""
         fine = self.compared[self.compared["verdict"].isin((Verdict.BETTER, Verdict.NO_WORSE))]
         return None if fine.empty else _smallest(fine)
 
     @property
     def closest_to_conclusion(self) -> pd.Series | None:
-        """The undecided one that the least speech would decide; None where that is not known."""
+        """The inconclusive one that needs the least audio for a conclusion; None if unknown."""
         needed = self.compared[self.compared["verdict"] == Verdict.INCONCLUSIVE].dropna(
             subset=["minutes_needed"]
         )
@@ -105,8 +109,15 @@ class Section:
 
     @cached_property
     def answer(self) -> list[str]:
-        """What is decided, in two or three sentences."""
+        """The result in two or three sentences."""
         return list(_answer(self))
+
+    @property
+    def use_it(self) -> str | None:
+        """Python lines that use the recommended configuration; None where none is recommended."""
+        if self.recommended is None:
+            return None
+        return _USE_IT.format(model=self.newest.model, recipe=self.recommended["recipe"])
 
 
 def _command(name: str, arguments: dict[str, str]) -> str:
@@ -115,29 +126,30 @@ def _command(name: str, arguments: dict[str, str]) -> str:
 
 
 def report_command(sections: Iterable[Section], suffix: str = ".html") -> str:
-    """What writes a report of these sections again."""
+    """The command that writes a report of these sections."""
     sections = list(sections)
-    found = {
+    selection = {
         "models": [s.newest.model for s in sections],
         "sets": [s.newest.eval_set for s in sections],
         "recipes": [run.spec.recipe.name for s in sections for run in s.runs],
     }
     arguments = {"out": f"report{suffix}"}
-    arguments |= {option: ",".join(dict.fromkeys(names)) for option, names in found.items()}
-    used = {s.newest.spec.protocol.name for s in sections}
-    if len(used) == 1:
-        arguments["protocol"] = short_name(used.pop())
+    arguments |= {option: ",".join(dict.fromkeys(names)) for option, names in selection.items()}
+    protocols = {s.newest.spec.protocol.name for s in sections}
+    if len(protocols) == 1:
+        arguments["protocol"] = short_name(protocols.pop())
     first = sections[0]
     arguments |= {"baseline": first.baseline, "margin": f"{first.margin:g}"}
     return _command("report", arguments)
 
 
-def report_title(found: list[Section]) -> str:
-    """What a report of these sections is called, where nobody names it."""
-    models = join_unique(s.newest.model for s in found)
-    names = {run.spec.recipe.name for s in found for run in s.runs} - {found[0].baseline}
-    ways = f"{len(names)} {'recipe' if len(names) == 1 else 'recipes'}"
-    return f"Quantizing Whisper {models}: {ways} beside {found[0].baseline}"
+def report_title(sections: list[Section]) -> str:
+    """The default title of a report of these sections."""
+    models = join_unique(s.newest.model for s in sections)
+    baseline = sections[0].baseline
+    count = len({run.spec.recipe.name for s in sections for run in s.runs} - {baseline})
+    configurations = "configuration" if count == 1 else "configurations"
+    return f"Quantizing Whisper {models}: {count} {configurations} compared with {baseline}"
 
 
 def join_unique(texts: Iterable[str]) -> str:
@@ -145,77 +157,84 @@ def join_unique(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(texts))
 
 
-def library_versions(found: list[Section]) -> dict[str, str]:
-    """Libraries of all runs; where runs differ, all versions."""
+def library_versions(sections: list[Section]) -> dict[str, str]:
+    """Version of each library, by name; several versions where runs differ."""
     used: dict[str, list[str]] = {}
-    for run in (run for s in found for run in s.runs):
+    for run in (run for s in sections for run in s.runs):
         for name, version in run.spec.versions.items():
             used.setdefault(name, []).append(version)
     return {name: join_unique(sorted(versions)) for name, versions in sorted(used.items())}
 
 
 def select_runs(
-    runs: Iterable,
+    runs: Iterable[object],
     models: Collection[str] = (),
     sets: Collection[str] = (),
     recipes: Collection[str] = (),
     protocols: Collection[str] = (),
     baseline: str = "fp32",
 ) -> list[AccuracyRun | SpeedRun]:
-    """Runs of these models, sets, recipes and protocols (by name), and the baseline's; none is all.
+    """Runs of these models, sets, recipes and protocols (by name), and the baseline's.
 
-    Raises InputError where a name has no result, or nothing has all of them.
+    An empty filter matches all. Raises InputError where a name has no result, or no result
+    matches all filters.
     """
     runs = [run for run in runs if isinstance(run, AccuracyRun | SpeedRun)]
     accuracy = [run for run in runs if isinstance(run, AccuracyRun)]
-    asked = (
+    filters = (
         (models, {run.model for run in accuracy}),
         (sets, {run.eval_set for run in accuracy}),
         (recipes, {run.spec.recipe.name for run in accuracy}),
         (protocols, {run.spec.protocol.name for run in accuracy}),
     )
-    unknown = [name for names, known in asked for name in names if name not in known]
+    unknown = [name for names, available in filters for name in names if name not in available]
     if unknown:
         raise InputError(
             f"There is no result of {', '.join(unknown)}. `{COMMAND} results` lists all there are."
         )
 
-    def wanted(run: AccuracyRun | SpeedRun) -> bool:
+    def matches(run: AccuracyRun | SpeedRun) -> bool:
         name = run.spec.recipe.name
         return (
             (not models or run.model in models)
             and (not recipes or name in recipes or name == baseline)
             and (not protocols or run.spec.protocol.name in protocols)
-            and (not sets or run.eval_set in sets or isinstance(run, SpeedRun))
+            and (not sets or isinstance(run, SpeedRun) or run.eval_set in sets)
         )
 
-    found = [run for run in runs if wanted(run)]
-    if not any(isinstance(run, AccuracyRun) for run in found):
+    selected = [run for run in runs if matches(run)]
+    if not any(isinstance(run, AccuracyRun) for run in selected):
         raise InputError(f"No result matches. `{COMMAND} results` lists all there are.")
-    return found
+    return selected
 
 
 def build_sections(
     runs: Iterable[AccuracyRun | SpeedRun], baseline: str = "fp32", margin: float = MARGIN
 ) -> list[Section]:
-    """The runs, each in its section, by model, set and protocol.
+    """The runs in sections that can be compared, ordered by title, protocol and machine.
 
-    Each run is compared with the baseline's newest of its machine, or of any machine where its own
-    has none: transcripts do not depend on the processor.
+    Runs are compared with the newest run of the baseline on their machine, or on any machine where
+    theirs has none: transcripts do not depend on the processor.
     """
     runs = list(runs)
     accuracy = [run for run in runs if isinstance(run, AccuracyRun)]
     speed = [run for run in runs if isinstance(run, SpeedRun)]
-    groups = defaultdict(list)
+    groups: dict[Hashable, list[AccuracyRun]] = defaultdict(list)
     for run in sorted(accuracy, key=lambda run: (run.created_at, run.key)):
         groups[paired_comparisons.condition(run), run.machine.kind].append(run)
-    found = [_section(group, accuracy, speed, baseline, margin) for group in groups.values()]
+    built = [_section(group, accuracy, speed, baseline, margin) for group in groups.values()]
     return sorted(
-        found, key=lambda s: (s.title, s.newest.spec.protocol.name, s.newest.machine.kind)
+        built, key=lambda s: (s.title, s.newest.spec.protocol.name, s.newest.machine.kind)
     )
 
 
-def _section(group, accuracy, speed, baseline: str, margin: float) -> Section:
+def _section(
+    group: list[AccuracyRun],
+    accuracy: list[AccuracyRun],
+    speed: list[SpeedRun],
+    baseline: str,
+    margin: float,
+) -> Section:
     own = {run.spec.recipe.name: run for run in group}
     runs = {run.key: run for run in own.values()}
     machine = group[0].machine.kind
@@ -251,84 +270,97 @@ def _answer(section: Section) -> Iterator[str]:
     frame, base = section.frame, section.baseline
     others = section.compared
     if others.empty:
-        compared = (frame["verdict"] == pareto_front.NOT_COMPARED).any()
-        where = "was not measured on this speech in this way" if compared else "alone was measured"
-        yield f"Nothing is compared: {base} {where}."
+        missing = (frame["verdict"] == pareto_front.NOT_COMPARED).any()
+        why = (
+            f"{base} was not measured under these conditions"
+            if missing
+            else f"only {base} was measured"
+        )
+        yield f"No comparison: {why}."
         return
-    fine = others[others["verdict"].isin((Verdict.BETTER, Verdict.NO_WORSE))]
-    criterion = f"decided to be no worse than {base} by {section.margin:g} points of WER"
-    if fine.empty:
-        subject = "The one recipe is not" if len(others) == 1 else "No recipe is"
-        yield f"{subject} {criterion}."
+    passing = others[others["verdict"].isin((Verdict.BETTER, Verdict.NO_WORSE))]
+    criterion = f"shown non-inferior to {base} (margin: {section.margin:g} points)"
+    if passing.empty:
+        yield (
+            f"The one configuration compared is not {criterion}."
+            if len(others) == 1
+            else f"No configuration is {criterion}."
+        )
     else:
-        yield from _first(fine, len(others), criterion)
-    yield from _rest(section)
+        yield from _recommendation(passing, len(others), criterion)
+    yield from _remaining(section)
 
 
-def _first(fine: pd.DataFrame, of: int, criterion: str) -> Iterator[str]:
-    """The smallest and the fastest of the recipes that are decided to be no worse."""
-    small = _smallest(fine)
-    which = "The one recipe" if len(fine) == 1 else f"The smallest of the {len(fine)} recipes"
-    yield f"{which} (of {of}) {criterion} is {small['recipe']}: {_facts(small)}."
-    timed = fine.dropna(subset=["rtf_ratio"])
+def _recommendation(passing: pd.DataFrame, compared: int, criterion: str) -> Iterator[str]:
+    """The smallest and the fastest of the configurations that are better or no worse."""
+    small = _smallest(passing)
+    if len(passing) == 1:
+        of = f"One of {compared} configurations" if compared > 1 else "The one configuration"
+        yield f"{of} is {criterion}: {small['recipe']} – {_facts(small)}."
+    else:
+        yield (
+            f"{len(passing)} of {compared} configurations are {criterion}."
+            f" Smallest: {small['recipe']} – {_facts(small)}."
+        )
+    timed = passing.dropna(subset=["rtf_ratio"])
     if timed.empty:
-        yield "Speed beside fp32 was not measured for any of them."
+        yield "Latency relative to fp32 was not measured for any of them."
         return
     fast = timed.sort_values(["rtf_ratio", "weights_bytes", "recipe"]).iloc[0]
-    times = (
-        f"{fast['rtf_ratio']:.2f} × fp32's time"
-        f" ({fast['rtf_ratio_low']:.2f} to {fast['rtf_ratio_high']:.2f} in repeated passes)"
+    slower = "; not faster than fp32" if fast["rtf_ratio_high"] >= 1 else ""
+    latency = (
+        f"latency relative to fp32 {fast['rtf_ratio']:.2f} (repeated passes:"
+        f" {fast['rtf_ratio_low']:.2f} to {fast['rtf_ratio_high']:.2f}{slower})"
     )
-    slower = ", which is no faster than fp32" if fast["rtf_ratio_high"] >= 1 else ""
-    them = "them" if len(timed) == len(fine) else "those that were timed"
+    untimed = "" if len(timed) == len(passing) else " of those timed"
     if fast["key"] != small["key"]:
-        yield f"The fastest of {them} is {fast['recipe']}, at {times}{slower}: {_facts(fast)}."
-    elif len(fine) == 1:
-        yield f"It takes {times}{slower}."
+        yield f"Fastest{untimed}: {fast['recipe']} – {latency}, {_facts(fast)}."
+    elif len(passing) == 1:
+        yield f"{latency[0].upper()}{latency[1:]}."
     else:
-        yield f"It is also the fastest of {them}, at {times}{slower}."
+        yield f"It is also the fastest{untimed}: {latency}."
 
 
-def _smallest(fine: pd.DataFrame) -> pd.Series:
-    return fine.sort_values(["weights_bytes", "wer_pct", "recipe"]).iloc[0]
+def _smallest(passing: pd.DataFrame) -> pd.Series:
+    return passing.sort_values(["weights_bytes", "wer_pct", "recipe"]).iloc[0]
 
 
 def _facts(row: pd.Series) -> str:
     smaller = row["size_reduction_pct"]
     size = f", {smaller:.0f} % smaller than fp32" if smaller >= 0.5 else ""
+    calibrated = ", calibrated on a tenth of the evaluated speech"
     return (
         f"{row['weights_bytes'] / 1e6:.0f} MB{size}, WER {row['wer_pct']:.2f} %"
         f" ({format_signed(row['difference_points'])} points, 95% interval"
         f" {format_signed(row['difference_low'])} to {format_signed(row['difference_high'])})"
-        + ", calibrated on a tenth of this very speech"
-        * (row["calibration"] == "evaluation-10%")
+        f"{calibrated if row['calibration'] == 'evaluation-10%' else ''}"
     )
 
 
-def _rest(section: Section) -> Iterator[str]:
-    """What is decided of the others, and what it would take to decide more."""
-    others, near = section.compared, section.closest_to_conclusion
-    worse, undecided = (
+def _remaining(section: Section) -> Iterator[str]:
+    """What is shown of the others, and how much audio a further conclusion needs."""
+    others, closest = section.compared, section.closest_to_conclusion
+    worse, inconclusive = (
         int((others["verdict"] == v).sum()) for v in (Verdict.WORSE, Verdict.INCONCLUSIVE)
     )
     parts = []
     if worse:
         have = "has" if worse == 1 else "have"
-        parts.append(f"{worse} {have} a decidedly higher WER than {section.baseline}")
-    if undecided:
-        parts.append(f"{undecided} {'is' if undecided == 1 else 'are'} undecided")
-        if near is not None:
+        parts.append(f"{worse} {have} a significantly higher WER than {section.baseline}")
+    if inconclusive:
+        parts.append(f"{inconclusive} {'is' if inconclusive == 1 else 'are'} too close to call")
+        if closest is not None:
             parts[-1] += (
-                f", and the nearest to a decision, {near['recipe']}, would need about"
-                f" {near['minutes_needed']:.0f} minutes of such speech"
+                f" (closest to a conclusion: {closest['recipe']}, with an estimated"
+                f" {closest['minutes_needed']:.0f} minutes of test audio in total)"
             )
     if parts:
-        of = "recipes" if worse + undecided == len(others) else "others"
+        of = "configurations" if worse + inconclusive == len(others) else "others"
         yield f"Of the {of}, {'; '.join(parts)}."
 
 
 def format_signed(value: float) -> str:
-    """A difference with its sign, a minus that is a minus, and a dash where it is missing."""
+    """A difference with its sign (a typographic minus); a dash where it is missing."""
     if pd.isna(value):
         return "–"
     shown = f"{value:+.2f}" if abs(value) < 100 else f"{value:+.0f}"

@@ -1,7 +1,4 @@
-"""What a report says, one message a screen, for a room: sentences with figures, and charts.
-
-Nothing is computed anew: a section's frame, its answer and the report's charts, in large type.
-"""
+"""A report section as five slides: one message each, with figures in large type."""
 
 from dataclasses import dataclass
 
@@ -11,17 +8,18 @@ import plotly.graph_objects as go
 from whisperq_core.analyze import pareto_front
 from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.present import interval_charts, tradeoff_chart
+from whisperq_core.present.labels import protocol_label, verdict_label
 from whisperq_core.present.report_sections import Section, format_signed
 
 _FONT_PX = 21
-# What still reads from the back of a room.
+# As many as can be read from the back of a room.
 _MOST_NAMED, _MOST_LINES = 6, 12
 _LINE_PX, _AROUND_PX = 34, 130
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A value in large type, what it is, and what has to be known beside it."""
+    """A value in large type, its label and a note."""
 
     value: str
     label: str
@@ -30,7 +28,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Slide:
-    """One screen: what it is about, its message, and what bears it out."""
+    """One screen: its topic, its message, and the evidence."""
 
     topic: str
     message: str
@@ -41,25 +39,31 @@ class Slide:
 
 
 def build_slides(section: Section) -> list[Slide]:
-    """The five screens of a section, in the order one would say them."""
-    return [_compared(section), _front(section), _advice(section), _costs(section), _sure(section)]
+    """The five slides of a section, in order."""
+    return [
+        _scope(section),
+        _pareto_front(section),
+        _recommendation(section),
+        _cost(section),
+        _evidence(section),
+    ]
 
 
-def _compared(section: Section) -> Slide:
+def _scope(section: Section) -> Slide:
     run = section.newest
     names = [name for name in section.frame["recipe"] if name != section.baseline]
-    ways = f"{len(names)} {'way' if len(names) == 1 else 'ways'}"
+    configurations = "configuration" if len(names) == 1 else "configurations"
     speech = section.eval_set.title if section.eval_set else run.eval_set
     return Slide(
         "What we compared",
-        f"{ways} of running Whisper {run.model}, beside {section.baseline}",
+        f"{len(names)} {configurations} of Whisper {run.model}, compared with {section.baseline}",
         (
-            Fact(str(len(names)), "recipes", f"beside {section.baseline}"),
-            Fact(f"{section.minutes:.1f} min", "of speech", speech),
+            Fact(str(len(names)), configurations, f"baseline: {section.baseline}"),
+            Fact(f"{section.minutes:.1f} min", "of test audio", speech),
             Fact(str(len(run.utterances)), "utterances", _speakers(section)),
         ),
         (
-            f"Protocol “{run.spec.protocol.name}”: {run.spec.protocol.summary}.",
+            f"{protocol_label(run.spec.protocol.name)}: {run.spec.protocol.summary}.",
             f"Measured on {run.machine.cpu}, {run.machine.cores} cores; {run.spec.device},"
             f" {run.spec.threads} threads.",
         ),
@@ -67,10 +71,10 @@ def _compared(section: Section) -> Slide:
 
 
 def _speakers(section: Section) -> str:
-    return f"of {section.speakers} speakers" if section.speakers else "of speakers not known"
+    return f"{section.speakers} speakers" if section.speakers else "speakers unknown"
 
 
-def _front(section: Section) -> Slide:
+def _pareto_front(section: Section) -> Slide:
     frame = pareto_front.pareto_status(
         section.frame, section.runs, "weights_bytes", "wer_pct", section.margin
     )
@@ -78,22 +82,22 @@ def _front(section: Section) -> Slide:
     dominated = int(frame["dominated"].sum())
     drawn = frame[~frame["dominated"] | (frame["recipe"] == section.baseline)]
     figure = tradeoff_chart.tradeoff_figure(drawn, "weights_bytes", "wer_pct", None, "family")
-    rest = len(frame) - len(on) - dominated
-    sentences = [f"From small to large: {_named(on['recipe'].tolist())}."]
+    possible = len(frame) - len(on) - dominated
+    sentences = [f"From smallest to largest: {_names(on['recipe'].tolist())}."]
     if dominated:
-        sentences.append(f"{dominated} are decidedly dominated, and not drawn.")
-    if rest > 0:
-        sentences.append(f"{rest} more may be on it: this speech does not tell.")
+        sentences.append(f"Not drawn: {dominated} significantly dominated.")
+    if possible > 0:
+        sentences.append(f"{possible} more may be Pareto-optimal: the data are inconclusive.")
     return Slide(
-        "The front",
-        f"{len(on)} of {len(frame)} are beaten by none on both size and errors, as measured",
+        "Pareto front",
+        f"{len(on)} of {len(frame)} configurations are Pareto-optimal in size and WER, as measured",
         sentences=(" ".join(sentences),),
         figure=_large(figure),
-        alt="WER against size; the Pareto front is the dashed line.",
+        alt="WER against size; the dashed line is the Pareto front.",
     )
 
 
-def _named(names: list[str]) -> str:
+def _names(names: list[str]) -> str:
     more = len(names) - _MOST_NAMED
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -106,48 +110,51 @@ def _large(figure: go.Figure) -> go.Figure:
     return figure
 
 
-def _advice(section: Section) -> Slide:
+def _recommendation(section: Section) -> Slide:
     best = section.recommended
     if section.compared.empty:
-        message = "Nothing can be recommended: nothing is compared yet"
+        message = "No recommendation: nothing is compared yet"
     elif best is None:
-        message = f"Stay with {section.baseline} for now"
+        message = f"Keep {section.baseline} for now"
     else:
         message = f"Use {best['recipe']}"
-    return Slide("The recommendation", message, sentences=tuple(section.answer[:2]))
+    return Slide("Recommendation", message, sentences=tuple(section.answer[:2]))
 
 
-def _costs(section: Section) -> Slide:
-    best, near = section.recommended, section.closest_to_conclusion
-    row = best if best is not None else near
+def _cost(section: Section) -> Slide:
+    best = section.recommended
+    row = best if best is not None else section.closest_to_conclusion
     if row is None:
         return Slide(
-            "What it costs",
-            "There is no cost to name: nothing is recommended",
+            "Cost and benefit",
+            "No configuration to price: none is recommended",
             sentences=tuple(section.answer),
         )
     if best is not None:
-        message = f"What {row['recipe']} costs, and what it saves"
-        sentences = ()
-    else:
-        message = f"What {row['recipe']} would cost, if it were decided"
-        sentences = ("It is the undecided one that the least speech would decide.",)
-    return Slide("What it costs", message, _prices(section, row), sentences)
+        return Slide(
+            "Cost and benefit", f"Cost and benefit of {row['recipe']}", _facts(section, row)
+        )
+    return Slide(
+        "Cost and benefit",
+        f"Cost of {row['recipe']}, if confirmed",
+        _facts(section, row),
+        ("It needs the least additional data for a conclusion.",),
+    )
 
 
-def _prices(section: Section, row: pd.Series) -> tuple[Fact, ...]:
+def _facts(section: Section, row: pd.Series) -> tuple[Fact, ...]:
     smaller = row["size_reduction_pct"]
-    size = f"{smaller:.0f} % smaller than fp32" if smaller >= 0.5 else "no smaller than fp32"
-    time = Fact("not measured", "time beside fp32", "Run a speed measurement to know it.")
+    size = f"{smaller:.0f} % smaller than fp32" if smaller >= 0.5 else "not smaller than fp32"
+    latency = Fact("not measured", "latency relative to fp32", "Run a speed measurement.")
     if pd.notna(row["rtf_ratio"]):
         passes = f"{row['rtf_ratio_low']:.2f} to {row['rtf_ratio_high']:.2f} in repeated passes"
-        time = Fact(f"{row['rtf_ratio']:.2f} ×", "fp32's time", passes)
+        latency = Fact(f"{row['rtf_ratio']:.2f} ×", "latency relative to fp32", passes)
     return (
         Fact(f"{row['weights_bytes'] / 1e6:.0f} MB", "size", size),
-        time,
+        latency,
         Fact(
             f"{format_signed(row['difference_points'])} points",
-            f"WER beside {section.baseline}",
+            f"WER compared with {section.baseline}",
             f"95% interval {format_signed(row['difference_low'])} to"
             f" {format_signed(row['difference_high'])};"
             f" WER {row['wer_pct']:.2f} %",
@@ -155,34 +162,35 @@ def _prices(section: Section, row: pd.Series) -> tuple[Fact, ...]:
     )
 
 
-def _sure(section: Section) -> Slide:
+def _evidence(section: Section) -> Slide:
     verdicts = section.compared["verdict"]
     counts = {
         v: int((verdicts == v).sum())
         for v in (Verdict.BETTER, Verdict.NO_WORSE, Verdict.WORSE, Verdict.INCONCLUSIVE)
     }
-    known = [f"{count} {verdict}" for verdict, count in counts.items() if count]
-    message = f"Of {len(verdicts)}: {', '.join(known)}" if known else "Nothing is compared"
+    shares = [f"{n} {verdict_label(v, section.baseline)}" for v, n in counts.items() if n]
+    message = f"Of {len(verdicts)}: {', '.join(shares)}" if shares else "Nothing is compared"
     sentences = [
-        f"Lines are 95% intervals over {section.frame['resampled'].iloc[0]}; verdicts are corrected"
-        f" for {len(verdicts)} comparisons, with a margin of {section.margin:g} points."
+        f"Lines: 95% intervals (bootstrap over {section.frame['resampled'].iloc[0]}). Verdicts are"
+        f" corrected for {len(verdicts)} comparisons; margin: {section.margin:g} points."
     ]
-    near = section.closest_to_conclusion
-    if near is not None:
+    closest = section.closest_to_conclusion
+    if closest is not None:
         sentences.append(
-            f"About {near['minutes_needed']:.0f} minutes of such speech would decide"
-            f" {near['recipe']}; {section.minutes:.1f} were heard."
+            f"A conclusion about {closest['recipe']} needs an estimated"
+            f" {closest['minutes_needed']:.0f} minutes of test audio; {section.minutes:.1f} were"
+            " used."
         )
     # The frame is in the order of WER.
     shown = section.compared.head(_MOST_LINES)
     if len(shown) < len(verdicts):
-        sentences.append(f"Drawn: the {len(shown)} with the lowest WER; the report has all.")
+        sentences.append(f"Shown: the {len(shown)} with the lowest WER; the report has all.")
     figure = interval_charts.difference_figure(shown, section.margin)
     figure.update_layout(height=_LINE_PX * len(shown) + _AROUND_PX)
     return Slide(
-        "How sure it is",
+        "Statistical evidence",
         message,
         sentences=(" ".join(sentences),),
         figure=_large(figure) if figure.data else None,
-        alt=f"Differences in WER to {section.baseline} with their 95% intervals.",
+        alt=f"WER differences from {section.baseline} with 95% intervals.",
     )
