@@ -30,7 +30,7 @@ _VERDICT_MEANINGS = {
     Verdict.BETTER: "significantly lower WER than the baseline",
     Verdict.NO_WORSE: "the loss in WER is shown to be smaller than the margin, at 95 % confidence",
     Verdict.WORSE: "significantly higher WER than the baseline",
-    Verdict.INCONCLUSIVE: "not enough test audio for a conclusion; this does not show that both are equal",
+    Verdict.INCONCLUSIVE: "not enough test audio for a conclusion; not a proof of equality",
     BASELINE: "what all others are compared with",
     NOT_COMPARED: "the baseline was not run on the same speech",
 }
