@@ -4,7 +4,7 @@
 
 Measured peaks: products of matrices of the encoder's shapes in fp32, bf16 and int8, and reading
 memory. Counted: the encoder's products for a window of 30 s and for a fitted one. Time at the peak
-is work / peak; what an encoder really takes stands beside it.
+is work / peak, printed next to the time that the encoder takes.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def main() -> None:
         (f"{SPEECH_S} s of speech, fitted", SPEECH_S, FITTED),
     ):
         with torch.no_grad():
-            positions = len(short_window._encode(model.torch_model, mel, seconds, window)[0])
+            positions = len(short_window.encode(model.torch_model, mel, seconds, window)[0])
         work = encoder_work(config, positions)
         print(f"\n{label}: {positions} positions, {sum(work.values()) / 1e9:.1f} G products")
         for name, formats in (
@@ -99,9 +99,9 @@ def main() -> None:
                 continue
             least = sum(part / peak[f] for part, f in zip(work.values(), formats, strict=True))
             encoder = backends.quantize(model.torch_model, recipe(name)).torch_model
-            given = mel.to(encoder.model.encoder.conv1.weight.dtype)
+            features = mel.to(encoder.model.encoder.conv1.weight.dtype)
             with torch.no_grad():
-                times = [timed(encoder, given, seconds, window) for _ in range(9)]
+                times = [timed(encoder, features, seconds, window) for _ in range(9)]
             took = statistics.median(times[2:])
             print(
                 f"  {name}: {took * 1e3:.0f} ms, at the peak {least * 1e3:.0f} ms"
@@ -112,7 +112,7 @@ def main() -> None:
 def timed(torch_model, mel, seconds: float, window: Window) -> float:
     """Seconds of one pass of the encoder."""
     start = time.perf_counter()
-    short_window._encode(torch_model, mel, seconds, window)
+    short_window.encode(torch_model, mel, seconds, window)
     return time.perf_counter() - start
 
 

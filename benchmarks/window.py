@@ -3,8 +3,8 @@
     python -m benchmarks.window [--model base] [--recipe fp32] [--set dev-clean-excerpt]
 
 For each window: how much its transcripts disagree with those of the whole window (words, in
-percent), how many utterances loop before they are decoded again, and the time beside the whole
-window's, batch by batch in turn.
+percent), how many utterances loop before they are decoded again, and the time relative to the
+whole window's, in alternating batches.
 """
 
 import argparse
@@ -46,32 +46,34 @@ def main() -> None:
     chosen = recipe(arguments.recipe)
     quantized = pipeline.quantize_model(model, chosen, None, "cpu", FITTED).torch_model
     utterances = evaluation_sets.by_name(arguments.set).utterances
-    found: dict[Window, list[str]] = {window: [] for window in WINDOWS}
+    transcripts: dict[Window, list[str]] = {window: [] for window in WINDOWS}
     took = dict.fromkeys(WINDOWS, 0.0)
     batches = plan_batches(utterances, FITTED.batch_size)
     for batch in batches:
         audio = [evaluation_sets.read_audio(u) for u in batch]
-        mel = model.features(audio, sampling_rate=16000, return_tensors="pt").input_features
+        mel = model.features.windows(audio)
         seconds = [u.duration_s for u in batch]
         prompts = [model.prompt(u.language, FITTED.task) for u in batch]
         for window in WINDOWS:
             with torch.no_grad():
                 made = short_window.generate(quantized, mel, seconds, prompts, window)
             took[window] += made.times.wall_s
-            found[window] += model.tokenizer.batch_decode(made.tokens, skip_special_tokens=True)
+            transcripts[window] += model.tokenizer.batch_decode(
+                made.tokens, skip_special_tokens=True
+            )
     ordered = [u for batch in batches for u in batch]
     print(f"{arguments.model}, {chosen.name}, {arguments.set}: {len(ordered)} utterances;")
     print(machine())
     for window in WINDOWS:
-        pairs = zip(found[WHOLE], found[window], ordered, strict=True)
+        pairs = zip(transcripts[WHOLE], transcripts[window], ordered, strict=True)
         apart = error_rates.total(
             error_rates.score(a, b, u.language).words for a, b, u in pairs
         ).rate
-        heard = zip(ordered, found[window], strict=True)
+        hypotheses = zip(ordered, transcripts[window], strict=True)
         wer = error_rates.total(
-            error_rates.score(u.reference, t, u.language).words for u, t in heard
+            error_rates.score(u.reference, t, u.language).words for u, t in hypotheses
         ).rate
-        loops = sum(error_rates.is_looped(text) for text in found[window])
+        loops = sum(error_rates.is_looped(text) for text in transcripts[window])
         print(
             f"{described(window):46s} disagreement {apart:6.2f}%  WER {wer:6.2f}%"
             f"  loops {loops}  time {took[window] / took[WHOLE]:.2f}"

@@ -54,10 +54,10 @@ def test_a_recording_over_the_window_is_whole_with_its_mask(extractor):
 
 
 def test_what_is_kept_is_bounded_and_the_latest_stays(extractor):
-    features = LogMel(80, kept_bytes=250 * 80 * 4)  # two of a second, not three
+    features = LogMel(80, cache_bytes=250 * 80 * 4)  # two of a second, not three
     sounds = [SECOND * loudness for loudness in (0.1, 0.2, 0.3)]
     for sound in (*sounds, *sounds):
         assert same_bits(features.windows([sound]), extracted(extractor, [sound]))
-        assert features.bytes <= features.kept_bytes
-    assert len(features._kept) == 2
-    assert LogMel(80, kept_bytes=0).windows(sounds).shape == (3, 80, 3000)
+        assert features.bytes <= features.cache_bytes
+    assert len(features._cached) == 2
+    assert LogMel(80, cache_bytes=0).windows(sounds).shape == (3, 80, 3000)

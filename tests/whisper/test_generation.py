@@ -36,7 +36,7 @@ def test_log_probabilities_are_those_of_a_teacher_forced_pass(tiny, speech, temp
         options = {"temperature": temperature, "top_k": 0}
         made = generate(tiny.torch_model, inputs, options, with_logprobs=True)
     rows = [[t for t in row if t != end] for row in made.tokens.tolist()]
-    assert made.chosen == sum(len(row) + 1 for row in rows)
+    assert made.token_count == sum(len(row) + 1 for row in rows)
     expected = [teacher_forced(tiny, audio, row) for audio, row in zip(speech, rows, strict=True)]
     assert made.avg_logprobs == pytest.approx(expected, abs=1e-3)
 

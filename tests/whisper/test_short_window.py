@@ -47,7 +47,7 @@ def test_in_the_whole_window_it_chooses_the_tokens_of_generate(tiny, audio, hear
         )
     texts = tiny.tokenizer.batch_decode(made.tokens, skip_special_tokens=True)
     assert tuple(text.strip() for text in texts) == heard.texts
-    assert made.chosen == heard.tokens
+    assert made.token_count == heard.tokens
     assert 0 < made.times.encoder_s < made.times.wall_s
     assert made.times.encoder_s < made.first_token_s < made.times.wall_s
 
@@ -103,7 +103,7 @@ def test_folding_by_one_is_the_whole_window(tiny, audio, three):
 
 
 def test_the_watch_ends_a_row_and_only_that(tiny, audio, monkeypatch):
-    monkeypatch.setattr(short_window, "_WATCH_EVERY", 4)
+    monkeypatch.setattr(short_window, "_STOP_CHECK_EVERY", 4)
     prompts = [tiny.prompt("en", "transcribe")] * 3
     seconds = [len(a) / 16000 for a in audio]
     window = Window(margin_s=0.5, fold=32)

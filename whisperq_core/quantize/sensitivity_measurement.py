@@ -5,7 +5,6 @@ after is computed again: for a layer of the decoder what the encoder gives is ke
 one of the encoder, what its block is given.
 """
 
-import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -33,7 +32,7 @@ from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.speech.evaluation_sets import Utterance
 from whisperq_core.whisper import model_sources, model_weights, models
 from whisperq_core.whisper.protocols import STUDY
-from whisperq_core.whisper.short_window import POSITIONS_PER_S
+from whisperq_core.whisper.short_window import encoder_stem, kept_positions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -213,11 +212,11 @@ class CachedActivations:
         # The token that the last of the prompt has to be followed by is the first to be compared.
         prompt = model.torch_model.generation_config.no_timestamps_token_id
         self._first = self._tokens[0].index(prompt)
-        most = model.torch_model.config.max_source_positions
         self._given = []
         for samples, _ in heard:
-            kept = math.ceil((len(samples) / SAMPLE_RATE + SPEECH_ONLY.margin_s) * POSITIONS_PER_S)
-            self._given.append(self._blocks(model.features.windows([samples]), min(kept, most)))
+            seconds = len(samples) / SAMPLE_RATE
+            kept = kept_positions(model.torch_model, seconds, SPEECH_ONLY.margin_s)
+            self._given.append(self._blocks(model.features.windows([samples]), kept))
         self.said = self._say(model.torch_model, None)
 
     def loss(self, torch_model: "nn.Module", first: int | None) -> FormatLoss:
@@ -233,13 +232,10 @@ class CachedActivations:
     def _blocks(self, features: "Tensor", kept: int) -> list["Tensor"]:
         """What each block of the encoder is given, and last what the encoder gives."""
         import torch
-        from torch.nn import functional
 
         encoder = self.torch_model.model.encoder
         with torch.no_grad():
-            made = functional.gelu(encoder.conv1(features))
-            made = functional.gelu(encoder.conv2(made)).transpose(1, 2)
-            states = [made[:, :kept] + encoder.embed_positions.weight[:kept]]
+            states = [encoder_stem(encoder, features, kept)[0]]
             for block in encoder.layers:
                 states.append(block(states[-1], attention_mask=None))
             return [*states[:-1], encoder.layer_norm(states[-1])]

@@ -34,7 +34,8 @@ class _Reader:
         return view
 
     def number(self, code: str) -> int:
-        return struct.unpack("<" + code, self.take(struct.calcsize(code)))[0]
+        value: int = struct.unpack("<" + code, self.take(struct.calcsize(code)))[0]
+        return value
 
     def text(self) -> str:
         return bytes(self.take(self.number("H")))[:-1].decode(errors="replace")

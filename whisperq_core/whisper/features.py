@@ -1,55 +1,56 @@
-"""Whisper's log-mel features, computed once for each recording and kept without their padding."""
+"""Whisper's log-mel features, computed once for each recording and cached without their padding."""
 
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from whisperq_core.speech.decode import SAMPLE_RATE
+from whisperq_core.whisper.torch_types import Array
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# About half an hour of speech at 80 mels (the excerpts have 12 minutes); what was heard last stays.
-KEPT_BYTES = 64_000_000
+# About half an hour of speech at 80 mels (the excerpts have 12 minutes); the least recently used go first.
+CACHE_BYTES = 64_000_000
 
 
 class LogMel:
     """Log-mel features of 16 kHz mono float32 audio, each of shape (samples,).
 
-    Every recipe of a grid hears the same speech, in every one of its passes: features in windows
-    of 30 s are kept, bit for bit, up to `kept_bytes`; `bytes` is what they take. Recordings are
-    told apart by their samples.
+    Every recipe of a grid transcribes the same speech, in each of its passes: features in windows
+    of 30 s are cached, bit for bit, up to `cache_bytes`; `bytes` is what they take. Recordings are
+    identified by their samples.
     """
 
-    def __init__(self, mels: int, kept_bytes: int = KEPT_BYTES):
+    def __init__(self, mels: int, cache_bytes: int = CACHE_BYTES) -> None:
         from transformers import WhisperFeatureExtractor
 
-        self.kept_bytes = kept_bytes
-        self._extractor = WhisperFeatureExtractor(feature_size=mels)
-        self._kept: OrderedDict[bytes, tuple[Tensor, float]] = OrderedDict()
+        self.cache_bytes = cache_bytes
+        self._extractor = WhisperFeatureExtractor(feature_size=mels)  # type: ignore[no-untyped-call]
+        self._cached: OrderedDict[bytes, tuple[Tensor, float]] = OrderedDict()
         self.bytes = 0
 
-    def windows(self, audio: Sequence[np.ndarray]) -> "Tensor":
+    def windows(self, audio: Sequence[Array]) -> "Tensor":
         """Features of the first 30 s of each recording, shape (batch, mels, 3000)."""
         import torch
 
         mels, frames = self._extractor.feature_size, self._extractor.nb_max_frames
-        found = torch.empty(len(audio), mels, frames)
-        for row, samples in zip(found, audio, strict=True):
+        batch = torch.empty(len(audio), mels, frames)
+        for row, samples in zip(batch, audio, strict=True):
             speech, padding = self._speech(samples)
             row[:, : speech.shape[1]] = speech
             row[:, speech.shape[1] :] = padding
-        return found
+        return batch
 
-    def whole(self, audio: np.ndarray) -> tuple["Tensor", "Tensor"]:
+    def whole(self, audio: Array) -> tuple["Tensor", "Tensor"]:
         """Features of all of one recording, shape (1, mels, frames), and their attention mask."""
-        found = self._extract(audio, padding="longest", truncation=False)
-        return found.input_features, found.attention_mask
+        extracted = self._extract(audio, padding="longest", truncation=False)
+        return extracted.input_features, extracted.attention_mask
 
-    def _extract(self, audio: np.ndarray, **shape):
+    def _extract(self, audio: Array, **shape: Any) -> Any:
         return self._extractor(
             [audio],
             sampling_rate=SAMPLE_RATE,
@@ -58,17 +59,17 @@ class LogMel:
             **shape,
         )
 
-    def _speech(self, samples: np.ndarray) -> tuple["Tensor", float]:
+    def _speech(self, samples: Array) -> tuple["Tensor", float]:
         """Features up to the padding, shape (mels, frames), and the value that the padding has."""
-        key = hashlib.blake2b(np.ascontiguousarray(samples), digest_size=16).digest()
-        if key not in self._kept:
-            self._kept[key] = _without_padding(self._extract(samples).input_features[0])
-            self.bytes += self._kept[key][0].nbytes
-        self._kept.move_to_end(key)
-        found = self._kept[key]
-        while self.bytes > self.kept_bytes:
-            self.bytes -= self._kept.popitem(last=False)[1][0].nbytes
-        return found
+        key = hashlib.blake2b(np.ascontiguousarray(samples).data, digest_size=16).digest()
+        if key not in self._cached:
+            self._cached[key] = _without_padding(self._extract(samples).input_features[0])
+            self.bytes += self._cached[key][0].nbytes
+        self._cached.move_to_end(key)
+        features = self._cached[key]
+        while self.bytes > self.cache_bytes:
+            self.bytes -= self._cached.popitem(last=False)[1][0].nbytes
+        return features
 
 
 def _without_padding(features: "Tensor") -> tuple["Tensor", float]:

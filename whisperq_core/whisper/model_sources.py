@@ -123,14 +123,14 @@ def offline_names() -> list[str]:
 @lru_cache
 def embedded_files(name: str) -> tuple[Path, ...]:
     """The installed files that hold an embedded model's weights; empty where none is installed."""
-    found = []
+    located: list[Path] = []
     for package, path in EMBEDDED[name].parts:
         try:
-            match = [f.locate() for f in files(package) or [] if f.as_posix() == path]
+            matches = [Path(str(f.locate())) for f in files(package) or [] if f.as_posix() == path]
         except PackageNotFoundError:
             return ()
-        found += match
-    return tuple(Path(f) for f in found if Path(f).is_file())
+        located += matches
+    return tuple(file for file in located if file.is_file())
 
 
 def _hub_folder(repo: str, revision: str) -> Path | None:
@@ -177,5 +177,12 @@ def download(source: Source) -> Source:
 
 
 def settings_folder(source: Source) -> Path:
-    """The folder with the tokenizer and configuration of a model that is on this machine."""
-    return embedded_files(source.name)[0].parent if source.kind == "embedded" else source.folder
+    """The folder with the tokenizer and configuration of a model that is on this machine.
+
+    Raises ModelUnavailable for one that is still to be downloaded.
+    """
+    if source.kind == "embedded":
+        return embedded_files(source.name)[0].parent
+    if source.folder is None:
+        raise ModelUnavailable(f"The weights of {source.name} have to be downloaded first.")
+    return source.folder

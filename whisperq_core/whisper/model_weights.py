@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from whisperq_core.errors import ModelError, ModelUnavailable
+from whisperq_core.errors import ModelError
 from whisperq_core.whisper.ctranslate2_format import read_variables, to_transformers
-from whisperq_core.whisper.model_sources import EMBEDDED, Source, embedded_files
+from whisperq_core.whisper.model_sources import EMBEDDED, Source, embedded_files, settings_folder
+from whisperq_core.whisper.torch_types import Array
 
 
-def read_weights(source: Source) -> dict[str, np.ndarray]:
+def read_weights(source: Source) -> dict[str, Array]:
     """All tensors as float32 under Transformers' names, without the tied proj_out.
 
     Raises ModelError for a folder that holds no readable Whisper weights, or for embedded weights
@@ -31,7 +32,7 @@ def read_weights(source: Source) -> dict[str, np.ndarray]:
                 + " ".join(package for package, _ in packaged.parts)
             )
         return _canonical(to_transformers(read_variables(data)))
-    folder = source.folder
+    folder = settings_folder(source)
     tensors = sorted(folder.glob("*.safetensors"))
     if tensors:
         return _canonical(_read_safetensors(tensors))
@@ -45,7 +46,7 @@ def read_weights(source: Source) -> dict[str, np.ndarray]:
     )
 
 
-def _read_safetensors(paths: list[Path]) -> dict[str, np.ndarray]:
+def _read_safetensors(paths: list[Path]) -> dict[str, Array]:
     from safetensors import SafetensorError, safe_open
 
     tensors = {}
@@ -63,7 +64,7 @@ def _read_safetensors(paths: list[Path]) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _canonical(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _canonical(tensors: dict[str, Array]) -> dict[str, Array]:
     """The same weights in the same form whatever file they came from.
 
     The encoder's positions are fixed sinusoids that some files keep in fp16 and others in fp32, so
@@ -81,7 +82,7 @@ def _canonical(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return tensors
 
 
-def digest_of(tensors: dict[str, np.ndarray]) -> str:
+def digest_of(tensors: dict[str, Array]) -> str:
     """sha256 (hex) over name, shape and float32 bytes of every tensor, in the names' order."""
     sha = hashlib.sha256()
     for name in sorted(tensors):
@@ -94,13 +95,12 @@ def digest(source: Source) -> str:
     """The digest of a source's weights; reads them unless they are embedded or were read before."""
     if source.kind == "embedded":
         return EMBEDDED[source.name].digest
-    if source.folder is None:
-        raise ModelUnavailable(f"The weights of {source.name} have to be downloaded first.")
-    files = [*source.folder.glob("*.safetensors"), *source.folder.glob("model.bin")]
+    folder = settings_folder(source)
+    files = [*folder.glob("*.safetensors"), *folder.glob("model.bin")]
     stamp = tuple(sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files))
     return _folder_digest(source, stamp)
 
 
 @lru_cache(maxsize=64)
-def _folder_digest(source: Source, stamp: tuple) -> str:
+def _folder_digest(source: Source, stamp: tuple[tuple[str, int, int], ...]) -> str:
     return digest_of(read_weights(source))

@@ -6,17 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import Any
 
 from whisperq_core.errors import ModelError
 from whisperq_core.whisper.features import LogMel
 from whisperq_core.whisper.model_sources import Source, download, find, settings_folder
 from whisperq_core.whisper.model_weights import digest_of, read_weights
-
-if TYPE_CHECKING:
-    from transformers import WhisperForConditionalGeneration
+from whisperq_core.whisper.torch_types import Array, Tokenizer, WhisperModule
 
 
 @dataclass
@@ -25,15 +21,16 @@ class Model:
 
     name: str
     digest: str
-    torch_model: "WhisperForConditionalGeneration"
+    torch_model: WhisperModule
     features: LogMel
-    tokenizer: object
-    source: Source = field(repr=False, default=None)
+    tokenizer: Tokenizer
+    source: Source | None = field(repr=False, default=None)
 
     @cached_property
     def multilingual(self) -> bool:
         """Whether it knows other languages than English."""
-        return self.torch_model.generation_config.is_multilingual
+        known: bool = self.torch_model.generation_config.is_multilingual
+        return known
 
     def require_english(self, languages: Iterable[str | None], task: str) -> None:
         """Raises ModelError where an English-only model is asked for anything else."""
@@ -49,8 +46,8 @@ class Model:
         end = self.torch_model.generation_config.eos_token_id
         return [*self.prompt(language, task), *words, end]
 
-    def prompt(self, language: str, task: str) -> list[int]:
-        """What the decoder is given before the words: start, language, task, no timestamps."""
+    def prompt(self, language: str | None, task: str) -> list[int]:
+        """The decoder's first tokens: start, language, task, no timestamps."""
         tables, ids = self.torch_model.generation_config, self.tokenizer.convert_tokens_to_ids
         chosen = [ids(f"<|{language}|>"), tables.task_to_id[task]] if self.multilingual else []
         return [tables.decoder_start_token_id, *chosen, tables.no_timestamps_token_id]
@@ -77,7 +74,7 @@ def load(name: str) -> Model:
             f" {sorted(set(missing) | set(unexpected))[:3]} …"
         )
     model.tie_weights()
-    model.requires_grad_(False).eval()
+    model.requires_grad_(False).eval()  # type: ignore[no-untyped-call]
     model.generation_config = _generation_config(settings, tokenizer)
     return Model(name, digest_of(tensors), model, LogMel(config.num_mel_bins), tokenizer, source)
 
@@ -90,10 +87,10 @@ def quieten_libraries() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     import transformers
 
-    transformers.logging.set_verbosity_error()
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
 
-def random_model(name: str) -> "WhisperForConditionalGeneration":
+def random_model(name: str) -> WhisperModule:
     """A model of the named size with random weights, for sizes that need no real ones.
 
     Raises ModelError for a name whose shape is not known.
@@ -115,7 +112,8 @@ def random_model(name: str) -> "WhisperForConditionalGeneration":
         decoder_ffn_dim=4 * width,
     )
     torch.manual_seed(0)
-    return WhisperForConditionalGeneration(config).requires_grad_(False).eval()
+    model = WhisperForConditionalGeneration(config).requires_grad_(False)
+    return model.eval()  # type: ignore[no-untyped-call]
 
 
 # Layers, width and heads of the multilingual models (Radford et al. 2022, table 1).
@@ -127,7 +125,7 @@ _SHAPES = {
 }
 
 
-def _dimensions(source: Source, tensors: dict[str, np.ndarray]) -> dict:
+def _dimensions(source: Source, tensors: dict[str, Array]) -> dict[str, Any]:
     """The architecture's sizes, from the tensors themselves; only the heads are not in them."""
 
     def layers(part: str) -> int:
@@ -154,12 +152,12 @@ def _dimensions(source: Source, tensors: dict[str, np.ndarray]) -> dict:
     }
 
 
-def read_tokenizer(folder: Path):
+def read_tokenizer(folder: Path) -> Tokenizer:
     """Whisper's tokenizer from tokenizer.json, or from vocab.json and merges.txt.
 
     Raises ModelError where the folder has neither.
     """
-    from transformers import WhisperTokenizerFast
+    from transformers import WhisperTokenizerFast  # type: ignore[attr-defined]
 
     if (folder / "tokenizer.json").is_file():
         return WhisperTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
@@ -168,7 +166,7 @@ def read_tokenizer(folder: Path):
     raise ModelError(f"{folder} has no tokenizer.json. Copy it there from the original model.")
 
 
-def _token_ids(tokenizer) -> dict:
+def _token_ids(tokenizer: Tokenizer) -> dict[str, Any]:
     end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     return {
         "bos_token_id": end,
@@ -178,28 +176,28 @@ def _token_ids(tokenizer) -> dict:
     }
 
 
-def _generation_config(folder: Path, tokenizer):
+def _generation_config(folder: Path, tokenizer: Tokenizer) -> Any:
     """Whisper's decoding tables, the same from every source: ids from the tokenizer, suppressed
     tokens and alignment heads from generation_config.json or CTranslate2's config.json.
     """
     from transformers import GenerationConfig
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-    stored = {}
+    stored: dict[str, Any] = {}
     for file in ("config.json", "generation_config.json"):
         if (folder / file).is_file():
             stored |= json.loads((folder / file).read_text())
     ids = tokenizer.convert_tokens_to_ids
-    known = tokenizer.get_vocab()
+    vocabulary = tokenizer.get_vocab()
     # English-only vocabularies end one token earlier: their end of text is 50256. They have tokens
     # for languages, but generate() would put one into the prompt if it were told of them.
     multilingual = ids("<|endoftext|>") == 50257
     tables = {}
     if multilingual:
-        codes = [f"<|{code}|>" for code in LANGUAGES if f"<|{code}|>" in known]
+        codes = [f"<|{code}|>" for code in LANGUAGES if f"<|{code}|>" in vocabulary]
         tables["lang_to_id"] = {code: ids(code) for code in codes}
         tables["task_to_id"] = {task: ids(f"<|{task}|>") for task in ("transcribe", "translate")}
-    return GenerationConfig(
+    return GenerationConfig(  # type: ignore[no-untyped-call]
         **_token_ids(tokenizer),
         max_length=448,
         is_multilingual=multilingual,

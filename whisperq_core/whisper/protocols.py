@@ -1,6 +1,7 @@
-"""Protocols: how a model is made to transcribe. A value, like a recipe, beside each number."""
+"""Protocols: how a model decodes and batches. A value, like a recipe, stored with each result."""
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Protocol:
     fold: int | None = None
     merge_at: float | None = None
 
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """What a protocol adds to a result's identity: every field but labels.
 
         `tied` is one: what it does is in the recipe's modules. A field that came later counts where

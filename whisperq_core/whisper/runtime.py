@@ -1,22 +1,21 @@
-"""What a batch of speech becomes, and what a runtime has to do for it: PyTorch's, or another one.
+"""The transcripts of a batch, and the interface of every runtime, PyTorch or another.
 
 A runtime that is not PyTorch decodes by itself. It follows the protocol as far as it can; where it
 cannot, the description of its recipe says so.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import numpy as np
-
 from whisperq_core.whisper.protocols import Protocol
+from whisperq_core.whisper.torch_types import Array
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of the speech, in seconds from its start, and what was heard in it."""
+    """A part of the speech, in seconds from its start, and its transcript."""
 
     start_s: float
     end_s: float
@@ -46,20 +45,22 @@ class Transcripts:
     segments: tuple[Segment, ...] = ()
 
 
-def combine_transcripts(found: Sequence[Transcripts]) -> Transcripts:
-    """Several as one: times and tokens added up, the time to the first token their mean."""
+def combine_transcripts(parts: Sequence[Transcripts]) -> Transcripts:
+    """Several as one: times and tokens added up, the time to the first token their mean.
 
-    def known(combine: Callable, values: list) -> float | None:
-        return None if None in values else combine(values)
-
+    What one of them does not tell, all do not.
+    """
+    encoder = [part.encoder_s for part in parts if part.encoder_s is not None]
+    first_token = [part.first_token_s for part in parts if part.first_token_s is not None]
+    tokens = [part.tokens for part in parts if part.tokens is not None]
     return Transcripts(
-        texts=tuple(text for one in found for text in one.texts),
-        temperatures=tuple(heat for one in found for heat in one.temperatures),
-        wall_s=sum(one.wall_s for one in found),
-        encoder_s=known(sum, [one.encoder_s for one in found]),
-        first_token_s=known(fmean, [one.first_token_s for one in found]),
-        tokens=known(sum, [one.tokens for one in found]),
-        redone=tuple(redone for one in found for redone in one.redone),
+        texts=tuple(text for part in parts for text in part.texts),
+        temperatures=tuple(one for part in parts for one in part.temperatures),
+        wall_s=sum(part.wall_s for part in parts),
+        encoder_s=sum(encoder) if len(encoder) == len(parts) else None,
+        first_token_s=fmean(first_token) if len(first_token) == len(parts) else None,
+        tokens=sum(tokens) if len(tokens) == len(parts) else None,
+        redone=tuple(redone for part in parts for redone in part.redone),
     )
 
 
@@ -67,15 +68,15 @@ class Runtime(ABC):
     """A model after a recipe, ready to transcribe."""
 
     @abstractmethod
-    def warm_up(self, audio: Sequence[np.ndarray]) -> None:
-        """One untimed look at 16 kHz mono float32 audio, so that the first timed one is no slower.
+    def warm_up(self, audio: Sequence[Array]) -> None:
+        """Runs once, untimed, on 16 kHz mono float32 audio, so that the first timed run is no slower.
 
         Raises RecipeError where the model computes what cannot be transcribed.
         """
 
     @abstractmethod
     def transcribe(
-        self, audio: Sequence[np.ndarray], languages: Sequence[str | None], protocol: Protocol
+        self, audio: Sequence[Array], languages: Sequence[str | None], protocol: Protocol
     ) -> Transcripts:
         """Transcribes one batch of 16 kHz mono float32 audio, each of shape (samples,).
 

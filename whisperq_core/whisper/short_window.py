@@ -2,7 +2,7 @@
 
 Whisper was trained on windows of 30 s, and generate() pads every utterance to one: most of what it
 computes is silence. Here the encoder sees an utterance and a margin of silence. The silence beyond
-is cut, or folded: one position stands for many, and counts as many in attention, by the logarithm
+is cut, or folded: one position represents many, and counts as many in attention, by the logarithm
 of their number added to its scores (proportional attention of Bolya et al., Token Merging, 2023).
 In the same way, pairs of positions may be merged in the upper encoder layers, which halves what the
 decoder reads at every step. Every utterance has a window of its own, so that its neighbours in a
@@ -14,20 +14,25 @@ CPU's caches.
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple
 
 from whisperq_core.memory import retain_freed_memory
 from whisperq_core.whisper.generation import Generated, Times, synchronize
+from whisperq_core.whisper.torch_types import Module, WhisperModule
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    import torch
+    from torch import Tensor
 
 POSITIONS_PER_S = 50
 MAX_TOKENS = 448
-# How often, in tokens, unfinished rows are shown to the watch.
-_WATCH_EVERY = 32
+# Rows are asked whether to stop once in so many tokens.
+_STOP_CHECK_EVERY = 32
+# The batch shrinks when this share of its rows or fewer are still decoded.
+_SHRINK_AT = 0.75
 # Positions at the end of cut features that the convolutions blend with their zero padding.
 _EDGE = 2
 
@@ -49,27 +54,64 @@ class Window:
 WHOLE = Window(margin_s=30.0)
 
 
+StopCheck = Callable[[list[int]], bool]
+
+
 def generate(
-    torch_model: "nn.Module",
+    torch_model: WhisperModule,
     features: "Tensor",
     seconds: Sequence[float],
     prompts: Sequence[Sequence[int]],
     window: Window,
-    watch: Callable[[list[int]], bool] | None = None,
+    should_stop: StopCheck | None = None,
 ) -> Generated:
     """Generates for a batch of log-mel features, shape (batch, mels, frames of 30 s).
 
-    seconds: of speech in each row. prompts: first tokens of each row, all of one length. watch:
-    asked of a row's tokens now and then; True ends the row. To be called under no_grad.
+    seconds: of speech in each row. prompts: first tokens of each row, all of one length.
+    should_stop: called with a row's tokens every 32 tokens; True ends the row. Call it under
+    no_grad.
     """
     with retain_freed_memory():
-        return _generate(torch_model, features, seconds, prompts, window, watch)
+        return _generate(torch_model, features, seconds, prompts, window, should_stop)
 
 
-def _generate(torch_model, features, seconds, prompts, window, watch) -> Generated:
+class _Ended(Enum):
+    """Why a row is no longer decoded."""
+
+    END_TOKEN = auto()
+    STOPPED = auto()  # by should_stop
+
+
+@dataclass
+class _Row:
+    """An utterance of the batch: the tokens generated for it, and why it ended, if it did."""
+
+    tokens: list[int] = field(default_factory=list)
+    ended: _Ended | None = None
+
+    def append(self, token: int, end_token: int, should_stop: StopCheck | None) -> None:
+        """Takes the next token, unless the row has ended."""
+        if self.ended:
+            return
+        if token == end_token:
+            self.ended = _Ended.END_TOKEN
+            return
+        self.tokens.append(token)
+        if should_stop and len(self.tokens) % _STOP_CHECK_EVERY == 0 and should_stop(self.tokens):
+            self.ended = _Ended.STOPPED
+
+
+def _generate(
+    torch_model: WhisperModule,
+    features: "Tensor",
+    seconds: Sequence[float],
+    prompts: Sequence[Sequence[int]],
+    window: Window,
+    should_stop: StopCheck | None,
+) -> Generated:
     import torch
 
-    device, end = features.device.type, torch_model.generation_config.eos_token_id
+    device, end_token = features.device.type, torch_model.generation_config.eos_token_id
     synchronize(device)
     start = time.perf_counter()
     encoded = [
@@ -79,71 +121,88 @@ def _generate(torch_model, features, seconds, prompts, window, watch) -> Generat
     synchronize(device)
     encoder_s = time.perf_counter() - start
     decoder = _Decoder(torch_model, encoded)
-    found: list[list[int]] = [[] for _ in encoded]
-    first_token_s, ends = 0.0, 0
-    # The rows of the batch that are still decoded, by their place in it; None where one is over.
-    rows: list[int | None] = list(range(len(encoded)))
+    rows = [_Row() for _ in encoded]
+    # The rows that the decoder computes; one that ended stays until the batch shrinks.
+    computed, first_token_s = rows, 0.0
     ids = torch.tensor(prompts, device=features.device)
     while decoder.length + ids.shape[1] < MAX_TOKENS:
-        chosen = decoder.choose(ids)
-        tokens = chosen.tolist()
+        next_ids = decoder.next_tokens(ids)
+        tokens = next_ids.tolist()
         first_token_s = first_token_s or time.perf_counter() - start
-        for place, row in enumerate(rows):
-            if row is None:
-                continue
-            if tokens[place] == end:
-                ends += 1
-                rows[place] = None
-                continue
-            found[row].append(tokens[place])
-            if watch and len(found[row]) % _WATCH_EVERY == 0 and watch(found[row]):
-                rows[place] = None
-        going = [place for place, row in enumerate(rows) if row is not None]
-        if not going:
+        for row, token in zip(computed, tokens, strict=True):
+            row.append(token, end_token, should_stop)
+        active = [place for place, row in enumerate(computed) if not row.ended]
+        if not active:
             break
-        if len(going) <= 0.75 * len(rows):
-            decoder.keep(going)
-            rows, chosen = [rows[place] for place in going], chosen[going]
-        ids = chosen[:, None]
-    longest = max(map(len, found))
-    padded = torch.tensor([row + [end] * (longest - len(row)) for row in found]).long()
+        if len(active) <= _SHRINK_AT * len(computed):
+            decoder.keep(active)
+            computed, next_ids = [computed[place] for place in active], next_ids[active]
+        ids = next_ids[:, None]
+    padded = _padded([row.tokens for row in rows], end_token)
     synchronize(device)
     return Generated(
         tokens=padded,
         avg_logprobs=(),
-        chosen=sum(map(len, found)) + ends,
+        token_count=sum(len(row.tokens) + (row.ended is _Ended.END_TOKEN) for row in rows),
         first_token_s=first_token_s,
         attempts=1,
         times=Times(time.perf_counter() - start, encoder_s),
     )
 
 
-def encode(
-    torch_model: "nn.Module", features: "Tensor", seconds: float, window: Window
-) -> tuple["Tensor", "Tensor"]:
-    """States of one row, shape (positions, width), and each position's weight in attention.
+def _padded(rows: Sequence[list[int]], end_token: int) -> "Tensor":
+    """Shape (rows, longest row), filled up with the end token."""
+    import torch
 
-    Weights are logarithms of how many positions one stands for, shape (positions,). features has
-    the shape (1, mels, frames).
+    longest = max(map(len, rows))
+    return torch.tensor([row + [end_token] * (longest - len(row)) for row in rows]).long()
+
+
+def encoder_stem(
+    encoder: Module, features: "Tensor", kept: int, fold: int | None = None
+) -> tuple["Tensor", "Tensor"]:
+    """What the first encoder layer is given: both convolutions, and positions added.
+
+    features: shape (1, mels, frames). kept: positions computed from them. fold: how many of the
+    remaining positions, all silence, become one; None to leave them out. Returns states of shape
+    (1, positions, width), and the logarithm of how many positions each represents, (positions,).
     """
     import torch
     from torch.nn import functional
 
-    encoder, most = torch_model.model.encoder, torch_model.config.max_source_positions
-    kept = min(most, math.ceil((seconds + window.margin_s) * POSITIONS_PER_S))
-    frames = min(features.shape[-1], 2 * (kept + _EDGE))
-    made = functional.gelu(encoder.conv1(features[..., :frames]))
-    made = functional.gelu(encoder.conv2(made)).transpose(1, 2)
+    convolved = functional.gelu(encoder.conv1(features))
+    convolved = functional.gelu(encoder.conv2(convolved)).transpose(1, 2)
     table = encoder.embed_positions.weight
-    states = made[:, :kept] + table[:kept]
+    states = convolved[:, :kept] + table[:kept]
     weights = states.new_zeros(kept)
-    if window.fold and kept < most:
+    if fold and kept < len(table):
         # Features of silence are constant, so one position has the convolutions' value of all.
-        starts = torch.arange(kept, most, window.fold, device=states.device)
-        counts = (most - starts).clamp(max=window.fold)
-        silence = made[:, kept - 1 : kept] + table[starts + counts // 2]
+        starts = torch.arange(kept, len(table), fold, device=states.device)
+        counts = (len(table) - starts).clamp(max=fold)
+        silence = convolved[:, kept - 1 : kept] + table[starts + counts // 2]
         states = torch.cat([states, silence], 1)
         weights = torch.cat([weights, counts.to(states.dtype).log()])
+    return states, weights
+
+
+def kept_positions(torch_model: WhisperModule, seconds: float, margin_s: float) -> int:
+    """Encoder positions of so much speech and margin, at most those of the whole window."""
+    positions = math.ceil((seconds + margin_s) * POSITIONS_PER_S)
+    return min(int(torch_model.config.max_source_positions), positions)
+
+
+def encode(
+    torch_model: WhisperModule, features: "Tensor", seconds: float, window: Window
+) -> tuple["Tensor", "Tensor"]:
+    """States of one row, shape (positions, width), and each position's weight in attention.
+
+    Weights are logarithms of how many positions one represents, shape (positions,). features has
+    the shape (1, mels, frames).
+    """
+    encoder = torch_model.model.encoder
+    kept = kept_positions(torch_model, seconds, window.margin_s)
+    frames = min(features.shape[-1], 2 * (kept + _EDGE))
+    states, weights = encoder_stem(encoder, features[..., :frames], kept, window.fold)
     merge_at = round(window.merge_at * len(encoder.layers)) if window.merge_at else None
     for index, layer in enumerate(encoder.layers):
         if index == merge_at:
@@ -158,73 +217,94 @@ def _merged(states: "Tensor", weights: "Tensor", count: int) -> tuple["Tensor", 
     import torch
 
     even = count - count % 2
-    pairs = states[:, :even].unflatten(1, (-1, 2)).mean(2)
+    pairs = states[:, :even].unflatten(1, (-1, 2)).mean(2)  # type: ignore[no-untyped-call]
     doubled = weights[:even:2] + math.log(2)
     return torch.cat([pairs, states[:, even:]], 1), torch.cat([doubled, weights[even:]])
 
 
-def _attention_dtype(torch_model: "nn.Module", states: "Tensor"):
+def _attention_dtype(torch_model: WhisperModule, states: "Tensor") -> "torch.dtype":
     """What attention computes in, where the recipe chooses it; else what everything does."""
-    return getattr(torch_model, "attention_dtype", states.dtype)
+    dtype: torch.dtype = getattr(torch_model, "attention_dtype", states.dtype)
+    return dtype
+
+
+class _KeyValue(NamedTuple):
+    """Keys and values of one attention layer, each (rows, heads, positions, width of a head)."""
+
+    keys: "Tensor"
+    values: "Tensor"
+
+    def rows(self, chosen: Sequence[int]) -> "_KeyValue":
+        return _KeyValue(self.keys[chosen], self.values[chosen])
 
 
 class _Decoder:
-    """Decoder layers with keys and values of a batch, which grow by a token a step."""
+    """Decoder layers with a key/value cache of a batch, which grows by a token a step.
 
-    def __init__(self, torch_model: "nn.Module", encoded: Sequence[tuple["Tensor", "Tensor"]]):
+    length: tokens in the cache, the prompt included.
+    """
+
+    def __init__(
+        self, torch_model: WhisperModule, encoded: Sequence[tuple["Tensor", "Tensor"]]
+    ) -> None:
         from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
         config, tables = torch_model.config, torch_model.generation_config
         self._model, self._decoder = torch_model, torch_model.model.decoder
         self._heads = config.decoder_attention_heads
-        self._attend = ALL_ATTENTION_FUNCTIONS[config._attn_implementation]
+        self._attention = ALL_ATTENTION_FUNCTIONS[config._attn_implementation]
         self._suppressed = list(tables.suppress_tokens or [])
-        self._first = list(tables.begin_suppress_tokens or [])
+        self._suppressed_first = list(tables.begin_suppress_tokens or [])
         self.length = 0
 
         states = encoded[0][0]
-        count, width = len(encoded), states.shape[-1]
-        longest = max(len(s) for s, _ in encoded)
         dtype = _attention_dtype(torch_model, states)
-        self._mask = states.new_full((count, 1, 1, longest), -math.inf, dtype=dtype)
-        shape = count, self._heads, longest, width // self._heads
-        self._heard = [
-            tuple(states.new_zeros(shape, dtype=dtype) for _ in range(2))
+        longest = max(len(s) for s, _ in encoded)
+        self._cross_mask = states.new_full((len(encoded), 1, 1, longest), -math.inf, dtype=dtype)
+        shape = len(encoded), self._heads, longest, states.shape[-1] // self._heads
+        self._cross_kv = [
+            _KeyValue(*(states.new_zeros(shape, dtype=dtype) for _ in range(2)))
             for _ in self._decoder.layers
         ]
+        self._fill_cross(encoded)
+        shape = *shape[:2], MAX_TOKENS, shape[3]
+        self._self_kv = [
+            _KeyValue(*(states.new_empty(shape, dtype=dtype) for _ in range(2)))
+            for _ in self._decoder.layers
+        ]
+
+    def _fill_cross(self, encoded: Iterable[tuple["Tensor", "Tensor"]]) -> None:
+        """Cross-attention's cache and mask, row by row."""
         for row, (states, weights) in enumerate(encoded):
-            self._mask[row, ..., : len(states)] = weights
-            alone = states[None]  # the same tensor for all layers: int8 recipes quantize it once
-            for layer, (keys, values) in zip(self._decoder.layers, self._heard, strict=True):
+            self._cross_mask[row, ..., : len(states)] = weights
+            batch = states[None]  # the same tensor for all layers: int8 recipes quantize it once
+            for layer, cache in zip(self._decoder.layers, self._cross_kv, strict=True):
                 attention = layer.encoder_attn
-                keys[row, :, : len(states)] = self._split(attention.k_proj(alone))[0]
-                values[row, :, : len(states)] = self._split(attention.v_proj(alone))[0]
-        shape = count, self._heads, MAX_TOKENS, width // self._heads
-        self._said = [
-            tuple(states.new_empty(shape, dtype=dtype) for _ in range(2))
-            for _ in self._decoder.layers
-        ]
+                cache.keys[row, :, : len(states)] = self._split(attention.k_proj(batch))[0]
+                cache.values[row, :, : len(states)] = self._split(attention.v_proj(batch))[0]
 
     def _split(self, states: "Tensor") -> "Tensor":
         """(batch, length, width) → (batch, heads, length, width of a head)."""
-        return states.unflatten(-1, (self._heads, -1)).transpose(1, 2)
+        heads: Tensor = states.unflatten(-1, (self._heads, -1))  # type: ignore[no-untyped-call]
+        return heads.transpose(1, 2)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Goes on with some rows only."""
-        self._mask = self._mask[rows]
-        self._heard = [(keys[rows], values[rows]) for keys, values in self._heard]
-        self._said = [(keys[rows], values[rows]) for keys, values in self._said]
+        """Drops all rows but these."""
+        self._cross_mask = self._cross_mask[rows]
+        self._cross_kv = [cache.rows(rows) for cache in self._cross_kv]
+        self._self_kv = [cache.rows(rows) for cache in self._self_kv]
 
-    def choose(self, ids: "Tensor") -> "Tensor":
-        """The likeliest next token of each row, after the new ids of shape (rows, new)."""
+    def next_tokens(self, ids: "Tensor") -> "Tensor":
+        """The most probable next token of each row, (rows,), after new ids of (rows, new)."""
         logits = self._logits(ids)
         logits[:, self._suppressed] = -math.inf
-        if self._first:
-            logits[:, self._first] = -math.inf
-            self._first = []
+        if self._suppressed_first:
+            logits[:, self._suppressed_first] = -math.inf
+            self._suppressed_first = []
         return logits.argmax(-1)
 
     def _logits(self, ids: "Tensor") -> "Tensor":
+        """Logits after the last of the new ids, shape (rows, vocabulary)."""
         from torch.nn import functional
 
         decoder, before, now = self._decoder, self.length, self.length + ids.shape[1]
@@ -233,23 +313,29 @@ class _Decoder:
         causal = None
         if ids.shape[1] > 1:
             shape = (ids.shape[1], now)
-            causal = self._mask.new_full(shape, -math.inf).triu(before + 1)[None, None]
-        for layer, said, heard in zip(decoder.layers, self._said, self._heard, strict=True):
+            causal = self._cross_mask.new_full(shape, -math.inf).triu(before + 1)[None, None]
+        for layer, self_kv, cross_kv in zip(
+            decoder.layers, self._self_kv, self._cross_kv, strict=True
+        ):
             normed = layer.self_attn_layer_norm(states)
             attention = layer.self_attn
-            said[0][:, :, before:now] = self._split(attention.k_proj(normed))
-            said[1][:, :, before:now] = self._split(attention.v_proj(normed))
-            past = [kept[:, :, :now] for kept in said]
-            states = states + self._look(attention, normed, *past, causal)
+            self_kv.keys[:, :, before:now] = self._split(attention.k_proj(normed))
+            self_kv.values[:, :, before:now] = self._split(attention.v_proj(normed))
+            past = _KeyValue(self_kv.keys[:, :, :now], self_kv.values[:, :, :now])
+            states = states + self._attend(attention, normed, past, causal)
             normed = layer.encoder_attn_layer_norm(states)
-            states = states + self._look(layer.encoder_attn, normed, *heard, self._mask)
+            states = states + self._attend(layer.encoder_attn, normed, cross_kv, self._cross_mask)
             normed = layer.final_layer_norm(states)
             states = states + layer.fc2(functional.gelu(layer.fc1(normed)))
         self.length = now
-        return self._model.proj_out(decoder.layer_norm(states[:, -1]))
+        logits: Tensor = self._model.proj_out(decoder.layer_norm(states[:, -1]))
+        return logits
 
-    def _look(self, attention: "nn.Module", normed: "Tensor", keys, values, mask) -> "Tensor":
-        """What attention adds to the states, shape (rows, new, width)."""
-        queries = self._split(attention.q_proj(normed) * attention.scaling).to(keys.dtype)
-        found, _ = self._attend(attention, queries, keys, values, mask, dropout=0.0, scaling=1.0)
-        return attention.out_proj(found.flatten(2).to(normed.dtype))
+    def _attend(
+        self, layer: Module, normed: "Tensor", cache: _KeyValue, mask: "Tensor | None"
+    ) -> "Tensor":
+        """What an attention layer adds to the states, shape (rows, new, width)."""
+        queries = self._split(layer.q_proj(normed) * layer.scaling).to(cache.keys.dtype)
+        attended, _ = self._attention(layer, queries, *cache, mask, dropout=0.0, scaling=1.0)
+        output: Tensor = layer.out_proj(attended.flatten(2).to(normed.dtype))
+        return output

@@ -6,9 +6,7 @@ not timed.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from whisperq_core.errors import ModelError, RecipeError
 from whisperq_core.scoring.error_rates import (
@@ -22,9 +20,10 @@ from whisperq_core.whisper import short_window
 from whisperq_core.whisper.generation import generate, timed
 from whisperq_core.whisper.protocols import Protocol
 from whisperq_core.whisper.runtime import Runtime, Segment, Transcripts
+from whisperq_core.whisper.torch_types import Array, WhisperModule
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from whisperq_core.whisper.models import Model
 
@@ -49,7 +48,7 @@ def plan_batches(utterances: Sequence[Utterance], batch_size: int) -> list[tuple
     return batches + [tuple(short[i : i + batch_size]) for i in range(0, len(short), batch_size)]
 
 
-def _inputs(model: "Model", torch_model: "nn.Module", audio: Sequence[np.ndarray]) -> dict:
+def _inputs(model: "Model", torch_model: WhisperModule, audio: Sequence[Array]) -> dict[str, Any]:
     """Log-mel features, shape (batch, mels, frames), on the model's device in its precision."""
     conv = torch_model.model.encoder.conv1.weight
     if len(audio) > 1 or len(audio[0]) <= WINDOW_S * SAMPLE_RATE:
@@ -63,8 +62,8 @@ def _inputs(model: "Model", torch_model: "nn.Module", audio: Sequence[np.ndarray
     }
 
 
-def _options(model: "Model", protocol: Protocol, languages: Sequence[str | None]) -> dict:
-    options = {"num_beams": protocol.beams, "do_sample": False}
+def _options(model: "Model", protocol: Protocol, languages: Sequence[str | None]) -> dict[str, Any]:
+    options: dict[str, Any] = {"num_beams": protocol.beams, "do_sample": False}
     if protocol.timestamps:
         options["return_timestamps"] = True
     if model.multilingual:
@@ -77,8 +76,8 @@ def _options(model: "Model", protocol: Protocol, languages: Sequence[str | None]
 
 def transcribe(
     model: "Model",
-    torch_model: "nn.Module",
-    audio: Sequence[np.ndarray],
+    torch_model: WhisperModule,
+    audio: Sequence[Array],
     languages: Sequence[str | None],
     protocol: Protocol,
 ) -> Transcripts:
@@ -107,9 +106,9 @@ def transcribe(
 
 def _in_fitted_windows(
     model: "Model",
-    torch_model: "nn.Module",
-    inputs: dict,
-    audio: Sequence[np.ndarray],
+    torch_model: WhisperModule,
+    inputs: dict[str, Any],
+    audio: Sequence[Array],
     languages: Sequence[str | None],
     protocol: Protocol,
 ) -> Transcripts:
@@ -119,7 +118,7 @@ def _in_fitted_windows(
     if None in languages:
         raise ModelError("A fitted window needs the language. Choose one instead of detecting it.")
     features = inputs["input_features"]
-    window = short_window.Window(protocol.margin_s, protocol.fold, protocol.merge_at)
+    window = short_window.Window(protocol.margin_s or 0.0, protocol.fold, protocol.merge_at)
     seconds = [len(one) / SAMPLE_RATE for one in audio]
     prompts = [model.prompt(language, protocol.task) for language in languages]
 
@@ -128,13 +127,13 @@ def _in_fitted_windows(
 
     with torch.no_grad():
         made = short_window.generate(torch_model, features, seconds, prompts, window, looped)
-        texts, times, tokens = list(_texts(model, made.tokens)), [made.times], made.chosen
+        texts, times, tokens = list(_texts(model, made.tokens)), [made.times], made.token_count
         again = [row for row, text in enumerate(texts) if is_looped(text)]
         if again:
             asked = [WINDOW_S] * len(again), [prompts[row] for row in again]
             whole = short_window.generate(torch_model, features[again], *asked, short_window.WHOLE)
             times.append(whole.times)
-            tokens += whole.chosen
+            tokens += whole.token_count
             for row, text in zip(again, _texts(model, whole.tokens), strict=True):
                 texts[row] = text
     return Transcripts(
@@ -155,9 +154,9 @@ def _texts(model: "Model", tokens: "Tensor") -> tuple[str, ...]:
 
 def _window_by_window(
     model: "Model",
-    torch_model: "nn.Module",
-    inputs: dict,
-    options: dict,
+    torch_model: WhisperModule,
+    inputs: dict[str, Any],
+    options: dict[str, Any],
     temperatures: tuple[float, ...],
 ) -> Transcripts:
     """One call of generate(), which itself goes through windows and, if told so, temperatures."""
@@ -169,7 +168,7 @@ def _window_by_window(
         wall_s=made.times.wall_s,
         encoder_s=made.times.encoder_s,
         first_token_s=made.first_token_s,
-        tokens=made.chosen,
+        tokens=made.token_count,
         segments=tuple(
             Segment(start, end, model.tokenizer.decode(ids, skip_special_tokens=True).strip())
             for start, end, ids in made.segments
@@ -177,7 +176,7 @@ def _window_by_window(
     )
 
 
-def _windowed_fallback(protocol: Protocol) -> dict:
+def _windowed_fallback(protocol: Protocol) -> dict[str, Any]:
     """Transformers' own fallback, which works on windows whose bounds only it knows."""
     return {
         "temperature": protocol.temperatures,
@@ -190,20 +189,21 @@ def _windowed_fallback(protocol: Protocol) -> dict:
 
 def _with_fallback(
     model: "Model",
-    torch_model: "nn.Module",
+    torch_model: WhisperModule,
     features: "Tensor",
-    options: dict,
+    options: dict[str, Any],
     temperatures: tuple[float, ...],
 ) -> Transcripts:
     """One window for each row of the batch; rows that fail are decoded again together, hotter.
 
-    A row fails where its text repeats itself or its tokens are improbable. The last attempt stands.
+    A row fails where its text repeats itself or its tokens are improbable. The last attempt is final.
     Improbable tokens over what is likely no speech are accepted at once, as silence: no text.
     """
     import torch
 
     rows, count = list(range(len(features))), len(features)
-    texts, accepted, no_speech = [""] * count, [0.0] * count, {}
+    texts, accepted = [""] * count, [0.0] * count
+    no_speech: dict[int, float] = {}
     attempts, looks = [], []
     for temperature in temperatures:
         torch.manual_seed(SEED)
@@ -240,17 +240,17 @@ def _with_fallback(
         wall_s=sum(times.wall_s for times in spent),
         encoder_s=sum(times.encoder_s for times in spent),
         first_token_s=attempts[0].first_token_s,
-        tokens=sum(made.chosen for made in attempts),
+        tokens=sum(made.token_count for made in attempts),
     )
 
 
-def _options_of(options: dict, rows: Sequence[int]) -> dict:
+def _options_of(options: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
     """The options of some rows of a batch; only languages are given row by row."""
     languages = options.get("language")
     return options | {"language": [languages[r] for r in rows]} if languages else options
 
 
-def _no_speech(torch_model: "nn.Module", features: "Tensor") -> list[float]:
+def _no_speech(torch_model: WhisperModule, features: "Tensor") -> list[float]:
     """Whisper's probability, for each window, that nobody speaks in it.
 
     It is that of the token before <|notimestamps|> (<|nospeech|>, or <|nocaptions|> in older
@@ -259,26 +259,29 @@ def _no_speech(torch_model: "nn.Module", features: "Tensor") -> list[float]:
     tables = torch_model.generation_config
     start = features.new_full((len(features), 1), tables.decoder_start_token_id).long()
     logits = torch_model(input_features=features, decoder_input_ids=start).logits[:, 0].float()
-    return logits.softmax(-1)[:, tables.no_timestamps_token_id - 1].tolist()
+    probabilities: list[float] = logits.softmax(-1)[:, tables.no_timestamps_token_id - 1].tolist()
+    return probabilities
 
 
 class PyTorchRuntime(Runtime):
     """A PyTorch model after a recipe, and what of its fp32 model it needs."""
 
-    def __init__(self, model: "Model", torch_model: "nn.Module"):
+    def __init__(self, model: "Model", torch_model: WhisperModule) -> None:
         self.model, self.torch_model = model, torch_model
 
-    def warm_up(self, audio):
+    def warm_up(self, audio: Sequence[Array]) -> None:
         """See the function `warm_up`."""
         warm_up(self.model, self.torch_model, audio)
 
-    def transcribe(self, audio, languages, protocol):
+    def transcribe(
+        self, audio: Sequence[Array], languages: Sequence[str | None], protocol: Protocol
+    ) -> Transcripts:
         """See the function `transcribe`."""
         return transcribe(self.model, self.torch_model, audio, languages, protocol)
 
 
-def warm_up(model: "Model", torch_model: "nn.Module", audio: Sequence[np.ndarray]) -> None:
-    """One untimed forward pass, which also looks at the logits.
+def warm_up(model: "Model", torch_model: WhisperModule, audio: Sequence[Array]) -> None:
+    """One untimed forward pass, which also checks the logits.
 
     Raises RecipeError when they are not numbers: generate() would silently return empty text.
     """
@@ -294,8 +297,8 @@ def warm_up(model: "Model", torch_model: "nn.Module", audio: Sequence[np.ndarray
 
 def forward(
     model: "Model",
-    torch_model: "nn.Module",
-    audio: Sequence[np.ndarray],
+    torch_model: WhisperModule,
+    audio: Sequence[Array],
     tokens: Sequence[Sequence[int]],
     window: short_window.Window | None = None,
 ) -> "Tensor":
@@ -309,13 +312,16 @@ def forward(
     features = _inputs(model, torch_model, audio)["input_features"]
     ids = torch.tensor(tokens, device=features.device).expand(len(audio), -1)
     with torch.no_grad():
-        if window is None:
-            return torch_model(input_features=features, decoder_input_ids=ids).logits
-        states, _ = short_window.encode(torch_model, features, len(audio[0]) / SAMPLE_RATE, window)
-        return torch_model(encoder_outputs=(states[None],), decoder_input_ids=ids).logits
+        inputs: dict[str, Any] = {"input_features": features}
+        if window is not None:
+            seconds = len(audio[0]) / SAMPLE_RATE
+            states, _ = short_window.encode(torch_model, features, seconds, window)
+            inputs = {"encoder_outputs": (states[None],)}
+        logits: Tensor = torch_model(**inputs, decoder_input_ids=ids).logits
+    return logits
 
 
-def detect_language(model: "Model", audio: np.ndarray) -> str:
+def detect_language(model: "Model", audio: Array) -> str:
     """Code of the language spoken in the first 30 s, by the fp32 model; "en" for English-only."""
     import torch
 
@@ -324,4 +330,5 @@ def detect_language(model: "Model", audio: np.ndarray) -> str:
     first = audio[: int(WINDOW_S * SAMPLE_RATE)]
     with torch.no_grad():
         token = model.torch_model.detect_language(**_inputs(model, model.torch_model, [first]))
-    return model.tokenizer.decode(token[0]).strip("<|>")
+    code: str = model.tokenizer.decode(token[0])
+    return code.strip("<|>")

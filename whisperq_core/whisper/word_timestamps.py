@@ -1,13 +1,13 @@
-"""When each word of a transcript is said, by the attention of the model that heard it.
+"""Start and end of each word of a transcript, from the model's cross-attention.
 
-Some decoder heads attend to the place in the speech whose word they write (Whisper's alignment
-heads). A transcript, whoever wrote it, is given to the decoder; the way through what these heads
-attend to, one place after the other, that gathers most attention tells each word's time. As
-openai/whisper does (timing.py), but with one row of frames for each token (Viterbi) in place of
-dynamic time warping, and with a row for the silence before the first word.
+Some decoder heads attend to the part of the speech whose word they write (Whisper's alignment
+heads). A transcript, whatever wrote it, is teacher-forced; the monotonic path of the highest
+attention through these heads gives each word's time. As openai/whisper does (timing.py), but with
+a Viterbi alignment, one state for each token, instead of dynamic time warping, and with a state for
+the silence before the first word.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -18,13 +18,14 @@ from pydantic import BaseModel
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.whisper import short_window
 from whisperq_core.whisper.runtime import Segment
+from whisperq_core.whisper.torch_types import Array, WhisperModule
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor
 
     from whisperq_core.whisper.models import Model
 
-# Of speech beyond a segment's end, where its last word may reach.
+# Seconds beyond a segment's end into which its last word may reach.
 _MARGIN_S = 0.5
 # Attention is smoothed over this many frames of 20 ms, as in openai/whisper.
 _SMOOTHED = 7
@@ -35,7 +36,7 @@ _PAUSE = 5
 
 
 class TimedWord(BaseModel, frozen=True):
-    """A word as written, punctuation included, and when it is said, in seconds."""
+    """A word as written, punctuation included, with its start and end in seconds."""
 
     text: str
     start_s: float
@@ -43,15 +44,15 @@ class TimedWord(BaseModel, frozen=True):
 
 
 def timed_words(
-    model: "Model", audio: np.ndarray, segments: Sequence[Segment], language: str, task: str
+    model: "Model", audio: Array, segments: Sequence[Segment], language: str, task: str
 ) -> tuple[TimedWord, ...]:
     """The words of all segments in their order. audio: 16 kHz mono float32, shape (samples,).
 
-    A translation's words have no places of their own, and a model may come without its alignment
-    heads: words are then spread evenly over their segment.
+    Words are spread evenly over their segment where they cannot be aligned: in a translation, and
+    with a model that has no alignment heads.
     """
     heads = model.torch_model.generation_config.alignment_heads
-    found: list[TimedWord] = []
+    timed: list[TimedWord] = []
     for segment in segments:
         words = segment.text.split()
         starts = None
@@ -59,22 +60,20 @@ def timed_words(
             starts = _starts(model, audio, segment, words, language)
         if starts is None:
             starts = np.linspace(segment.start_s, segment.end_s, len(words) + 1)
-        found += [
+        timed += [
             TimedWord(text=word, start_s=round(float(start), 2), end_s=round(float(end), 2))
             for word, start, end in zip(words, starts[:-1], starts[1:], strict=True)
         ]
-    return tuple(found)
+    return tuple(timed)
 
 
 def _starts(
-    model: "Model", audio: np.ndarray, segment: Segment, words: list[str], language: str
-) -> np.ndarray | None:
+    model: "Model", audio: Array, segment: Segment, words: list[str], language: str
+) -> Array | None:
     """Seconds at which each word starts and the last one ends, shape (words + 1,).
 
     None for more text than the decoder holds, or than there are frames for.
     """
-    import torch
-
     first = int(segment.start_s * SAMPLE_RATE)
     last = min(len(audio), int((segment.end_s + _MARGIN_S) * SAMPLE_RATE))
     piece = audio[first : min(last, first + int(30 * SAMPLE_RATE))]
@@ -84,29 +83,39 @@ def _starts(
     frames = len(piece) * short_window.POSITIONS_PER_S // SAMPLE_RATE
     if len(prompt) + len(text) >= short_window.MAX_TOKENS or frames < len(text) + 2:
         return None
-    features = model.features.windows([piece])
-    network = model.torch_model
+    attention = _teacher_forced_attention(model, piece, frames, [*prompt, *text])
+    # The token before predicts a token: rows from the prompt's last on, the end's row included.
+    scores = _sharpened(attention)[len(prompt) - 1 :]
+    firsts = np.cumsum([0, *map(len, pieces)])
+    starts = _after_silence(scores[firsts], _path(scores)[firsts], piece)
+    seconds: Array = segment.start_s + starts / short_window.POSITIONS_PER_S
+    return np.minimum(seconds, len(audio) / SAMPLE_RATE)
+
+
+def _teacher_forced_attention(
+    model: "Model", piece: Array, frames: int, tokens: Sequence[int]
+) -> Array:
+    """Cross-attention of the alignment heads, shape (heads, tokens, frames), float32."""
+    import torch
+
+    network, features = model.torch_model, model.features.windows([piece])
     conv = network.model.encoder.conv1.weight
-    with torch.no_grad(), _attention(network) as seen:
+    with torch.no_grad(), _alignment_attention(network) as attention:
         states, _ = short_window.encode(
             network,
             features.to(conv.device, conv.dtype),
             frames / short_window.POSITIONS_PER_S,
             _WINDOW,
         )
-        ids = torch.tensor([[*prompt, *text]], device=conv.device)
+        ids = torch.tensor([tokens], device=conv.device)
         network(encoder_outputs=(states[None],), decoder_input_ids=ids)
-        attended = torch.stack([weights[:, :frames] for weights in seen()])
-    # The token before predicts a token: rows from the prompt's last on, the end's row included.
-    scores = _sharpened(attended.float().cpu().numpy())[len(prompt) - 1 :]
-    firsts = np.cumsum([0, *map(len, pieces)])
-    starts = _after_silence(scores[firsts], _path(scores)[firsts], piece)
-    at = segment.start_s + starts / short_window.POSITIONS_PER_S
-    return np.minimum(at, len(audio) / SAMPLE_RATE)
+        by_head = torch.stack([weights[:, :frames] for weights in attention()])
+    array: Array = by_head.float().cpu().numpy()
+    return array
 
 
-def _after_silence(scores: np.ndarray, starts: np.ndarray, piece: np.ndarray) -> np.ndarray:
-    """Starts moved past a pause: attention gives it to the word that comes after it.
+def _after_silence(scores: Array, starts: Array, piece: Array) -> Array:
+    """Starts moved past a pause: attention assigns it to the word that comes after it.
 
     scores: of each word's first token, shape (words + 1, frames); starts: frames, shape (words +
     1,). A word begins where the speech does in which its attention is highest.
@@ -129,50 +138,51 @@ _WINDOW = short_window.Window(margin_s=1.0)
 
 
 @contextmanager
-def _attention(network: "nn.Module") -> Iterator:
-    """Records queries and keys; the value is a function giving each alignment head's attention.
+def _alignment_attention(network: WhisperModule) -> Iterator[Callable[[], list["Tensor"]]]:
+    """Records cross-attention's queries and keys; the value computes each alignment head's weights.
 
-    A tensor a head, shape (tokens, positions).
+    A tensor for each head, shape (tokens, positions).
     """
-    import torch
-
-    kept: dict[tuple[int, str], torch.Tensor] = {}
+    recorded: dict[tuple[int, str], Tensor] = {}
     layers = network.model.decoder.layers
     heads = network.generation_config.alignment_heads
+
+    def record(at: tuple[int, str]) -> Callable[..., None]:
+        return lambda _module, _inputs, output: recorded.__setitem__(at, output)
+
     hooks = [
-        getattr(layers[index].encoder_attn, part).register_forward_hook(
-            lambda _, __, out, at=(index, part): kept.__setitem__(at, out)
-        )
+        getattr(layers[index].encoder_attn, part).register_forward_hook(record((index, part)))
         for index in {layer for layer, _ in heads}
         for part in ("q_proj", "k_proj")
     ]
 
-    def seen() -> Iterator[torch.Tensor]:
-        for index, head in heads:
-            attention = layers[index].encoder_attn
-            width = attention.head_dim
-            mine = slice(head * width, (head + 1) * width)
-            queries, keys = (kept[index, part][0, :, mine] for part in ("q_proj", "k_proj"))
-            yield (queries @ keys.T * attention.scaling).softmax(-1)
+    def weights(index: int, head: int) -> "Tensor":
+        attention = layers[index].encoder_attn
+        width = attention.head_dim
+        of_head = slice(head * width, (head + 1) * width)
+        queries, keys = (recorded[index, part][0, :, of_head] for part in ("q_proj", "k_proj"))
+        scores: Tensor = queries @ keys.T * attention.scaling
+        return scores.softmax(-1)
 
     try:
-        yield lambda: list(seen())
+        yield lambda: [weights(index, head) for index, head in heads]
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _sharpened(attended: np.ndarray) -> np.ndarray:
+def _sharpened(attention: Array) -> Array:
     """(heads, tokens, frames) → mean over heads, each frame relative to the other tokens."""
     from scipy.ndimage import median_filter
 
-    spread = attended.std(1, keepdims=True)
-    relative = (attended - attended.mean(1, keepdims=True)) / np.maximum(spread, 1e-9)
-    return median_filter(relative, (1, 1, _SMOOTHED)).mean(0)
+    spread = attention.std(1, keepdims=True)
+    relative = (attention - attention.mean(1, keepdims=True)) / np.maximum(spread, 1e-9)
+    sharpened: Array = median_filter(relative, (1, 1, _SMOOTHED)).mean(0)
+    return sharpened
 
 
-def _path(scores: np.ndarray) -> np.ndarray:
-    """The frame at which each row begins on the way of the highest sum. scores: (rows, frames).
+def _path(scores: Array) -> Array:
+    """The frame at which each row begins on the path of the highest sum. scores: (rows, frames).
 
     Every row has a frame or more, in order; what comes before the first row scores 0 a frame.
     """
