@@ -13,7 +13,8 @@ from whisperq_core.whisper.torch_types import Array
 if TYPE_CHECKING:
     from torch import Tensor
 
-# About half an hour of speech at 80 mels (the excerpts have 12 minutes); the least recently used go first.
+# About half an hour of speech at 80 mels (the excerpts have 12 minutes); the least recently used
+# go first.
 CACHE_BYTES = 64_000_000
 
 

@@ -69,7 +69,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def warm_up(self, audio: Sequence[Array]) -> None:
-        """Runs once, untimed, on 16 kHz mono float32 audio, so that the first timed run is no slower.
+        """Runs once, untimed, on 16 kHz mono float32 audio: the first timed run is then no slower.
 
         Raises RecipeError where the model computes what cannot be transcribed.
         """

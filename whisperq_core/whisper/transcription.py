@@ -196,8 +196,9 @@ def _with_fallback(
 ) -> Transcripts:
     """One window for each row of the batch; rows that fail are decoded again together, hotter.
 
-    A row fails where its text repeats itself or its tokens are improbable. The last attempt is final.
-    Improbable tokens over what is likely no speech are accepted at once, as silence: no text.
+    A row fails where its text repeats itself or its tokens are improbable. The last attempt is
+    final. Improbable tokens over what is likely no speech are accepted at once, as silence: no
+    text.
     """
     import torch
 
