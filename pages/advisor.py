@@ -7,11 +7,12 @@ from pages._entry import all_runs, desk, through_app, utterances_url
 from pages._help import explained
 from pages._links import View
 from pages._press import button
-from whisperq_core.analyze import advisor, user_requirements
+from whisperq_core.analyze import advisor
 from whisperq_core.analyze.results_table import without_formulas
+from whisperq_core.analyze.user_requirements import Configuration, Requirements, Status
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.present import glossary, markup
+from whisperq_core.present import advisor_text, glossary, markup
 from whisperq_core.quantize import model_export
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.job_queue import JobState
@@ -21,21 +22,21 @@ from whisperq_core.whisper import protocols
 SPEECH = {"hard": "Hard, noisy", "clean": "Clean, in quiet"}
 PRIORITIES = {"smallest": "The smallest", "fastest": "The fastest"}
 BADGES = {
-    user_requirements.MET: ":green-badge[:material/check: decided]",
-    user_requirements.OPEN: ":orange-badge[:material/question_mark: not decided]",
-    user_requirements.NOT_MET: ":red-badge[:material/close: not met]",
+    Status.MET: ":green-badge[:material/check: met]",
+    Status.INCONCLUSIVE: ":orange-badge[:material/question_mark: inconclusive]",
+    Status.NOT_MET: ":red-badge[:material/close: not met]",
 }
 ICONS = {
-    user_requirements.MET: ":green[:material/check:]",
-    user_requirements.NOT_MET: ":red[:material/close:]",
-    user_requirements.OPEN: ":orange[:material/question_mark:]",
-    user_requirements.NOT_MEASURED: ":orange[:material/pending:]",
+    Status.MET: ":green[:material/check:]",
+    Status.NOT_MET: ":red[:material/close:]",
+    Status.INCONCLUSIVE: ":orange[:material/question_mark:]",
+    Status.NOT_MEASURED: ":orange[:material/pending:]",
 }
 CARDS = 3
 ENDS = ("WER, low", "WER, high")
 
 
-def ask(view: View, models: list[str], known: list[str]) -> user_requirements.Requirements:
+def ask(view: View, models: list[str], known: list[str]) -> Requirements:
     """The questions, answered already with what most people want."""
     with st.container(border=True, horizontal=True, vertical_alignment="bottom"):
         how = {"width": 165}
@@ -115,7 +116,7 @@ def ask(view: View, models: list[str], known: list[str]) -> user_requirements.Re
                 ),
                 **how,
             )
-    return user_requirements.Requirements(
+    return Requirements(
         device=device,
         max_weights_bytes=None if size is None else round(size * 1e6),
         max_rtf_ratio=time,
@@ -129,42 +130,46 @@ def ask(view: View, models: list[str], known: list[str]) -> user_requirements.Re
 
 
 def show_answer(advice: advisor.Advice) -> None:
-    if not advice.options:
+    if not advice.configurations:
         box, icon = st.info, ":material/info:"
     elif advice.best and advice.best.recipe != "fp32":
         box, icon = st.success, ":material/check_circle:"
     else:
         box, icon = st.warning, ":material/help:"
-    first, _, rest = advice.answer.partition(". ")
+    first, _, rest = advisor_text.answer(advice).partition(". ")
     box(
         f"**{markup.escape_markdown(first)}.** {markup.escape_markdown(rest)}"
         if rest
         else f"**{markup.escape_markdown(first)}**",
         icon=icon,
     )
-    st.caption(markup.escape_markdown(" ".join(advice.notes)))
+    st.caption(markup.escape_markdown(" ".join(advisor_text.notes(advice))))
 
 
-def show_card(option: user_requirements.Configuration, mine: UserSession) -> None:
+def show_card(option: Configuration, mine: UserSession) -> None:
     wer = option.wer
     interval = "" if pd.isna(wer.low) else f" ({wer.low:.2f} to {wer.high:.2f})"
     with st.container(border=True, height="stretch"):
         st.markdown(BADGES[option.status])
         st.header(markup.escape_markdown(f"{option.recipe} on {option.model}"), anchor=False)
-        st.markdown(markup.escape_markdown(f"{option.figures}, WER {wer.value:.2f} %{interval}"))
+        st.markdown(
+            markup.escape_markdown(
+                f"{advisor_text.figures(option)}, WER {wer.value:.2f} %{interval}"
+            )
+        )
         lines = (
-            f"{ICONS[c.status]} {markup.escape_markdown(f'{c.need}: {c.reason}')}"
+            f"{ICONS[c.status]} {markup.escape_markdown(advisor_text.named_check_text(c))}"
             for c in option.checks
         )
         st.markdown("  \n".join(lines))
-        st.caption(markup.escape_markdown(option.basis))
+        st.caption(markup.escape_markdown(advisor_text.evaluated_on(option)))
         st.markdown(f"[Evidence: its utterances]({utterances_url(option.run)})")
         with st.popover("Use it", icon=":material/code:"):
-            st.code(advisor.snippet(option), language="python", wrap_lines=True)
+            st.code(advisor_text.snippet(option), language="python", wrap_lines=True)
             export(option, mine)
 
 
-def export(option: user_requirements.Configuration, mine: UserSession) -> None:
+def export(option: Configuration, mine: UserSession) -> None:
     spec = option.run.spec
     if reason := model_export.unexportable_reason(spec.recipe):
         st.caption(markup.escape_markdown(reason))
@@ -180,7 +185,7 @@ def export(option: user_requirements.Configuration, mine: UserSession) -> None:
     )
 
 
-def start_export(mine: UserSession, option: user_requirements.Configuration) -> None:
+def start_export(mine: UserSession, option: Configuration) -> None:
     spec = option.run.spec
     mine.export(option.model, spec.recipe, spec.device, spec.protocol)
 
@@ -214,11 +219,11 @@ def watch_exports(mine: UserSession) -> None:
         st.rerun()
 
 
-def show_next(found: advisor.NextMeasurement) -> None:
+def show_next(measurement: advisor.NextMeasurement, priority: str) -> None:
     st.header("What to measure next")
-    st.markdown(markup.escape_markdown(found.why))
-    if found.commands:
-        st.code("\n".join(found.commands), language="bash", wrap_lines=True)
+    st.markdown(markup.escape_markdown(advisor_text.next_measurement(measurement, priority)))
+    if measurement.commands:
+        st.code("\n".join(measurement.commands), language="bash", wrap_lines=True)
 
 
 def show_table(advice: advisor.Advice) -> None:
@@ -235,11 +240,11 @@ def show_table(advice: advisor.Advice) -> None:
             "WER, high": option.wer.high,
             "Difference to fp32": option.comparison.difference.value if option.comparison else None,
             "Verdict": option.comparison.verdict if option.comparison else "baseline",
-            "What speaks against it": "; ".join(f"{c.need}: {c.reason}" for c in option.unmet()),
-            "Heard on": option.basis,
+            "What speaks against it": advisor_text.unmet_text(option),
+            "Evaluated on": advisor_text.evaluated_on(option),
             "Evidence": utterances_url(option.run),
         }
-        for option in advice.options
+        for option in advice.configurations
     ]
     number = st.column_config.NumberColumn
     st.dataframe(
@@ -279,10 +284,10 @@ def main(view: View) -> None:
     advice = advisor.advise(ask(view, models, known), stored)
     with answer:
         show_answer(advice)
-    if advice.options:
+    if advice.configurations:
         shown = [
-            o for o in advice.options if o.status != user_requirements.NOT_MET
-        ] or advice.options
+            o for o in advice.configurations if o.status != Status.NOT_MET
+        ] or advice.configurations
         for column, option in zip(st.columns(CARDS), shown[:CARDS], strict=False):
             with column:
                 show_card(option, mine)
@@ -291,8 +296,8 @@ def main(view: View) -> None:
     else:
         watch_exports(mine)
     if advice.next_measurement:
-        show_next(advice.next_measurement)
-    if advice.options:
+        show_next(advice.next_measurement, advice.requirements.priority)
+    if advice.configurations:
         show_table(advice)
 
 

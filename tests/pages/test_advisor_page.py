@@ -43,7 +43,7 @@ def test_without_results_it_says_what_to_do(store):
 
 def test_the_answer_is_on_top(filled):
     app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
-    assert "Use quanto-int8 on base: 120 MB, 0.68 × fp32's time" in text(app)
+    assert "Use quanto-int8 on base: 120 MB, 0.68 × fp32's latency" in text(app)
     assert len(app.success) == 1 and not app.warning
     assert app.dataframe[0].value["Recipe"].tolist()[0] == "quanto-int8"
 
@@ -52,8 +52,10 @@ def test_what_is_undecided_is_never_a_plain_recommendation(filled):
     app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
     app = ask(app, "Largest size (MB)", 100.0)
     assert not app.success
-    assert "No recipe is decided to meet these needs" in app.warning[0].value.replace("\\", "")
-    assert "Closest is bnb-nf4 on base" in text(app) and "not decided" in text(app)
+    assert "No configuration is shown yet to meet these requirements" in app.warning[
+        0
+    ].value.replace("\\", "")
+    assert "Closest: bnb-nf4 on base" in text(app) and "inconclusive" in text(app)
 
 
 def test_evidence_leads_to_the_utterances_of_the_result(filled):
@@ -73,9 +75,9 @@ def test_the_next_measurement_and_the_code_can_be_copied(filled):
 
 def test_other_speech_and_devices_have_their_own_answers(filled):
     app = ask(opened("advisor"), "Audio", "clean")
-    assert "Nothing was measured on cpu with clean speech yet" in text(app)
+    assert "There are no results on cpu with clean speech yet" in text(app)
     app = ask(ask(app, "Audio", "hard"), "Device", "cuda")
-    assert "Nothing was measured on cuda" in text(app) and not app.dataframe
+    assert "There are no results on cuda" in text(app) and not app.dataframe
 
 
 def test_a_recipe_can_be_exported(filled):

@@ -1,268 +1,299 @@
-"""Which recipe to use: options ranked by what is decided of them, and what would decide more.
+"""Which configuration to use: ranks what was measured by the user's requirements.
 
-Pure functions over stored runs. Nothing is recommended on a comparison that is undecided without
-saying so.
+Pure functions over stored runs that return data; `present.advisor_text` words the answer. Nothing
+inconclusive is recommended.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import pandas as pd
+from enum import Enum, auto
+from typing import Any
 
 from whisperq_core.analyze import paired_comparisons, results_table
 from whisperq_core.analyze.user_requirements import (
-    MET,
-    NOT_MEASURED,
-    NOT_MET,
-    OPEN,
-    REAL_TIME,
-    RISE,
     SETS_OF_SPEECH,
-    SIZE,
-    TIME,
-    USABLE,
     Configuration,
+    KindOfSpeech,
+    Requirement,
+    RequirementCheck,
     Requirements,
+    Status,
     check_configuration,
-    minutes_to_settle,
 )
-from whisperq_core.analyze.verdicts import Verdict
-from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
+from whisperq_core.evaluate.records import AccuracyRun, SizeRun, SpeedRun
 from whisperq_core.quantize import backends
 from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.whisper.protocols import STUDY, short_name
 
-# What can be downloaded whole of each kind of speech, and its minutes.
-WHOLE_SETS = {"clean": ("test-clean", 324), "hard": ("test-other", 320)}
+
+@dataclass(frozen=True)
+class WholeSet:
+    """An evaluation set that can be downloaded, and its length in minutes."""
+
+    name: str
+    minutes: int
+
+
+# The whole sets of each kind of speech, of which the excerpts are a part.
+WHOLE_SETS: dict[KindOfSpeech, WholeSet] = {
+    "clean": WholeSet("test-clean", 324),
+    "hard": WholeSet("test-other", 320),
+}
+
+_RUN = "python -m whisperq_core run"
+_LIMITS = (
+    Requirement.WER_INCREASE,
+    Requirement.SIZE,
+    Requirement.RELATIVE_LATENCY,
+    Requirement.RTF,
+)
+
+
+class Conclusion(Enum):
+    """What the measurements allow to recommend."""
+
+    NO_RESULTS = auto()
+    USE = auto()
+    # Only fp32 is shown to meet the requirements.
+    KEEP_FP32 = auto()
+    INCONCLUSIVE = auto()
+    NONE_MEETS = auto()
+
+
+class Reason(Enum):
+    """Why a measurement comes next."""
+
+    NO_RESULTS = auto()
+    FP32_NOT_RUN = auto()
+    TIME_NOT_MEASURED = auto()
+    # Repeated passes are on both sides of the limit: no command would help on this machine.
+    TIME_STRADDLES_LIMIT = auto()
+    MORE_AUDIO = auto()
+    # It was evaluated on the whole set already.
+    NO_MORE_AUDIO = auto()
 
 
 @dataclass(frozen=True)
 class NextMeasurement:
-    """What to run next, in order, and why; no commands where nothing at hand would decide."""
+    """What to measure next, and why; no commands where no measurement at hand would help.
 
-    why: str
+    configuration: that it is about. check: its requirement that is open. instead_of: the
+    recommended configuration, which it might replace. whole_set: to evaluate on; enough_audio:
+    whether that is as long as the estimate.
+    """
+
+    reason: Reason
     commands: tuple[str, ...]
+    configuration: Configuration | None = None
+    check: RequirementCheck | None = None
+    instead_of: Configuration | None = None
+    whole_set: WholeSet | None = None
+    enough_audio: bool = False
 
 
 @dataclass(frozen=True)
 class Advice:
-    """The answer in a sentence, the options from best to worst, and what would make it surer."""
+    """The conclusion, the configurations from best to worst, and what would make it surer.
 
-    needs: Requirements
-    answer: str
-    options: tuple[Configuration, ...]
-    notes: tuple[str, ...]
+    closest: the configuration to name where none, or only fp32, is recommended. most_limiting: the
+    requirement that most configurations fail, and how many, where nothing is recommended.
+    not_run: names of recipes by model that have no such results.
+    """
+
+    requirements: Requirements
+    conclusion: Conclusion
+    configurations: tuple[Configuration, ...]
+    closest: Configuration | None
+    most_limiting: tuple[Requirement, int] | None
+    not_run: dict[str, tuple[str, ...]]
     next_measurement: NextMeasurement | None
 
     @property
     def best(self) -> Configuration | None:
-        """The first option that is decided to meet everything."""
-        return next((o for o in self.options if o.status == MET), None)
+        """The first configuration that is shown to meet every requirement."""
+        return _first(self.configurations, Status.MET)
+
+    @property
+    def baselines(self) -> tuple[Configuration, ...]:
+        """fp32 of each model."""
+        return tuple(c for c in self.configurations if c.is_baseline)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that were measured, the best configuration's first."""
+        return tuple(dict.fromkeys(c.model for c in self.configurations))
 
 
-def advise(needs: Requirements, runs: Iterable) -> Advice:
-    """Ranks what was measured by what is decided of it, then by the user's priority."""
+def advise(requirements: Requirements, runs: Iterable[AccuracyRun | SpeedRun | SizeRun]) -> Advice:
+    """Ranks the configurations by how they meet the requirements, then by the user's priority."""
     runs = list(runs)
-    heard = [run for run in runs if isinstance(run, AccuracyRun) and _counts(run, needs)]
-    timed = [run for run in runs if isinstance(run, SpeedRun)]
-    compared = paired_comparisons.verdicts(heard, "fp32", needs.max_wer_rise_points)
-    rows = {row["key"]: row for _, row in results_table.rows([*heard, *timed]).iterrows()}
-    best: dict[tuple[str, str], AccuracyRun] = {}
-    for run in sorted(heard, key=lambda r: (r.key in compared, r.minutes, r.created_at)):
-        best[run.model, run.spec.recipe.name] = run
-    options = [
-        check_configuration(run, rows[run.key], compared.get(run.key), fp32, needs)
-        for run in best.values()
-        for fp32 in (paired_comparisons.baseline_run(run, heard),)
+    accuracy_runs = [r for r in runs if isinstance(r, AccuracyRun) and _matches(r, requirements)]
+    speed_runs = [run for run in runs if isinstance(run, SpeedRun)]
+    comparisons = paired_comparisons.verdicts(
+        accuracy_runs, "fp32", requirements.max_wer_rise_points
+    )
+    table = results_table.rows([*accuracy_runs, *speed_runs])
+    rows = {row["key"]: row for _, row in table.iterrows()}
+    best_runs: dict[tuple[str, str], AccuracyRun] = {}
+    for run in sorted(accuracy_runs, key=lambda r: (r.key in comparisons, r.minutes, r.created_at)):
+        best_runs[run.model, run.spec.recipe.name] = run
+    configurations = [
+        check_configuration(
+            run,
+            rows[run.key],
+            comparisons.get(run.key),
+            paired_comparisons.baseline_run(run, accuracy_runs),
+            requirements,
+        )
+        for run in best_runs.values()
     ]
-    options.sort(key=lambda option: _rank(option, needs))
+    configurations.sort(key=lambda configuration: _rank(configuration, requirements))
+    conclusion, closest = _conclusion(configurations)
     return Advice(
-        needs,
-        _answer(options, needs),
-        tuple(options),
-        tuple(_notes(options, needs)),
-        _next_measurement(options, needs),
+        requirements,
+        conclusion,
+        tuple(configurations),
+        closest,
+        _most_limiting(configurations),
+        _not_run(configurations, requirements.device),
+        _next_measurement(configurations, requirements),
     )
 
 
-def _counts(run: AccuracyRun, needs: Requirements) -> bool:
+def _matches(run: AccuracyRun, requirements: Requirements) -> bool:
     return (
-        run.spec.device == needs.device
-        and run.eval_set in SETS_OF_SPEECH[needs.speech]
-        and run.spec.protocol.name == needs.protocol
-        and (not needs.models or run.model in needs.models)
+        run.spec.device == requirements.device
+        and run.eval_set in SETS_OF_SPEECH[requirements.speech]
+        and run.spec.protocol.name == requirements.protocol
+        and (not requirements.models or run.model in requirements.models)
         and run.words.rate is not None
     )
 
 
-def _preferred(row: pd.Series, needs: Requirements) -> float:
-    value = row["weights_bytes"] if needs.priority == "smallest" else row["rtf_ratio"]
-    return math.inf if pd.isna(value) else float(value)
+def _first(configurations: Sequence[Configuration], status: Status) -> Configuration | None:
+    return next((c for c in configurations if c.status is status), None)
 
 
-def _rank(option: Configuration, needs: Requirements) -> tuple:
-    """Decided first, then undecided within the limits as measured, undecided beyond, rejected."""
-    failed = [check for check in option.checks if check.status == NOT_MET]
-    if failed:
-        missed = sum(check.beyond for check in failed)
-        return 3, len(failed), missed, _preferred(option.row, needs), option.wer.value
-    tier = 0 if option.status == MET else 1 if option.plausible else 2
-    return tier, 0, 0.0, _preferred(option.row, needs), option.wer.value
+def _cost(configuration: Configuration, requirements: Requirements) -> float:
+    """What the user's priority makes small: bytes, or relative latency; infinite if unknown."""
+    column = "weights_bytes" if requirements.priority == "smallest" else "rtf_ratio"
+    value = float(configuration.row[column])
+    return math.inf if math.isnan(value) else value
 
 
-def _answer(options: Sequence[Configuration], needs: Requirements) -> str:
-    speech = f"{needs.speech} speech"
-    if not options:
-        return f"Nothing was measured on {needs.device} with {speech} yet."
-    first = options[0]
-    name = f"{first.recipe} on {first.model}"
-    if first.status == MET and first.recipe == "fp32":
-        keep = f"Keep {first.model} in fp32: no quantized recipe is decided to meet these needs"
-        near = next((option for option in options if option.status == OPEN), None)
-        return f"{keep} with {speech}. {_closest(near)}" if near else f"{keep} with {speech}."
-    if first.status == MET:
-        lower = first.comparison.verdict == Verdict.BETTER
-        limit = f"lose less than {needs.max_wer_rise_points:g} points of WER to fp32"
-        what = "have a lower WER than fp32" if lower else limit
-        return f"Use {name}: {first.figures}, and decided to {what} with {speech}."
-    if first.status == OPEN:
-        return f"No recipe is decided to meet these needs with {speech}. {_closest(first)}"
-    return f"Nothing measured meets these needs. {_closest(first)}"
+def _rank(
+    configuration: Configuration, requirements: Requirements
+) -> tuple[int, int, float, float, float]:
+    """Met first, then inconclusive and within the limits, inconclusive beyond them, not met."""
+    cost, wer = _cost(configuration, requirements), configuration.wer.value
+    if failed := configuration.failed():
+        return 3, len(failed), sum(check.beyond for check in failed), cost, wer
+    if configuration.status is Status.MET:
+        return 0, 0, 0.0, cost, wer
+    return (1 if configuration.within_limits else 2), 0, 0.0, cost, wer
 
 
-def _closest(option: Configuration) -> str:
-    reasons = "; ".join(f"{check.need}: {check.reason}" for check in option.unmet())
-    undecided = ", not decided" if option.status == OPEN else ""
-    name = f"{option.recipe} on {option.model} ({option.figures})"
-    return f"Closest is {name}{undecided}. {_sentence(reasons)}"
+def _conclusion(
+    configurations: Sequence[Configuration],
+) -> tuple[Conclusion, Configuration | None]:
+    """The conclusion, and the closest configuration to name where it is not a recommendation."""
+    if not configurations:
+        return Conclusion.NO_RESULTS, None
+    first = configurations[0]
+    if first.status is Status.MET and first.is_baseline:
+        return Conclusion.KEEP_FP32, _first(configurations, Status.INCONCLUSIVE)
+    if first.status is Status.MET:
+        return Conclusion.USE, None
+    if first.status is Status.INCONCLUSIVE:
+        return Conclusion.INCONCLUSIVE, first
+    return Conclusion.NONE_MEETS, first
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
+def _most_limiting(configurations: Sequence[Configuration]) -> tuple[Requirement, int] | None:
+    if not configurations or configurations[0].status is Status.MET:
+        return None
+    failed = [check.requirement for c in configurations for check in c.failed()]
+    worst = max(_LIMITS, key=failed.count)
+    return (worst, failed.count(worst)) if worst in failed else None
 
 
-def _notes(options: Sequence[Configuration], needs: Requirements) -> list[str]:
-    if not options:
-        return []
-    notes = [f"{_sentence(f'heard: {options[0].basis}')}"]
-    failed = [{c.need for c in o.checks if c.status == NOT_MET} - {USABLE} for o in options]
-    counts = {need: sum(need in each for each in failed) for need in (RISE, SIZE, TIME, REAL_TIME)}
-    worst = max(counts, key=lambda need: counts[need])
-    if options[0].status != MET and counts[worst]:
-        notes.append(
-            f"The limit on {worst} excludes most: {counts[worst]} of {len(options)} recipes."
-        )
-    for option in options:
-        broken = [c for c in option.checks if c.status == NOT_MET]
-        if option.recipe == "fp32" and broken:
-            reasons = "; ".join(f"{check.need}: {check.reason}" for check in broken)
-            notes.append(f"fp32 itself does not meet the needs on {option.model} ({reasons}).")
-    models = {option.model: option for option in options if option.recipe == "fp32"}
-    if len({option.model for option in options}) > 1:
-        levels = ", ".join(f"{name} {o.wer.value:.2f} %" for name, o in models.items())
-        notes.append(f"A rise in WER is over fp32 of the same model, whose own WER is: {levels}.")
-    for model in dict.fromkeys(option.model for option in options):
-        known = {option.recipe for option in options if option.model == model}
-        missing = [
-            name
-            for name, recipe in CATALOGUE.items()
-            if name not in known
-            and recipe.calibration != "evaluation-10%"
-            and backends.unavailable_reason(recipe, needs.device) is None
-        ]
-        if missing:
-            notes.append(f"Not measured on {model} with such speech: {', '.join(missing)}.")
-    return notes
+def _not_run(configurations: Sequence[Configuration], device: str) -> dict[str, tuple[str, ...]]:
+    """Recipes of the catalogue without a result, by model; not those that would be of no use."""
+    measured: dict[str, set[str]] = {}
+    for configuration in configurations:
+        measured.setdefault(configuration.model, set()).add(configuration.recipe)
+    available = [
+        name
+        for name, recipe in CATALOGUE.items()
+        if recipe.calibration != "evaluation-10%"
+        and backends.unavailable_reason(recipe, device) is None
+    ]
+    missing = {
+        model: tuple(name for name in available if name not in recipes)
+        for model, recipes in measured.items()
+    }
+    return {model: recipes for model, recipes in missing.items() if recipes}
 
 
 def _next_measurement(
-    options: Sequence[Configuration], needs: Requirements
+    configurations: Sequence[Configuration], requirements: Requirements
 ) -> NextMeasurement | None:
-    """What would settle the first undecided option that the user would rather have."""
-    how = "" if needs.device == "cpu" else f" --device {needs.device}"
-    how += "" if needs.protocol == STUDY.name else f" --protocol {short_name(needs.protocol)}"
-    run = "python -m whisperq_core run"
-    if not options:
-        model, name = (needs.models or ("base",))[0], SETS_OF_SPEECH[needs.speech][-1]
-        command = f"{run} --models {model} --recipes all --sets {name}{how}"
-        return NextMeasurement("This measures every recipe that the device can run.", (command,))
-    best = next((o for o in options if o.status == MET), None)
-    wanted = [
-        option
-        for option in options
-        if option.status == OPEN
-        and (option.plausible or best is None)
-        and (best is None or _preferred(option.row, needs) < _preferred(best.row, needs))
+    """What would settle the first inconclusive configuration that the user would prefer."""
+    if not configurations:
+        model = (requirements.models or ("base",))[0]
+        eval_set = SETS_OF_SPEECH[requirements.speech][-1]
+        command = f"{_RUN} --models {model} --recipes all --sets {eval_set}"
+        return NextMeasurement(Reason.NO_RESULTS, (command + _options(requirements),))
+    best = _first(configurations, Status.MET)
+    preferred = [
+        configuration
+        for configuration in configurations
+        if configuration.status is Status.INCONCLUSIVE
+        and (configuration.within_limits or best is None)
+        and (best is None or _cost(configuration, requirements) < _cost(best, requirements))
     ]
-    found = [_settling(option, needs, best, run, how) for option in wanted]
-    return next((made for made in found if made.commands), found[0] if found else None)
+    measurements = [_measurement_of(c, requirements, best) for c in preferred]
+    with_commands = (m for m in measurements if m.commands)
+    return next(with_commands, measurements[0] if measurements else None)
 
 
-def _settling(
-    option: Configuration, needs: Requirements, best: Configuration | None, run: str, how: str
+def _options(requirements: Requirements) -> str:
+    """The options of a command that are not its defaults."""
+    device, protocol = requirements.device, requirements.protocol
+    on_device = "" if device == "cpu" else f" --device {device}"
+    return on_device + ("" if protocol == STUDY.name else f" --protocol {short_name(protocol)}")
+
+
+def _measurement_of(
+    configuration: Configuration, requirements: Requirements, best: Configuration | None
 ) -> NextMeasurement:
-    """What would decide an option's quickest open check."""
-    name = f"{option.recipe} on {option.model}"
-    command = f"{run} --models {option.model} --recipes fp32,{option.recipe}"
-    open_checks = {check.need: check for check in reversed(option.unmet())}
-    unmeasured = [need for need, check in open_checks.items() if check.status == NOT_MEASURED]
-    if RISE in unmeasured:
-        reason = f"fp32 was not run on the speech of {name}."
-        return NextMeasurement(reason, (f"{command} --sets {option.run.eval_set}{how}",))
-    if unmeasured:
-        reason = f"The time of {name} was not measured."
-        return NextMeasurement(reason, (f"{command} --only speed{how}",))
-    gain = "smaller" if needs.priority == "smallest" else "faster"
-    stands = f"would be {gain} than {best.recipe}" if best else "comes closest"
-    if RISE not in open_checks:
-        check = next(iter(open_checks.values()))
-        return NextMeasurement(
-            f"{name} {stands}, but its passes lie on both sides of the limit ({check.reason}): only"
-            " a calmer or a faster machine would decide it.",
-            (),
-        )
-    why = f"{name} {stands}, but is not decided: {open_checks[RISE].reason} (an estimate)."
-    if "excerpt" not in option.run.eval_set:
-        return NextMeasurement(f"{why} It was heard in the whole set already.", ())
-    whole, minutes = WHOLE_SETS[needs.speech]
-    enough = minutes_to_settle(option.comparison, option.run.minutes) <= minutes
-    return NextMeasurement(
-        f"{why} {whole} has {'' if enough else 'only '}about {minutes} minutes.",
-        (
-            f"python -m whisperq_core download {whole}",
-            f"{command} --sets {whole}{how}",
-        ),
+    """What would settle the requirement of a configuration that takes least to settle."""
+    command = f"{_RUN} --models {configuration.model} --recipes fp32,{configuration.recipe}"
+    options = _options(requirements)
+
+    def measurement(reason: Reason, *commands: str, **details: Any) -> NextMeasurement:
+        return NextMeasurement(reason, commands, configuration, instead_of=best, **details)
+
+    unmet = {check.requirement: check for check in reversed(configuration.unmet())}
+    not_measured = [r for r, check in unmet.items() if check.status is Status.NOT_MEASURED]
+    if Requirement.WER_INCREASE in not_measured:
+        sets = f" --sets {configuration.run.eval_set}"
+        return measurement(Reason.FP32_NOT_RUN, command + sets + options)
+    if not_measured:
+        return measurement(Reason.TIME_NOT_MEASURED, f"{command} --only speed{options}")
+    increase = unmet.get(Requirement.WER_INCREASE)
+    if increase is None:
+        return measurement(Reason.TIME_STRADDLES_LIMIT, check=next(iter(unmet.values())))
+    if "excerpt" not in configuration.run.eval_set:
+        return measurement(Reason.NO_MORE_AUDIO, check=increase)
+    whole = WHOLE_SETS[requirements.speech]
+    more_minutes = math.inf if increase.more_minutes is None else increase.more_minutes
+    return measurement(
+        Reason.MORE_AUDIO,
+        f"python -m whisperq_core download {whole.name}",
+        f"{command} --sets {whole.name}{options}",
+        check=increase,
+        whole_set=whole,
+        enough_audio=configuration.run.minutes + more_minutes <= whole.minutes,
     )
-
-
-def snippet(option: Configuration, path: str = "speech.wav") -> str:
-    """Python that quantizes the option's model with its recipe and transcribes a file."""
-    device = option.run.spec.device
-    on = "" if device == "cpu" else f", device={device!r}"
-    return f"""from pathlib import Path
-
-from whisperq_core.quantize.recipes import recipe
-from whisperq_core.quantize.file_transcription import TranscriptionConfig, transcribe_file
-
-config = TranscriptionConfig({option.model!r}, recipe({option.recipe!r}){on})
-print(transcribe_file(Path({path!r}), config).text)
-"""
-
-
-def as_text(advice: Advice, count: int = 8) -> str:
-    """The advice as plain text, for the command line."""
-    lines = [advice.answer, *advice.notes, ""]
-    for option in advice.options[:count]:
-        lines.append(f"{option.status:12s} {option.model} {option.recipe}: {option.figures}")
-        interval = f"{option.wer.low:.2f} to {option.wer.high:.2f}"
-        lines.append(f"{'':12s} WER {option.wer.value:.2f} % ({interval}, {option.run.eval_set})")
-        lines += [f"{'':12s} {c.need}, {c.status}: {c.reason}" for c in option.checks]
-    if len(advice.options) > count:
-        lines.append(f"… and {len(advice.options) - count} more, further from the needs.")
-    if advice.next_measurement:
-        lines += ["", f"What to measure next. {advice.next_measurement.why}"]
-        lines += [f"    {command}" for command in advice.next_measurement.commands]
-    if advice.best:
-        lines += ["", "To use it:", "", snippet(advice.best)]
-    return "\n".join(lines)

@@ -25,6 +25,8 @@ from whisperq_core.analyze.verdicts import (
 )
 
 RESAMPLES = 10_000
+# A distance to the margin, in points, below which estimates of the audio needed do not grow.
+_NO_DISTANCE = 1e-3
 # Words that both systems have right, in a row, end a segment of MAPSSWE (as in NIST's SCTK).
 _GOOD_WORDS = 2
 _CHUNK = 1000
@@ -115,6 +117,20 @@ class Comparison:
         difference = self.difference.value
         sooner = max(abs(difference) / reach, (self.margin - difference) / margin_reach)
         return minutes * max(1.0, float(sooner) ** -2)
+
+    def minutes_for_margin(self, minutes: float) -> float:
+        """Minutes of audio, in all, that show with a chance of POWER which side of the margin.
+
+        As `minutes_needed`, but for the margin alone: a loss below it or above. Infinite where
+        nothing can be said.
+        """
+        if math.isnan(self.standard_error):
+            return math.inf
+        t = -special.stdtrit(self.difference.blocks - 1, INFERIORITY_LEVEL / self.family)
+        quantiles = float(t + special.ndtri(POWER))
+        distance = max(abs(self.margin - self.difference.value), _NO_DISTANCE)
+        error = max(self.standard_error, self.margin_error)
+        return minutes * max(1.0, (quantiles * error / distance) ** 2)
 
 
 def rate(sample: Errors, confidence: float = CONFIDENCE) -> Estimate:

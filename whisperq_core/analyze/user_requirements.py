@@ -1,36 +1,57 @@
-"""A user's needs, and how what was measured of a recipe meets them: met, not met or not decided."""
+"""A user's requirements, and how the measurements of a configuration meet each of them.
+
+A configuration is a model with a recipe. Everything here is data; `present.advisor_text` words it.
+"""
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
+from typing import Any, Literal
 
 import pandas as pd
-from scipy import stats
 
-from whisperq_core.analyze import paired_comparisons, verdict_text
+from whisperq_core.analyze import paired_comparisons
 from whisperq_core.analyze.significance import Comparison, Estimate
-from whisperq_core.analyze.verdicts import CONFIDENCE, MARGIN, POWER, Verdict
+from whisperq_core.analyze.verdicts import MARGIN, keeps_margin
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.speech.evaluation_sets import LARGER_SETS_OF_KIND, SETS_OF_KIND
 from whisperq_core.whisper.protocols import STUDY
 
-MET, NOT_MET, OPEN, NOT_MEASURED = "met", "not met", "not decided", "not measured"
-# The sets that stand for a kind of speech; of those a recipe was measured on, the longest counts.
-SETS_OF_SPEECH = {
+KindOfSpeech = Literal["clean", "hard"]
+Priority = Literal["smallest", "fastest"]
+
+# The evaluation sets of a kind of speech; the longest that a recipe was measured on counts.
+SETS_OF_SPEECH: dict[KindOfSpeech, tuple[str, ...]] = {
     "clean": (*LARGER_SETS_OF_KIND["clean"], *SETS_OF_KIND["clean"]),
     "hard": (*LARGER_SETS_OF_KIND["other"], *SETS_OF_KIND["other"]),
 }
 
-# What a check asks of an option.
-SIZE, TIME, REAL_TIME, RISE, USABLE = "size", "time beside fp32", "real time", "WER", "your speech"
+
+class Status(StrEnum):
+    """Whether a requirement is met, at the confidence of `verdicts.CONFIDENCE`."""
+
+    MET = "met"
+    NOT_MET = "not met"
+    INCONCLUSIVE = "inconclusive"
+    NOT_MEASURED = "not measured"
+
+
+class Requirement(StrEnum):
+    """What is required of a configuration."""
+
+    WER_INCREASE = "WER increase"
+    SIZE = "size"
+    RELATIVE_LATENCY = "relative latency"
+    RTF = "RTF"
+    HELD_OUT_CALIBRATION = "held-out calibration"
 
 
 @dataclass(frozen=True)
 class Requirements:
     """What a user asks for; None is no limit, and no models are any.
 
-    max_rtf_ratio: the slowest time relative to fp32's; max_rtf: relative to the audio's length, on
-    the machine that was measured. max_wer_rise_points: over fp32 of the same model.
+    max_rtf_ratio: latency relative to fp32; max_rtf: relative to the audio's length, on the machine
+    that was measured. max_wer_rise_points: over fp32 of the same model.
     """
 
     device: str = "cpu"
@@ -38,36 +59,45 @@ class Requirements:
     max_rtf_ratio: float | None = None
     max_rtf: float | None = None
     max_wer_rise_points: float = MARGIN
-    speech: Literal["clean", "hard"] = "hard"
+    speech: KindOfSpeech = "hard"
     models: tuple[str, ...] = ()
-    priority: Literal["smallest", "fastest"] = "smallest"
+    priority: Priority = "smallest"
     protocol: str = STUDY.name
 
 
 @dataclass(frozen=True)
 class RequirementCheck:
-    """One need beside what was measured.
+    """One requirement against what was measured.
 
-    reason: figures and limit. beyond: how far past the limit as measured, as a share of it.
+    value, low, high, limit: points of WER (an increase over fp32, with its interval), bytes, or
+    times (with the range of repeated passes); None where they do not apply: fp32 itself has no
+    increase. beyond: how far the value is past the limit, as a share of it. more_minutes: of test
+    audio, for a conclusion; infinite where that cannot be estimated. machine: that RTF is of.
     """
 
-    need: str
-    status: str
-    reason: str
+    requirement: Requirement
+    status: Status
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
     beyond: float = 0.0
+    more_minutes: float | None = None
+    machine: str = ""
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """A recipe for a model: what was measured of it, and how it meets the needs.
+    """A model with a recipe: what was measured of it, and how it meets the requirements.
 
-    comparison: with fp32 of the same model, at the margin asked for and Holm-corrected over the
-    recipes of that model; None for fp32 itself, or without its run. keys: of the runs it rests on.
+    comparison: with fp32 of the same model, at the allowed WER increase as margin, Holm-corrected
+    over the recipes of that model; None for fp32 itself, or without its run. keys: of the records
+    used. row: of `results_table.rows`.
     """
 
     run: AccuracyRun
     keys: tuple[str, ...]
-    row: pd.Series
+    row: "pd.Series[Any]"
     wer: Estimate
     comparison: Comparison | None
     checks: tuple[RequirementCheck, ...]
@@ -83,112 +113,104 @@ class Configuration:
         return self.run.spec.recipe.name
 
     @property
-    def status(self) -> str:
-        """Whether all needs are met: met, not met, or not decided."""
-        statuses = {check.status for check in self.checks}
-        return NOT_MET if NOT_MET in statuses else MET if statuses == {MET} else OPEN
+    def is_baseline(self) -> bool:
+        """Whether it is the model in fp32."""
+        return self.recipe == "fp32"
 
     @property
-    def plausible(self) -> bool:
-        """Whether it meets all needs as measured, decided or not."""
+    def status(self) -> Status:
+        """Met where every requirement is, not met where one is not, inconclusive otherwise."""
+        statuses = {check.status for check in self.checks}
+        if Status.NOT_MET in statuses:
+            return Status.NOT_MET
+        return Status.MET if statuses == {Status.MET} else Status.INCONCLUSIVE
+
+    @property
+    def within_limits(self) -> bool:
+        """Whether all measured values are within the limits, conclusive or not."""
         return all(check.beyond <= 0 for check in self.checks)
 
+    def failed(self) -> list[RequirementCheck]:
+        """The requirements that are not met."""
+        return [check for check in self.checks if check.status is Status.NOT_MET]
+
     def unmet(self) -> list[RequirementCheck]:
-        """What speaks against it, what is not met first."""
-        order = (NOT_MET, OPEN, NOT_MEASURED)
-        against = (check for check in self.checks if check.status != MET)
-        return sorted(against, key=lambda check: order.index(check.status))
-
-    @property
-    def basis(self) -> str:
-        """The speech it was heard in."""
-        speakers = {u.speaker for u in self.run.utterances}
-        whose = "unknown speakers" if None in speakers else f"{len(speakers)} speakers"
-        return (
-            f"{self.run.eval_set}, {len(self.run.utterances)} utterances of {whose},"
-            f" {self.run.minutes:.0f} minutes"
-        )
-
-    @property
-    def figures(self) -> str:
-        """Size and time in a few words."""
-        time = self.row["rtf_ratio"]
-        facts = [f"{self.row['weights_bytes'] / 1e6:.0f} MB"]
-        return ", ".join(facts + ([f"{time:.2f} × fp32's time"] if pd.notna(time) else []))
+        """The requirements that are not shown to be met, those that are not met first."""
+        order = (Status.NOT_MET, Status.INCONCLUSIVE, Status.NOT_MEASURED)
+        unmet = (check for check in self.checks if check.status is not Status.MET)
+        return sorted(unmet, key=lambda check: order.index(check.status))
 
 
 def check_configuration(
     run: AccuracyRun,
-    row: pd.Series,
-    compared: Comparison | None,
+    row: "pd.Series[Any]",
+    comparison: Comparison | None,
     fp32: AccuracyRun | None,
-    needs: Requirements,
+    requirements: Requirements,
 ) -> Configuration:
-    """The run beside the needs. row: its row of `table.rows`; compared: with the run of fp32."""
-    checks = [_rise(run, compared, fp32, needs.max_wer_rise_points)]
-    if needs.max_weights_bytes is not None:
-        size, limit = row["weights_bytes"], needs.max_weights_bytes
-        reason = f"{size / 1e6:.0f} MB, at most {limit / 1e6:.0f} MB"
+    """The run's configuration with a check for each requirement.
+
+    row: the run's of `results_table.rows`. comparison: with fp32, the baseline's run.
+    """
+    checks = [_check_wer_increase(run, comparison, fp32, requirements.max_wer_rise_points)]
+    if (max_bytes := requirements.max_weights_bytes) is not None:
+        size = float(row["weights_bytes"])
+        status = Status.MET if size <= max_bytes else Status.NOT_MET
         checks.append(
-            RequirementCheck(SIZE, MET if size <= limit else NOT_MET, reason, size / limit - 1)
+            RequirementCheck(
+                Requirement.SIZE, status, size, limit=max_bytes, beyond=size / max_bytes - 1
+            )
         )
-    if needs.max_rtf_ratio is not None:
-        checks.append(_time(TIME, row, "rtf_ratio", needs.max_rtf_ratio, "× fp32's time"))
-    if needs.max_rtf is not None:
-        unit = f"of the audio's length on {row['cpu']}"
-        checks.append(_time(REAL_TIME, row, "rtf", needs.max_rtf, unit))
+    if (max_ratio := requirements.max_rtf_ratio) is not None:
+        checks.append(_check_time(Requirement.RELATIVE_LATENCY, row, "rtf_ratio", max_ratio))
+    if (max_rtf := requirements.max_rtf) is not None:
+        checks.append(_check_time(Requirement.RTF, row, "rtf", max_rtf))
     if run.spec.recipe.calibration == "evaluation-10%":
-        reason = "calibrated on a part of the evaluated speech, which there is not of yours"
-        checks.append(RequirementCheck(USABLE, NOT_MET, reason, 1.0))
+        checks.append(
+            RequirementCheck(Requirement.HELD_OUT_CALIBRATION, Status.NOT_MET, beyond=1.0)
+        )
     keys = [run.key, *([fp32.key] if fp32 and fp32 is not run else [])]
     keys += [row["speed_key"]] if pd.notna(row["speed_key"]) else []
-    return Configuration(
-        run, tuple(keys), row, paired_comparisons.estimate(run), compared, tuple(checks)
+    wer = paired_comparisons.estimate(run)
+    return Configuration(run, tuple(keys), row, wer, comparison, tuple(checks))
+
+
+def _check_time(
+    requirement: Requirement, row: "pd.Series[Any]", column: str, limit: float
+) -> RequirementCheck:
+    """Conclusive where all repeated passes are on one side of the limit."""
+    value, low, high = (row[c] for c in (column, f"{column}_low", f"{column}_high"))
+    if pd.isna(low):
+        return RequirementCheck(requirement, Status.NOT_MEASURED, limit=limit)
+    missed = Status.NOT_MET if low > limit else Status.INCONCLUSIVE
+    status = Status.MET if high <= limit else missed
+    return RequirementCheck(
+        requirement, status, value, low, high, limit, value / limit - 1, machine=row["cpu"]
     )
 
 
-def _time(need: str, row: pd.Series, column: str, limit: float, unit: str) -> RequirementCheck:
-    """Decided where all passes are on one side of the limit."""
-    at, low, high = (row[c] for c in (column, f"{column}_low", f"{column}_high"))
-    if pd.isna(low):
-        return RequirementCheck(need, NOT_MEASURED, "its time was not measured beside fp32")
-    status = MET if high <= limit else NOT_MET if low > limit else OPEN
-    reason = f"{at:.2f} {unit} ({low:.2f} to {high:.2f} in repeated passes), at most {limit:.2f}"
-    return RequirementCheck(need, status, reason, at / limit - 1)
-
-
-def _rise(
-    run: AccuracyRun, found: Comparison | None, fp32: AccuracyRun | None, limit: float
+def _check_wer_increase(
+    run: AccuracyRun, comparison: Comparison | None, fp32: AccuracyRun | None, limit: float
 ) -> RequirementCheck:
-    """Not met where the whole interval is past the limit; met only where that is decided."""
+    """Met where an increase below the limit is shown, not met where the interval is beyond it."""
+    requirement = Requirement.WER_INCREASE
     if run.spec.recipe.name == "fp32":
-        return RequirementCheck(RISE, MET, "no rise: it is the baseline")
-    if found is None or fp32 is None:
-        return RequirementCheck(RISE, NOT_MEASURED, "fp32 was not run on the same speech")
-    d = found.difference
-    beyond = (d.value - limit) / max(fp32.words.rate, 1.0)
-    if math.isnan(d.low):
-        return RequirementCheck(RISE, OPEN, "too little speech to say how sure its WER is", beyond)
-    points = f"{d.value:+.2f} points beside fp32 ({d.low:+.2f} to {d.high:+.2f})"
-    reason = f"{points.replace('-', '−')}, at most +{limit:g}"
-    if found.verdict == Verdict.BETTER or found.non_inferior:
-        return RequirementCheck(RISE, MET, reason, beyond)
-    if d.low > limit:
-        return RequirementCheck(RISE, NOT_MET, reason, beyond)
-    more = verdict_text.audio_needed(minutes_to_settle(found, run.minutes) - run.minutes)
-    return RequirementCheck(RISE, OPEN, f"{reason}; {more}", beyond)
-
-
-def minutes_to_settle(found: Comparison, minutes: float) -> float:
-    """Minutes of speech in all that would tell, with a chance of POWER, which side of the margin.
-
-    As Comparison.minutes_needed, but for the margin alone: less than it or more. Infinite where
-    nothing can be said.
-    """
-    if math.isnan(found.standard_error):
-        return math.inf
-    tail = (1 - CONFIDENCE) / 2 / found.family
-    quantiles = stats.t.isf(tail, found.difference.blocks - 1) + stats.norm.ppf(POWER)
-    distance = max(abs(found.margin - found.difference.value), 1e-3)
-    error = max(found.standard_error, found.margin_error)
-    return minutes * max(1.0, float(quantiles * error / distance) ** 2)
+        return RequirementCheck(requirement, Status.MET, limit=limit)
+    if comparison is None or fp32 is None or fp32.words.rate is None:
+        return RequirementCheck(requirement, Status.NOT_MEASURED, limit=limit)
+    difference = comparison.difference
+    kept = keeps_margin(comparison)
+    status = {True: Status.MET, False: Status.NOT_MET, None: Status.INCONCLUSIVE}[kept]
+    no_interval = math.isnan(difference.low)
+    return RequirementCheck(
+        requirement,
+        status,
+        difference.value,
+        None if no_interval else difference.low,
+        None if no_interval else difference.high,
+        limit,
+        beyond=(difference.value - limit) / max(fp32.words.rate, 1.0),
+        more_minutes=comparison.minutes_for_margin(run.minutes) - run.minutes
+        if status is Status.INCONCLUSIVE
+        else None,
+    )

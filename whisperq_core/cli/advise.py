@@ -9,6 +9,7 @@ from whisperq_core.analyze.user_requirements import Requirements
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.cli import options
 from whisperq_core.evaluate.store import Store
+from whisperq_core.present import advisor_text
 
 
 def advise(
@@ -33,7 +34,7 @@ def advise(
     ] = "smallest",
 ) -> None:
     """Recommend a configuration that meets your limits, and show how strong the evidence is."""
-    needs = Requirements(
+    requirements = Requirements(
         device=device,
         max_weights_bytes=None if max_mb is None else round(max_mb * 1e6),
         max_rtf_ratio=max_time,
@@ -44,4 +45,4 @@ def advise(
         priority=priority,
         protocol=options.protocol_of(protocol).name,
     )
-    print(advisor.as_text(advisor.advise(needs, Store().runs())))
+    print(advisor_text.as_text(advisor.advise(requirements, Store().runs())))

@@ -1,0 +1,134 @@
+import contextlib
+import io
+
+import pytest
+
+from tests.support.advisor_runs import (
+    FP32,
+    INCONCLUSIVE,
+    RUNS,
+    SAME,
+    SPEEDS,
+    by_recipe,
+    requirements,
+)
+from tests.support.made_runs import tiny_english
+from tests.support.spoken_runs import ALIKE, MANY, SOME, run_with
+from whisperq_core.analyze.advisor import advise
+from whisperq_core.cli.main import main
+from whisperq_core.present import advisor_text
+from whisperq_core.present.advisor_text import answer, check_text, notes, snippet
+
+
+def why(limits, runs) -> str:
+    return advisor_text.next_measurement(advise(limits, runs).next_measurement, limits.priority)
+
+
+def test_the_answer_recommends_with_the_evidence():
+    text = answer(advise(requirements(), RUNS))
+    assert text == (
+        "Use quanto-int8 on base: 120 MB, 1.32 × fp32's latency. Its WER increase over fp32 is"
+        " shown to be below 2 points on difficult speech."
+    )
+    good = run_with("quanto-int8", [0] * 20, weights_bytes=90_000_000)
+    better = answer(advise(requirements(), [FP32, good]))
+    assert "significantly lower than fp32's" in better
+
+
+def test_nothing_inconclusive_is_recommended_silently():
+    text = answer(advise(requirements(max_weights_bytes=100_000_000), [FP32, INCONCLUSIVE]))
+    assert text.startswith("No configuration is shown yet to meet these requirements on difficult")
+    assert "Closest: bnb-nf4 on base (60 MB), inconclusive." in text
+    assert "allowed: +2); an estimated" in text
+    assert text.endswith("more minutes of test audio are needed for a conclusion.")
+
+
+def test_fp32_is_kept_where_no_quantized_configuration_is_shown_to_fit():
+    text = answer(advise(requirements(), [FP32, INCONCLUSIVE]))
+    assert text.startswith("Keep base in fp32: no quantized configuration is shown yet to meet")
+    assert "Closest: bnb-nf4 on base (60 MB), inconclusive" in text
+    alone = answer(advise(requirements(), [FP32]))
+    assert alone.startswith("Keep base in fp32") and "Closest" not in alone
+
+
+def test_where_nothing_fits_the_notes_say_which_limit_excludes_most():
+    advice = advise(requirements(max_weights_bytes=30_000_000), RUNS)
+    assert answer(advice).startswith(
+        "No measured configuration meets these requirements. Closest: bnb-nf4 on base"
+    )
+    assert "The limit on size excludes the most: 4 of 4 configurations." in notes(advice)
+    fp32 = "fp32 itself does not meet the requirements on base (size: 200 MB (limit: 30 MB))."
+    assert fp32 in notes(advice)
+
+
+def test_the_notes_begin_with_the_audio():
+    advice = advise(requirements(), RUNS)
+    audio = "test-other excerpt, 20 utterances of 20 speakers, 3 minutes"
+    assert notes(advice)[0] == f"Evaluated on: {audio}."
+    (missing,) = notes(advice)[1:]
+    assert missing.startswith("Not measured on base with such speech:")
+    assert "hqq-int4-g64" in missing
+
+
+def test_without_results_the_answer_says_so():
+    advice = advise(requirements(device="cuda"), [])
+    assert answer(advice) == "There are no results on cuda with difficult speech yet."
+    assert notes(advice) == []
+    assert "every recipe" in why(requirements(device="cuda"), [])
+
+
+def test_the_wer_of_several_models_is_told():
+    tiny = [tiny_english(run_with("fp32", MANY)), tiny_english(run_with("quanto-int8", MANY))]
+    advice = advise(requirements(), [FP32, SAME, *tiny])
+    assert any("whose own WER is" in note and "tiny.en 31" in note for note in notes(advice))
+
+
+def test_each_check_says_what_was_measured_and_the_limit():
+    limits = requirements(max_weights_bytes=150_000_000, max_rtf_ratio=1.4, max_rtf=0.43)
+    configurations = by_recipe(advise(limits, RUNS))
+    increase, size, latency, rtf = map(check_text, configurations["quanto-int8"].checks)
+    assert increase.startswith("+0.00 points over fp32 (") and increase.endswith("allowed: +2)")
+    assert size == "120 MB (limit: 150 MB)"
+    assert latency == "1.32 (1.31 to 1.33 in repeated passes; limit: 1.40)"
+    assert rtf == "0.41 on A CPU (0.40 to 0.42 in repeated passes; limit: 0.43)"
+    assert check_text(configurations["fp32"].checks[0]) == "none, it is the baseline"
+    assert "speed was not measured" in advisor_text.unmet_text(configurations["bnb-nf4"])
+
+
+def test_the_next_measurement_says_why():
+    closer = why(requirements(max_wer_rise_points=3.0), [FP32, SAME, INCONCLUSIVE])
+    assert "bnb-nf4 on base would be smaller than quanto-int8, but the evidence is" in closer
+    assert "more minutes of test audio are needed for a conclusion. test-other has" in closer
+    straddling = requirements(max_rtf_ratio=1.32, max_weights_bytes=130_000_000)
+    assert "both sides of the limit" in why(straddling, RUNS[:2] + SPEEDS)
+    untimed = why(requirements(max_rtf_ratio=1.0), [FP32, INCONCLUSIVE])
+    assert untimed == "The speed of bnb-nf4 on base was not measured."
+    assert why(requirements(), [SAME]) == "fp32 was not run on the speech of quanto-int8 on base."
+
+
+@pytest.mark.parametrize("recipe", ["torch-int8", "bnb-nf4"])
+def test_the_code_of_a_configuration_runs(recipe, jfk):
+    runs = [tiny_english(run_with(recipe, ALIKE))]
+    configuration = by_recipe(advise(requirements(), runs))[recipe]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(snippet(configuration, str(jfk.audio)), "snippet", "exec"), {})
+    assert "your country" in printed.getvalue()
+
+
+def test_the_code_names_the_device_where_it_is_not_the_default():
+    runs = [run_with("bnb-nf4", SOME, device="cuda")]
+    configuration = advise(requirements(device="cuda"), runs).configurations[0]
+    assert "recipe('bnb-nf4'), device='cuda')" in snippet(configuration)
+
+
+def test_the_command_line_prints_the_same_answer(store, capsys):
+    for run in RUNS:
+        store.put(run)
+    limits = ["--max-mb", "150", "--max-time", "1.4", "--max-rise", "2", "--speech", "hard"]
+    assert main(["--cache", str(store.root), "advise", *limits]) == 0
+    wanted = requirements(max_weights_bytes=150_000_000, max_rtf_ratio=1.4, models=("base",))
+    advice = advise(wanted, store.runs())
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0] == answer(advice)
+    assert "Use quanto-int8" in printed and snippet(advice.best) in printed
