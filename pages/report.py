@@ -98,7 +98,7 @@ def show(section: Section) -> None:
     with st.container(border=True, gap="xxsmall"):
         for sentence in section.answer:
             st.markdown(markup.escape_markdown(sentence))
-    figure = interval_charts.difference_figure(section.frame, section.margin)
+    figure = interval_charts.difference_figure(section.frame, section.margin, section.baseline)
     if figure.data:
         st.markdown(f"**WER minus that of {markup.escape_markdown(section.baseline)}**")
         clicked = draw(

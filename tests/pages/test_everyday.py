@@ -103,11 +103,11 @@ def shown(app: AppTest) -> str:
 @pytest.mark.parametrize(
     ("screen", "message"),
     [
-        ("1", "2 ways of running Whisper base"),
-        ("2", "beaten by none"),
+        ("1", "2 configurations of Whisper base, compared with fp32"),
+        ("2", "Pareto-optimal in size and WER"),
         ("3", "Use bf16"),
-        ("4", "What bf16 costs"),
-        ("5", "Of 2: 1 no worse, 1 worse"),
+        ("4", "Cost and benefit of bf16"),
+        ("5", "Of 2: 1 no worse than fp32 (95 %), 1 worse"),
     ],
 )
 def test_each_screen_has_its_message(measured, screen, message):
@@ -119,7 +119,7 @@ def test_each_screen_has_its_message(measured, screen, message):
 def test_next_and_back_turn_the_pages_in_the_url(measured):
     app = opened("presentation")
     app = by_label(app.button, "Next").click().run()
-    assert app.query_params["screen"] in ("2", ["2"]) and "The front" in shown(app)
+    assert app.query_params["screen"] in ("2", ["2"]) and "Pareto front" in shown(app)
     app = by_label(app.button, "Back").click().run()
     assert "What we compared" in shown(app)
 
@@ -151,7 +151,7 @@ def test_the_selection_of_the_report_is_presented(measured):
     link = next(e.proto.url for e in report.get("link_button"))
     assert link.startswith("./presentation?report_model=base&report_set=")
     app = opened("presentation", report_recipes="torch-int8", screen="3")
-    assert "Stay with fp32" in shown(app)
+    assert "Keep fp32" in shown(app)
 
 
 def test_nothing_to_present_says_what_to_do(store):

@@ -5,16 +5,17 @@ A term may go by several names: a table's column, a recipe's field, a value of o
 
 from dataclasses import dataclass
 
+from whisperq_core.present.labels import protocol_label
 from whisperq_core.whisper.protocols import PROTOCOLS
 
-ACCURACY, SPEED, STATISTICS = "Accuracy", "Speed and size", "How sure it is"
-DESIGN, FORMATS, WORK = "Design of a quantization", "Number formats", "Speech, models and results"
+ACCURACY, SPEED, STATISTICS = "Accuracy", "Speed and size", "Statistics"
+DESIGN, FORMATS, WORK = "Quantization", "Number formats", "Speech, models and results"
 GROUPS = (ACCURACY, SPEED, STATISTICS, DESIGN, FORMATS, WORK)
 
 
 @dataclass(frozen=True)
 class Term:
-    """A name, what it means, and the other names it goes by in tables and recipes."""
+    """A term: its name, its definition, and its other names in tables and recipes."""
 
     name: str
     definition: str
@@ -22,128 +23,122 @@ class Term:
     aliases: tuple[str, ...] = ()
 
 
-def _group(group: str, *terms: tuple) -> tuple[Term, ...]:
-    return tuple(Term(name, meaning, group, tuple(also)) for name, meaning, *also in terms)
+def _group(group: str, *terms: tuple[str, ...]) -> tuple[Term, ...]:
+    """Terms of a group from their names, definitions and any aliases."""
+    return tuple(Term(name, text, group, tuple(aliases)) for name, text, *aliases in terms)
 
 
 _ACCURACY = _group(
     ACCURACY,
     (
         "WER",
-        "Word error rate: words substituted, left out or put in, in percent of the words that were"
-        " said. Lower is wanted; it can exceed 100 %.",
+        "Word error rate: substituted, deleted and inserted words, in percent of the reference"
+        " words. Lower is more accurate; it can exceed 100 %.",
         "wer_pct",
     ),
-    ("CER", "Character error rate: the same as WER, counted in characters.", "cer_pct"),
-    ("reference", "What was really said in an utterance, written by a person."),
-    ("hypothesis", "What the model heard in an utterance: its transcript."),
+    ("CER", "Character error rate: as WER, counted in characters.", "cer_pct"),
+    ("reference", "The correct transcript of an utterance, written by a person."),
+    ("hypothesis", "The transcript that the model produced for an utterance."),
     (
         "reference words",
-        "How many words were said, after normalising: what WER is a percentage of.",
+        "Number of words in the references after normalization: the denominator of WER.",
         "reference_words",
     ),
-    ("substitution", "A word heard as another one.", "substitutions"),
-    ("deletion", "A word that was said and is not in the transcript.", "deletions"),
-    ("insertion", "A word in the transcript that nobody said.", "insertions"),
+    ("substitution", "A reference word that was transcribed as another word.", "substitutions"),
+    ("deletion", "A reference word that is missing from the transcript.", "deletions"),
+    ("insertion", "A word in the transcript that is not in the reference.", "insertions"),
     (
         "loops",
-        "Utterances whose transcript repeats itself until the decoder's limit.",
+        "Number of utterances whose transcript repeats itself until the token limit.",
         "loop",
         "wer_without_loops_pct",
     ),
     (
         "fallbacks",
-        "Utterances that were decoded again at a higher temperature, because the first transcript"
-        " repeated itself or was improbable.",
+        "Number of utterances decoded again at a higher temperature because the first transcript"
+        " was repetitive or improbable.",
         "temperature",
     ),
     (
+        "normalizer",
+        "Rules that make spelling variants such as “Mr.” and “mister” equal before words are"
+        " counted; Whisper's own by default.",
         "normaliser",
-        "What makes “Mr.” and “mister” the same before words are counted: Whisper's own.",
     ),
 )
 _SPEED = _group(
     SPEED,
     (
         "RTF",
-        "Real-time factor: generation time over audio duration; 0.1 transcribes ten minutes in one."
-        " It holds for the machine named only.",
+        "Real-time factor: generation time over audio duration; at 0.1, ten minutes of audio take"
+        " one minute. Valid for the named machine only.",
         "rtf",
         "rtf_low",
         "rtf_high",
     ),
     (
         "RTF / fp32",
-        "The recipe's time over that of fp32, run in turn in one process: the median of repeated"
-        " passes, and the lowest to the highest. Below 1 is faster than fp32.",
+        "Relative latency: the recipe's time over that of fp32, measured alternately in one"
+        " process; median and range of repeated passes. Below 1 is faster than fp32.",
         "rtf_ratio",
         "rtf_ratio_low",
         "rtf_ratio_high",
         "time / fp32",
+        "relative latency",
     ),
     (
         "RTF from",
-        "Whether RTF is of passes repeated beside fp32, or of the one pass that gave the"
-        " transcripts, which a busy machine may have slowed.",
+        "Source of the RTF: repeated passes alternating with fp32, or the single pass that produced"
+        " the transcripts, which other load on the machine may have slowed.",
         "rtf_source",
         "speed_key",
     ),
-    (
-        "Size",
-        "Bytes of the model as saved; 1 MB is a million bytes.",
-        "weights_bytes",
-    ),
+    ("Size", "Bytes of the saved model; 1 MB is a million bytes.", "weights_bytes"),
     (
         "size reduction",
-        "How much smaller the saved model is than the same model in fp32, in percent.",
+        "Reduction in the saved model's size compared with fp32, in percent.",
         "size_reduction_pct",
         "smaller_pct",
     ),
     (
         "peak memory",
-        "The saved weights plus the largest growth of the process's memory while it transcribed a"
-        " batch.",
+        "The saved weights plus the largest growth of process memory while transcribing a batch.",
         "peak_memory_bytes",
     ),
-    ("quantization time", "Seconds to derive the quantized model from fp32.", "quantize_s"),
+    ("quantization time", "Seconds to quantize the fp32 model.", "quantize_s"),
     (
         "first token",
-        "Seconds from the start of a batch to its first token, a mean over batches.",
+        "Seconds from the start of a batch to its first token, averaged over batches.",
         "first_token_s",
     ),
     (
         "tokens per second",
-        "Tokens a second of the decoder's time, over all utterances of a batch; a token is a word"
-        " or a piece of one.",
+        "Tokens generated per second of decoder time, over all utterances of a batch; a token is a"
+        " word or part of one.",
         "tokens_per_s",
     ),
     (
         "encoder's share",
-        "The part of the time that the encoder takes, which turns sound into what the decoder"
-        " reads.",
+        "Fraction of the generation time that the encoder takes; the decoder takes the rest.",
         "encoder_share",
     ),
     (
         "kernels",
-        "The code that multiplies. “library” is the quantization library's own; “dequantized” puts"
-        " the dequantized weights into fp32 layers: the same transcripts, faster here, and used"
-        " for accuracy only.",
+        "The code that multiplies. “library”: the quantization library's own. “dequantized”: fp32"
+        " layers with dequantized weights, for accuracy only; same transcripts, faster here.",
     ),
-    (
-        "dequantized",
-        "Turned back from few bits into the floating-point numbers that these stand for.",
-    ),
-    ("threads", "How many processor cores compute side by side."),
-    ("device", "What computes: the processor (cpu), an NVIDIA GPU (cuda) or Apple's (mps)."),
-    ("CPU", "The processor that a time was measured on; times of two processors do not compare."),
+    ("dequantized", "Converted from the quantized values back to floating point."),
+    ("threads", "Number of processor threads that compute in parallel."),
+    ("device", "Where the model runs: CPU (cpu), NVIDIA GPU (cuda) or Apple GPU (mps)."),
+    ("CPU", "The processor that times were measured on; do not compare times of different ones."),
 )
 _STATISTICS = _group(
     STATISTICS,
     (
         "95% interval",
-        "Where the true value plausibly lies, had other speakers been recorded. It is found by"
-        " resampling speakers (utterances where speakers are not known). Two intervals that overlap"
-        " do not mean equality: the difference has an interval of its own, which counts.",
+        "Confidence interval from a bootstrap over speakers (over utterances where speakers are"
+        " unknown). Overlapping intervals do not show equality: the paired difference has its own"
+        " interval, and that one counts.",
         "wer_low_pct",
         "wer_high_pct",
         "cer_low_pct",
@@ -155,209 +150,207 @@ _STATISTICS = _group(
     ),
     (
         "bootstrap",
-        "Drawing speakers again and again with replacement, to see how much a figure depends on"
-        " who happened to be recorded.",
+        "Resampling speakers with replacement, to estimate how much a figure depends on who was"
+        " recorded.",
         "resampled",
     ),
     (
         "WER − baseline",
-        "The recipe's WER minus the baseline's on the same utterances, in points: from 5 % to 6 %"
-        " is one point.",
+        "The recipe's WER minus the baseline's on the same utterances, in percentage points: from"
+        " 5 % to 6 % is one point.",
         "difference_points",
         "difference to fp32",
     ),
     (
         "baseline",
-        "What everything is compared with: the same model in fp32, unless another is chosen.",
+        "The recipe that all others are compared with: fp32 of the same model by default.",
     ),
     (
         "margin",
-        "How many points of WER a recipe may lose and still count as no worse; half a point unless"
-        " chosen otherwise.",
+        "Non-inferiority margin: the increase in WER, in points, below which a recipe counts as no"
+        " worse than the baseline; 0.5 by default. Smaller margins need more test data.",
     ),
     (
         "verdict",
-        "What is decided of WER beside the baseline: better, no worse than the margin, worse, or"
-        " inconclusive. Corrected for how many recipes are compared.",
+        "Result of comparing WER with the baseline's: better, no worse (95 %), worse, or too close"
+        " to call; corrected for multiple comparisons.",
         "in_words",
         "better",
         "worse",
     ),
     (
         "no worse",
-        "Decided: whatever the recipe loses in WER is less than the margin.",
+        "Non-inferior: the increase in WER is shown to be smaller than the margin, at 95 %"
+        " confidence.",
+        "non-inferior",
     ),
     (
+        "too close to call",
+        "The test audio is not enough for a conclusion. This does not show that both are equal.",
         "inconclusive",
-        "This speech is too little to tell. It is no proof of equality.",
     ),
     (
         "Probability of a lower WER",
-        "Share of resamples in which the recipe has fewer errors than the baseline. Not a verdict:"
-        " it is not corrected for how many recipes are compared.",
+        "Share of bootstrap resamples in which the recipe has a lower WER than the baseline. Not"
+        " corrected for multiple comparisons, so it is no verdict.",
         "lower_wer_pct",
     ),
     (
         "Minutes for a conclusion",
-        "How much such speech, in all, would decide it with a chance of 80 %, if the difference is"
-        " as measured.",
+        "Estimated total minutes of test audio for a conclusion with 80 % power, if the difference"
+        " is as measured.",
         "minutes_needed",
     ),
     (
         "Holm's correction",
-        "Asks more of each verdict the more recipes are compared, so that one lucky recipe among"
-        " many is not taken for a better one.",
+        "Correction for multiple comparisons: the more recipes are compared, the stronger the"
+        " evidence that each verdict needs.",
         "Holm",
     ),
     (
         "MAPSSWE",
-        "The word error test of NIST's SCTK: compares two transcripts segment by segment where"
-        " they differ.",
+        "NIST's matched-pairs test of word errors (SCTK), which compares two transcripts segment by"
+        " segment.",
     ),
     (
         "Pareto front",
-        "The recipes that no other one beats on both axes: choosing among them is a matter of what"
-        " matters more.",
+        "The recipes that no other recipe beats on both axes; each is a trade-off between the two.",
         "front",
+        "Pareto-optimal",
     ),
     (
         "significantly dominated",
-        "Another recipe is decided to be no worse on both axes and better on one: no reason is left"
-        " to choose it.",
+        "Another recipe is shown to be no worse on both axes and better on at least one.",
         "dominated",
     ),
     (
         "nats a token",
-        "How far the distribution of the next token moves from fp32's (Kullback-Leibler"
-        " divergence); 0 is no change. A finer measure of a layer's loss than WER.",
+        "Kullback-Leibler divergence of the next-token distribution from fp32's; 0 is no change. A"
+        " finer measure of a layer's sensitivity than WER.",
+        "sensitivity",
     ),
 )
 _DESIGN = _group(
     DESIGN,
-    ("recipe", "One way of quantizing a model: the library, the number formats and the scales."),
-    ("quantization", "Storing a model's numbers in fewer bits, and perhaps computing in them."),
     (
-        "family",
-        "Whether the model is quantized in PyTorch, not at all, or runs in another runtime.",
+        "recipe",
+        "A quantization configuration: library, number formats, scales and layers, under one name.",
+        "configuration",
     ),
-    ("library", "What quantizes the model and multiplies.", "backend"),
-    ("weights", "The number format of the model's stored weights."),
-    ("activations", "The number format of what flows through the layers; float is not quantized."),
-    ("bits", "How many bits a stored weight has; fp32 has 32."),
+    ("quantization", "Storing weights, and optionally activations, in fewer bits."),
+    ("family", "Quantized in PyTorch, not quantized, or run by another runtime."),
+    ("library", "The library that quantizes the model and multiplies.", "backend"),
+    ("weights", "Number format of the stored weights."),
+    ("activations", "Number format of the layers' inputs; float is not quantized."),
+    ("bits", "Bits per weight, excluding scales; fp32 has 32."),
     (
         "scheme",
-        "How activations are treated. Weight-only leaves them in floating point, dynamic scales"
-        " them while running, static uses scales found beforehand on calibration speech.",
+        "How activations are quantized: not at all (weight-only), with scales computed at run time"
+        " (dynamic), or with scales from calibration (static).",
     ),
-    ("weight-only", "Only stored weights are quantized; activations stay in floating point."),
-    ("dynamic", "Activations are scaled anew each time, by the range they have then."),
-    ("static", "Activations are scaled by ranges found beforehand, on calibration speech."),
+    ("weight-only", "Only weights are quantized; activations stay in floating point."),
+    ("dynamic", "Activation scales are computed at run time from the values at hand."),
+    ("static", "Activation scales are fixed in advance, by calibration."),
     (
         "method",
-        "Whether the quantized range is centred at zero (symmetric) or shifted to where the weights"
-        " are (asymmetric).",
+        "Whether the quantized range is centred at zero (symmetric) or shifted to the weights'"
+        " range (asymmetric).",
     ),
-    ("symmetric", "The quantized range is centred at zero, so that a scale says all of it."),
-    (
-        "asymmetric",
-        "The quantized range is shifted to where the weights lie, by a zero point beside the"
-        " scale.",
-    ),
+    ("symmetric", "The quantized range is centred at zero and needs a scale only."),
+    ("asymmetric", "The quantized range follows the weights' range; it needs a zero point, too."),
     (
         "granularity",
-        "Which weights share one scale: the whole tensor, an output channel, or a group. Finer"
-        " loses less and stores more scales.",
+        "Which weights share a scale: the whole tensor, an output channel, or a group. Finer is"
+        " more accurate and stores more scales.",
         "tensor",
         "channel",
         "group",
     ),
     (
         "group size",
-        "How many weights share one scale and zero point. Smaller groups are more accurate and"
+        "Number of weights that share a scale and zero point. Smaller groups are more accurate and"
         " larger on disk.",
         "group_size",
     ),
     (
         "granularity of activations",
-        "What shares one scale among activations: the whole batch (tensor), each token (row), or"
-        " groups of values.",
+        "Which activations share a scale: the whole batch (tensor), a token (row), or a group of"
+        " values.",
         "activation_granularity",
         "row",
     ),
     (
         "double quantization",
-        "The scales are quantized as well, which saves a little more.",
+        "The scales are quantized as well, which saves a little more space.",
         "double_quant",
     ),
     (
         "calibration",
-        "The speech that static scales, or the rounding of mixed weights, are fitted to: held-out"
-        " speech, or a tenth of the evaluated speech itself, as in the study, which flatters.",
+        "The speech that static scales or weight rounding are fitted to: held-out speech, or a"
+        " tenth of the evaluated speech as in the study, which biases WER downwards.",
         "held-out",
         "evaluation-10%",
     ),
     (
         "layers quantized",
-        "Which layers are: every linear one, all but the output projection, or the whole model"
-        " with its token table.",
+        "All linear layers, all but the output projection, or the whole model including the token"
+        " embeddings.",
         "coverage",
         "modules",
         "layers",
     ),
     (
         "token table",
-        "The table with a row for each token, which reads text and, where it is tied, writes it.",
+        "The token embeddings; also the output projection where the two are tied.",
         "embeddings",
     ),
-    (
-        "rest",
-        "The number format of convolutions and positions, where a recipe changes them too.",
-    ),
-    ("attention", "The number format of attention's products, where the recipe chooses it."),
-    ("devices", "Where the library has kernels for the recipe."),
+    ("rest", "Number format of convolutions and position embeddings, where a recipe sets it."),
+    ("attention", "Number format of the attention products, where a recipe sets it."),
+    ("devices", "Devices for which the library has kernels for the recipe."),
     (
         "GPTQ",
-        "Rounds weights one after the other, each making up for the errors of those before.",
+        "Rounds weights one after another, each compensating for the errors of those before.",
     ),
 )
 _FORMATS = _group(
     FORMATS,
-    ("fp32", "32-bit floating point: what Whisper was trained in. Nothing is quantized."),
-    ("bf16", "16-bit floating point with fp32's range and fewer digits; half the size."),
-    ("fp16", "16-bit floating point with more digits and less range than bf16; half the size."),
-    ("int8", "Whole numbers from −128 to 127 with a scale: a quarter of fp32's size."),
-    ("float8", "8-bit floating point: a wide range, two or three bits of precision.", "fp8"),
-    ("int6", "64 steps a weight, with a scale for each group."),
-    ("int5", "32 steps a weight, with a scale for each group."),
-    ("int4", "16 steps a weight, with a scale for each channel or group."),
+    ("fp32", "32-bit floating point, as Whisper was trained: not quantized."),
+    ("bf16", "16-bit floating point with fp32's range and fewer digits; half of fp32's size."),
+    ("fp16", "16-bit floating point, more digits and less range than bf16; half of fp32's size."),
+    ("int8", "8-bit integers from −128 to 127 with a scale; a quarter of fp32's size."),
+    ("float8", "8-bit floating point: wide range, two or three bits of precision.", "fp8"),
+    ("int6", "6-bit integers (64 levels) with a scale for each group."),
+    ("int5", "5-bit integers (32 levels) with a scale for each group."),
+    ("int4", "4-bit integers (16 levels) with a scale for each channel or group."),
     (
         "nf4",
-        "4 bits whose 16 values lie as weights do, closer around zero (NormalFloat); bitsandbytes.",
+        "4-bit NormalFloat: 16 levels spaced like normally distributed weights, denser around zero;"
+        " bitsandbytes.",
     ),
-    ("fp4", "4-bit floating point: 16 values, spaced wider away from zero; bitsandbytes."),
-    ("int3", "8 steps a weight, with a scale for each group."),
-    ("int2", "4 steps a weight, with a scale for each group: most transcripts suffer."),
-    ("mixed", "Layers differ in their bits: those that lose more by it keep more of them."),
+    ("fp4", "4-bit floating point: 16 levels, wider apart away from zero; bitsandbytes."),
+    ("int3", "3-bit integers (8 levels) with a scale for each group."),
+    ("int2", "2-bit integers (4 levels) with a scale for each group; most transcripts degrade."),
+    ("mixed", "Bits differ by layer: sensitive layers keep more of them."),
 )
 _WORK = _group(
     WORK,
-    ("utterance", "One recording of somebody speaking, some seconds long.", "utterances"),
-    ("model", "The Whisper that is quantized; base is larger and hears better than tiny."),
-    ("evaluation set", "The recordings and references that a recipe was tried on.", "set"),
-    ("audio length", "How long all recordings of a set are, in seconds.", "audio_s"),
+    ("utterance", "One short recording of one speaker, with its reference.", "utterances"),
+    ("model", "The Whisper model that is quantized; base is larger and more accurate than tiny."),
+    ("evaluation set", "The utterances that recipes are evaluated on.", "set"),
+    ("audio length", "Total length of a set's audio, in seconds.", "audio_s"),
     (
         "protocol",
-        "How a model is made to transcribe: decoding, window and batches. Results of two protocols"
-        " are never mixed in one plot.",
+        "How a model transcribes: decoding, window and batches. Results of different protocols are"
+        " never mixed in one plot.",
     ),
-    *((f"protocol “{name}”", p.description, name) for name, p in PROTOCOLS.items()),
-    ("name", "What a recipe is called: the library, the format, and what sets it apart."),
+    *((protocol_label(name), p.description, name) for name, p in PROTOCOLS.items()),
+    ("name", "Name of a recipe: library, format, and what distinguishes it from similar ones."),
     ("description", "What a recipe does, in a sentence."),
     ("measured", "When the result was measured, in UTC.", "created_at"),
     (
         "key",
-        "The name of a result: a hash of everything that can change it, so that the same key is the"
-        " same measurement.",
+        "Identifier of a result: a hash of everything that can change it, so that equal keys are"
+        " the same measurement.",
     ),
 )
 TERMS = (*_ACCURACY, *_SPEED, *_STATISTICS, *_DESIGN, *_FORMATS, *_WORK)
@@ -365,22 +358,22 @@ _BY_NAME = {name.lower(): term for term in TERMS for name in (term.name, *term.a
 
 
 def definition(name: str) -> str:
-    """What the term of that name means, whatever its case; KeyError where there is none."""
+    """The definition of the term of that name, in any case; raises KeyError if there is none."""
     return _BY_NAME[name.lower()].definition
 
 
 def find_definition(name: str) -> str | None:
-    """The same, or None."""
-    found = _BY_NAME.get(name.lower())
-    return found.definition if found else None
+    """The definition of the term of that name, in any case; None if there is none."""
+    term = _BY_NAME.get(name.lower())
+    return term.definition if term else None
 
 
 def search(text: str) -> list[Term]:
-    """The terms that have every word of the text in their names or meaning, in their order."""
+    """The terms whose names and definition contain every word of the text, in order."""
     words = text.lower().split()
 
-    def has(term: Term) -> bool:
+    def matches(term: Term) -> bool:
         content = " ".join((term.name, *term.aliases, term.definition)).lower()
         return all(word in content for word in words)
 
-    return [term for term in TERMS if has(term)]
+    return [term for term in TERMS if matches(term)]

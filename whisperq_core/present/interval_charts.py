@@ -1,9 +1,11 @@
-"""Interval plots: a line for each result, its value and its 95% interval, coloured by its verdict.
+"""Forest plots: value and 95% interval of each result, coloured by its verdict.
 
-Like `charts`, they leave background and text colour to the page.
+Background and text colour are left to the page.
 """
 
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +13,11 @@ import plotly.graph_objects as go
 
 from whisperq_core.analyze.pareto_front import BASELINE, NOT_COMPARED
 from whisperq_core.analyze.verdicts import Verdict
+from whisperq_core.present.labels import verdict_label
 from whisperq_core.present.tradeoff_chart import beyond_axis
 
-# Okabe and Ito's colours, and a symbol each for whom colours say little.
-_LOOKS = {
+# Colour (Okabe and Ito) and symbol, so that verdicts differ without colour, too.
+_MARKERS = {
     BASELINE: ("#0072B2", "diamond"),
     Verdict.BETTER: ("#009E73", "triangle-left"),
     Verdict.NO_WORSE: ("#009E73", "circle"),
@@ -25,34 +28,41 @@ _LOOKS = {
 _GREY = "rgba(128,128,128,0.9)"
 _ROW_PX, _AROUND_PX = 24, 96
 _NAME_CHARACTERS = 30
-# How far beyond the largest value drawn an interval may widen the axis, in parts of the range.
-_ROOM = 0.35
+# How far intervals may widen the axis beyond the values, in parts of the values' range.
+_INTERVAL_ROOM = 0.35
 
 
 def wer_figure(frame: pd.DataFrame, baseline: str) -> go.Figure:
-    """WER with its interval, in the frame's order, and a line at the baseline's.
+    """WER with its interval, in the frame's order, and a line at the baseline's WER.
 
-    frame has the columns of `standing.judged`. Rates off the chart are drawn at its edge as arrows
-    with their value.
+    frame has the columns of `pareto_front.with_verdicts`. Rates beyond the axis are arrows at its
+    edge, with their value.
     """
-    figure = _forest(frame, "wer_pct", "wer_low_pct", "wer_high_pct", "WER (%)", "%")
-    own = frame.loc[frame["recipe"] == baseline, "wer_pct"]
-    if len(own):
-        _line(figure, own.iloc[0], len(frame), f"WER of {escape(_short(baseline))}", "dot")
+    figure = _forest(frame, "wer_pct", "wer_low_pct", "wer_high_pct", "WER (%)", "%", baseline)
+    baseline_wer = frame.loc[frame["recipe"] == baseline, "wer_pct"]
+    if len(baseline_wer):
+        _line(figure, baseline_wer.iloc[0], len(frame), f"WER of {escape(_short(baseline))}", "dot")
     return figure
 
 
-def difference_figure(frame: pd.DataFrame, margin: float) -> go.Figure:
-    """WER minus the baseline's with its interval; lines at zero and at the margin.
+def difference_figure(frame: pd.DataFrame, margin: float, baseline: str = "fp32") -> go.Figure:
+    """Difference in WER from the baseline with its interval; lines at zero and at the margin.
 
     Each point's customdata is [key].
     """
     compared = frame[frame["difference_points"].notna()]
     columns = ("difference_points", "difference_low", "difference_high")
-    figure = _forest(compared, *columns, "Difference in WER (points)", "points", (0.0, margin))
+    figure = _forest(
+        compared,
+        *columns,
+        f"WER difference from {escape(_short(baseline))} (points)",
+        "points",
+        baseline,
+        (0.0, margin),
+    )
     if len(compared):
         figure.add_vline(0, line={"color": _GREY, "width": 1})
-        _line(figure, margin, len(compared), f"margin of {margin:g} points", "dash")
+        _line(figure, margin, len(compared), f"margin: {margin:g} points", "dash")
     return figure
 
 
@@ -68,81 +78,113 @@ def _line(figure: go.Figure, at: float, rows: int, name: str, dash: str) -> None
     )
 
 
-def _forest(frame, column: str, low: str, high: str, title: str, unit: str, shown=()) -> go.Figure:
-    at, lows, highs = (frame[c].to_numpy(dtype=float) for c in (column, low, high))
-    off = beyond_axis(frame, "wer_pct")
-    figure = go.Figure()
+def _forest(
+    frame: pd.DataFrame,
+    column: str,
+    low: str,
+    high: str,
+    title: str,
+    unit: str,
+    baseline: str,
+    always_shown: Sequence[float] = (),
+) -> go.Figure:
+    """A row for each result, the first on top; empty where the frame is.
+
+    column, low, high: of the value and its interval. always_shown: values inside the axis's range.
+    """
     if frame.empty:
-        return figure
-    left, right = _range(at[~off], lows[~off], highs[~off], shown)
-    height = np.arange(len(frame))[::-1]
+        return go.Figure()
+    value, lows, highs = (frame[c].to_numpy(dtype=float) for c in (column, low, high))
+    beyond = beyond_axis(frame, "wer_pct")
+    left, right = _range(value[~beyond], lows[~beyond], highs[~beyond], always_shown)
     names = [_short(name) for name in frame["recipe"]]
-    for verdict, (colour, symbol) in _LOOKS.items():
-        mine = (frame["verdict"] == verdict).to_numpy()
-        if not mine.any():
-            continue
-        inside = mine & ~off
-        edge = right - 0.02 * (right - left)
-        figure.add_scatter(
-            x=np.where(off, edge, at)[mine],
-            y=height[mine],
-            mode="markers",
-            name=verdict,
-            marker={
-                "color": colour,
-                "symbol": np.where(off, "triangle-right", symbol)[mine],
-                "size": 10,
-                "line": {"width": 2, "color": colour},
-            },
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": np.nan_to_num(highs - at)[mine] * inside[mine],
-                "arrayminus": np.nan_to_num(at - lows)[mine] * inside[mine],
-                "color": colour,
-                "thickness": 2,
-                "width": 4,
-            },
-            customdata=frame.loc[mine, ["key"]].to_numpy(dtype=object) if "key" in frame else None,
-            hovertext=[_hover(names[i], at[i], lows[i], highs[i], unit) for i in mine.nonzero()[0]],
-            hovertemplate="%{hovertext}<extra></extra>",
-        )
-    for i in np.flatnonzero(off):
+    drawn = pd.DataFrame(
+        {
+            "x": np.where(beyond, right - 0.02 * (right - left), value),
+            "y": np.arange(len(frame))[::-1],
+            "above": np.where(beyond, 0.0, np.nan_to_num(highs - value)),
+            "below": np.where(beyond, 0.0, np.nan_to_num(value - lows)),
+            "beyond": beyond,
+            "hover": [_hover(*row, unit) for row in zip(names, value, lows, highs, strict=True)],
+            "verdict": frame["verdict"].to_numpy(),
+            "key": frame["key"].to_numpy() if "key" in frame else None,
+        }
+    )
+    figure = go.Figure(layout=_layout(title, (left, right), names))
+    for verdict in _MARKERS:
+        rows = drawn[drawn["verdict"] == verdict]
+        if len(rows):
+            figure.add_scatter(**_verdict_trace(rows, verdict, baseline))
+    for i in np.flatnonzero(beyond):
         figure.add_annotation(
             x=right - 0.05 * (right - left),
-            y=height[i],
-            text=f"{at[i]:.0f}",
+            y=drawn.at[i, "y"],
+            text=f"{value[i]:.0f}",
             showarrow=False,
             xanchor="right",
             font={"size": 12},
         )
-    figure.update_layout(
-        height=_ROW_PX * len(frame) + _AROUND_PX,
-        xaxis={"title": {"text": title}, "range": [left, right], "zeroline": False},
-        yaxis={
-            "tickvals": height,
+    return figure
+
+
+def _verdict_trace(rows: pd.DataFrame, verdict: str, baseline: str) -> dict[str, Any]:
+    """The points of one verdict, with their intervals."""
+    colour, symbol = _MARKERS[verdict]
+    return {
+        "x": rows["x"].to_numpy(),
+        "y": rows["y"].to_numpy(),
+        "mode": "markers",
+        "name": escape(verdict_label(verdict, baseline)),
+        "marker": {
+            "color": colour,
+            "symbol": np.where(rows["beyond"], "triangle-right", symbol),
+            "size": 10,
+            "line": {"width": 2, "color": colour},
+        },
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": rows["above"].to_numpy(),
+            "arrayminus": rows["below"].to_numpy(),
+            "color": colour,
+            "thickness": 2,
+            "width": 4,
+        },
+        "customdata": rows[["key"]].to_numpy(dtype=object),
+        "hovertext": rows["hover"].tolist(),
+        "hovertemplate": "%{hovertext}<extra></extra>",
+    }
+
+
+def _layout(title: str, ends: tuple[float, float], names: list[str]) -> dict[str, Any]:
+    return {
+        "height": _ROW_PX * len(names) + _AROUND_PX,
+        "xaxis": {"title": {"text": title}, "range": ends, "zeroline": False},
+        "yaxis": {
+            "tickvals": np.arange(len(names))[::-1],
             "ticktext": [escape(name) for name in names],
-            "range": [-0.7, len(frame) - 0.3],
+            "range": [-0.7, len(names) - 0.3],
             "automargin": True,
             "zeroline": False,
             "showgrid": False,
         },
-        legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "yref": "paper"},
-        showlegend=True,
-        margin={"l": 8, "r": 12, "t": 44, "b": 48},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        hoverlabel={"align": "left"},
-        clickmode="event+select",
-        dragmode=False,
-    )
-    return figure
+        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "yref": "paper"},
+        "showlegend": True,
+        "margin": {"l": 8, "r": 12, "t": 44, "b": 48},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hoverlabel": {"align": "left"},
+        "clickmode": "event+select",
+        "dragmode": False,
+    }
 
 
-def _range(at: np.ndarray, lows: np.ndarray, highs: np.ndarray, shown) -> tuple[float, float]:
-    """Ends of the axis: all values, and their intervals as far as these leave room for values."""
-    values = np.concatenate([at, shown])
-    room = _ROOM * (np.ptp(values) or abs(values[0]) or 1.0)
+def _range(
+    at: np.ndarray, lows: np.ndarray, highs: np.ndarray, always_shown: Sequence[float]
+) -> tuple[float, float]:
+    """Ends of the axis: all values, and their intervals within _INTERVAL_ROOM of the values."""
+    values = np.concatenate([at, always_shown])
+    room = _INTERVAL_ROOM * (np.ptp(values) or abs(values[0]) or 1.0)
     bars = np.concatenate([lows, highs])
     bars = np.clip(bars[~np.isnan(bars)], values.min() - 2 * room, values.max() + 2 * room)
     ends = np.concatenate([values, bars])

@@ -198,7 +198,7 @@ def _figures(section: Section, x: Sequence[str], y: str) -> Iterator[Figure | No
         "Comparisons are paired, so a difference can be significant where the intervals above"
         " overlap. Verdicts are corrected for multiple comparisons, intervals are not."
         f" {_AXIS_NOTE}",
-        interval_charts.difference_figure(frame, section.margin),
+        interval_charts.difference_figure(frame, section.margin, baseline),
     )
     metric, beyond = results_table.METRICS[y], tradeoff_chart.beyond_axis(frame, y)
     plotted = frame.loc[~beyond, list(results_table.COLUMNS)]

@@ -185,7 +185,7 @@ def _evidence(section: Section) -> Slide:
     shown = section.compared.head(_MOST_LINES)
     if len(shown) < len(verdicts):
         sentences.append(f"Shown: the {len(shown)} with the lowest WER; the report has all.")
-    figure = interval_charts.difference_figure(shown, section.margin)
+    figure = interval_charts.difference_figure(shown, section.margin, section.baseline)
     figure.update_layout(height=_LINE_PX * len(shown) + _AROUND_PX)
     return Slide(
         "Statistical evidence",
