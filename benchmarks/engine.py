@@ -34,7 +34,8 @@ from benchmarks.processes import (
     spread,
 )
 from whisperq_core.evaluate import runner
-from whisperq_core.evaluate.runner import Request
+from whisperq_core.evaluate.requests import Request
+from whisperq_core.evaluate.resolution import resolve
 from whisperq_core.machine import default_threads
 from whisperq_core.quantize import pipeline
 from whisperq_core.quantize.recipes import CATALOGUE, Recipe, recipe
@@ -71,7 +72,7 @@ class Plan:
     def kernels(self, chosen: Recipe) -> str:
         """What the engine runs on sets as large as the excerpts: library, or dequantized."""
         whole = Request(self.model, chosen, "test-other-excerpt", protocol=self.protocol)
-        return runner.resolve(whole).kernels
+        return resolve(whole).spec.kernels
 
 
 @dataclass(frozen=True)

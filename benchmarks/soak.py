@@ -34,7 +34,7 @@ import psutil
 from benchmarks.processes import machine
 from benchmarks.scale import PROJECT, results
 from whisperq_core.errors import WhisperQError
-from whisperq_core.evaluate import runner
+from whisperq_core.evaluate.requests import requests_for
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue
@@ -103,7 +103,7 @@ def queue(cache: Path) -> int:
     """The grid through the app's queue; says how each job ended."""
     queue = job_queue.JobQueue(Store(cache))
     chosen = [recipe(name) for name in RECIPES]
-    requests = runner.requests_for(["tiny.en"], chosen, SETS, speed=False, threads=1)
+    requests = requests_for(["tiny.en"], chosen, SETS, speed=False, threads=1)
     try:
         made = queue.evaluate(queue.plan(requests))
     except WhisperQError as error:  # as the pages do

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from benchmarks.processes import PeakMemory, WatchedStore, excerpts, folder_of, machine, process
 from whisperq_core.evaluate import runner
-from whisperq_core.evaluate.runner import Request
+from whisperq_core.evaluate.requests import Request
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.speech.evaluation_sets import by_name
 from whisperq_core.whisper.protocols import FITTED

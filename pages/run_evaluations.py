@@ -12,8 +12,9 @@ from pages._press import button
 from whisperq_core import machine
 from whisperq_core.analyze import results_table
 from whisperq_core.errors import InputError, WhisperQError
-from whisperq_core.evaluate import runner
+from whisperq_core.evaluate import planner
 from whisperq_core.evaluate.history import format_duration
+from whisperq_core.evaluate.requests import SPEED_REPEATS, Request, requests_for
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import glossary, markup
 from whisperq_core.quantize import recipes
@@ -153,7 +154,7 @@ def download_sets() -> None:
                 st.error(str(error))
 
 
-def choose(mine: UserSession, view: View) -> list[runner.Request]:
+def choose(mine: UserSession, view: View) -> list[Request]:
     left, right = st.columns(2, gap="large")
     with left:
         names = choose_models(view)
@@ -186,12 +187,12 @@ def choose(mine: UserSession, view: View) -> list[runner.Request]:
             "Measure speed beside fp32",
             not only_quick,
             "run_speed_quick" if only_quick else "run_speed",
-            help=f"{runner.SPEED_REPEATS} passes over the quick look, fp32 and the recipe in"
+            help=f"{SPEED_REPEATS} passes over the quick look, fp32 and the recipe in"
             " turn, so that a noisy machine disturbs both alike. Without it, the time is that of"
             " the one pass that gave the transcripts.",
         )
         download_sets()
-    return runner.requests_for(
+    return requests_for(
         names,
         chosen,
         sets,
@@ -202,7 +203,7 @@ def choose(mine: UserSession, view: View) -> list[runner.Request]:
     )
 
 
-def show_plan(planned: list[runner.PlannedRun]) -> list[runner.PlannedRun]:
+def show_plan(planned: list[planner.PlannedRun]) -> list[planner.PlannedRun]:
     to_run = [item for item in planned if item.status == "to run"]
     cached = sum(item.status == "cached" for item in planned)
     refused = sum(item.status == "refused" for item in planned)
@@ -236,7 +237,7 @@ def show_plan(planned: list[runner.PlannedRun]) -> list[runner.PlannedRun]:
     return to_run
 
 
-def start(mine: UserSession, to_run: list[runner.PlannedRun], seen: dict) -> None:
+def start(mine: UserSession, to_run: list[planner.PlannedRun], seen: dict) -> None:
     """Queues the plan, if the choices are still those that the user saw it with."""
     if any(st.session_state.get(key, value) != value for key, value in seen.items()):
         raise InputError(

@@ -119,14 +119,19 @@ def test_the_walk_sees_what_there_is():
     assert len(PAGES) >= 4
 
 
-def test_only_evaluate_and_what_runs_it_knows_transcribe_and_store_together():
-    both = {f"{PACKAGE}.whisper.transcription", f"{PACKAGE}.evaluate.store"}
+def importers(*stages: str) -> list[str]:
+    """Modules that import all of these modules."""
 
-    def wires(module: str) -> bool:
+    def imports(module: str, stage: str) -> bool:
         names = all_imports(MODULES[module], module)
-        return all(any(n.startswith(f"{stage}.") or n == stage for n in names) for stage in both)
+        return any(n == f"{PACKAGE}.{stage}" or n.startswith(f"{PACKAGE}.{stage}.") for n in names)
 
-    assert [module for module in MODULES if wires(module)] == ["evaluate.runner"]
+    return [m for m in MODULES if all(imports(m, stage) for stage in stages)]
+
+
+def test_only_the_runner_transcribes_and_stores():
+    assert importers("whisper.transcription", "evaluate.store") == []
+    assert importers("evaluate.prepared_model", "evaluate.store") == ["evaluate.runner"]
 
 
 @each_module

@@ -1,13 +1,14 @@
-"""Folders of small files that are written whole: on this machine, or wherever fsspec reaches.
+"""Folders of small JSON files that are written atomically, on this machine or on remote storage.
 
-A place is a path, or a URL such as s3://bucket/whisperq, gs://…, sftp://host/… whose driver (s3fs,
-gcsfs, paramiko) is installed.
+A location is a path, or a URL that fsspec opens, such as s3://bucket/whisperq, gs://…,
+sftp://host/…, where its driver (s3fs, gcsfs, paramiko) is installed.
 """
 
 import os
 import shutil
 import time
 import uuid
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from errno import EFBIG, EINVAL
 from pathlib import Path
@@ -16,68 +17,104 @@ from typing import Any
 
 from whisperq_core.errors import StoreError
 
-# A file's time and size, or its digest: whatever differs when its content does.
+# What differs when a file's content does: its time and size, or a digest.
 FileStamp = tuple[Any, ...]
-# Object stores show an object when it is there as a whole; elsewhere a file grows under its name.
+# Object stores, which list an object only once it is complete; elsewhere files are renamed.
 _ATOMIC_PROTOCOLS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
 _STAMP_FIELDS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
-# No record is as large; what is, is not read.
+# Larger files are not read: no record is as large.
 MAX_BYTES = 500 * 10**6
-# Nobody takes as long to write a file.
+# Age in seconds at which a temporary file was left by a killed writer.
 _STALE_AFTER_S = 3600.0
-# A folder far away is not listed again within this time, unless this process wrote to it.
+# Seconds for which the listing of a remote folder is reused, unless this process writes to it.
 _LISTING_TTL_S = 1.0
 
 
-def open_folder(place: Path | str) -> "Folder":
-    """The folder at a path or a URL. Raises StoreError for a URL that nothing here can open."""
-    return RemoteFolder(str(place)) if "://" in str(place) else Folder(Path(place))
+def open_folder(location: Path | str) -> "Folder":
+    """The folder at a path or a URL. Raises StoreError for a URL that no installed driver opens."""
+    return RemoteFolder(str(location)) if "://" in str(location) else LocalFolder(location)
 
 
-class Folder:
-    """A folder of this machine's file system, which need not exist yet."""
+class Folder(ABC):
+    """A folder of .json files, which need not exist yet; `str` is its path or URL."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    @abstractmethod
+    def subfolder(self, *names: str) -> "Folder":
+        """A folder in this one."""
+
+    @abstractmethod
+    def json_names(self) -> list[str]:
+        """Names of its .json files; none where there is no folder."""
+
+    @abstractmethod
+    def file_stamps(self) -> dict[str, FileStamp]:
+        """Stamps of its .json files by name; none where there is no folder."""
+
+    @abstractmethod
+    def file_stamp(self, name: str) -> FileStamp | None:
+        """A file's stamp; None where there is no such file, or its stamp cannot be read."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """A file's content; OSError where it cannot be read."""
+
+    @abstractmethod
+    def write(self, name: str, text: str) -> None:
+        """Writes a file atomically; raises StoreError where it cannot be written."""
+
+    @abstractmethod
+    def remove_stale_temporaries(self) -> None:
+        """Removes temporary files of killed writers, where their age can be told."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Removes the folder with everything in it, if it can."""
+
+
+class LocalFolder(Folder):
+    """A folder of this machine's file system."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
 
     def __str__(self) -> str:
         return str(self.path)
 
-    def subfolder(self, *names: str) -> "Folder":
-        """A folder in this one."""
-        return Folder(self.path.joinpath(*names))
+    def subfolder(self, *names: str) -> "LocalFolder":
+        """See `Folder`."""
+        return LocalFolder(self.path.joinpath(*names))
 
     def json_names(self) -> list[str]:
-        """Of its .json files; none where there is no folder."""
+        """See `Folder`."""
         with suppress(OSError), os.scandir(self.path) as entries:
             return [entry.name for entry in entries if entry.name.endswith(".json")]
         return []
 
     def file_stamps(self) -> dict[str, FileStamp]:
-        """Its .json files, each with its stamp; none where there is no folder."""
-        found = {}
+        """See `Folder`."""
+        stamps: dict[str, FileStamp] = {}
         with suppress(OSError), os.scandir(self.path) as entries:
             for entry in entries:
                 if entry.name.endswith(".json"):
-                    found[entry.name] = 0, 0
-                    # One that cannot be looked at is named when it cannot be read.
+                    # One without a stamp is listed too: reading it says why it cannot be read.
+                    stamps[entry.name] = 0, 0
                     with suppress(OSError):
                         stat = entry.stat()
-                        found[entry.name] = stat.st_mtime_ns, stat.st_size
-        return found
+                        stamps[entry.name] = stat.st_mtime_ns, stat.st_size
+        return stamps
 
     def file_stamp(self, name: str) -> FileStamp | None:
-        """A file's stamp; None where there is none, or it cannot be looked at."""
+        """See `Folder`."""
         with suppress(OSError):
             stat = (self.path / name).stat()
             return stat.st_mtime_ns, stat.st_size
         return None
 
     def read(self, name: str) -> bytes:
-        """A file's content; OSError where it cannot be read, or is none of ours."""
+        """See `Folder`."""
         path = self.path / name
         stat = path.stat()
-        # A pipe would be waited for, for ever; a folder fails by itself.
+        # Reading a pipe would block for ever; reading a folder fails by itself.
         if not (S_ISREG(stat.st_mode) or S_ISDIR(stat.st_mode)):
             raise OSError(EINVAL, "it is not a file")
         if stat.st_size > MAX_BYTES:
@@ -85,33 +122,34 @@ class Folder:
         return path.read_bytes()
 
     def write(self, name: str, text: str) -> None:
-        """Writes a file whole or not at all; raises StoreError where it cannot be written."""
+        """See `Folder`."""
         write_atomically(self.path / name, text)
 
     def remove_stale_temporaries(self) -> None:
-        """Removes what writers left that were killed; what is being written stays."""
+        """See `Folder`."""
         for path in self.path.glob(".*.tmp"):
             with suppress(OSError):
                 if abs(time.time() - path.stat().st_mtime) > _STALE_AFTER_S:
                     path.unlink()
 
     def remove(self) -> None:
-        """Removes the folder with all that is in it, if it can."""
+        """See `Folder`."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 class RemoteFolder(Folder):
-    """A folder at a URL."""
+    """A folder at a URL. files: its fsspec file system, where the caller has it; path: in that."""
 
     def __init__(self, url: str, files: Any = None, path: str = ""):
-        self.url, self._listed = url, (float("-inf"), {})
+        self.url = url
+        self._listing: tuple[float, dict[str, FileStamp]] = float("-inf"), {}
         if files is not None:
             self.files, self.path = files, path
             return
         import fsspec
 
         try:
-            # What others write has to be seen.
+            # No cache: other machines write to it, too.
             files, path = fsspec.url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError, OSError) as error:
             raise StoreError(
@@ -124,21 +162,21 @@ class RemoteFolder(Folder):
         return self.url
 
     def subfolder(self, *names: str) -> "RemoteFolder":
-        """A folder in this one."""
+        """See `Folder`."""
         path, url = "/".join((self.path, *names)), "/".join((self.url.rstrip("/"), *names))
         return RemoteFolder(url, self.files, path)
 
     def json_names(self) -> list[str]:
-        """Of its .json files; see `file_stamps`."""
+        """See `Folder`."""
         return list(self.file_stamps())
 
     def file_stamps(self) -> dict[str, FileStamp]:
-        """Its .json files, each with its stamp; none where there is no folder.
+        """Stamps of its .json files by name; none where there is no folder.
 
-        Raises StoreError where the place cannot be reached: that is not the same as empty.
+        Raises StoreError where the storage cannot be reached, which is not the same as empty.
         """
-        at, found = self._listed
-        if time.monotonic() - at > _LISTING_TTL_S:
+        listed_at, stamps = self._listing
+        if time.monotonic() - listed_at > _LISTING_TTL_S:
             try:
                 self.files.invalidate_cache(self.path)
                 listed = self.files.ls(self.path, detail=True)
@@ -146,7 +184,7 @@ class RemoteFolder(Folder):
                 listed = []
             except Exception as error:  # each driver has its own
                 raise StoreError(f"{self.url} cannot be listed ({_first_line(error)}).") from error
-            found = {
+            stamps = {
                 entry["name"].rpartition("/")[2]: (
                     entry.get("size"),
                     *(str(entry[key]) for key in _STAMP_FIELDS if entry.get(key) is not None),
@@ -154,27 +192,29 @@ class RemoteFolder(Folder):
                 for entry in listed
                 if entry["type"] == "file"
             }
-            self._listed = time.monotonic(), found
-        return {name: stamp for name, stamp in found.items() if name.endswith(".json")}
+            self._listing = time.monotonic(), stamps
+        return {name: stamp for name, stamp in stamps.items() if name.endswith(".json")}
 
     def file_stamp(self, name: str) -> FileStamp | None:
-        """A file's stamp; None where there is none."""
+        """See `Folder`."""
         return self.file_stamps().get(name)
 
     def read(self, name: str) -> bytes:
-        """A file's content; OSError where it cannot be read."""
+        """See `Folder`."""
         try:
-            return self.files.cat_file(f"{self.path}/{name}")
+            content: bytes = self.files.cat_file(f"{self.path}/{name}")
+            return content
         except OSError:
             raise
         except Exception as error:
             raise OSError(0, _first_line(error)) from error
 
     def write(self, name: str, text: str) -> None:
-        """Writes a file whole or not at all; raises StoreError where it cannot be written."""
-        path, kinds = f"{self.path}/{name}", self.files.protocol
-        whole = _ATOMIC_PROTOCOLS & set((kinds,) if isinstance(kinds, str) else kinds)
-        first = path if whole else f"{self.path}/.{name}.{uuid.uuid4().hex[:8]}.tmp"
+        """See `Folder`."""
+        path, protocols = f"{self.path}/{name}", self.files.protocol
+        protocols = {protocols} if isinstance(protocols, str) else set(protocols)
+        is_atomic = bool(_ATOMIC_PROTOCOLS & protocols)
+        first = path if is_atomic else f"{self.path}/.{name}.{uuid.uuid4().hex[:8]}.tmp"
         try:
             self.files.makedirs(self.path, exist_ok=True)
             self.files.pipe_file(first, text.encode())
@@ -185,16 +225,16 @@ class RemoteFolder(Folder):
                 f"The result could not be written to {self.url} ({_first_line(error)}). Check the"
                 " address and your rights to write there."
             ) from error
-        self._listed = float("-inf"), {}
+        self._listing = float("-inf"), {}
 
     def remove_stale_temporaries(self) -> None:
-        """Nothing: whose they are and how old cannot be told everywhere."""
+        """Does nothing: not every file system reports a file's age."""
 
     def remove(self) -> None:
-        """Removes the folder with all that is in it, if it can."""
+        """See `Folder`."""
         with suppress(Exception):
             self.files.rm(self.path, recursive=True)
-        self._listed = float("-inf"), {}
+        self._listing = float("-inf"), {}
 
 
 def _first_line(error: Exception) -> str:
@@ -202,7 +242,7 @@ def _first_line(error: Exception) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a file whole or not at all; raises StoreError where it cannot be written."""
+    """Writes a file atomically; raises StoreError where it cannot be written."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,9 @@ from typing import Any
 class SingleItemCache:
     """Keeps the one large thing that was made last, and lets go of it before making the next."""
 
-    def __init__(self):
-        self._key = self._value = None
+    def __init__(self) -> None:
+        self._key: Any = None
+        self._value: Any = None
 
     def get(self, key: Any, make: Callable[[], Any]) -> Any:
         """What was made for an equal key, where it is the last; otherwise made now, and kept."""
@@ -37,7 +38,7 @@ def retain_freed_memory() -> Iterator[None]:
     Otherwise every large array is asked of the system anew, which clears it page by page. Only
     with glibc; elsewhere nothing happens.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(library, "mallopt"):
         yield
         return
@@ -74,7 +75,7 @@ class MemoryGrowth:
             self._start = _status_bytes("VmRSS")
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self.device == "cuda":
             import torch
 

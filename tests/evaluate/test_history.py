@@ -9,7 +9,9 @@ import pytest
 from tests.support.made_runs import accuracy_run
 from whisperq_core.cli.main import main
 from whisperq_core.errors import Cancelled, RecipeUnsupported
-from whisperq_core.evaluate import history, runner
+from whisperq_core.evaluate import history
+from whisperq_core.evaluate.requests import Request, work_item
+from whisperq_core.evaluate.resolution import resolve
 from whisperq_core.quantize.recipes import recipe
 
 WORK = history.WorkItem(kind="evaluation", model="base", recipe="fp32", eval_set="quick-look")
@@ -91,9 +93,9 @@ def test_the_command_line_remembers_its_runs_and_tells_them(store, capsys):
     run = ["run", "--models", "tiny.en", "--recipes", "torch-int8", "--only", "accuracy"]
     assert main([*run, "--sets", "jfk"]) == main([*run, "--sets", "jfk"]) == 0
     (entry,) = history.read(store.root).entries  # what is cached is not run, and has no entry
-    request = runner.Request("tiny.en", recipe("torch-int8"), "jfk")
-    assert entry.work == runner.work_item(request)
-    assert entry.key == runner.resolve(request).key and store.get(entry.key)
+    request = Request("tiny.en", recipe("torch-int8"), "jfk")
+    assert entry.work == work_item(request)
+    assert entry.key == resolve(request).key and store.get(entry.key)
     capsys.readouterr()
     assert main(["history"]) == 0
     assert f"tiny.en · torch-int8 · jfk · accuracy  {entry.key}" in capsys.readouterr().out

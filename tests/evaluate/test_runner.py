@@ -9,8 +9,11 @@ from dataclasses import replace
 import pytest
 
 from whisperq_core.errors import Cancelled, RecipeUnsupported
-from whisperq_core.evaluate import runner
-from whisperq_core.evaluate.runner import Request, plan, requests_for, resolve, run
+from whisperq_core.evaluate.planner import plan
+from whisperq_core.evaluate.requests import SPEED_REPEATS, SPEED_SET, Request, requests_for
+from whisperq_core.evaluate.rescoring import rescore
+from whisperq_core.evaluate.resolution import resolve
+from whisperq_core.evaluate.runner import run
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize import recipes
 from whisperq_core.quantize.recipes import recipe
@@ -62,7 +65,10 @@ def test_a_run_killed_in_mid_flight_goes_on_and_ends_the_same(tmp_path):
     request = replace(QUICK, protocol=replace(QUICK.protocol, batch_size=2))
     killed, undisturbed = Store(tmp_path / "killed"), Store(tmp_path / "undisturbed")
     key = resolve(request).key
-    names = "from whisperq_core.evaluate.runner import Protocol, Recipe, Request, Store, run"
+    names = (
+        "from whisperq_core.evaluate.requests import Protocol, Recipe, Request;"
+        " from whisperq_core.evaluate.runner import Store, run"
+    )
     command = [sys.executable, "-c", f"{names}; run({request}, Store({str(killed.root)!r}))"]
     process = subprocess.Popen(command, cwd=PROJECT)
     deadline = time.monotonic() + 120
@@ -126,9 +132,12 @@ def test_what_cannot_run_is_refused_before_anything_is_fetched(store):
 def test_the_corrected_protocol_leaves_the_projection_tied(store, quick):
     request = replace(QUICK, eval_set="jfk", protocol=CORRECTED)
     study, corrected = resolve(QUICK), resolve(request)
-    assert (study.recipe.modules, corrected.recipe.modules) == ("all-linear", "linear-but-proj_out")
-    assert corrected.recipe.name == QUICK.recipe.name and corrected.key != study.key
-    assert resolve(replace(request, recipe=recipe("bnb-nf4"))).recipe == recipe("bnb-nf4")
+    assert (study.spec.recipe.modules, corrected.spec.recipe.modules) == (
+        "all-linear",
+        "linear-but-proj_out",
+    )
+    assert corrected.spec.recipe.name == QUICK.recipe.name and corrected.key != study.key
+    assert resolve(replace(request, recipe=recipe("bnb-nf4"))).spec.recipe == recipe("bnb-nf4")
     found = run(request, store)
     assert found.key == corrected.key and "proj_out" not in found.modules
     assert "proj_out" in quick.modules and found.weights_bytes < quick.weights_bytes - 19e6
@@ -166,8 +175,8 @@ def test_pieces_of_schema_1_are_still_used(store):
 def test_speed_is_interleaved_with_fp32(store):
     request = replace(QUICK, measures="speed", eval_set="jfk")
     found = run(request, store)
-    assert [p.subject for p in found.passes] == ["fp32", "recipe"] * runner.SPEED_REPEATS
-    assert len(found.ratios()) == runner.SPEED_REPEATS and min(found.ratios()) > 0
+    assert [p.subject for p in found.passes] == ["fp32", "recipe"] * SPEED_REPEATS
+    assert len(found.ratios()) == SPEED_REPEATS and min(found.ratios()) > 0
     assert found.spec.cpu and found.spec.kernels == "library"
     assert found.peak_memory_bytes > found.weights_bytes
     for subject in ("fp32", "recipe"):
@@ -180,7 +189,7 @@ def test_speed_is_interleaved_with_fp32(store):
 
 def test_accuracy_does_not_depend_on_the_cpu_but_speed_does():
     accuracy, speed = resolve(QUICK), resolve(replace(QUICK, measures="speed"))
-    assert accuracy.cpu is None and speed.cpu
+    assert accuracy.spec.cpu is None and speed.spec.cpu
     assert accuracy.key != speed.key
 
 
@@ -195,9 +204,9 @@ def test_accuracy_does_not_depend_on_the_cpu_but_speed_does():
     ],
 )
 def test_kernels_of_a_request_without_a_wish(name, eval_set, kernels):
-    assert resolve(Request("tiny.en", recipe(name), eval_set)).kernels == kernels
+    assert resolve(Request("tiny.en", recipe(name), eval_set)).spec.kernels == kernels
     speed = Request("tiny.en", recipe(name), eval_set, "speed")
-    assert resolve(speed).kernels == "library"
+    assert resolve(speed).spec.kernels == "library"
 
 
 def test_every_shipped_result_is_complete_and_current():
@@ -216,7 +225,7 @@ def test_every_shipped_result_is_complete_and_current():
     # HQQ's 2 bits make every utterance a loop of 448 tokens: once, on base, was enough.
     others = [n for n in names if n != "hqq-int2-g64"]
     assert {("tiny.en", n, s) for n in others for s in sets} <= accuracy
-    digests = {s: evaluation_sets.by_name(s).digest for s in (*sets, runner.SPEED_SET)}
+    digests = {s: evaluation_sets.by_name(s).digest for s in (*sets, SPEED_SET)}
     assert all(digests.get(r.eval_set) in (None, r.spec.eval_set_digest) for r in runs)
     shipped = {r.key for r in runs}
     assert shipped == SHIPPED.keys()
@@ -254,5 +263,5 @@ def test_stored_transcripts_are_scored_again_without_a_model(store, quick):
     stale = found.utterances[0].model_copy(update={"score": old})
     store.put(found.model_copy(update={"utterances": (stale, *found.utterances[1:])}))
     assert store.get(found.key) != found
-    assert runner.rescore(store) == 1 and runner.rescore(store) == 0
+    assert rescore(store) == 1 and rescore(store) == 0
     assert store.get(found.key) == found

@@ -10,7 +10,8 @@ from streamlit.testing.v1 import AppTest
 from tests.support.made_runs import accuracy_run, speed_run
 from tests.support.opened_pages import PROJECT, by_label, changed, opened, plan_of
 from tests.support.spoken_runs import MANY, SOME, run_with
-from whisperq_core.evaluate import history, runner
+from whisperq_core.evaluate import history
+from whisperq_core.evaluate.requests import Request, work_item
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import dismissed_hints, job_queue
@@ -195,10 +196,10 @@ def test_junk_beside_it_is_left_out_and_named(store, name):
 
 
 def test_run_again_restores_all_that_is_known(store, own):
-    request = runner.Request(
+    request = Request(
         "tiny.en", recipe("hqq-int4-g32"), own, "speed", protocols.CORRECTED, "cpu", 3
     )
-    with history.record(store.root, runner.work_item(request), "ada"):
+    with history.record(store.root, work_item(request), "ada"):
         pass
     link = opened("history").dataframe[0].value["Again"][0]
     query = parse_qs(urlsplit(link).query)

@@ -5,7 +5,8 @@ from streamlit.testing.v1 import AppTest
 
 from tests.support.made_runs import accuracy_run
 from tests.support.opened_pages import again, by_label, changed, left_at, opened
-from whisperq_core.evaluate import runner
+from whisperq_core.evaluate.requests import Request
+from whisperq_core.evaluate.resolution import resolve
 from whisperq_core.quantize import backends, model_export
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
@@ -153,7 +154,7 @@ def own(store, shelf, jfk):
 
 def put_runs(store, sets) -> None:
     for name, wrong in (("fp32", ""), ("bf16", " and more")):
-        request = runner.Request("tiny.en", recipe(name), sets.path_of("calls"))
+        request = Request("tiny.en", recipe(name), sets.path_of("calls"))
         made = accuracy_run(name)
         spoken = [
             made.utterances[0].model_copy(
@@ -161,7 +162,7 @@ def put_runs(store, sets) -> None:
             )
             for place, u in enumerate(sets.get("calls").utterances)
         ]
-        changes = {"spec": runner.resolve(request), "utterances": tuple(spoken)}
+        changes = {"spec": resolve(request).spec, "utterances": tuple(spoken)}
         store.put(made.model_copy(update=changes))
 
 

@@ -9,7 +9,8 @@ import pytest
 from tests.support.made_runs import accuracy_run
 from tests.support.opened_pages import PROJECT, again, by_label, changed, left_at, opened, plan_of
 from whisperq_core.errors import StoreError
-from whisperq_core.evaluate import runner
+from whisperq_core.evaluate.requests import Request
+from whisperq_core.evaluate.resolution import resolve
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue
 
@@ -26,8 +27,8 @@ def test_the_first_evaluation_is_chosen_already(store):
 
 
 def test_what_is_cached_is_not_run_again(store):
-    request = runner.Request("tiny.en", recipe("fp32"), "quick-look")
-    store.put(accuracy_run("fp32").model_copy(update={"spec": runner.resolve(request)}))
+    request = Request("tiny.en", recipe("fp32"), "quick-look")
+    store.put(accuracy_run("fp32").model_copy(update={"spec": resolve(request).spec}))
     app = opened("run_evaluations")
     assert plan_of(app)[0] == ("tiny.en", "fp32", "quick-look", "cached")
     assert "1 already measured" in app.markdown[1].value
@@ -120,7 +121,7 @@ def test_start_queues_the_plan_that_was_seen(store, monkeypatch):
 def test_who_leaves_at_once_has_started_it(store, monkeypatch):
     given = no_worker(store, monkeypatch)
     app = opened("run_evaluations", sets="jfk")
-    left_at(monkeypatch, "whisperq_core.evaluate.runner.plan")
+    left_at(monkeypatch, "whisperq_core.evaluate.planner.plan")
     by_label(app.button, "Start").click().run()
     assert len(given()) == 6
 

@@ -7,7 +7,8 @@ import pytest
 
 from whisperq_core import settings
 from whisperq_core.errors import Cancelled, RecipeUnsupported
-from whisperq_core.evaluate.runner import Request, resolve
+from whisperq_core.evaluate.requests import Request
+from whisperq_core.evaluate.resolution import resolve
 from whisperq_core.quantize import calibration, gptq, sensitivity_measurement, sensitivity_results
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.quantize.sensitivity_results import Sensitivity
@@ -64,9 +65,9 @@ def test_a_smaller_model_loses_more(shipped):
 
 
 def test_mixed_recipes_get_their_map_with_the_model(shipped):
-    mixed = resolve(Request("tiny.en", recipe("mixed-80"), "quick-look")).recipe
+    mixed = resolve(Request("tiny.en", recipe("mixed-80"), "quick-look")).spec.recipe
     assert dict(mixed.layers) == shipped["tiny.en"].formats_for(80)
-    base = resolve(Request("base", recipe("mixed-80"), "quick-look")).recipe
+    base = resolve(Request("base", recipe("mixed-80"), "quick-look")).spec.recipe
     assert len(base.layers) == 97
     plain = recipe("hqq-int4-g64")
     assert sensitivity_results.with_measured_layers(plain, "no weights") is plain

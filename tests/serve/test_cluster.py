@@ -11,7 +11,8 @@ from cryptography import x509
 
 from whisperq_core.cli.main import main
 from whisperq_core.errors import ClusterError
-from whisperq_core.evaluate import history, runner
+from whisperq_core.evaluate import history
+from whisperq_core.evaluate.requests import requests_for
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import cluster, cluster_certificate
@@ -71,9 +72,7 @@ def _client(where: Cluster):
 def test_a_grid_runs_on_a_cluster_as_it_does_alone(dask, tls, store, monkeypatch, capsys):
     start, where = dask
     queue = JobQueue(store, elsewhere=where)
-    requests = runner.requests_for(
-        ["tiny.en"], [recipe("torch-int8")], ["jfk"], speed=False, threads=1
-    )
+    requests = requests_for(["tiny.en"], [recipe("torch-int8")], ["jfk"], speed=False, threads=1)
     with pytest.raises(ClusterError, match="no workers yet"):
         queue.plan(requests)
     queue.close()

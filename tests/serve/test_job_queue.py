@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from whisperq_core.errors import InputError
-from whisperq_core.evaluate import history, runner
+from whisperq_core.evaluate import history, planner
+from whisperq_core.evaluate.requests import requests_for
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize import model_export
 from whisperq_core.quantize.file_transcription import TranscriptionConfig
@@ -36,8 +37,8 @@ def wait(queue, job, timeout_s=120.0):
 
 def planned(queue, *names, eval_set="quick-look"):
     chosen = [recipe(name) for name in names]
-    requests = runner.requests_for(["tiny.en"], chosen, [eval_set], speed=False, threads=2)
-    return runner.plan(requests, queue.store)
+    requests = requests_for(["tiny.en"], chosen, [eval_set], speed=False, threads=2)
+    return planner.plan(requests, queue.store)
 
 
 def test_an_evaluation_runs_in_another_process_and_is_stored(queue):
@@ -133,10 +134,11 @@ def test_a_lost_worker_is_explained(queue, jfk):
 def test_the_process_that_submits_never_imports_torch():
     code = (
         "import sys; from whisperq_core.serve import job_queue;"
-        "from whisperq_core.evaluate import runner; from whisperq_core.quantize.recipes import *;"
+        "from whisperq_core.evaluate import planner; from whisperq_core.quantize.recipes import *;"
+        "from whisperq_core.evaluate.requests import requests_for;"
         "from whisperq_core.evaluate.store import Store;"
-        "r = runner.requests_for(['base', 'tiny.en'], list(CATALOGUE.values()), ['quick-look']);"
-        "p = runner.plan(r, Store()); assert len(p) == 4 * len(CATALOGUE), len(p);"
+        "r = requests_for(['base', 'tiny.en'], list(CATALOGUE.values()), ['quick-look']);"
+        "p = planner.plan(r, Store()); assert len(p) == 4 * len(CATALOGUE), len(p);"
         "assert not {'torch', 'transformers', 'hqq'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT, timeout=60)

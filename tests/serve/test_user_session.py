@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.made_runs import accuracy_run
 from whisperq_core.errors import ExportError, InputError
-from whisperq_core.evaluate import runner
+from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.store import Store, UserStore
 from whisperq_core.quantize import model_export
 from whisperq_core.quantize.file_transcription import TranscriptionConfig
@@ -16,6 +16,7 @@ from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech.evaluation_sets import is_public
+from whisperq_core.whisper.protocols import STUDY
 
 PUBLIC = accuracy_run("quanto-int8", eval_set="test-clean-excerpt")
 ANNS = accuracy_run("quanto-int8", eval_set="calls", minutes=2)
@@ -69,7 +70,7 @@ def test_a_store_that_is_made_anew_is_in_no_state_of_the_one_before(store):
     ann.runs()
     again = UserStore(store, "ann", is_public)
     again.put(accuracy_run("fp32", eval_set="calls", minutes=3))
-    assert again.runs() != ann._found and again.state != ann.state
+    assert again.runs() != ann._runs and again.state != ann.state
 
 
 def test_another_process_has_the_users_store(store):
@@ -117,8 +118,8 @@ def test_a_finished_evaluation_of_ones_own_speech_lies_with_the_user(queue, jfk)
     assert (job.who, job.owner, job.store.root) == ("ann@example.org", "ann", ann.store.root)
 
 
-def request(model: str, eval_set: str) -> runner.Request:
-    return runner.Request(model, recipe("fp32"), eval_set)
+def request(model: str, eval_set: str) -> Request:
+    return Request(model, recipe("fp32"), eval_set)
 
 
 @pytest.mark.parametrize("user", ["bob", ""])
@@ -155,6 +156,6 @@ def test_nobody_reads_a_model_from_a_folder_of_the_machine(queue, tmp_path, jfk)
 
 def test_an_export_lies_with_the_user(queue):
     ann = desk_of(queue, "ann")
-    job = ann.export("tiny.en", recipe("torch-int8"), "cpu", runner.STUDY)
+    job = ann.export("tiny.en", recipe("torch-int8"), "cpu", STUDY)
     assert job.folder.parent == ann.store.root / model_export.FOLDER
     assert desk_of(queue, "bob").exported_models() == {}

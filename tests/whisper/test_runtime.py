@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from whisperq_core.errors import LibraryMissing, ModelError, RecipeUnsupported
-from whisperq_core.evaluate import runner
-from whisperq_core.evaluate.runner import Request, plan, resolve, run
+from whisperq_core.evaluate.planner import plan
+from whisperq_core.evaluate.requests import SPEED_REPEATS, Request
+from whisperq_core.evaluate.resolution import resolve
+from whisperq_core.evaluate.runner import run
 from whisperq_core.quantize import backends
 from whisperq_core.quantize.recipes import CATALOGUE, recipe
 from whisperq_core.scoring import error_rates
@@ -139,7 +141,7 @@ def test_a_runtime_is_evaluated_timed_and_stored_like_any_recipe(store, tmp_path
     assert found.spec.versions.keys() >= {"faster-whisper", "ctranslate2", "torch"}
     assert store.get(found.key) == found == run(request, store)
     timed = run(replace(request, measures="speed"), store)
-    assert [p.subject for p in timed.passes] == ["fp32", "recipe"] * runner.SPEED_REPEATS
+    assert [p.subject for p in timed.passes] == ["fp32", "recipe"] * SPEED_REPEATS
     assert timed.first_token_s() is None and timed.first_token_s("fp32") > 0
     assert 0 < timed.encoder_share() < 1 and timed.tokens_per_s() > 0
 

@@ -1,6 +1,6 @@
 """`whisperq rescore`: score stored transcripts again."""
 
-from whisperq_core.evaluate.runner import rescore as rescore_store
+from whisperq_core.evaluate.rescoring import rescore as rescore_store
 from whisperq_core.evaluate.store import Store
 
 

@@ -11,9 +11,10 @@ import typer
 
 from whisperq_core.cli import options
 from whisperq_core.errors import WhisperQError
-from whisperq_core.evaluate import history, runner
+from whisperq_core.evaluate import history, planner, runner
+from whisperq_core.evaluate.planner import PlannedRun
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
-from whisperq_core.evaluate.runner import PlannedRun
+from whisperq_core.evaluate.requests import requests_for, work_item
 from whisperq_core.evaluate.store import Store
 from whisperq_core.serve import cluster
 from whisperq_core.serve.job_queue import JobQueue, JobState
@@ -55,7 +56,7 @@ def run(
 ) -> int:
     """Evaluate models × recipes × sets. Finished results are reused."""
     store, chosen_protocol = Store(), options.protocol_of(protocol)
-    requests = runner.requests_for(
+    requests = requests_for(
         options.names(models),
         options.recipes_of(recipes, device, chosen_protocol),
         [UserSets(store.root).path_of(name) for name in options.names(sets)],
@@ -72,7 +73,7 @@ def run(
     if scheduler:
         elsewhere = cluster.Cluster(scheduler, tls or (elsewhere.tls if elsewhere else None))
     queue = JobQueue(store, elsewhere=elsewhere) if elsewhere else None
-    items = queue.plan(requests) if queue else runner.plan(requests, store)
+    items = queue.plan(requests) if queue else planner.plan(requests, store)
     labels = [f"[{n}/{len(items)}] {item.request.label}" for n, item in enumerate(items, 1)]
     todo = []
     for item, label in zip(items, labels, strict=True):
@@ -141,7 +142,7 @@ def _run_and_record(
 ) -> AccuracyRun | SpeedRun:
     if item.status == "cached":
         return runner.run(item.request, store, progress)
-    with history.record(store.root, runner.work_item(item.request)) as note:
+    with history.record(store.root, work_item(item.request)) as note:
         result = runner.run(item.request, store, progress)
         note.key = result.key
     return result

@@ -1,9 +1,9 @@
-"""Who ran what, when, and for how long: one small file for each piece of work that ended.
+"""Who ran what, when, and for how long: one small file for each evaluation or export that ended.
 
-    cache/history/<when>_<id>.json
+    cache/history/<time>_<id>.json
 
-Entries are written by the process that does the work, once, when it ends, and never changed.
-Nothing is read from them but this history: results stand in the store, with or without an entry.
+The process that does the work writes its entry once, when the work ends. Entries are only for this
+history: results are in the store, with or without an entry.
 """
 
 import getpass
@@ -20,25 +20,30 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from whisperq_core.errors import Cancelled, StoreError, WhisperQError
-from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
+from whisperq_core.evaluate.records import Run
 from whisperq_core.file_storage import write_atomically
 from whisperq_core.machine import Machine, this_machine
 from whisperq_core.whisper.protocols import STUDY
 
 FOLDER = "history"
-DONE, FAILED, STOPPED = "done", "failed", "stopped"
+Outcome = Literal["done", "failed", "stopped"]
+DONE: Outcome = "done"
+FAILED: Outcome = "failed"
+STOPPED: Outcome = "stopped"
 OUTCOMES = (DONE, FAILED, STOPPED)
-EVALUATION, EXPORT = "evaluation", "export"
+Kind = Literal["evaluation", "export"]
+EVALUATION: Kind = "evaluation"
+EXPORT: Kind = "export"
 # The layout of an entry; an older program skips what a newer one wrote.
-_SCHEMA = 1
+_SCHEMA: Literal[1] = 1
 
 
 class WorkItem(BaseModel):
-    """What is done: names as a user gives them; eval_set and measures are an evaluation's only."""
+    """An evaluation or an export, by the names the user gave; an export has no eval_set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["evaluation", "export"]
+    kind: Kind
     model: str
     recipe: str
     eval_set: str | None = None
@@ -49,7 +54,11 @@ class WorkItem(BaseModel):
 
 
 class Entry(BaseModel):
-    """One piece of work that ended. took_s: wall time, loading included. key: of its result."""
+    """The entry of one work item.
+
+    who: the user. took_s: wall time in seconds, loading included. message: why it failed. key: of
+    the result, where there is one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -59,7 +68,7 @@ class Entry(BaseModel):
     work: WorkItem
     started_at: datetime
     took_s: float
-    outcome: Literal["done", "failed", "stopped"]
+    outcome: Outcome
     message: str = ""
     key: str | None = None
     machine: Machine
@@ -67,7 +76,7 @@ class Entry(BaseModel):
 
 @dataclass(frozen=True)
 class History:
-    """Entries, newest first, and what could not be read: a sentence by file."""
+    """Entries, newest first, and why a file could not be read, by its path."""
 
     entries: tuple[Entry, ...]
     unreadable: dict[Path, str]
@@ -75,13 +84,13 @@ class History:
 
 @dataclass
 class PendingEntry:
-    """What the work under way has to say for its entry."""
+    """What the work under way contributes to its entry: the key of its result."""
 
     key: str | None = None
 
 
 def current_user() -> str:
-    """Who runs this process, by name; “unknown” where the system does not tell."""
+    """The login name of the process's user; “unknown” where the system does not provide one."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
@@ -89,7 +98,7 @@ def current_user() -> str:
 
 
 def write_entry(root: Path, entry: Entry) -> None:
-    """Stores an entry below root. A disk that is full costs the entry, never the work: it warns."""
+    """Stores an entry below root; warns where it cannot: a full disk must not fail the work."""
     name = f"{entry.started_at:%Y%m%dT%H%M%S%f}_{entry.id}.json"
     try:
         write_atomically(root / FOLDER / name, entry.model_dump_json(indent=1))
@@ -99,11 +108,15 @@ def write_entry(root: Path, entry: Entry) -> None:
 
 @contextmanager
 def record(root: Path, work: WorkItem, who: str | None = None) -> Iterator[PendingEntry]:
-    """Writes an entry when the block ends, however it ends; what it raises is raised on."""
-    note, started_at, start = PendingEntry(), datetime.now(UTC), time.perf_counter()
-    outcome, message = DONE, ""
+    """Writes an entry when the block ends, however it ends; exceptions are raised again.
+
+    The block sets the yielded entry's key. who: the user; None is `current_user`.
+    """
+    pending, started_at, start = PendingEntry(), datetime.now(UTC), time.perf_counter()
+    outcome: Outcome = DONE
+    message = ""
     try:
-        yield note
+        yield pending
     except (Cancelled, KeyboardInterrupt):
         outcome, message = STOPPED, "Finished pieces are kept."
         raise
@@ -121,37 +134,35 @@ def record(root: Path, work: WorkItem, who: str | None = None) -> Iterator[Pendi
             took_s=round(time.perf_counter() - start, 3),
             outcome=outcome,
             message=message,
-            key=note.key,
+            key=pending.key,
             machine=this_machine(),
         )
         write_entry(root, entry)
 
 
 def read(root: Path) -> History:
-    """All entries below root; files that are none are named, and skipped."""
-    found, unreadable = [], {}
+    """All entries below root; files that are not entries are skipped, and named in the result."""
+    entries, unreadable = [], {}
     for path in sorted((root / FOLDER).glob("*.json")):
         try:
-            found.append(Entry.model_validate_json(path.read_bytes()))
+            entries.append(Entry.model_validate_json(path.read_bytes()))
         except OSError as error:
             unreadable[path] = f"It cannot be read ({error.strerror})."
         except ValidationError:
             unreadable[path] = "It is damaged, or of another version of WhisperQ."
-    found.sort(key=lambda entry: entry.started_at, reverse=True)
-    return History(tuple(found), unreadable)
+    entries.sort(key=lambda entry: entry.started_at, reverse=True)
+    return History(tuple(entries), unreadable)
 
 
-def runs_without_entry(
-    runs: Iterable[AccuracyRun | SpeedRun], entries: Iterable[Entry]
-) -> list[AccuracyRun | SpeedRun]:
-    """Results that no entry speaks of, newest first: those shipped, or older than the history."""
-    known = {entry.key for entry in entries}
-    found = [run for run in runs if run.key not in known]
-    return sorted(found, key=lambda run: run.created_at, reverse=True)
+def runs_without_entry(runs: Iterable[Run], entries: Iterable[Entry]) -> list[Run]:
+    """Runs whose key is in no entry, newest first: shipped ones, or older than the history."""
+    recorded = {entry.key for entry in entries}
+    others = [run for run in runs if run.key not in recorded]
+    return sorted(others, key=lambda run: run.created_at, reverse=True)
 
 
 def format_duration(seconds: float) -> str:
-    """A duration as one would say it."""
+    """A duration to about two digits: seconds, minutes or hours, such as "12 min"."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

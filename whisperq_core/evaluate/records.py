@@ -75,6 +75,10 @@ class RunSpec(_Frozen):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+# Whose time a timed pass is.
+Subject = Literal["recipe", "fp32"]
+
+
 class UtteranceResult(_Frozen):
     """One utterance: what was said, what was heard, and the counts of its errors.
 
@@ -110,7 +114,7 @@ class Pass(_Frozen):
     token, mean over batches. tokens: generated in all. All None in records of schema 1.
     """
 
-    subject: Literal["recipe", "fp32"]
+    subject: Subject
     repeat: int
     audio_s: float
     wall_s: float
@@ -274,8 +278,8 @@ class SizeRun(_Run):
     measures: Literal["size"] = "size"
 
 
-Run = Annotated[AccuracyRun | SpeedRun | SizeRun, Field(discriminator="measures")]
-_ADAPTER = TypeAdapter(Run)
+Run = AccuracyRun | SpeedRun | SizeRun
+_ADAPTER: TypeAdapter[Run] = TypeAdapter(Annotated[Run, Field(discriminator="measures")])
 
 
 def utc_now() -> datetime:
@@ -283,7 +287,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
 
-def parse(text: str | bytes) -> AccuracyRun | SpeedRun | SizeRun:
+def parse(text: str | bytes) -> Run:
     """A record from its JSON.
 
     Raises SchemaTooNew for one of a newer WhisperQ and StoreError for one that is not a record.

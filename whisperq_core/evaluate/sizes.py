@@ -3,6 +3,8 @@
 How many bytes a recipe leaves depends on the shapes of the weights, not on their values.
 """
 
+from typing import Any
+
 from whisperq_core.evaluate.records import RunSpec, SizeRun, utc_now
 from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import this_machine
@@ -14,7 +16,7 @@ from whisperq_core.whisper.protocols import STUDY, Protocol
 
 
 def measure_size(model: str, recipe: Recipe, store: Store, protocol: Protocol = STUDY) -> SizeRun:
-    """The stored size of the recipe on a model of that name's shape, measured where it is not.
+    """The size of the recipe on a model of that name's shape: the stored one, or measured now.
 
     Raises ModelError for a name without a known shape, RecipeUnsupported or LibraryMissing.
     """
@@ -31,9 +33,9 @@ def measure_size(model: str, recipe: Recipe, store: Store, protocol: Protocol = 
         threads=0,
         versions=backends.versions(recipe, model),
     )
-    known = store.get(spec.key)
-    if known is not None:
-        return known
+    stored = store.get(spec.key)
+    if isinstance(stored, SizeRun):
+        return stored
     fp32 = models.random_model(model)
     quantized = backends.quantize(fp32, recipe, "cpu", _calibrate)
     run = SizeRun(
@@ -53,8 +55,8 @@ def measure_size(model: str, recipe: Recipe, store: Store, protocol: Protocol = 
     return run
 
 
-def _calibrate(torch_model) -> None:
-    """Static recipes keep one scale a layer whatever they see; silence will do."""
+def _calibrate(torch_model: Any) -> None:
+    """Shows the model silence: static recipes store one scale a layer whatever the input is."""
     import torch
 
     config = torch_model.config

@@ -17,10 +17,11 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from whisperq_core import settings
 from whisperq_core.errors import StoreError
-from whisperq_core.evaluate.records import AccuracyRun, SpeedRun, parse
+from whisperq_core.evaluate.records import Run, parse
 from whisperq_core.file_storage import FileStamp, Folder, open_folder
 
 USERS_FOLDER = "users"
@@ -32,24 +33,25 @@ _RESULT = re.compile(r".+_([0-9a-f]{16})\.json")
 class Store:
     """Results and pieces.
 
-    root: the cache, where all else that is kept lies, too; by default WHISPERQ_CACHE or cache/.
+    root: the cache folder, also of everything else that is stored; by default WHISPERQ_CACHE or
+    cache/.
     location: of results and pieces, a folder or a URL (see `file_storage`); by default
     WHISPERQ_RESULTS, or the cache.
     """
 
     def __init__(self, root: Path | str | None = None, location: str | None = None):
-        chosen = settings.current()
-        self.root = Path(root or chosen.cache)
-        self.location = location or chosen.results or str(self.root.absolute())
+        current = settings.current()
+        self.root = Path(root or current.cache)
+        self.location = location or current.results or str(self.root.absolute())
         self._folder = open_folder(self.location)
         self._results = self._folder.subfolder("results")
-        self._parsed: dict[str, tuple[FileStamp, AccuracyRun | SpeedRun]] = {}
+        self._parsed: dict[str, tuple[FileStamp | None, Run]] = {}
         self._unreadable: dict[str, str] = {}
         self._listed: dict[str, FileStamp] = {}
-        self._found: list[AccuracyRun | SpeedRun] = []
+        self._runs: list[Run] = []
         # One reader at a time: two sessions that open together would each read everything.
         self._reading = threading.Lock()
-        # Of what `runs` found last.
+        # Of what `runs` returned last.
         self._version = 0
 
     @property
@@ -58,17 +60,17 @@ class Store:
         return self._unreadable
 
     @property
-    def state(self) -> tuple:
-        """Another whenever `runs` found something else, in this store or one before it."""
+    def state(self) -> tuple[str | int, ...]:
+        """Changes whenever `runs` returns something else; never that of an earlier store."""
         return str(self.root), self._version
 
-    def __reduce__(self) -> tuple:
-        # Another process reads for itself.
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A process that unpickles the store reads the files itself.
         return Store, (self.root.absolute(), self.location)
 
     @property
     def results(self) -> Path:
-        """Where finished runs are, if that is this machine."""
+        """The folder of finished runs, where it is on this machine."""
         return Path(str(self._results))
 
     def _pieces(self, key: str) -> Folder:
@@ -79,7 +81,7 @@ class Store:
         names = (_RESULT.fullmatch(name) for name in self._results.json_names())
         return {match[1] for match in names if match}
 
-    def get(self, key: str) -> AccuracyRun | SpeedRun | None:
+    def get(self, key: str) -> Run | None:
         """The finished run of that key, or None; a damaged file counts as none."""
         for name in self._results.json_names():
             if name.endswith(f"_{key}.json"):
@@ -87,7 +89,7 @@ class Store:
                     return self._load(name, self._results.file_stamp(name))
         return None
 
-    def runs(self) -> list[AccuracyRun | SpeedRun]:
+    def runs(self) -> list[Run]:
         """All finished runs, oldest first; files that cannot be read are named in `unreadable`.
 
         Only files that changed are read again.
@@ -95,49 +97,53 @@ class Store:
         with self._reading:
             files = self._results.file_stamps()
             if files != self._listed:
-                found, unreadable = [], {}
+                runs: list[Run] = []
+                unreadable = {}
                 for name in sorted(files):
                     try:
-                        found.append(self._load(name, files[name]))
+                        runs.append(self._load(name, files[name]))
                     except StoreError as error:
                         unreadable[name] = str(error)
-                # Replaced as a whole: another session may be looking at them.
-                self._found = sorted(found, key=lambda run: (run.created_at, run.key))
+                # Replaced as a whole: another session may be reading them.
+                self._runs = sorted(runs, key=lambda run: (run.created_at, run.key))
                 self._unreadable = unreadable
                 self._listed, self._version = files, next(_VERSIONS)
-            return list(self._found)
+            return list(self._runs)
 
-    def _load(self, name: str, stamp: FileStamp | None) -> AccuracyRun | SpeedRun:
-        known = self._parsed.get(name)
-        if known is None or known[0] != stamp:
+    def _load(self, name: str, stamp: FileStamp | None) -> Run:
+        parsed = self._parsed.get(name)
+        if parsed is None or parsed[0] != stamp:
             try:
-                known = stamp, parse(_unsealed(self._results.read(name)))
+                parsed = stamp, parse(_unsealed(self._results.read(name)))
             except OSError as error:
                 raise StoreError(f"It cannot be read ({error.strerror}).") from error
-        if not name.endswith(f"_{known[1].key}.json"):
+        if not name.endswith(f"_{parsed[1].key}.json"):
             raise StoreError("Its contents are not those of its name: it was altered.")
-        self._parsed[name] = known
-        return known[1]
+        self._parsed[name] = parsed
+        return parsed[1]
 
-    def put(self, run: AccuracyRun | SpeedRun) -> None:
+    def put(self, run: Run) -> None:
         """Stores a finished run, then removes its pieces."""
         self._results.remove_stale_temporaries()
         self._results.write(f"{run.slug}.json", _sealed(run.model_dump_json(indent=1)))
         self.drop_pieces(run.key)
 
     def drop_pieces(self, key: str) -> None:
-        """Removes the pieces of what is finished."""
+        """Removes the pieces of a finished run."""
         self._pieces(key).remove()
 
-    def piece(self, key: str, name: str) -> dict | None:
-        """A finished piece of a run, or None; a damaged one counts as none and is made again."""
+    def piece(self, key: str, name: str) -> dict[str, Any] | None:
+        """A finished piece of a run as JSON, or None; a damaged one counts as none.
+
+        `pieces.RunPieces` reads and writes typed ones.
+        """
         try:
             content = json.loads(_unsealed(self._pieces(key).read(f"{name}.json")))
         except (OSError, ValueError, RecursionError, StoreError):
             return None
         return content if isinstance(content, dict) else None
 
-    def put_piece(self, key: str, name: str, content: dict) -> None:
+    def put_piece(self, key: str, name: str, content: dict[str, Any]) -> None:
         """Stores a finished piece of a run."""
         self._pieces(key).write(f"{name}.json", _sealed(json.dumps(content, indent=1)))
 
@@ -147,11 +153,11 @@ class Store:
 
 
 class UserStore(Store):
-    """What one of several users has: results that all share, and a folder of their own.
+    """The store of one of several users: results that all users share, and a folder of their own.
 
-    is_shared: whether results on an evaluation set of that name are everybody's: those on public
-    speech are. Those on a user's own speech, and all else that is kept for them
-    (recordings, sets, history, pieces, exports), lie below users/<user>/.
+    is_shared: whether results on the evaluation set of that name are shared, as those on public
+    speech are. Results on a user's own speech, and everything else that is stored for the user
+    (recordings, sets, history, pieces, exports), are below users/<user>/.
     """
 
     def __init__(self, shared: Store, user: str, is_shared: Callable[[str], bool]):
@@ -159,7 +165,7 @@ class UserStore(Store):
         below = f"{USERS_FOLDER}/{user}"
         super().__init__(shared.root / below, f"{shared.location.rstrip('/')}/{below}")
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return UserStore, (self.shared, self.user, self.is_shared)
 
     @property
@@ -168,24 +174,25 @@ class UserStore(Store):
         return self.shared.unreadable | self._unreadable
 
     @property
-    def state(self) -> tuple:
-        """As a store's; the shared one's for a user without results of their own."""
+    def state(self) -> tuple[str | int, ...]:
+        """That of the shared store, with that of the user's own results where there are any."""
         return self.shared.state + (super().state if self._listed else ())
 
     def keys(self) -> set[str]:
-        """Of the results that all share and the user's."""
+        """Keys of the shared runs and the user's own."""
         return self.shared.keys() | super().keys()
 
-    def get(self, key: str) -> AccuracyRun | SpeedRun | None:
-        """A shared result, or the user's."""
+    def get(self, key: str) -> Run | None:
+        """The shared run of that key, or the user's own, or None."""
         return self.shared.get(key) or super().get(key)
 
-    def runs(self) -> list[AccuracyRun | SpeedRun]:
-        """What the user sees, oldest first."""
-        found = self.shared.runs() + super().runs()
-        return sorted(found, key=lambda run: (run.created_at, run.key))
+    def runs(self) -> list[Run]:
+        """The shared runs and the user's own, oldest first."""
+        return sorted(
+            self.shared.runs() + super().runs(), key=lambda run: (run.created_at, run.key)
+        )
 
-    def put(self, run: AccuracyRun | SpeedRun) -> None:
+    def put(self, run: Run) -> None:
         """Stores a finished run where it belongs, then removes its pieces."""
         if not self.is_shared(run.eval_set):
             super().put(run)
@@ -205,9 +212,10 @@ def _sealed(text: str) -> str:
 
 def _unsealed(data: bytes) -> bytes:
     """The object without its digest; StoreError where it is not the digest of the rest."""
-    if not (found := _SEAL.search(data)):
+    seal = _SEAL.search(data)
+    if seal is None:
         return data
-    text = data[: found.start()] + b"\n}"
-    if hashlib.sha256(text).hexdigest().encode() != found[1]:
+    text = data[: seal.start()] + b"\n}"
+    if hashlib.sha256(text).hexdigest().encode() != seal[1]:
         raise StoreError("Its contents are not what was written: it was altered.")
     return text

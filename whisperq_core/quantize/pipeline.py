@@ -5,7 +5,8 @@ from whisperq_core.memory import SingleItemCache
 from whisperq_core.quantize import backends, calibration, sensitivity_results
 from whisperq_core.quantize.recipes import GREEDY_ONLY, Recipe
 from whisperq_core.speech.evaluation_sets import EvalSet
-from whisperq_core.whisper import models
+from whisperq_core.whisper import model_sources, model_weights, models
+from whisperq_core.whisper.model_sources import Source
 from whisperq_core.whisper.protocols import Protocol
 from whisperq_core.whisper.runtime import Runtime
 from whisperq_core.whisper.transcription import PyTorchRuntime
@@ -41,9 +42,14 @@ PIPELINE_VERSION = 1
 _MODEL = SingleItemCache()
 
 
-def load_model(name: str) -> models.Model:
-    """The fp32 model of that name; the last one stays in memory."""
-    return _MODEL.get(name, lambda: models.load(name))
+def load_model(model: str | Source) -> models.Model:
+    """The fp32 model of that name or source; the last one stays in memory.
+
+    A folder whose weights were replaced is loaded again.
+    """
+    source = model_sources.find(model) if isinstance(model, str) else model
+    source = model_sources.download(source)
+    return _MODEL.get((source, model_weights.digest(source)), lambda: models.load(source))
 
 
 def quantize_model(

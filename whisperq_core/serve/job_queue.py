@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from whisperq_core.errors import Cancelled, ClusterError, InputError, WhisperQError
-from whisperq_core.evaluate import history, runner
-from whisperq_core.evaluate.runner import PlannedRun, Request
+from whisperq_core.evaluate import history, planner, runner
+from whisperq_core.evaluate.planner import PlannedRun
+from whisperq_core.evaluate.requests import Request, work_item
 from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import this_machine
 from whisperq_core.quantize import model_export
@@ -97,7 +98,7 @@ class Job:
 
 
 def _evaluate_task(request: Request, store: Store, job_id: str, who: str | None) -> str:
-    with history.record(store.root, runner.work_item(request), who) as note:
+    with history.record(store.root, work_item(request), who) as note:
         note.key = runner.run(request, store, stop=_stop_event(job_id).is_set).key
     return note.key
 
@@ -207,17 +208,17 @@ class JobQueue:
         """What would become of each request on the machines that would do it."""
         store = store or self.store
         if self._there is None:
-            return runner.plan(requests, store)
+            return planner.plan(requests, store)
         with self._lock:
             client = self._there.connected()
         workers = list(client.nthreads())
         if not workers:
             raise ClusterError("The scheduler has no workers yet. Start some, and try again.")
 
-        def judge(requests: list[Request]) -> list[runner.Feasibility]:
+        def judge(requests: list[Request]) -> list[planner.Feasibility]:
             return client.run(_judge, requests, workers=workers[:1])[workers[0]]
 
-        return runner.plan(requests, store, judge)
+        return planner.plan(requests, store, judge)
 
     def evaluate(
         self,
@@ -238,7 +239,7 @@ class JobQueue:
                 owner,
                 planned=item,
                 who=who,
-                work=runner.work_item(item.request),
+                work=work_item(item.request),
             )
             for item in planned
             if item.status == "to run"
@@ -434,7 +435,7 @@ class JobQueue:
 
     def progress(self, job: Job) -> tuple[int, int]:
         """Pieces finished and in all of an evaluation."""
-        return runner.stored_progress(job.planned, job.store) if job.planned else (0, 1)
+        return planner.stored_progress(job.planned, job.store) if job.planned else (0, 1)
 
     def remaining_s(self, job: Job) -> float:
         """Seconds a job will still take: by its own pace, or by the estimate before it has one."""
@@ -472,9 +473,9 @@ class JobQueue:
                 workers.close()
 
 
-async def _judge(requests: list[Request]) -> list[runner.Feasibility]:
+async def _judge(requests: list[Request]) -> list[planner.Feasibility]:
     # Beside what the worker is doing, which may take minutes.
-    return await asyncio.to_thread(runner.check_requests, requests)
+    return await asyncio.to_thread(planner.check_requests, requests)
 
 
 def _explained(error: BaseException) -> tuple[str, str]:

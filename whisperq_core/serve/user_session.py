@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whisperq_core.errors import InputError
-from whisperq_core.evaluate.runner import PlannedRun, Request
+from whisperq_core.evaluate.planner import PlannedRun
+from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.store import Store, UserStore
 from whisperq_core.quantize import model_export
 from whisperq_core.quantize.file_transcription import TranscriptionConfig

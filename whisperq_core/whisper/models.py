@@ -53,30 +53,32 @@ class Model:
         return [tables.decoder_start_token_id, *chosen, tables.no_timestamps_token_id]
 
 
-def load(name: str) -> Model:
-    """The model of that name, downloaded if need be, in fp32 on the CPU."""
+def load(model: str | Source) -> Model:
+    """The model of that name or source, downloaded if need be, in fp32 on the CPU."""
     quieten_libraries()
     import torch
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-    source = download(find(name))
+    source = download(find(model) if isinstance(model, str) else model)
+    name = model if isinstance(model, str) else model.name
     tensors = read_weights(source)
     settings = settings_folder(source)
     tokenizer = read_tokenizer(settings)
     config = WhisperConfig(**_dimensions(source, tensors), **_token_ids(tokenizer))
     with torch.device("meta"):
-        model = WhisperForConditionalGeneration(config)
+        torch_model = WhisperForConditionalGeneration(config)
     state = {key: torch.from_numpy(value) for key, value in tensors.items()}
-    missing, unexpected = model.load_state_dict(state, strict=False, assign=True)
+    missing, unexpected = torch_model.load_state_dict(state, strict=False, assign=True)
     if unexpected or set(missing) - {"proj_out.weight"}:
         raise ModelError(
             f"The weights of {name} do not fit Whisper's architecture:"
             f" {sorted(set(missing) | set(unexpected))[:3]} …"
         )
-    model.tie_weights()
-    model.requires_grad_(False).eval()  # type: ignore[no-untyped-call]
-    model.generation_config = _generation_config(settings, tokenizer)
-    return Model(name, digest_of(tensors), model, LogMel(config.num_mel_bins), tokenizer, source)
+    torch_model.tie_weights()
+    torch_model.requires_grad_(False).eval()  # type: ignore[no-untyped-call]
+    torch_model.generation_config = _generation_config(settings, tokenizer)
+    features = LogMel(config.num_mel_bins)
+    return Model(name, digest_of(tensors), torch_model, features, tokenizer, source)
 
 
 def quieten_libraries() -> None:

@@ -1,0 +1,103 @@
+"""The model of a run: loaded, quantized and warmed up when a piece first needs it."""
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from whisperq_core.evaluate.pieces import MODEL, ModelPiece, RunPieces
+from whisperq_core.evaluate.records import RunSpec
+from whisperq_core.evaluate.resolution import ResolvedRequest
+from whisperq_core.memory import SingleItemCache
+from whisperq_core.quantize import backends, pipeline
+from whisperq_core.quantize.recipes import CATALOGUE
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.whisper.models import Model
+from whisperq_core.whisper.runtime import Runtime, Transcripts
+
+# A grid needs a quantized model once for each set.
+_QUANTIZED = SingleItemCache()
+
+
+class PreparedModel:
+    """A run's runtimes and audio. Runs that are resumed at their end never load the model."""
+
+    def __init__(self, resolved: ResolvedRequest, pieces: RunPieces):
+        self.resolved, self._pieces = resolved, pieces
+
+    def piece(self) -> ModelPiece:
+        """What quantizing gave, as stored; quantizes where nothing is."""
+        stored = self._pieces.get(MODEL, ModelPiece)
+        return stored or self._prepared[1]
+
+    @property
+    def runtime(self) -> Runtime:
+        """What transcribes under the recipe, warmed up."""
+        return self._prepared[0]
+
+    @cached_property
+    def fp32_runtime(self) -> Runtime:
+        """What transcribes in fp32, warmed up, after the recipe's runtime."""
+        _ = self.runtime
+        device = self.resolved.spec.device
+        fp32 = backends.quantize(self._model.torch_model, CATALOGUE["fp32"], device)
+        runtime = pipeline.runtime_of(self._model, fp32)
+        runtime.warm_up(self.audio(0)[:1])
+        return runtime
+
+    @cached_property
+    def _model(self) -> Model:
+        return pipeline.load_model(self.resolved.source)
+
+    @cached_property
+    def _prepared(self) -> tuple[Runtime, ModelPiece]:
+        import torch
+
+        spec = self.resolved.spec
+        torch.set_num_threads(spec.threads)
+        load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        quantized = _QUANTIZED.get(_without_measurement(spec), self._quantize)
+        runtime = pipeline.runtime_of(self._model, quantized)
+        runtime.warm_up(self.audio(0)[:1])
+        piece = ModelPiece(
+            modules=quantized.modules,
+            weights_bytes=quantized.weights_bytes,
+            fp32_bytes=backends.serialized_bytes(self._model.torch_model),
+            quantize_s=quantized.quantize_s,
+            load_average=load_average,
+        )
+        self._pieces.put(MODEL, piece)
+        return runtime, piece
+
+    def _quantize(self) -> backends.Quantized:
+        spec = self.resolved.spec
+        return pipeline.quantize_model(
+            self._model,
+            spec.recipe,
+            self.resolved.eval_set,
+            spec.device,
+            spec.protocol,
+            spec.kernels,
+        )
+
+    def audio(self, batch: int) -> list[Any]:
+        """16 kHz mono float32 audio of each utterance of a batch, each of shape (samples,)."""
+        return [evaluation_sets.read_audio(u) for u in self.resolved.batches[batch]]
+
+    def transcribe(self, runtime: Runtime, batch: int) -> Transcripts:
+        """Transcribes one batch under the run's protocol."""
+        protocol = self.resolved.spec.protocol
+        languages = [protocol.language or u.language for u in self.resolved.batches[batch]]
+        return runtime.transcribe(self.audio(batch), languages, protocol)
+
+
+def _without_measurement(spec: RunSpec) -> RunSpec:
+    """The spec without what does not change the quantized model: the set and what is measured."""
+    update = {"eval_set_digest": "", "measures": "accuracy", "cpu": None, "repeats": None}
+    return spec.model_copy(update=update)
+
+
+def peak_memory_bytes(model: ModelPiece, growths: Sequence[int | None]) -> int | None:
+    """Serialized weights plus the largest growth of memory in a piece; None where none is known."""
+    known = [growth for growth in growths if growth is not None]
+    return model.weights_bytes + max(known) if known else None

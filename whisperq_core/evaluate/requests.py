@@ -1,0 +1,85 @@
+"""Requests: which model, recipe and evaluation set a user wants evaluated, by name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from whisperq_core.evaluate.history import EVALUATION, WorkItem
+from whisperq_core.machine import default_threads
+from whisperq_core.quantize.recipes import Recipe
+from whisperq_core.whisper.protocols import STUDY, Protocol
+
+# Speed is timed on one short set, so that the times of all recipes are of the same audio.
+SPEED_SET = "quick-look"
+# Timed passes of the recipe and of fp32 each; three show whether the machine was quiet.
+SPEED_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run, by names.
+
+    eval_set: the name of a set or the path of a folder. threads: 0 is all cores. kernels: "library"
+    or "dequantized"; None leaves the choice to `resolution.resolve`.
+    """
+
+    model: str
+    recipe: Recipe
+    eval_set: str
+    measures: Literal["accuracy", "speed"] = "accuracy"
+    protocol: Protocol = STUDY
+    device: str = "cpu"
+    threads: int = 0
+    kernels: Literal["library", "dequantized"] | None = None
+
+    @property
+    def label(self) -> str:
+        """A short name for progress and messages."""
+        measures = "" if self.measures == "accuracy" else ", speed"
+        protocol = "" if self.protocol.name == STUDY.name else f", {self.protocol.name}"
+        eval_set = Path(self.eval_set).name  # the last part of a folder's path
+        return f"{self.model} · {self.recipe.name} · {eval_set}{measures}{protocol}"
+
+
+def requests_for(
+    model_names: Sequence[str],
+    recipes: Sequence[Recipe],
+    sets: Sequence[str],
+    *,
+    speed: bool = True,
+    **common: Any,
+) -> list[Request]:
+    """Every combination, fp32 first, since every recipe is compared with it.
+
+    speed: also time each model and recipe on `SPEED_SET`. common: further fields of all requests.
+    """
+    ordered = sorted(recipes, key=lambda recipe: recipe.name != "fp32")
+    accuracy = [
+        Request(model, recipe, name, **common)
+        for model in model_names
+        for recipe in ordered
+        for name in sets
+    ]
+    if not speed:
+        return accuracy
+    timed = [
+        Request(model, recipe, SPEED_SET, "speed", **common)
+        for model in model_names
+        for recipe in ordered
+    ]
+    return accuracy + timed
+
+
+def work_item(request: Request) -> WorkItem:
+    """The request as the history describes it."""
+    return WorkItem(
+        kind=EVALUATION,
+        model=request.model,
+        recipe=request.recipe.name,
+        eval_set=request.eval_set,
+        measures=request.measures,
+        protocol=request.protocol.name,
+        device=request.device,
+        threads=request.threads or default_threads(),
+    )
