@@ -41,8 +41,8 @@ def test_opens_with_an_answer_and_three_files(filled):
         "JSON",
     ]
     text = everything(app)
-    assert "no worse than fp32 by 0" in text
-    assert "bf16: 100 MB" in text.replace("\\", "")
+    assert "non-inferior to fp32 (margin: 0" in text.replace("\\", "")
+    assert "bf16 – 100 MB" in text.replace("\\", "")
     assert len(app.get("plotly_chart")) == 1
 
 
@@ -60,7 +60,7 @@ def test_recipes_and_margin_can_be_chosen(filled):
 def test_another_baseline_can_be_chosen(filled):
     app = opened("report")
     by_label(app.selectbox, "Compare with").set_value("bf16")
-    assert "no worse than bf16" in everything(again(app)).replace("\\", "")
+    assert "non-inferior to bf16" in everything(again(app)).replace("\\", "")
 
 
 def test_no_model_and_no_set_are_all(filled):

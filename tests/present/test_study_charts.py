@@ -24,7 +24,7 @@ def test_published_gaps_are_drawn_without_intervals():
 
 def test_measured_gaps_have_their_intervals():
     figure = increase_figure([bar("fp32", 9.0), bar("bnb-nf4", 10.0)])
-    measured = trace(figure, "base, measured here")
+    measured = trace(figure, "base, measured")
     assert list(measured.x) == [9.0, 10.0]
     assert list(measured.error_x.array) == [3.0, 3.0]
     assert list(measured.error_x.arrayminus) == [2.0, 2.0]
@@ -32,7 +32,7 @@ def test_measured_gaps_have_their_intervals():
 
 def test_what_would_squash_the_others_becomes_an_arrow_with_its_value():
     measured = trace(
-        increase_figure([bar("fp32", 9.0), bar("hqq-int2-g64", 150.0)]), "base, measured here"
+        increase_figure([bar("fp32", 9.0), bar("hqq-int2-g64", 150.0)]), "base, measured"
     )
     assert list(measured.marker.symbol) == ["circle", "arrow-right"]
     assert [text.strip() for text in measured.text] == ["", "150"]
@@ -41,6 +41,6 @@ def test_what_would_squash_the_others_becomes_an_arrow_with_its_value():
 
 def test_each_model_has_its_own_symbol_and_place_in_the_row():
     figure = increase_figure([bar("fp32", 9.0), bar("fp32", 14.0, "tiny.en")])
-    measured = [t for t in figure.data if "here" in t.name]
+    measured = [t for t in figure.data if "measured" in t.name]
     assert len({t.marker.symbol[0] for t in measured}) == 2
     assert len({t.y[0] for t in measured}) == 2

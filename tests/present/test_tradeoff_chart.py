@@ -169,8 +169,8 @@ def test_models_are_named_where_there_are_several(frame):
 
 def test_the_chosen_point_gets_a_ring(frame):
     key = frame["key"][0]
-    assert "chosen" in markers(tradeoff_chart.tradeoff_figure(frame, chosen=key))
-    assert "chosen" not in markers(tradeoff_chart.tradeoff_figure(frame))
+    assert "selected" in markers(tradeoff_chart.tradeoff_figure(frame, chosen=key))
+    assert "selected" not in markers(tradeoff_chart.tradeoff_figure(frame))
 
 
 def test_logarithmic_labels_stand_at_their_points(frame):

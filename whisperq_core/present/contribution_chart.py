@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from whisperq_core.analyze.confusions import ErrorContribution
 
-# Okabe and Ito's colours, and hatching for whom colours say little.
+# Okabe and Ito's colours, and hatching for readers who do not tell colours apart.
 _MORE, _FEWER = ("#D55E00", "/"), ("#0072B2", "")
 _ROW_PX, _AROUND_PX = 22, 110
 _NAME_CHARACTERS = 26
@@ -24,24 +24,24 @@ def contribution_figure(changes: Sequence[ErrorContribution], first: str, second
         (f"fewer errors in {second}", _FEWER, [c for c in changes if c.errors < 0]),
     )
     place = {change.name: at for at, change in enumerate(changes)}
-    for name, (colour, hatch), mine in sides:
+    for name, (colour, hatch), side in sides:
         figure.add_bar(
-            x=[change.points for change in mine],
-            y=[place[change.name] for change in mine],
+            x=[change.points for change in side],
+            y=[place[change.name] for change in side],
             orientation="h",
             name=escape(name),
             marker={
                 "color": colour,
                 "pattern": {"shape": hatch, "fillmode": "overlay", "fgcolor": "white"},
             },
-            customdata=[[change.name] for change in mine],
-            hovertext=[_hover(change) for change in mine],
+            customdata=[[change.name] for change in side],
+            hovertext=[_hover(change) for change in side],
             hovertemplate="%{hovertext}<extra></extra>",
         )
     figure.update_layout(
         height=_ROW_PX * len(changes) + _AROUND_PX,
         xaxis={
-            "title": {"text": f"Points of WER, {escape(second)} minus {escape(first)}"},
+            "title": {"text": f"Points of WER: {escape(second)} minus {escape(first)}"},
             "zeroline": True,
         },
         yaxis={

@@ -1,10 +1,9 @@
-"""Where a chart's labels go, so that they cover neither markers nor each other. Pixels, y down."""
-
-from collections.abc import Sequence
+"""Places a chart's labels where they cover neither markers nor each other. Pixels, y down."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-# A plot's inner width and height on a desktop and on a phone, and how much the place counts there.
+# A plot's inner width and height on a desktop and on a phone, and the weight of each.
 _SCREENS = ((960, 420, 1.0), (330, 400, 0.3))
 _CHAR_PX, _LINE_PX = 7.2, 17
 _STEPS = ((0, 1), (-1, 0.6), (1, 0.6), (0, -1), (-1, -0.6), (1, -0.6))
@@ -20,17 +19,15 @@ class LabelPlacer:
     diameters_px: theirs.
     """
 
-    def __init__(self, spots: Sequence[Sequence[float]], diameters_px: Sequence[float]):
-        spots = np.asarray(spots, dtype=float).reshape(-1, 2)
+    def __init__(self, spots: ArrayLike, diameters_px: ArrayLike):
+        middles = np.asarray(spots, dtype=float).reshape(-1, 2)
         sides = np.asarray(diameters_px, dtype=float)[:, None] * (1, 1)
-        self._taken = [_boxes(spots * screen[:2], sides) for screen in _SCREENS]
+        self._taken = [_boxes(middles * np.array(screen[:2]), sides) for screen in _SCREENS]
 
-    def place(
-        self, spot: Sequence[float], diameter_px: float, characters: int
-    ) -> tuple[float, float]:
-        """The label's shift from its marker in pixels; it is taken into account from now on.
+    def place(self, spot: ArrayLike, diameter_px: float, characters: int) -> tuple[float, float]:
+        """The label's shift from its marker in pixels; later labels avoid it.
 
-        The best of the places around it: near, and covering little on every screen.
+        Of the candidates around the marker, the nearest that covers least on every screen.
         """
         size = np.array((characters * _CHAR_PX, _LINE_PX))
         distances = np.repeat(_DISTANCES_PX, len(_STEPS))
@@ -38,22 +35,25 @@ class LabelPlacer:
         shifts = np.tile(_STEPS, (len(_DISTANCES_PX), 1)) * reach
         costs = _DISTANCE_COST * distances
         for taken, screen in zip(self._taken, _SCREENS, strict=True):
-            costs = costs + _cost(_boxes(spot * np.array(screen[:2]) + shifts, size), taken, screen)
+            costs = costs + _cost(
+                _boxes(np.asarray(spot) * np.array(screen[:2]) + shifts, size), taken, screen
+            )
         best = int(np.argmin(costs))
         for i, screen in enumerate(_SCREENS):
-            box = _boxes(spot * np.array(screen[:2]) + shifts[[best]], size)
+            box = _boxes(np.asarray(spot) * np.array(screen[:2]) + shifts[[best]], size)
             self._taken[i] = np.concatenate([self._taken[i], box])
         return float(shifts[best, 0]), float(shifts[best, 1])
 
 
 def _cost(boxes: np.ndarray, taken: np.ndarray, screen: tuple[float, float, float]) -> np.ndarray:
-    """What each box covers, and how far it lies outside of the screen, shape (boxes,)."""
+    """Area that each box covers, plus the cost of lying outside the screen, shape (boxes,)."""
     width, height, weight = screen
     beyond = np.concatenate([-boxes[:, :2], boxes[:, 2:] - (width, height)], axis=1)
     covered = np.minimum(boxes[:, None, 2:], taken[:, 2:])
     covered -= np.maximum(boxes[:, None, :2], taken[:, :2])
     overlap = covered.clip(0).prod(axis=2).sum(axis=1)
-    return weight * (_OUTSIDE_COST * beyond.clip(0).sum(axis=1) + overlap)
+    cost: np.ndarray = weight * (_OUTSIDE_COST * beyond.clip(0).sum(axis=1) + overlap)
+    return cost
 
 
 def _boxes(middles: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Figures of what layers lose, and of how many bits each gets. Colours are Okabe and Ito's."""
+"""Sensitivity of a model's layers, and predicted loss by size. Colours are Okabe and Ito's."""
 
 import math
 import re
@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from whisperq_core.quantize.recipes import BITS
 from whisperq_core.quantize.sensitivity_results import LayerLosses, Sensitivity
 
-# Columns of the map: what a layer is in its block, and how it is called.
+# Columns of the sensitivity map: a layer's path within its block, and its label.
 _KINDS = {
     "self_attn.q_proj": "self q",
     "self_attn.k_proj": "self k",
@@ -25,29 +25,29 @@ _KINDS = {
 }
 _PLACE = re.compile(r"model\.(encoder|decoder)\.layers\.(\d+)\.(.+)")
 _TABLE = "Token table"
-# Below this a loss is drawn as if it were this: rounding of the arithmetic, not of weights.
+# Smaller losses are drawn as this: they come from arithmetic, not from rounded weights.
 _LEAST_NATS = 1e-6
 _ROW_PX = 30
 
 
 def _cell(layer: LayerLosses) -> tuple[str, str]:
-    """Row and column of a layer in the map; the token table has a row of its own."""
-    found = _PLACE.fullmatch(layer.module)
-    if not found:
+    """Row and column of a layer in the map; the token embeddings have a row of their own."""
+    match = _PLACE.fullmatch(layer.module)
+    if not match:
         return _TABLE, ""
-    part, block, kind = found.groups()
+    part, block, kind = match.groups()
     return f"{part.capitalize()} {int(block) + 1}", _KINDS[kind]
 
 
 def sensitivity_map(one: Sensitivity, shown: str, formats: Mapping[str, str]) -> go.Figure:
-    """Every layer as a cell: colour is what it loses in the format shown, text the bits it gets.
+    """A heat map of the layers: colour is sensitivity in the format shown, text the bits chosen.
 
-    A row for each block of the encoder and the decoder, in order, and one for the token table,
-    which is one layer. The colour scale is logarithmic, in nats a token.
+    A row for each encoder and decoder block, and one for the token embeddings. The colour scale is
+    logarithmic, in nats a token. formats: the chosen format of each module.
     """
     kinds = list(_KINDS.values())
     rows = list(dict.fromkeys(_cell(layer)[0] for layer in one.layers))
-    nats = [[None] * len(kinds) for _ in rows]
+    nats: list[list[float | None]] = [[None] * len(kinds) for _ in rows]
     bits = [[""] * len(kinds) for _ in rows]
     hover = [[""] * len(kinds) for _ in rows]
     for layer in one.layers:
@@ -58,8 +58,8 @@ def sensitivity_map(one: Sensitivity, shown: str, formats: Mapping[str, str]) ->
             nats[at][column] = math.log10(max(layer.losses[shown].nats, _LEAST_NATS))
             hover[at][column] = _hover(layer, row, kind, formats[layer.module])
         bits[at][columns[len(columns) // 2]] = str(BITS[formats[layer.module]])
-    known = [value for row in nats for value in row if value is not None]
-    ticks = range(math.floor(min(known)), math.ceil(max(known)) + 1)
+    values = [value for row in nats for value in row if value is not None]
+    ticks = range(math.floor(min(values)), math.ceil(max(values)) + 1)
     figure = go.Figure(
         go.Heatmap(
             x=kinds,
@@ -75,7 +75,7 @@ def sensitivity_map(one: Sensitivity, shown: str, formats: Mapping[str, str]) ->
             ygap=2,
             colorscale="Cividis",
             colorbar={
-                "title": {"text": f"nats a token lost in {shown}", "side": "right"},
+                "title": {"text": f"nats a token, in {shown}", "side": "right"},
                 "tickvals": list(ticks),
                 "ticktext": [f"{10.0**tick:g}" for tick in ticks],
                 "thickness": 12,
@@ -110,7 +110,7 @@ def _hover(layer: LayerLosses, row: str, kind: str, chosen: str) -> str:
 
 @dataclass(frozen=True)
 class Budget:
-    """A size, and the loss that the best choice of formats for it is predicted to have."""
+    """A size, and the predicted loss of the best allocation of formats for it."""
 
     smaller_pct: float
     nats: float
@@ -119,13 +119,13 @@ class Budget:
 def size_loss_figure(
     one: Sensitivity, budgets: Sequence[Budget], chosen: Budget | None = None
 ) -> go.Figure:
-    """Predicted loss of the best choices by size, with the losses measured of whole models."""
+    """Predicted loss of the best allocation by size, and measured losses of whole models."""
     figure = go.Figure()
     figure.add_scatter(
         x=[budget.smaller_pct for budget in budgets],
         y=[budget.nats for budget in budgets],
         mode="lines",
-        name="best choice, predicted",
+        name="best allocation, predicted",
         line={"color": "#0072B2", "width": 2},
         hovertemplate="−%{x:.1f} %: %{y:.3g} nats a token predicted<extra></extra>",
     )
@@ -153,9 +153,9 @@ def size_loss_figure(
         )
     figure.update_layout(
         height=360,
-        xaxis={"title": {"text": "Smaller than fp32 by (%)"}, "zeroline": False},
+        xaxis={"title": {"text": "Size reduction from fp32 (%)"}, "zeroline": False},
         yaxis={
-            "title": {"text": "Loss (nats a token)"},
+            "title": {"text": "Sensitivity (nats a token)"},
             "type": "log",
             "dtick": "D2",
             "exponentformat": "none",

@@ -1,4 +1,4 @@
-"""Aligned words as HTML: every error by colour and by a second sign, all text escaped."""
+"""Aligned transcripts as HTML: errors differ by colour and by a second sign; text is escaped."""
 
 import re
 from collections.abc import Iterable
@@ -19,19 +19,18 @@ _SHAPE = "color:inherit;border-radius:3px;padding:0 3px"
 def alignment_html(edits: Iterable[Edit]) -> str:
     """The words of an alignment in reading order, as HTML for any background.
 
-    Deleted words are struck through, inserted ones underlined, and a substitution shows what was
-    heard, an arrow, and what was said.
+    Deletions are struck through, insertions underlined; a substitution is hypothesis→reference.
     """
     words = " ".join(_word(edit) for edit in edits)
     return f'<div style="line-height:1.9">{words or "<em>no words</em>"}</div>'
 
 
 def alignment_legend_html() -> str:
-    """What the marks of `alignment_html` mean."""
+    """The legend of `alignment_html`."""
     samples = (
-        (Edit("substitute", "said", "heard"), "another word: heard → said"),
-        (Edit("delete", "word", ""), "said, not heard"),
-        (Edit("insert", "", "word"), "heard, not said"),
+        (Edit("substitute", "reference", "transcript"), "substitution: transcript → reference"),
+        (Edit("delete", "word", ""), "deletion: missing from the transcript"),
+        (Edit("insert", "", "word"), "insertion: not in the reference"),
     )
     parts = "".join(
         f'<span style="white-space:nowrap">{_word(edit)} {escape(text)}</span>'
@@ -42,16 +41,16 @@ def alignment_legend_html() -> str:
 
 
 def _word(edit: Edit) -> str:
-    said, heard = escape(edit.reference), escape(edit.hypothesis)
+    reference, hypothesis = escape(edit.reference), escape(edit.hypothesis)
     if edit.kind == "equal":
-        return said
-    text = f"{heard}→{said}" if edit.kind == "substitute" else said or heard
+        return reference
+    text = f"{hypothesis}→{reference}" if edit.kind == "substitute" else reference or hypothesis
     tag = _TAGS[edit.kind]
     return f'<{tag} title="{edit.kind}" style="{_STYLES[edit.kind]};{_SHAPE}">{text}</{tag}>'
 
 
 def labelled_html(lines: Iterable[tuple[str, str]]) -> str:
-    """Lines of a label and a text, such as a reference as it was written."""
+    """A line for each label and text, such as a reference before normalization."""
     parts = "".join(
         f'<div><span style="opacity:0.65">{escape(label)}</span> {escape(text) or "–"}</div>'
         for label, text in lines
@@ -60,5 +59,5 @@ def labelled_html(lines: Iterable[tuple[str, str]]) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """The text with everything that Markdown would read as a mark escaped."""
+    """The text with all Markdown syntax escaped."""
     return re.sub(r"([\\`*_{}\[\]()#+.!|<>$~:-])", r"\\\1", text)

@@ -1,12 +1,13 @@
-"""What a run's numbers depend on, in words."""
+"""What identifies a run, as labels and texts."""
 
 import pandas as pd
 
 from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.present.labels import protocol_label
 
 
 def provenance_rows(run: AccuracyRun, speed_key: str | None) -> list[tuple[str, str]]:
-    """Label and text of everything that identifies the run; speed_key is of its speed run."""
+    """Labels and texts; speed_key: of the run's speed record."""
     spec, machine = run.spec, run.machine
     load = "unknown" if run.load_average is None else f"{run.load_average:.1f}"
     calibrated = spec.calibration_digest or "none"
@@ -16,11 +17,11 @@ def provenance_rows(run: AccuracyRun, speed_key: str | None) -> list[tuple[str, 
         ("Evaluation set digest:", spec.eval_set_digest),
         ("Calibration digest:", calibrated),
         ("Versions:", ", ".join(f"{name} {version}" for name, version in spec.versions.items())),
-        ("Protocol:", f"{spec.protocol.name}: {spec.protocol.summary}"),
+        ("Protocol:", f"{protocol_label(spec.protocol.name)}: {spec.protocol.summary}"),
         ("Device:", f"{spec.device}, {spec.threads} threads"),
-        ("Machine:", f"{machine.cpu}, {machine.cores} cores, load {load} at the start"),
+        ("Machine:", f"{machine.cpu}, {machine.cores} cores, load average {load} at the start"),
         ("Kernels:", spec.kernels),
         ("Measured:", f"{run.created_at:%Y-%m-%d %H:%M} UTC"),
-        ("Speed run's key:", "none" if pd.isna(speed_key) else speed_key),
+        ("Speed record's key:", "none" if pd.isna(speed_key) else speed_key),
         (f"{len(run.modules)} modules quantized:", ", ".join(run.modules)),
     ]

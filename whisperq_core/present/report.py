@@ -1,6 +1,6 @@
 """A report of results as HTML for readers, and as CSV and JSON for programs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from json import dumps
@@ -127,7 +127,7 @@ def _sections(runs: Runs, baseline: str, margin: float) -> list[Section]:
     return built
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
+def _plain(row: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
     """A row for JSON: missing values are null, times are ISO 8601."""
 
     def plain(value: Any) -> Any:

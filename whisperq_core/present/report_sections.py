@@ -179,8 +179,8 @@ def select_runs(
     An empty filter matches all. Raises InputError where a name has no result, or no result
     matches all filters.
     """
-    runs = [run for run in runs if isinstance(run, AccuracyRun | SpeedRun)]
-    accuracy = [run for run in runs if isinstance(run, AccuracyRun)]
+    measured = [run for run in runs if isinstance(run, AccuracyRun | SpeedRun)]
+    accuracy = [run for run in measured if isinstance(run, AccuracyRun)]
     filters = (
         (models, {run.model for run in accuracy}),
         (sets, {run.eval_set for run in accuracy}),
@@ -202,7 +202,7 @@ def select_runs(
             and (not sets or isinstance(run, SpeedRun) or run.eval_set in sets)
         )
 
-    selected = [run for run in runs if matches(run)]
+    selected = [run for run in measured if matches(run)]
     if not any(isinstance(run, AccuracyRun) for run in selected):
         raise InputError(f"No result matches. `{COMMAND} results` lists all there are.")
     return selected

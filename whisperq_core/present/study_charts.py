@@ -1,4 +1,4 @@
-"""The study's Figure 1, redrawn with what was measured here and how sure it is."""
+"""The study's Figure 1 with the values measured here and their intervals."""
 
 from collections.abc import Iterable
 
@@ -9,17 +9,17 @@ from whisperq_core.study.measures import RobustnessGap
 
 _COLOURS = {"base": "#0072B2", "tiny.en": "#E69F00", "tiny": "#E69F00", "small": "#009E73"}
 _SYMBOLS = {"base": "circle", "tiny.en": "square", "tiny": "square", "small": "triangle-up"}
-# Published values: hollow diamonds of three shapes, for whom colours say little.
+# Published values: hollow diamonds of three shapes, to differ without colour, too.
 _PUBLISHED = {"small": "diamond-tall-open", "base": "diamond-open", "tiny": "diamond-wide-open"}
 _ROW_PX = 38
-# Models lie side by side within a recipe's row: rows down from its middle.
+# Vertical offset of each model within a recipe's row, in rows.
 _OFFSETS = {"small": -0.22, "base": 0.0, "tiny": 0.22, "tiny.en": 0.22}
-# A rise beyond this is drawn at the edge, with its value: loops would squash the others.
+# Larger gaps, caused by loops, are drawn at the edge with their value.
 _EDGE_POINTS = 40.0
 
 
 def increase_figure(bars: Iterable[RobustnessGap]) -> go.Figure:
-    """WER on test-other minus test-clean, a line for each recipe: published beside measured.
+    """WER on test-other minus test-clean, a row for each recipe: published and measured.
 
     Published values are hollow diamonds without an interval; measured ones are filled, with their
     95% intervals, a colour and symbol for each model. Values beyond the edge become arrows. The
@@ -73,7 +73,7 @@ def increase_figure(bars: Iterable[RobustnessGap]) -> go.Figure:
 
 
 def _order(bars: list[RobustnessGap], published: list[paper.PublishedResult]) -> list[str]:
-    """fp32 first, then by what was measured of the first model, then what is published only."""
+    """fp32, then the measured recipes in their order, then those only published."""
     measured = [bar.recipe for bar in bars]
     return list(dict.fromkeys(["fp32", *measured, *(row.recipe for row in published)]))
 
@@ -90,7 +90,7 @@ def _draw(figure: go.Figure, order: list[str], model: str, bars: list[Robustness
         x=at,
         y=_places(order, model, (bar.recipe for bar in bars)),
         mode="markers+text",
-        name=f"{model}, measured here",
+        name=f"{model}, measured",
         text=[f"{b.found.value:.0f}  " if o else "" for b, o in zip(bars, off, strict=True)],
         textposition="middle left",
         marker={

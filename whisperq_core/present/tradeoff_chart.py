@@ -1,8 +1,13 @@
-"""Plotly figures from data frames. They leave background and text colour to the page's theme."""
+"""Two metrics of every result against each other, with the Pareto front.
+
+Background and text colour are left to the page.
+"""
 
 import math
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +17,7 @@ from whisperq_core.analyze.pareto_front import pareto_optimal
 from whisperq_core.analyze.results_table import BACKEND_NAMES, METRICS, values
 from whisperq_core.present.label_placement import LabelPlacer
 
-# Okabe and Ito's colours, told apart by colour-blind readers, and a symbol each for everyone else.
+# Okabe and Ito's colours, which colour-blind readers can tell apart, and a symbol each.
 _LOOKS = (
     ("#0072B2", "circle"),
     ("#E69F00", "diamond"),
@@ -32,9 +37,9 @@ _BACKENDS = (
     *("whisper.cpp", "onnxruntime", "openvino", "mixed"),
 )
 _GREY = "rgba(128,128,128,0.75)"
-# More rows than this cannot all have bars and names.
+# With more rows than this, only the Pareto front has bars and names.
 MAX_LABELLED_POINTS = 80
-# Opacity of the inside of what is decidedly dominated.
+# Opacity of the inside of a significantly dominated marker.
 _FADED = 0.15
 _HEIGHT_PX = 520
 # Columns with the ends of a metric's bars: extremes of passes, or the 95% interval of a rate.
@@ -44,19 +49,19 @@ _ENDS = {
     "wer_pct": ("wer_low_pct", "wer_high_pct"),
     "cer_pct": ("cer_low_pct", "cer_high_pct"),
 }
-# What the hover says of a row.
-_SAID = (
+# The columns that the hover text needs.
+_HOVER_COLUMNS = (
     *("recipe", "model", "rtf_source", "in_words", "front", *METRICS),
     *(end for ends in _ENDS.values() for end in ends),
 )
-# How far bars may widen the range of an axis, in times the spread of its points.
+# How far bars may widen an axis beyond its points, in times the points' range.
 _BARS_ROOM = 0.6
-# An error rate is off the chart above 100 %, or above this many times the median.
+# An error rate is beyond the axis above 100 %, or above this many times the median.
 _OFF_CHART_MEDIANS = 2.5
 
 
 def beyond_axis(frame: pd.DataFrame, column: str) -> np.ndarray:
-    """Rows whose error rate would squash the plot of the others, as booleans, shape (rows,).
+    """Rows whose error rate is too high to plot with the others, as booleans, shape (rows,).
 
     Only WER and CER (in percent) are capped; other columns never are.
     """
@@ -69,9 +74,9 @@ def beyond_axis(frame: pd.DataFrame, column: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis: where each row is drawn, in the axis's own units, and its range.
+    """One axis: position of each row, in the axis's units, and the axis's range.
 
-    ends: of the rows' bars, where they have some.
+    ends: low and high ends of the rows' bars, where they have any; off: rows beyond the axis.
     """
 
     column: str
@@ -84,11 +89,11 @@ class _Axis:
 
     @property
     def fractions(self) -> np.ndarray:
-        """Where each row is along the axis, from 0 to 1."""
+        """Position of each row along the axis, from 0 to 1."""
         at = np.log10(self.at) if self.log else self.at
         return (at - self.low) / (self.high - self.low)
 
-    def layout(self) -> dict:
+    def layout(self) -> dict[str, Any]:
         return {
             "title": {"text": METRICS[self.column].title},
             "type": "log" if self.log else "linear",
@@ -97,7 +102,7 @@ class _Axis:
             **self._ticks(),
         }
 
-    def _ticks(self) -> dict:
+    def _ticks(self) -> dict[str, Any]:
         """On a logarithmic axis 1, 2 and 5 of each power of ten; else Plotly's own."""
         if not self.log:
             return {}
@@ -154,28 +159,28 @@ def tradeoff_figure(
     frame = frame[has_both].reset_index(drop=True)
     if frame.empty:
         return go.Figure()
-    across, up = _axis(frame, x, log_x, show_all), _axis(frame, y, False, show_all)
+    x_axis, y_axis = _axis(frame, x, log_x, show_all), _axis(frame, y, False, show_all)
     front = pareto_optimal(frame, x, y)
     areas = _diameters(frame, size)
-    traces = [_front_line(across, up, front & ~across.off & ~up.off)]
+    traces = [_front_line(x_axis, y_axis, front & ~x_axis.off & ~y_axis.off)]
     barred = front | (len(frame) <= MAX_LABELLED_POINTS)
-    said = [column for column in _SAID if column in frame]
-    hover = [_hover(row) for row in frame[said].to_dict("records")]
+    columns = [column for column in _HOVER_COLUMNS if column in frame]
+    hover = [_hover(row) for row in frame[columns].to_dict("records")]
     groups = frame[color].fillna("–").astype(str)
     for group in sorted(groups.unique(), key=lambda g: (g == "none", g)):
-        mine = np.flatnonzero(groups == group)
+        rows = np.flatnonzero(groups == group)
         # The legend takes the look of the first.
-        off = (across.off | up.off)[mine]
-        mine = mine[np.lexsort((_dominated(frame)[mine], off))]
+        off = (x_axis.off | y_axis.off)[rows]
+        rows = rows[np.lexsort((_dominated(frame)[rows], off))]
         look = _look(color, group, groups)
-        traces.append(_group(frame, mine, across, up, areas, look, hover, barred))
+        traces.append(_group(frame, rows, x_axis, y_axis, areas, look, hover, barred))
     if chosen is not None:
-        traces.append(_ring(np.flatnonzero(frame["key"] == chosen), across, up, areas))
+        traces.append(_ring(np.flatnonzero(frame["key"] == chosen), x_axis, y_axis, areas))
     layout = {
         "height": _HEIGHT_PX,
-        "xaxis": across.layout(),
-        "yaxis": up.layout(),
-        "annotations": _labels(frame, across, up, front, areas),
+        "xaxis": x_axis.layout(),
+        "yaxis": y_axis.layout(),
+        "annotations": _labels(frame, x_axis, y_axis, front, areas),
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         # Room for ticks and titles; where Plotly has to find it, it draws everything twice.
         "margin": {"l": 64, "r": 8, "t": 8, "b": 56},
@@ -209,12 +214,12 @@ def _diameters(frame: pd.DataFrame, size: str | None) -> np.ndarray:
     return np.where(np.isnan(shown), 12.0, np.maximum(8.0, 22.0 * np.sqrt(shown / largest)))
 
 
-def _front_line(across: _Axis, up: _Axis, on_front: np.ndarray) -> dict:
+def _front_line(x_axis: _Axis, y_axis: _Axis, on_front: np.ndarray) -> dict[str, Any]:
     order = np.flatnonzero(on_front)
-    order = order[np.lexsort((up.at[order], across.at[order]))]
+    order = order[np.lexsort((y_axis.at[order], x_axis.at[order]))]
     return {
-        "x": across.at[order],
-        "y": up.at[order],
+        "x": x_axis.at[order],
+        "y": y_axis.at[order],
         "mode": "lines",
         "name": "Pareto front",
         "line": {"color": _GREY, "width": 1.5, "dash": "dash"},
@@ -222,31 +227,40 @@ def _front_line(across: _Axis, up: _Axis, on_front: np.ndarray) -> dict:
     }
 
 
-def _group(frame, mine, across: _Axis, up: _Axis, areas, look, hover, barred) -> dict:
+def _group(
+    frame: pd.DataFrame,
+    rows: np.ndarray,
+    x_axis: _Axis,
+    y_axis: _Axis,
+    areas: np.ndarray,
+    look: tuple[str, str, str],
+    hover: list[str],
+    barred: np.ndarray,
+) -> dict[str, Any]:
     colour, symbol, name = look
-    off_up, off_across = up.off[mine], across.off[mine]
-    symbols = np.where(off_up, "arrow-up", np.where(off_across, "arrow-right", symbol))
-    dominated = _dominated(frame)[mine]
-    drawn = ~(off_up | off_across) & barred[mine]
+    beyond_y, beyond_x = y_axis.off[rows], x_axis.off[rows]
+    symbols = np.where(beyond_y, "arrow-up", np.where(beyond_x, "arrow-right", symbol))
+    dominated = _dominated(frame)[rows]
+    drawn = ~(beyond_y | beyond_x) & barred[rows]
     spreads = {
-        f"error_{letter}": _spread(axis, mine, drawn, colour)
-        for letter, axis in (("x", across), ("y", up))
+        f"error_{letter}": _spread(axis, rows, drawn, colour)
+        for letter, axis in (("x", x_axis), ("y", y_axis))
         if axis.ends and drawn.any()
     }
     return {
-        "x": across.at[mine],
-        "y": up.at[mine],
+        "x": x_axis.at[rows],
+        "y": y_axis.at[rows],
         "mode": "markers",
         "name": name,
         "marker": {
             "color": _one_or_each(np.where(dominated, _translucent(colour, _FADED), colour)),
             "symbol": _one_or_each(symbols),
-            "size": np.where(off_up | off_across, 16.0, areas[mine]),
+            "size": np.where(beyond_y | beyond_x, 16.0, areas[rows]),
             "opacity": 0.88,
             "line": {"width": 1, "color": _one_or_each(np.where(dominated, colour, _GREY))},
         },
-        "customdata": frame["key"].to_numpy()[mine, None].astype(object),
-        "hovertext": [hover[i] for i in mine],
+        "customdata": frame["key"].to_numpy()[rows, None].astype(object),
+        "hovertext": [hover[i] for i in rows],
         "hovertemplate": "%{hovertext}<extra></extra>",
         "selected": {"marker": {"opacity": 1}},
         "unselected": {"marker": {"opacity": 0.6}},
@@ -261,13 +275,16 @@ def _one_or_each(looks: np.ndarray) -> str | np.ndarray:
 
 def _ends(frame: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Both ends of a metric's bars; None where the frame has none."""
-    low, high = _ENDS.get(column, (None, None))
-    return (values(frame, low), values(frame, high)) if low in frame else None
+    if column not in _ENDS or _ENDS[column][0] not in frame:
+        return None
+    low, high = _ENDS[column]
+    return values(frame, low), values(frame, high)
 
 
-def _spread(axis: _Axis, mine: np.ndarray, drawn: np.ndarray, colour: str) -> dict:
-    low, high = (end[mine] for end in axis.ends)
-    at = axis.at[mine]
+def _spread(axis: _Axis, rows: np.ndarray, drawn: np.ndarray, colour: str) -> dict[str, Any]:
+    assert axis.ends is not None
+    low, high = (end[rows] for end in axis.ends)
+    at = axis.at[rows]
     return {
         "type": "data",
         "symmetric": False,
@@ -288,7 +305,7 @@ def _translucent(colour: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity})"
 
 
-def _hover(row: dict) -> str:
+def _hover(row: Mapping[Hashable, Any]) -> str:
     lines = [f"<b>{escape(row['recipe'])}</b> · {escape(row['model'])}"]
     for metric in METRICS.values():
         if pd.isna(row[metric.column]):
@@ -298,7 +315,7 @@ def _hover(row: dict) -> str:
         if ends and not any(pd.isna(end) for end in ends):
             value += f" ({' to '.join(f'{end:.{metric.decimals}f}' for end in ends)})"
         lines.append(f"{metric.label} {value}")
-    lines.append(f"RTF from: {escape(row['rtf_source'])}")
+    lines.append(f"RTF from {escape(row['rtf_source'])}")
     if "in_words" in row:
         lines.append(f"WER: {escape(row['in_words'])}")
     if "front" in row:
@@ -306,12 +323,12 @@ def _hover(row: dict) -> str:
     return "<br>".join(lines)
 
 
-def _ring(where: np.ndarray, across: _Axis, up: _Axis, areas) -> dict:
+def _ring(where: np.ndarray, x_axis: _Axis, y_axis: _Axis, areas: np.ndarray) -> dict[str, Any]:
     return {
-        "x": across.at[where],
-        "y": up.at[where],
+        "x": x_axis.at[where],
+        "y": y_axis.at[where],
         "mode": "markers",
-        "name": "chosen",
+        "name": "selected",
         "marker": {
             "symbol": "circle-open",
             "size": areas[where] + 12,
@@ -323,20 +340,22 @@ def _ring(where: np.ndarray, across: _Axis, up: _Axis, areas) -> dict:
     }
 
 
-def _labels(frame: pd.DataFrame, across: _Axis, up: _Axis, front, areas) -> list[dict]:
+def _labels(
+    frame: pd.DataFrame, x_axis: _Axis, y_axis: _Axis, front: np.ndarray, areas: np.ndarray
+) -> list[dict[str, Any]]:
     """Names of the rows on the front or off the chart, where they cover no marker or name."""
-    spots = np.column_stack((across.fractions, 1 - up.fractions))
+    spots = np.column_stack((x_axis.fractions, 1 - y_axis.fractions))
     placer = LabelPlacer(spots, areas)
     labels = []
     told_apart = [c for c in ("model", "device", "set") if frame[c].nunique() > 1]
-    named = front | across.off | up.off if len(frame) <= MAX_LABELLED_POINTS else front
+    named = front | x_axis.off | y_axis.off if len(frame) <= MAX_LABELLED_POINTS else front
     for i in np.flatnonzero(named):
-        text = _label(frame.iloc[i], i, told_apart, across, up)
+        text = _label(frame.iloc[i], int(i), told_apart, x_axis, y_axis)
         shift = placer.place(spots[i], areas[i], len(text))
         labels.append(
             {
-                "x": np.log10(across.at[i]) if across.log else across.at[i],
-                "y": up.at[i],
+                "x": np.log10(x_axis.at[i]) if x_axis.log else x_axis.at[i],
+                "y": y_axis.at[i],
                 "text": escape(text),
                 "ax": shift[0],
                 "ay": shift[1],
@@ -351,9 +370,9 @@ def _labels(frame: pd.DataFrame, across: _Axis, up: _Axis, front, areas) -> list
     return labels
 
 
-def _label(row: pd.Series, i: int, told_apart: list[str], across: _Axis, up: _Axis) -> str:
+def _label(row: pd.Series, i: int, told_apart: list[str], x_axis: _Axis, y_axis: _Axis) -> str:
     text = " · ".join(str(row[column]) for column in ("recipe", *told_apart))
-    for axis in (across, up):
+    for axis in (x_axis, y_axis):
         if axis.off[i]:
             metric = METRICS[axis.column]
             text += f" ({metric.label} {metric.show(row[axis.column])})"
