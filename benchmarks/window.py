@@ -13,7 +13,7 @@ from benchmarks.processes import machine
 from whisperq_core.machine import default_threads
 from whisperq_core.quantize import pipeline
 from whisperq_core.quantize.recipes import recipe
-from whisperq_core.scoring import error_rates
+from whisperq_core.scoring import error_rates, loops
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper import short_window
 from whisperq_core.whisper.protocols import FITTED
@@ -73,7 +73,7 @@ def main() -> None:
         wer = error_rates.total(
             error_rates.score(u.reference, t, u.language).words for u, t in hypotheses
         ).rate
-        loops = sum(error_rates.is_looped(text) for text in transcripts[window])
+        loops = sum(loops.is_looped(text) for text in transcripts[window])
         print(
             f"{described(window):46s} disagreement {apart:6.2f}%  WER {wer:6.2f}%"
             f"  loops {loops}  time {took[window] / took[WHOLE]:.2f}"

@@ -47,7 +47,7 @@ def side_by_side(
     data = {
         "columns": columns,
         "phrases": lines,
-        "disputed": sum(slot.disputed for slot in slots),
+        "disputed": sum(slot.differs for slot in slots),
         "outline": list(sound.outline),
         "duration": sound.duration_s,
         "audio": f".st-key-{audio} audio",
@@ -76,4 +76,4 @@ def _slot(slot: Slot) -> dict:
         kind = slot.kind(column)
         shown = pivot if kind == "delete" else word
         words.append([shown.written, _KINDS[kind]] if shown else None)
-    return {"at": slot.start_s, "disputed": slot.disputed, "words": words}
+    return {"at": slot.start_s, "disputed": slot.differs, "words": words}

@@ -22,7 +22,7 @@ from whisperq_core.analyze.significance import (
 from whisperq_core.analyze.verdicts import POWER, Verdict
 from whisperq_core.evaluate.store import Store
 from whisperq_core.scoring import error_rates
-from whisperq_core.scoring.normalizers import normaliser
+from whisperq_core.scoring.normalizers import normalizer
 from whisperq_core.settings import PROJECT
 from whisperq_core.whisper.protocols import STUDY
 
@@ -147,7 +147,7 @@ def recorded() -> dict:
 
 def words(run, side: str) -> list[list[str]]:
     ordered = sorted(run.utterances, key=lambda u: u.id)
-    return [normaliser(u.language).apply(getattr(u, side)).split() for u in ordered]
+    return [normalizer(u.language).apply(getattr(u, side)).split() for u in ordered]
 
 
 def unknown_speakers(run) -> Errors:

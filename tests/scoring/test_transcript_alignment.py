@@ -26,7 +26,7 @@ def test_kinds_are_those_of_an_alignment_with_the_pivot():
     slots = aligned("the cat sat", "the hat sat down", "cat sat")
     kinds = [[slot.kind(column) for slot in slots] for column in (1, 2)]
     assert kinds == [["equal", "substitute", "equal", "insert"], ["delete", "equal", "equal", ""]]
-    assert [slot.disputed for slot in slots] == [True, True, False, True]
+    assert [slot.differs for slot in slots] == [True, True, False, True]
 
 
 def test_words_that_several_add_stand_in_one_slot():
@@ -79,7 +79,7 @@ def test_phrases_end_with_sentences_pauses_and_their_length():
 def test_empty_transcripts_have_their_place(texts):
     slots = aligned(*texts)
     assert len(slots) == len("".join(texts).split())
-    assert all(slot.disputed for slot in slots)
+    assert all(slot.differs for slot in slots)
 
 
 def test_disagreement_is_edits_over_the_pivot_s_words():

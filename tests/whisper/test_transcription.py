@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from whisperq_core.errors import ModelError
-from whisperq_core.scoring import error_rates
+from whisperq_core.scoring import error_rates, loops
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.speech.evaluation_sets import Utterance
@@ -107,8 +107,8 @@ def test_a_looping_transcript_is_decoded_again_and_its_neighbour_is_not(tiny, lo
     greedy = transcribe(tiny, tiny.torch_model, audio, ["en"] * 2, STUDY)
     first = transcribe(tiny, tiny.torch_model, audio, ["en"] * 2, CORRECTED)
     again = transcribe(tiny, tiny.torch_model, audio, ["en"] * 2, CORRECTED)
-    assert error_rates.compression_ratio(greedy.texts[1]) > error_rates.COMPRESSION_RATIO_THRESHOLD
-    assert error_rates.compression_ratio(first.texts[1]) <= error_rates.COMPRESSION_RATIO_THRESHOLD
+    assert loops.compression_ratio(greedy.texts[1]) > loops.COMPRESSION_RATIO_THRESHOLD
+    assert loops.compression_ratio(first.texts[1]) <= loops.COMPRESSION_RATIO_THRESHOLD
     assert greedy.temperatures == (0.0, 0.0)
     assert first.temperatures[0] == 0.0 < first.temperatures[1]
     assert first.texts[0] == greedy.texts[0]
@@ -119,7 +119,7 @@ def test_a_looping_transcript_is_decoded_again_and_its_neighbour_is_not(tiny, lo
 def test_after_all_temperatures_the_last_attempt_stands(tiny, looping):
     cold = replace(CORRECTED, temperatures=(0.0, 0.01))
     found = transcribe(tiny, tiny.torch_model, [looping], ["en"], cold)
-    assert error_rates.compression_ratio(found.texts[0]) > error_rates.COMPRESSION_RATIO_THRESHOLD
+    assert loops.compression_ratio(found.texts[0]) > loops.COMPRESSION_RATIO_THRESHOLD
     assert found.temperatures == (0.01,)
 
 
@@ -143,7 +143,7 @@ def test_languages_follow_the_rows_that_are_decoded_again(base, german, looping)
 def test_over_30_seconds_falls_back_window_by_window(tiny, chapter, jfk):
     audio = np.concatenate([evaluation_sets.read_audio(u) for u in chapter])
     found = transcribe(tiny, tiny.torch_model, [audio], ["en"], CORRECTED)
-    assert found.temperatures == (0.0,) and not error_rates.is_looped(found.texts[0])
+    assert found.temperatures == (0.0,) and not loops.is_looped(found.texts[0])
     assert 0 < found.encoder_s < found.wall_s and found.first_token_s > 0
     # The same words three times in a window are a loop, and no warmer at 0.01.
     twice = replace(CORRECTED, temperatures=(0.0, 0.01))

@@ -13,7 +13,7 @@ from whisperq_core.quantize import backends, model_export, quantized_model
 from whisperq_core.quantize.pipeline import PIPELINE_VERSION
 from whisperq_core.quantize.quantized_model import QuantizedModel
 from whisperq_core.quantize.recipes import Recipe
-from whisperq_core.scoring import error_rates
+from whisperq_core.scoring import loops
 from whisperq_core.speech import decode
 from whisperq_core.whisper.word_timestamps import TimedWord, timed_words
 
@@ -128,5 +128,5 @@ def transcribe_file(
         weights_bytes=model.weights_bytes,
         fp32_bytes=model.fp32_bytes,
         silent=decode.is_silent(samples),
-        looped=error_rates.is_looped(transcript.text),
+        looped=loops.is_looped(transcript.text),
     )

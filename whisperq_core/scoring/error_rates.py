@@ -1,23 +1,16 @@
-"""Error counts, rates, alignments and loops: pure functions over texts.
+"""Error counts, rates and alignments: pure functions over texts.
 
 Counts are stored and added up; rates are derived from sums, never averaged.
 """
 
-import re
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import jiwer
 
-from whisperq_core.scoring.normalizers import normaliser
-
-# Whisper's own threshold for a text that repeats itself (decoding option of the same name).
-COMPRESSION_RATIO_THRESHOLD = 2.4
-# A phrase said this many times in a row is a loop even where the text is too short to compress.
-LOOP_REPEATS = 4
-# About what is said in 30 s.
-_WINDOW_CHARACTERS = 800
+from whisperq_core.scoring.languages import unit_of
+from whisperq_core.scoring.loops import is_looped
+from whisperq_core.scoring.normalizers import normalizer
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Score:
-    """Counts of one utterance under one normaliser."""
+    """Counts of one utterance. normaliser: the normalizer's id (stored under this name).
+
+    words: in the unit of the language, which is characters for those written without spaces.
+    """
 
     words: Counts
     characters: Counts
@@ -81,36 +77,51 @@ class Edit:
     hypothesis: str
 
 
-def normaliser_id(language: str) -> str:
-    """Name and version of the normaliser that `score` uses for `language`."""
-    chosen = normaliser(language)
+def normalizer_id(language: str) -> str:
+    """Name and version of the normalizer that `score` uses for `language`."""
+    chosen = normalizer(language)
     return f"{chosen.name}@{chosen.version}"
 
 
-def score(reference: str, hypothesis: str, language: str = "en") -> Score:
-    """Word and character counts of one utterance after normalisation.
+def tokens_of(text: str, language: str) -> list[str]:
+    """What errors are counted in: words of a normalized text, or its characters.
 
-    An empty reference makes every hypothesis word an insertion; two empty texts score zero.
+    Characters, spaces left out, are the unit of languages written without spaces between words.
     """
-    normalise = normaliser(language).apply
-    ref, hyp = normalise(reference), normalise(hypothesis)
+    words = text.split()
+    return list("".join(words)) if unit_of(language) == "characters" else words
+
+
+def score(reference: str, hypothesis: str, language: str = "en") -> Score:
+    """Word and character counts of one utterance after normalization.
+
+    An empty reference, or one without words such as "[music]", makes every word of the hypothesis
+    an insertion: it is invented. Two empty texts score zero.
+    """
+    normalize = normalizer(language).apply
+    ref, hyp = normalize(reference), normalize(hypothesis)
+    words = tokens_of(ref, language), tokens_of(hyp, language)
+    characters = words if unit_of(language) == "characters" else (list(ref), list(hyp))
     return Score(
-        words=_counts(ref.split(), hyp.split(), jiwer.process_words),
-        characters=_counts(list(ref.strip()), list(hyp.strip()), jiwer.process_characters),
+        words=_counts(*words),
+        characters=_counts(*characters),
         looped=is_looped(hypothesis),
-        normaliser=normaliser_id(language),
+        normaliser=normalizer_id(language),
     )
 
 
-def _counts(ref: list[str], hyp: list[str], process) -> Counts:
+def _counts(ref: list[str], hyp: list[str]) -> Counts:
     # jiwer refuses empty references; their counts need no alignment.
     if not ref:
         return Counts(insertions=len(hyp))
     if not hyp:
         return Counts(deletions=len(ref))
-    joint = " " if process is jiwer.process_words else ""
-    out = process(joint.join(ref), joint.join(hyp))
-    return Counts(out.hits, out.substitutions, out.deletions, out.insertions)
+    aligned: jiwer.WordOutput | jiwer.CharacterOutput
+    if all(len(token) == 1 for token in (*ref, *hyp)):
+        aligned = jiwer.process_characters("".join(ref), "".join(hyp))
+    else:
+        aligned = jiwer.process_words(" ".join(ref), " ".join(hyp))
+    return Counts(aligned.hits, aligned.substitutions, aligned.deletions, aligned.insertions)
 
 
 def total(counts: Iterable[Counts]) -> Counts:
@@ -119,45 +130,20 @@ def total(counts: Iterable[Counts]) -> Counts:
 
 
 def align(reference: str, hypothesis: str, language: str = "en") -> list[Edit]:
-    """Word by word alignment of two normalised texts, in reading order."""
-    normalise = normaliser(language).apply
-    return edits(normalise(reference).split(), normalise(hypothesis).split())
+    """Alignment of two normalized texts word by word (or character by character; `tokens_of`)."""
+    normalize = normalizer(language).apply
+    return edits(*(tokens_of(normalize(text), language) for text in (reference, hypothesis)))
 
 
 def edits(ref: list[str], hyp: list[str]) -> list[Edit]:
     """The fewest edits from one list of words to another, in reading order."""
     if not ref or not hyp:
         return [Edit("delete", w, "") for w in ref] + [Edit("insert", "", w) for w in hyp]
-    found = []
+    aligned = []
     for chunk in jiwer.process_words(" ".join(ref), " ".join(hyp)).alignments[0]:
         left = ref[chunk.ref_start_idx : chunk.ref_end_idx]
         right = hyp[chunk.hyp_start_idx : chunk.hyp_end_idx]
         size = max(len(left), len(right))
         left, right = left + [""] * (size - len(left)), right + [""] * (size - len(right))
-        found += [Edit(chunk.type, a, b) for a, b in zip(left, right, strict=True)]
-    return found
-
-
-def compression_ratio(text: str) -> float:
-    """Bytes of the text over bytes of its zlib compression, as in Whisper's decoding."""
-    raw = text.encode()
-    return len(raw) / len(zlib.compress(raw)) if raw else 0.0
-
-
-def is_looped(text: str) -> bool:
-    """Whether the transcript repeats itself as a decoder does that is caught in a loop.
-
-    True where a part as long as a 30 s window's text compresses better than Whisper's own threshold
-    (any long text would, as a whole), or where a phrase of one to eight words stands `LOOP_REPEATS`
-    times or more in a row at its end.
-    """
-    starts = range(0, max(1, len(text) - _WINDOW_CHARACTERS // 2), _WINDOW_CHARACTERS // 2)
-    parts = (text[start : start + _WINDOW_CHARACTERS] for start in starts)
-    if any(compression_ratio(part) > COMPRESSION_RATIO_THRESHOLD for part in parts):
-        return True
-    words = re.sub(r"[^\w\s]", "", text.lower()).split()
-    for size in range(1, 9):
-        tail = words[-size * LOOP_REPEATS :]
-        if len(tail) == size * LOOP_REPEATS and tail == tail[:size] * LOOP_REPEATS:
-            return True
-    return False
+        aligned += [Edit(chunk.type, a, b) for a, b in zip(left, right, strict=True)]
+    return aligned

@@ -1,6 +1,7 @@
 """Whisper's language codes, from BCP 47 tags and English names."""
 
 import re
+from typing import Literal
 
 from whisperq_core.errors import InputError
 
@@ -164,3 +165,12 @@ def code_of(text: str) -> str:
 def name_of(code: str) -> str:
     """The English name of one of Whisper's codes, capitalized: "Haitian Creole" for "ht"."""
     return NAMES[code][0].title()
+
+
+# Written without spaces between words.
+UNSPACED = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km"})
+
+
+def unit_of(language: str) -> Literal["words", "characters"]:
+    """What errors are counted in: characters for languages written without spaces, else words."""
+    return "characters" if language in UNSPACED else "words"

@@ -1,8 +1,8 @@
-"""Transcripts of one recording side by side: one row of slots that all of them share.
+"""Transcripts of one recording aligned with each other: one row of slots that all of them share.
 
-The first transcript is the pivot: the reference, or what fp32 heard. Every other one is aligned to
-it word by word; what others have between two of its words is aligned among them, so that words that
-several recipes add stand in one slot.
+The first transcript is the pivot: the reference, or fp32's transcript. Every other one is aligned
+to it word by word; what others have between two of its words is aligned among them, so that words
+that several recipes add share a slot.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,17 +12,18 @@ from functools import lru_cache
 from rapidfuzz.distance import Levenshtein
 
 from whisperq_core.scoring import error_rates
-from whisperq_core.scoring.error_rates import Edit
-from whisperq_core.scoring.normalizers import normaliser
+from whisperq_core.scoring.error_rates import Edit, tokens_of
+from whisperq_core.scoring.languages import unit_of
+from whisperq_core.scoring.normalizers import normalizer
 
-# A phrase ends where nobody speaks for this long, or after this many words.
+# A phrase ends in a pause of this many seconds, or after this many words.
 _PAUSE_S = 0.6
 _PHRASE_WORDS = 12
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word as scored (normalised), as it was written, and when it is said, if that is known."""
+    """A word as scored (normalised), as it was written, and when it starts, if that is known."""
 
     scored: str
     written: str
@@ -31,17 +32,17 @@ class Word:
 
 @dataclass(frozen=True)
 class Slot:
-    """A place in the speech and the word that each transcript has there, None for no word."""
+    """A place in the speech and the word that each transcript has there; None for no word."""
 
     words: tuple[Word | None, ...]
 
     @property
     def start_s(self) -> float | None:
-        """When it is said: as the first transcript tells that knows."""
+        """When it starts, in seconds: of the first transcript that has a time."""
         return next((w.start_s for w in self.words if w and w.start_s is not None), None)
 
     @property
-    def disputed(self) -> bool:
+    def differs(self) -> bool:
         """Whether the transcripts do not all have the same word."""
         return len({word and word.scored for word in self.words}) > 1
 
@@ -61,49 +62,64 @@ class Slot:
 def words_of(text: str, language: str, starts_s: Sequence[float] = ()) -> tuple[Word, ...]:
     """The words of a transcript as they are scored. starts_s: of each written word, or nothing.
 
-    Normalising splits words and joins them ("I'm", "twenty five"): such words are shown as scored,
-    with the time of the written word at their place.
+    They are characters for languages written without spaces. Normalizing splits words and joins
+    them ("I'm", "twenty five"): such words are shown as scored, with the time of the written word
+    at their place.
     """
-    normalise = normaliser(language).apply
-    written, whole = text.split(), normalise(text).split()
+    normalize = normalizer(language).apply
+    written = list("".join(text.split())) if unit_of(language) == "characters" else text.split()
+    whole = tokens_of(normalize(text), language)
     parts = [_alone(one, language) for one in written]
     sources = [(word, i) for i, part in enumerate(parts) for word in part]
-    times = list(starts_s) if len(starts_s) == len(written) else [None] * len(written)
+    times: list[float | None] = (
+        list(starts_s) if len(starts_s) == len(written) else [None] * len(written)
+    )
     alone = [word for word, _ in sources]
-    found: list[Word] = []
-    for kind, a1, a2, b1, b2 in Levenshtein.opcodes(alone, whole):
+    scored: list[Word] = []
+    for kind, a1, a2, b1, b2 in _opcodes(alone, whole):
         for offset, word in enumerate(whole[b1:b2]):
             at = min(a1 + offset, a2 - 1) if a2 > a1 else min(a1, len(sources) - 1)
             source = sources[at][1] if sources else None
+            if source is None:
+                scored.append(Word(word, word))
+                continue
             same = kind == "equal" and len(parts[source]) == 1
-            start = times[source] if source is not None else None
-            found.append(Word(word, written[source] if same else word, start))
-    return tuple(found)
+            scored.append(Word(word, written[source] if same else word, times[source]))
+    return tuple(scored)
+
+
+def _opcodes(a: list[str], b: list[str]) -> list[tuple[str, int, int, int, int]]:
+    """Kind of edit, and the bounds of what it concerns in a and in b."""
+    return [
+        (str(one.tag), one.src_start, one.src_end, one.dest_start, one.dest_end)
+        for one in Levenshtein.opcodes(a, b)
+    ]
 
 
 @lru_cache(maxsize=50_000)
 def _alone(word: str, language: str) -> tuple[str, ...]:
-    return tuple(normaliser(language).apply(word).split())
+    return tuple(tokens_of(normalizer(language).apply(word), language))
 
 
 def align(transcripts: Sequence[Sequence[Word]]) -> list[Slot]:
     """Slots in reading order, as many words in each as there are transcripts, the pivot first.
 
-    Of two alignments with the same errors one is as good: errors are those of `scores.align`.
+    Its errors are as many as those of `error_rates.align`; which of two alignments with as many
+    errors is taken does not matter.
     """
     pivot, others = transcripts[0], transcripts[1:]
     gaps: list[list[dict[int, Word]]] = [[] for _ in range(len(pivot) + 1)]
     at_pivot: list[dict[int, Word]] = [{0: word} for word in pivot]
     for column, words in enumerate(others, 1):
         inserted: list[list[Word]] = [[] for _ in gaps]
-        place = heard = 0
+        place = position = 0
         for edit in _edits(pivot, words):
             if edit.kind == "insert":
-                inserted[place].append(words[heard])
+                inserted[place].append(words[position])
             elif edit.kind != "delete":
-                at_pivot[place][column] = words[heard]
+                at_pivot[place][column] = words[position]
             place += edit.kind != "insert"
-            heard += edit.kind != "delete"
+            position += edit.kind != "delete"
         for gap, added in zip(gaps, inserted, strict=True):
             _merge(gap, column, added)
     count = len(transcripts)
@@ -119,16 +135,16 @@ def _edits(pivot: Sequence[Word], words: Sequence[Word]) -> list[Edit]:
 
 
 def _merge(gap: list[dict[int, Word]], column: int, added: list[Word]) -> None:
-    """Adds one transcript's inserted words to the slots of a gap, beside the same of others."""
-    known = [next(iter(slot.values())).scored for slot in gap]
+    """Adds one transcript's inserted words to the slots of a gap, with the same words of others."""
+    present = [next(iter(slot.values())).scored for slot in gap]
     slots: list[dict[int, Word]] = []
-    for kind, a1, a2, b1, b2 in Levenshtein.opcodes(known, [w.scored for w in added]):
-        theirs, mine = gap[a1:a2], added[b1:b2]
-        # Words that differ share a slot one by one: they are heard in the same place.
-        for index in range(max(len(theirs), len(mine)) if kind != "equal" else len(mine)):
-            slot = theirs[index] if index < len(theirs) else {}
-            if index < len(mine):
-                slot[column] = mine[index]
+    for kind, a1, a2, b1, b2 in _opcodes(present, [w.scored for w in added]):
+        others, new = gap[a1:a2], added[b1:b2]
+        # Words that differ share a slot one by one: they are in the same place of the speech.
+        for index in range(max(len(others), len(new)) if kind != "equal" else len(new)):
+            slot = others[index] if index < len(others) else {}
+            if index < len(new):
+                slot[column] = new[index]
             slots.append(slot)
     gap[:] = slots
 
@@ -151,8 +167,8 @@ def _is_break(line: list[Slot], before: Slot, slot: Slot) -> bool:
         return len(line) >= 2 * _PHRASE_WORDS
     if before.words[0].written.endswith((".", "?", "!", "…", "。", "？", "！")):
         return True
-    times = before.start_s, slot.start_s
-    paused = None not in times and times[1] - times[0] > 2 * _PAUSE_S
+    start_s, end_s = before.start_s, slot.start_s
+    paused = start_s is not None and end_s is not None and end_s - start_s > 2 * _PAUSE_S
     return paused or len(line) >= _PHRASE_WORDS
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from whisperq_core.errors import ModelError, RecipeError
-from whisperq_core.scoring.error_rates import (
+from whisperq_core.scoring.loops import (
     COMPRESSION_RATIO_THRESHOLD,
     compression_ratio,
     is_looped,

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from whisperq_core.scoring.error_rates import COMPRESSION_RATIO_THRESHOLD
+from whisperq_core.scoring.loops import COMPRESSION_RATIO_THRESHOLD
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.whisper.protocols import STUDY
 from whisperq_core.whisper.runtime import Runtime, Transcripts, combine_transcripts
