@@ -60,7 +60,7 @@ class Section:
     def title(self) -> str:
         """Model and evaluation set."""
         run = self.newest
-        return f"{run.model} on {self.eval_set.title if self.eval_set else run.eval_set}"
+        return f"Whisper {run.model} on {self.eval_set.title if self.eval_set else run.eval_set}"
 
     @property
     def minutes(self) -> float:
@@ -355,8 +355,8 @@ def _remaining(section: Section) -> Iterator[str]:
                 f" {closest['minutes_needed']:.0f} minutes of test audio in total)"
             )
     if parts:
-        of = "configurations" if worse + inconclusive == len(others) else "others"
-        yield f"Of the {of}, {'; '.join(parts)}."
+        of = "" if worse + inconclusive == len(others) else "Of the others, "
+        yield f"{of}{'; '.join(parts)}."
 
 
 def format_signed(value: float) -> str:

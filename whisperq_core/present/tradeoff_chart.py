@@ -150,10 +150,10 @@ def tradeoff_figure(
 
     frame has the columns of `results_table.rows`, and may have those of `pareto_front`; x, y and
     size are columns of METRICS, color is any text column. Rows without x or y are left out; rows
-    that are `dominated` are faded. Marker areas are proportional to `size`. Error rates off the
-    chart are drawn at its edge as arrows with their value, unless show_all. Each point's customdata
-    is [key]; the row of the key `chosen` gets a ring. Of more than CROWDED rows only the front has
-    bars and names: all of them could not be read, and take long to draw.
+    that are `dominated` are hollow. Marker areas are proportional to `size`. Error rates beyond the
+    axis are arrows at its edge, with their value, unless show_all. Each point's customdata is
+    [key]; the row of the key `chosen` gets a ring. Of more than MAX_LABELLED_POINTS rows only the
+    front has bars and names, which keeps the plot readable and fast to draw.
     """
     has_both = ~np.isnan(values(frame, x)) & ~np.isnan(values(frame, y))
     frame = frame[has_both].reset_index(drop=True)
