@@ -1,4 +1,4 @@
-"""The study's claims with their verdicts and evidence: a part of the Study page."""
+"""The study's claims with their verdicts and evidence: a answer of the Study page."""
 
 import pandas as pd
 import streamlit as st
@@ -10,22 +10,15 @@ from whisperq_core.analyze import paired_comparisons
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import markup
-from whisperq_core.study import evidence
 from whisperq_core.study.claims import CLAIMS, ClaimResult, Finding, evaluate_claims
-from whisperq_core.study.evidence import (
-    INCONCLUSIVE,
-    NOT_MEASURABLE,
-    NOT_REPRODUCED,
-    REPRODUCED,
-    Answer,
-)
+from whisperq_core.study.evidence import POINTS, Answer, Outcome
 from whisperq_core.whisper.protocols import STUDY
 
 LOOKS = {
-    REPRODUCED: ("green", ":material/check:"),
-    NOT_REPRODUCED: ("red", ":material/close:"),
-    INCONCLUSIVE: ("orange", ":material/help:"),
-    NOT_MEASURABLE: ("gray", ":material/block:"),
+    Outcome.REPRODUCED: ("green", ":material/check:"),
+    Outcome.NOT_REPRODUCED: ("red", ":material/close:"),
+    Outcome.INCONCLUSIVE: ("orange", ":material/help:"),
+    Outcome.NOT_MEASURABLE: ("gray", ":material/block:"),
 }
 WORST = 4
 
@@ -35,21 +28,21 @@ def badge(verdict: str) -> str:
     return f":{colour}-badge[{icon} {verdict}]"
 
 
-def judgements_of(store: Store) -> list[ClaimResult]:
+def claim_results(store: Store) -> list[ClaimResult]:
     runs = store.runs()
-    return _judgements(runs, tuple(run.key for run in runs))
+    return _claim_results(runs, tuple(run.key for run in runs))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _judgements(_runs: list, keys: tuple[str, ...]) -> list[ClaimResult]:
+def _claim_results(_runs: list, keys: tuple[str, ...]) -> list[ClaimResult]:
     return evaluate_claims(_runs)
 
 
 def claims(view: View, store: Store) -> None:
     """Every claim, its verdict, and the evidence it opens."""
     st.header("What our measurements say of its claims", anchor="claims")
-    judgements = judgements_of(store)
-    counts = {verdict: sum(j.verdict == verdict for j in judgements) for verdict in LOOKS}
+    results = claim_results(store)
+    counts = {verdict: sum(j.outcome == verdict for j in results) for verdict in LOOKS}
     st.markdown(
         f"{len(CLAIMS)} claims: "
         + " ".join(f"{badge(verdict)} {count}" for verdict, count in counts.items())
@@ -68,76 +61,83 @@ def claims(view: View, store: Store) -> None:
         widget=st.segmented_control,
         label_visibility="collapsed",
     )
-    for judgement in judgements:
-        if wanted in (None, judgement.verdict):
-            claim(store, judgement)
+    for result in results:
+        if wanted in (None, result.outcome):
+            claim(store, result)
 
 
-def claim(store: Store, judgement: ClaimResult) -> None:
-    on = ", ".join(judgement.rests_on) or judgement.why_not
-    label = f"{badge(judgement.verdict)} {judgement.claim.wording} :gray[({on})]"
-    box = st.expander(label, key=f"claim-{judgement.claim.id}", on_change="rerun")
+def claim(store: Store, result: ClaimResult) -> None:
+    on = ", ".join(result.rests_on) or result.why_not
+    label = f"{badge(result.outcome)} {result.claim.wording} :gray[({on})]"
+    box = st.expander(label, key=f"claim-{result.claim.id}", on_change="rerun")
     if box.open:
         with box:
-            opened(store, judgement)
+            opened(store, result)
 
 
-def opened(store: Store, judgement: ClaimResult) -> None:
-    st.caption(f"In the study: {judgement.claim.place}.")
-    for protocol in dict.fromkeys(finding.protocol for finding in judgement.findings):
-        findings = [f for f in judgement.under(protocol) if f.verdict != NOT_MEASURABLE]
+def opened(store: Store, result: ClaimResult) -> None:
+    st.caption(f"In the study: {result.claim.place}.")
+    if result.claim.note:
+        st.caption(markup.escape_markdown(result.claim.note))
+    for protocol in dict.fromkeys(finding.protocol for finding in result.findings):
+        findings = [f for f in result.under(protocol) if f.outcome != Outcome.NOT_MEASURABLE]
         findings += [
             f
-            for f in judgement.under(protocol)
-            if f.verdict == NOT_MEASURABLE and any(p.effect is not None for p in f.parts)
+            for f in result.under(protocol)
+            if f.outcome == Outcome.NOT_MEASURABLE and any(p.effect is not None for p in f.answers)
         ]
         if findings:
             heading = (
                 "Protocol: as in the study" if protocol == STUDY.name else f"Protocol: {protocol}"
             )
-            verdicts = ", ".join(f"{f.measured_on} {badge(f.verdict)}" for f in findings)
+            verdicts = ", ".join(f"{f.measured_on} {badge(f.outcome)}" for f in findings)
             st.markdown(f"**{heading}** · {verdicts}")
-            st.table(parts_table(findings), border="horizontal", hide_index=True)
-    if judgement.commands:
-        needs = f" ({judgement.why_not})" if judgement.why_not else ""
+            st.table(answers_table(findings), border="horizontal", hide_index=True)
+    if result.commands:
+        needs = f" ({result.why_not})" if result.why_not else ""
         st.markdown(f"**Not measured here yet**{needs}. The verdict follows when this is run:")
-        st.code("\n".join(judgement.commands), language="bash", wrap_lines=True)
+        st.code("\n".join(result.commands), language="bash", wrap_lines=True)
     compared = [
-        part
-        for finding in judgement.findings
-        for part in finding.parts
-        if part.unit == evidence.POINTS and len(part.keys) == 2
+        answer
+        for finding in result.findings
+        for answer in finding.answers
+        if answer.unit == POINTS and len(answer.keys) == 2
     ]
     if compared:
-        utterances(store, judgement.claim.id, compared)
+        utterances(store, result.claim.id, compared)
 
 
-def parts_table(findings: list[Finding]) -> pd.DataFrame:
+def answers_table(findings: list[Finding]) -> pd.DataFrame:
     lines = [
         {
-            "Question": markup.escape_markdown(part.question),
-            "Model": part.model,
-            "Measured": part.shown,
-            "Published": "–" if part.published is None else f"{part.published:+.2f}".lstrip("+"),
-            "Verdict": badge(part.verdict),
-            "On": markup.escape_markdown(sample(part)),
-            "Records": " ".join(key[:6] for key in part.keys[:4]),
+            "Question": markup.escape_markdown(answer.question),
+            "Model": answer.model,
+            "Measured": answer.shown,
+            "Published": "–"
+            if answer.published is None
+            else f"{answer.published:+.2f}".lstrip("+"),
+            "Verdict": badge(answer.outcome),
+            "On": markup.escape_markdown(sample(answer)),
+            "Records": " ".join(key[:6] for key in answer.keys[:4]),
         }
         for finding in findings
-        for part in finding.parts
+        for answer in finding.answers
     ]
     return pd.DataFrame(lines)
 
 
-def sample(part: Answer) -> str:
-    if part.minutes_needed is None:
-        return part.sample
-    return f"{part.sample}; about {part.minutes_needed:.0f} min of speech would decide"
+def sample(answer: Answer) -> str:
+    if answer.minutes_needed is None:
+        return answer.sample
+    minutes = f"an estimated {answer.minutes_needed:.0f} min of audio in all"
+    return f"{answer.sample}; {minutes} are needed for a conclusion"
 
 
-def utterances(store: Store, claim_id: str, parts: list[Answer]) -> None:
+def utterances(store: Store, claim_id: str, answers: list[Answer]) -> None:
     """The utterances that drive one of the comparisons."""
-    names = {f"{p.model}: {p.question} ({p.sample.split(',')[0]}, {p.protocol})": p for p in parts}
+    names = {
+        f"{p.model}: {p.question} ({p.sample.split(',')[0]}, {p.protocol})": p for p in answers
+    }
     chosen = st.selectbox(
         "Down to the utterances",
         list(names),

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from pages._claims import badge, claims, judgements_of
+from pages._claims import badge, claim_results, claims
 from pages._entry import all_rows, all_runs, open_point, shared_store, through_app
 from pages._figures import draw
 from pages._links import View
@@ -11,7 +11,7 @@ from whisperq_core.analyze import paired_comparisons, results_table
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import markup
 from whisperq_core.present.study_charts import increase_figure
-from whisperq_core.study import published as paper
+from whisperq_core.study import published
 from whisperq_core.study.evidence import Evidence
 from whisperq_core.study.measures import counterpart_recipe, robustness_gaps
 from whisperq_core.whisper.protocols import CORRECTED, PROTOCOLS, STUDY, short_name
@@ -46,9 +46,11 @@ CHOICES = {
 }
 
 
-def show(store: Store, published: list[paper.PublishedResult], results: pd.DataFrame) -> None:
-    lines = paper.side_by_side(published, results)
-    theirs = lines["source"] == paper.STUDY
+def show(
+    store: Store, published_rows: list[published.PublishedResult], results: pd.DataFrame
+) -> None:
+    lines = published.side_by_side(published_rows, results)
+    theirs = lines["source"] == published.STUDY
     who = theirs.map({True: "Study", False: "Here"}) + ", " + lines["model"]
     shown = lines.assign(
         who=who.map(markup.escape_markdown),
@@ -97,8 +99,8 @@ def records_of(line: pd.Series) -> str:
 
 def table_2(store: Store, results: pd.DataFrame, protocol: str) -> None:
     st.header("Table 2: whisper-small")
-    if paper.stand_in("small", results) != "small":
-        names = dict.fromkeys(counterpart_recipe(row.recipe, protocol) for row in paper.TABLE_2)
+    if published.stand_in("small", results) != "small":
+        names = dict.fromkeys(counterpart_recipe(row.recipe, protocol) for row in published.TABLE_2)
         option = "" if protocol == STUDY.name else f" --protocol {short_name(protocol)}"
         st.markdown(
             "whisper-small is not measured here; **below each published row stands the same recipe"
@@ -115,20 +117,20 @@ def table_2(store: Store, results: pd.DataFrame, protocol: str) -> None:
         )
     for device, name in (("cpu", "CPU"), ("cuda", "GPU")):
         st.subheader(f"{name}, as published")
-        show(store, [r for r in paper.TABLE_2 if r.device == device], results)
+        show(store, [r for r in published.TABLE_2 if r.device == device], results)
 
 
 def table_3(store: Store, results: pd.DataFrame) -> None:
     st.header("Table 3: whisper-base and whisper-tiny")
     st.subheader("whisper-base")
-    show(store, [r for r in paper.TABLE_3 if r.model == "base"], results)
+    show(store, [r for r in published.TABLE_3 if r.model == "base"], results)
     st.subheader("whisper-tiny")
-    if paper.stand_in("tiny", results) == "tiny.en":
+    if published.stand_in("tiny", results) == "tiny.en":
         st.markdown(
             "**tiny.en is another model** than the study's multilingual tiny: it knows English"
             " only. Compare what a recipe changes, not the WER itself."
         )
-    show(store, [r for r in paper.TABLE_3 if r.model == "tiny"], results)
+    show(store, [r for r in published.TABLE_3 if r.model == "tiny"], results)
 
 
 def table_4(store: Store, results: pd.DataFrame) -> None:
@@ -136,12 +138,12 @@ def table_4(store: Store, results: pd.DataFrame) -> None:
     st.markdown(
         "The study's choices, for whisper-small; whether they hold here; and what comes first in"
         " the same respect here, for whisper-base on test-other, among recipes that still"
-        f" transcribe (a WER of at most {paper.USABLE:g} times fp32's)."
+        f" transcribe (a WER of at most {published.USABLE:g} times fp32's)."
     )
-    verdicts = {j.claim.id: j.verdict for j in judgements_of(store)}
+    verdicts = {result.claim.id: result.outcome for result in claim_results(store)}
     lines = []
-    for row in paper.TABLE_4:
-        best = paper.best_measured_here(row, results)
+    for row in published.TABLE_4:
+        best = published.best_measured_here(row, results)
         lines.append(
             {
                 "Priority": row.priority,
@@ -159,7 +161,7 @@ def table_4(store: Store, results: pd.DataFrame) -> None:
     )
 
 
-def first(store: Store, row: paper.PublishedChoice, best: pd.Series) -> str:
+def first(store: Store, row: published.PublishedChoice, best: pd.Series) -> str:
     metric = results_table.METRICS[row.column]
     parts = [f"{metric.label} {metric.show(best[row.column])}"] if row.column != "wer_pct" else []
     parts.append(f"WER {spread(paired_comparisons.estimate(store.get(best['key'])))} %")
@@ -230,7 +232,7 @@ def main(view: View) -> None:
 through_app("study.py")
 st.title("Study")
 st.markdown(
-    f"{paper.AUTHORS}: *{paper.TITLE}*. Its numbers are in"
+    f"{published.AUTHORS}: *{published.TITLE}*. Its numbers are in"
     " italics on a tinted ground; ours are upright, on plain."
 )
 st.info(

@@ -87,7 +87,9 @@ def test_each_check_says_what_was_measured_and_the_limit():
     limits = requirements(max_weights_bytes=150_000_000, max_rtf_ratio=1.4, max_rtf=0.43)
     configurations = by_recipe(advise(limits, RUNS))
     increase, size, latency, rtf = map(check_text, configurations["quanto-int8"].checks)
-    assert increase.startswith("+0.00 points over fp32 (") and increase.endswith("allowed: +2)")
+    assert increase.startswith("+0.00 points compared with fp32 (") and increase.endswith(
+        "allowed: +2)"
+    )
     assert size == "120 MB (limit: 150 MB)"
     assert latency == "1.32 (1.31 to 1.33 in repeated passes; limit: 1.40)"
     assert rtf == "0.41 on A CPU (0.40 to 0.42 in repeated passes; limit: 0.43)"

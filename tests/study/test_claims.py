@@ -9,15 +9,7 @@ from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.settings import SHIPPED_CACHE
 from whisperq_core.study import claims, measures
 from whisperq_core.study.claims import CLAIMS, Claim, evaluate_claims
-from whisperq_core.study.evidence import (
-    INCONCLUSIVE,
-    NOT_MEASURABLE,
-    NOT_REPRODUCED,
-    REPRODUCED,
-    VERDICTS,
-    Evidence,
-    commands,
-)
+from whisperq_core.study.evidence import Evidence, Outcome, commands
 from whisperq_core.study.measures import SizeReduction, WerDifference
 from whisperq_core.whisper.protocols import STUDY
 
@@ -39,7 +31,9 @@ def run(recipe: str, wrong_words: int, eval_set: str = "test-other", model: str 
 def everything(model: str) -> list:
     """Every recipe of the study measured in every way, on the CPU and the GPU."""
     names = ("fp32", "torch-int8-channel", *measures.STUDY_RECIPES)
-    runs = [run(name, 1, place, model) for name in names for place in ("test-clean", "test-other")]
+    runs = [
+        run(name, 1, eval_set, model) for name in names for eval_set in ("test-clean", "test-other")
+    ]
     runs += [size_run(name, 50_000_000, model=model) for name in names]
     for device in ("cpu", "cuda"):
         runs += [
@@ -56,12 +50,12 @@ def of(id: str, runs) -> claims.ClaimResult:
 def test_every_claim_has_a_rule_that_the_records_can_answer(claim):
     assert claim.measures
     runs = [r for model in (*claim.about, *claim.elsewhere) for r in everything(model)]
-    (judgement,) = evaluate_claims(runs, [claim])
-    for finding in judgement.under(STUDY.name):
-        parts = [p for p in finding.parts if p.effect is not None]
-        assert parts, f"{claim.id} asks nothing of {finding.model} that records could answer"
-        assert all(p.keys and set(p.keys) <= {r.key for r in runs} for p in parts)
-    assert judgement.verdict in (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE)
+    (result,) = evaluate_claims(runs, [claim])
+    for finding in result.under(STUDY.name):
+        answers = [p for p in finding.answers if p.effect is not None]
+        assert answers, f"{claim.id} asks nothing of {finding.model} that records could answer"
+        assert all(p.keys and set(p.keys) <= {r.key for r in runs} for p in answers)
+    assert result.outcome in (Outcome.REPRODUCED, Outcome.NOT_REPRODUCED, Outcome.INCONCLUSIVE)
 
 
 def test_claims_are_told_apart_and_speak_of_known_recipes():
@@ -77,10 +71,10 @@ def test_claims_are_told_apart_and_speak_of_known_recipes():
 
 
 def test_without_records_nothing_is_measurable_and_commands_say_what_to_run():
-    for judgement in evaluate_claims([]):
-        assert judgement.verdict == NOT_MEASURABLE
-        assert judgement.commands
-        assert judgement.rests_on == ()
+    for result in evaluate_claims([]):
+        assert result.outcome == Outcome.NOT_MEASURABLE
+        assert result.commands
+        assert result.rests_on == ()
 
 
 def test_small_is_asked_for_by_its_exact_command():
@@ -94,10 +88,10 @@ def test_small_is_asked_for_by_its_exact_command():
 def test_the_verdict_updates_when_small_is_measured():
     of_base = [run("fp32", 3, model="base"), run("quanto-int8", 1, model="base")]
     found = of("quanto-int8-regularizes", of_base)
-    assert (found.verdict, found.rests_on) == (REPRODUCED, ("base",))
+    assert (found.outcome, found.rests_on) == (Outcome.REPRODUCED, ("base",))
     of_small = [run("fp32", 1), run("quanto-int8", 3)]
     found = of("quanto-int8-regularizes", [*of_base, *of_small])
-    assert (found.verdict, found.rests_on) == (NOT_REPRODUCED, ("small",))
+    assert (found.outcome, found.rests_on) == (Outcome.NOT_REPRODUCED, ("small",))
 
 
 def test_another_protocol_is_judged_beside_the_study_s_not_instead():
@@ -112,16 +106,16 @@ def test_another_protocol_is_judged_beside_the_study_s_not_instead():
         for r in (run("fp32", 3), run("quanto-int8", 1))
     ]
     found = of("quanto-int8-regularizes", corrected)
-    assert found.verdict == NOT_MEASURABLE
-    assert [f.verdict for f in found.under("corrected")] == [REPRODUCED]
+    assert found.outcome == Outcome.NOT_MEASURABLE
+    assert [f.outcome for f in found.under("corrected")] == [Outcome.REPRODUCED]
 
 
 def test_tiny_en_stands_in_for_tiny_but_not_for_its_published_numbers():
     runs = [run("fp32", 1, model="tiny.en"), run("quanto-int8", 1, model="tiny.en")]
-    models = {p.model for f in of("quanto-int8-regularizes", runs).findings for p in f.parts}
+    models = {p.model for f in of("quanto-int8-regularizes", runs).findings for p in f.answers}
     assert "tiny.en" in models
     published = of("losses-as-published", runs)
-    assert {p.model for f in published.findings for p in f.parts} == {"base", "tiny"}
+    assert {p.model for f in published.findings for p in f.answers} == {"base", "tiny"}
 
 
 def claim_of(*measures, may_fail: int = 0) -> Claim:
@@ -129,7 +123,7 @@ def claim_of(*measures, may_fail: int = 0) -> Claim:
 
 
 def verdict(runs, *measures, may_fail: int = 0) -> str:
-    return evaluate_claims(runs, [claim_of(*measures, may_fail=may_fail)])[0].verdict
+    return evaluate_claims(runs, [claim_of(*measures, may_fail=may_fail)])[0].outcome
 
 
 HOLDS, FAILS = (
@@ -141,43 +135,43 @@ RUNS.append(run("bnb-nf4", 1, model="base"))
 
 
 def test_a_claim_is_reproduced_when_each_of_its_measures_is():
-    assert verdict(RUNS, HOLDS) == REPRODUCED
-    assert verdict(RUNS, HOLDS, FAILS) in (NOT_REPRODUCED, INCONCLUSIVE)
+    assert verdict(RUNS, HOLDS) == Outcome.REPRODUCED
+    assert verdict(RUNS, HOLDS, FAILS) in (Outcome.NOT_REPRODUCED, Outcome.INCONCLUSIVE)
     assert (
-        verdict(RUNS, HOLDS, SizeReduction("torch-int8")) == REPRODUCED
+        verdict(RUNS, HOLDS, SizeReduction("torch-int8")) == Outcome.REPRODUCED
     )  # no published size for it
-    assert verdict(RUNS, HOLDS, SizeReduction("quanto-int8")) == NOT_MEASURABLE
+    assert verdict(RUNS, HOLDS, SizeReduction("quanto-int8")) == Outcome.NOT_MEASURABLE
 
 
 @pytest.mark.parametrize(
     "verdicts, may_fail, expected",
     [
-        ([REPRODUCED, REPRODUCED], 0, REPRODUCED),
-        ([REPRODUCED, NOT_REPRODUCED], 0, NOT_REPRODUCED),
-        ([REPRODUCED, NOT_REPRODUCED], 1, REPRODUCED),
-        ([REPRODUCED, INCONCLUSIVE], 0, INCONCLUSIVE),
-        ([REPRODUCED, REPRODUCED, INCONCLUSIVE], 1, REPRODUCED),
-        ([INCONCLUSIVE, INCONCLUSIVE], 1, INCONCLUSIVE),
-        ([INCONCLUSIVE, NOT_MEASURABLE], 0, NOT_MEASURABLE),
-        ([NOT_REPRODUCED, NOT_MEASURABLE], 0, NOT_REPRODUCED),
-        ([], 0, NOT_MEASURABLE),
+        ([Outcome.REPRODUCED, Outcome.REPRODUCED], 0, Outcome.REPRODUCED),
+        ([Outcome.REPRODUCED, Outcome.NOT_REPRODUCED], 0, Outcome.NOT_REPRODUCED),
+        ([Outcome.REPRODUCED, Outcome.NOT_REPRODUCED], 1, Outcome.REPRODUCED),
+        ([Outcome.REPRODUCED, Outcome.INCONCLUSIVE], 0, Outcome.INCONCLUSIVE),
+        ([Outcome.REPRODUCED, Outcome.REPRODUCED, Outcome.INCONCLUSIVE], 1, Outcome.REPRODUCED),
+        ([Outcome.INCONCLUSIVE, Outcome.INCONCLUSIVE], 1, Outcome.INCONCLUSIVE),
+        ([Outcome.INCONCLUSIVE, Outcome.NOT_MEASURABLE], 0, Outcome.NOT_MEASURABLE),
+        ([Outcome.NOT_REPRODUCED, Outcome.NOT_MEASURABLE], 0, Outcome.NOT_REPRODUCED),
+        ([], 0, Outcome.NOT_MEASURABLE),
     ],
 )
 def test_the_conjunction(verdicts, may_fail, expected):
-    assert claims._all_of(verdicts, may_fail) == expected
+    assert claims.conjunction(verdicts, may_fail) == expected
 
 
 @pytest.mark.parametrize(
     "verdicts, expected",
     [
-        ([INCONCLUSIVE, REPRODUCED], REPRODUCED),
-        ([NOT_REPRODUCED, REPRODUCED], INCONCLUSIVE),
-        ([NOT_MEASURABLE], NOT_MEASURABLE),
-        ([INCONCLUSIVE], INCONCLUSIVE),
+        ([Outcome.INCONCLUSIVE, Outcome.REPRODUCED], Outcome.REPRODUCED),
+        ([Outcome.NOT_REPRODUCED, Outcome.REPRODUCED], Outcome.INCONCLUSIVE),
+        ([Outcome.NOT_MEASURABLE], Outcome.NOT_MEASURABLE),
+        ([Outcome.INCONCLUSIVE], Outcome.INCONCLUSIVE),
     ],
 )
 def test_several_sets_are_weighed_together(verdicts, expected):
-    assert claims._weighed(verdicts) == expected
+    assert claims.over_sets(verdicts) == expected
 
 
 def test_evidence_takes_the_newest_record():
@@ -191,10 +185,12 @@ def test_evidence_takes_the_newest_record():
 
 
 def test_commands_merge_what_is_missing_of_one_model():
-    parts = [
-        p for measure in (HOLDS, FAILS) for p in measure.parts(Evidence([]), "tiny.en", STUDY.name)
+    answers = [
+        p
+        for measure in (HOLDS, FAILS)
+        for p in measure.answers(Evidence([]), "tiny.en", STUDY.name)
     ]
-    assert commands(parts) == [
+    assert commands(answers) == [
         "python -m whisperq_core run --models tiny.en"
         " --recipes fp32,torch-int8,bnb-nf4 --sets test-other-excerpt"
     ]
@@ -202,11 +198,11 @@ def test_commands_merge_what_is_missing_of_one_model():
 
 def test_the_shipped_results_decide_claims_within_five_seconds():
     start = time.perf_counter()
-    judgements = evaluate_claims(Store(SHIPPED_CACHE).runs())
+    results = evaluate_claims(Store(SHIPPED_CACHE).runs())
     assert time.perf_counter() - start < 5.0
-    assert {j.verdict for j in judgements} == set(VERDICTS)
-    by_id = {j.claim.id: j for j in judgements}
-    assert by_id["size-int8"].verdict == REPRODUCED
-    assert by_id["size-low-bit"].verdict == REPRODUCED
-    assert by_id["fastest-cpu"].verdict == REPRODUCED
-    assert by_id["gpu-slower"].verdict == NOT_MEASURABLE
+    assert {j.outcome for j in results} == set(Outcome)
+    by_id = {j.claim.id: j for j in results}
+    assert by_id["size-int8"].outcome == Outcome.REPRODUCED
+    assert by_id["size-low-bit"].outcome == Outcome.REPRODUCED
+    assert by_id["fastest-cpu"].outcome == Outcome.REPRODUCED
+    assert by_id["gpu-slower"].outcome == Outcome.NOT_MEASURABLE

@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from whisperq_core.evaluate.records import AccuracyRun, RunSpec, SpeedRun
+from whisperq_core.evaluate.records import AccuracyRun, RunSpec, SizeRun, SpeedRun
 from whisperq_core.whisper.protocols import PROTOCOLS, Protocol
 
 
@@ -140,7 +140,7 @@ COLUMNS = (
     "speed_key",
 )
 
-Runs = Iterable[AccuracyRun | SpeedRun]
+Runs = Iterable[AccuracyRun | SpeedRun | SizeRun]
 
 
 def machines(runs: Runs) -> list[str]:

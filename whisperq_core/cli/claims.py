@@ -1,44 +1,46 @@
 """`whisperq claims`: the study's claims against the stored results."""
 
 from collections import Counter
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from whisperq_core.evaluate.store import Store
 from whisperq_core.study import claims as study_claims
-from whisperq_core.study import evidence
+from whisperq_core.study.evidence import Outcome
 
 
 def claims(
     verdict: Annotated[
-        Literal["reproduced", "not reproduced", "inconclusive", "not measurable here"] | None,
+        Outcome | None,
         typer.Option(help="Only claims with this verdict."),
     ] = None,
 ) -> None:
     """Print the study's claims, and what the stored results say of each."""
-    judgements = study_claims.evaluate_claims(Store().runs())
-    for judgement in judgements:
-        if verdict in (None, judgement.verdict):
-            _print_claim(judgement)
-    counts = Counter(judgement.verdict for judgement in judgements)
-    summary = ", ".join(f"{counts[name]} {name}" for name in evidence.VERDICTS)
-    print(f"{summary} of {len(judgements)} claims")
+    results = study_claims.evaluate_claims(Store().runs())
+    for result in results:
+        if verdict in (None, result.outcome):
+            _print_claim(result)
+    counts = Counter(result.outcome for result in results)
+    summary = ", ".join(f"{counts[name]} {name}" for name in Outcome)
+    print(f"{summary} of {len(results)} claims")
 
 
-def _print_claim(judgement: study_claims.ClaimResult) -> None:
-    models = f" on {', '.join(judgement.rests_on)}" if judgement.rests_on else ""
-    print(f"{judgement.claim.id}: {judgement.verdict.upper()}{models}")
-    print(f"  {judgement.claim.wording} ({judgement.claim.place})")
-    for finding in judgement.findings:
-        for part in finding.parts:
-            if part.effect is not None:
-                where = f"{part.model}, {part.protocol}"
-                print(f"    {where}: {part.question}: {part.shown} → {part.verdict}")
-                print(f"      {part.sample}")
-    if judgement.commands:
-        why = f" ({judgement.why_not})" if judgement.why_not else ""
+def _print_claim(result: study_claims.ClaimResult) -> None:
+    models = f" on {', '.join(result.rests_on)}" if result.rests_on else ""
+    print(f"{result.claim.id}: {result.outcome.upper()}{models}")
+    print(f"  {result.claim.wording} ({result.claim.place})")
+    if result.claim.note:
+        print(f"  Note: {result.claim.note}")
+    for finding in result.findings:
+        for answer in finding.answers:
+            if answer.effect is not None:
+                where = f"{answer.model}, {answer.protocol}"
+                print(f"    {where}: {answer.question}: {answer.shown} → {answer.outcome}")
+                print(f"      {answer.sample}")
+    if result.commands:
+        why = f" ({result.why_not})" if result.why_not else ""
         print(f"    not measured here{why}; run:")
-        for command in judgement.commands:
+        for command in result.commands:
             print(f"      {command}")
     print()

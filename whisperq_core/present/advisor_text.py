@@ -92,9 +92,7 @@ def check_text(check: RequirementCheck) -> str:
         case Requirement.WER_INCREASE:
             return _wer_increase(check)
         case Requirement.SIZE:
-            return (
-                f"{_number(check.value) / 1e6:.0f} MB (limit: {_number(check.limit) / 1e6:.0f} MB)"
-            )
+            return f"{_megabytes(check.value)} (limit: {_megabytes(check.limit)})"
         case Requirement.HELD_OUT_CALIBRATION:
             return "calibrated on a part of the evaluation set, as nobody can on their own audio"
     if check.status is Status.NOT_MEASURED:
@@ -106,8 +104,8 @@ def check_text(check: RequirementCheck) -> str:
     )
 
 
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
+def _megabytes(size: float | None) -> str:
+    return "unknown size" if size is None else f"{size / 1e6:.0f} MB"
 
 
 def _wer_increase(check: RequirementCheck) -> str:
@@ -118,7 +116,9 @@ def _wer_increase(check: RequirementCheck) -> str:
     if check.low is None or check.high is None:
         return "too little speech for a confidence interval"
     interval = f"{signed(check.low)} to {signed(check.high)}"
-    text = f"{signed(check.value)} points over fp32 ({interval}; allowed: +{check.limit:g})"
+    text = (
+        f"{signed(check.value)} points compared with fp32 ({interval}; allowed: +{check.limit:g})"
+    )
     return text if check.more_minutes is None else f"{text}; {audio_needed(check.more_minutes)}"
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import plotly.graph_objects as go
 
-from whisperq_core.study import published as paper
 from whisperq_core.study.measures import RobustnessGap
+from whisperq_core.study.published import TABLE_2, TABLE_3, PublishedResult
 
 _COLOURS = {"base": "#0072B2", "tiny.en": "#E69F00", "tiny": "#E69F00", "small": "#009E73"}
 _SYMBOLS = {"base": "circle", "tiny.en": "square", "tiny": "square", "small": "triangle-up"}
@@ -26,7 +26,7 @@ def increase_figure(bars: Iterable[RobustnessGap]) -> go.Figure:
     customdata of a measured point begins with the key of its run on test-other.
     """
     bars = list(bars)
-    published = [row for row in (*paper.TABLE_2, *paper.TABLE_3)]
+    published = [*TABLE_2, *TABLE_3]
     order = _order(bars, published)
     figure = go.Figure()
     for model in ("small", "base", "tiny"):
@@ -72,7 +72,7 @@ def increase_figure(bars: Iterable[RobustnessGap]) -> go.Figure:
     return figure
 
 
-def _order(bars: list[RobustnessGap], published: list[paper.PublishedResult]) -> list[str]:
+def _order(bars: list[RobustnessGap], published: list[PublishedResult]) -> list[str]:
     """fp32, then the measured recipes in their order, then those only published."""
     measured = [bar.recipe for bar in bars]
     return list(dict.fromkeys(["fp32", *measured, *(row.recipe for row in published)]))
@@ -83,15 +83,15 @@ def _places(order: list[str], model: str, recipes: Iterable[str]) -> list[float]
 
 
 def _draw(figure: go.Figure, order: list[str], model: str, bars: list[RobustnessGap]) -> None:
-    off = [bar.found.value > _EDGE_POINTS for bar in bars]
-    at = [min(bar.found.value, _EDGE_POINTS) for bar in bars]
+    off = [bar.points.value > _EDGE_POINTS for bar in bars]
+    at = [min(bar.points.value, _EDGE_POINTS) for bar in bars]
     colour = _COLOURS.get(model, "#56B4E9")
     figure.add_scatter(
         x=at,
         y=_places(order, model, (bar.recipe for bar in bars)),
         mode="markers+text",
         name=f"{model}, measured",
-        text=[f"{b.found.value:.0f}  " if o else "" for b, o in zip(bars, off, strict=True)],
+        text=[f"{b.points.value:.0f}  " if o else "" for b, o in zip(bars, off, strict=True)],
         textposition="middle left",
         marker={
             "symbol": ["arrow-right" if o else _SYMBOLS.get(model, "pentagon") for o in off],
@@ -103,17 +103,17 @@ def _draw(figure: go.Figure, order: list[str], model: str, bars: list[Robustness
             "type": "data",
             "symmetric": False,
             "array": [
-                0 if o else b.found.high - b.found.value for b, o in zip(bars, off, strict=True)
+                0 if o else b.points.high - b.points.value for b, o in zip(bars, off, strict=True)
             ],
             "arrayminus": [
-                0 if o else b.found.value - b.found.low for b, o in zip(bars, off, strict=True)
+                0 if o else b.points.value - b.points.low for b, o in zip(bars, off, strict=True)
             ],
             "color": colour,
             "thickness": 1.5,
             "width": 4,
         },
         customdata=[
-            [bar.keys[0], bar.recipe, bar.found.value, bar.found.low, bar.found.high]
+            [bar.keys[0], bar.recipe, bar.points.value, bar.points.low, bar.points.high]
             + [key[:6] for key in bar.keys]
             for bar in bars
         ],

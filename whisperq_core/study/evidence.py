@@ -1,11 +1,13 @@
-"""What the records hold that bears on a claim, and the commands that would measure what they lack.
+"""The stored records that bear on a claim, and the commands that would measure missing ones.
 
-A measure (measures.py) asks one question of one model under one protocol; its answers, one for each
-evaluation set that was measured, are Parts.
+A measure (measures.py) asks one question of one model under one protocol; it gets an Answer for
+each evaluation set that was measured.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, NamedTuple
 
 from whisperq_core.analyze.paired_comparisons import compare_runs
 from whisperq_core.analyze.results_table import machines
@@ -14,19 +16,53 @@ from whisperq_core.evaluate.records import AccuracyRun, SizeRun, SpeedRun
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import STUDY, short_name
 
-REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
-INCONCLUSIVE, NOT_MEASURABLE = "inconclusive", "not measurable here"
-VERDICTS = (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE, NOT_MEASURABLE)
 
-# Sets that stand for a split. One of the first line answers, the best that was measured; those of
-# the second answer as well, since they have more speech, but are other speech.
-SPLITS = {
-    split: (names, evaluation_sets.LARGER_SETS_OF_KIND[split])
-    for split, names in evaluation_sets.SETS_OF_KIND.items()
-}
-POINTS, TIMES, PERCENT = "points of WER", "× the time", "% smaller"
+class Outcome(StrEnum):
+    """What our records say of a claim, or of one of its measures."""
+
+    REPRODUCED = "reproduced"
+    NOT_REPRODUCED = "not reproduced"
+    INCONCLUSIVE = "inconclusive"
+    NOT_MEASURABLE = "not measurable here"
+
 
 Run = AccuracyRun | SpeedRun | SizeRun
+Measured = Literal["accuracy", "speed", "size"]
+Split = Literal["clean", "other"]
+Unit = Literal["points of WER", "× the time", "× the bytes", "% smaller"]
+POINTS: Unit = "points of WER"
+TIMES: Unit = "× the time"
+BYTES: Unit = "× the bytes"
+PERCENT: Unit = "% smaller"
+
+
+class SplitSets(NamedTuple):
+    """Evaluation sets of a split: the first measured of `best_first` answers, each larger as well.
+
+    The larger ones have more speech, but other speech.
+    """
+
+    best_first: tuple[str, ...]
+    larger: tuple[str, ...]
+
+
+SPLITS: dict[Split, SplitSets] = {
+    split: SplitSets(
+        tuple(evaluation_sets.SETS_OF_KIND[split]),
+        tuple(evaluation_sets.LARGER_SETS_OF_KIND[split]),
+    )
+    for split in ("clean", "other")
+}
+
+
+@dataclass(frozen=True)
+class MissingRun:
+    """A record that an answer needs; eval_set is of an accuracy run."""
+
+    model: str
+    recipe: str
+    measures: Measured
+    eval_set: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,15 +71,15 @@ class Answer:
 
     effect, low, high are in `unit`, None where nothing was measured; published is the study's own
     value of the same, if it has one for this model. sample: what it was measured on. keys: of the
-    records that it comes from. minutes_needed: of speech in all, to decide it. missing: what would
-    have to be run, as (model, recipe, set).
+    records that it comes from. minutes_needed: of audio in all, for a conclusion. missing: what
+    would have to be run.
     """
 
     question: str
     model: str
     protocol: str
-    unit: str
-    verdict: str
+    unit: Unit
+    outcome: Outcome
     sample: str
     effect: float | None = None
     low: float | None = None
@@ -51,11 +87,11 @@ class Answer:
     published: float | None = None
     keys: tuple[str, ...] = ()
     minutes_needed: float | None = None
-    missing: tuple[tuple[str, str, str], ...] = ()
+    missing: tuple[MissingRun, ...] = ()
 
     @property
     def shown(self) -> str:
-        """The effect with its interval and unit, in words; a dash where nothing was measured."""
+        """The effect with its interval and unit, as text; a dash where nothing was measured."""
         if self.effect is None:
             return "–"
         sign = "+" if self.unit == POINTS else ""
@@ -68,105 +104,130 @@ class Answer:
         return f"{numbers[0]}{interval} {self.unit}".replace("-", "−")
 
 
-class Evidence:
-    """The newest record of each kind, model, recipe, set and protocol, on one device.
+class _RunId(NamedTuple):
+    measures: Measured
+    model: str
+    recipe: str
+    eval_set: str
+    protocol: str
 
-    Speed is of one kind of machine, that with most results: see `table.machines`.
+
+class Evidence:
+    """The newest record of each kind, model, recipe, evaluation set and protocol, on one device.
+
+    Speed is of one kind of machine, that with most results: see `results_table.machines`.
     """
 
     def __init__(self, runs: Iterable[Run], device: str = "cpu"):
         self.device = device
-        self._runs: dict[tuple, Run] = {}
-        self._compared: dict[tuple[str, str], Comparison] = {}
+        self._accuracy: dict[_RunId, AccuracyRun] = {}
+        self._speed: dict[_RunId, SpeedRun] = {}
+        self._size: dict[_RunId, SizeRun] = {}
+        self._comparisons: dict[tuple[str, str], Comparison] = {}
         runs = sorted(runs, key=lambda run: run.created_at)
-        kind = next(iter(machines(runs)), None)
+        machine = next(iter(machines(runs)), None)
         for run in runs:
-            here = not isinstance(run, SpeedRun) or run.machine.kind == kind
-            if run.spec.device == device and here:
-                place = run.eval_set if isinstance(run, AccuracyRun) else ""
-                self._runs[self._id(run.measures, run.model, run.spec.recipe.name, place, run)] = (
-                    run
-                )
+            if run.spec.device == device:
+                self._add(run, machine)
 
-    @staticmethod
-    def _id(measures: str, model: str, recipe: str, place: str, run: Run) -> tuple:
-        return measures, model, recipe, place, run.spec.protocol.name
+    def _add(self, run: Run, machine: str | None) -> None:
+        eval_set = run.eval_set if isinstance(run, AccuracyRun) else ""
+        recipe, protocol = run.spec.recipe.name, run.spec.protocol.name
+        match run:
+            case AccuracyRun():
+                self._accuracy[_RunId("accuracy", run.model, recipe, eval_set, protocol)] = run
+            case SpeedRun() if run.machine.kind == machine:
+                self._speed[_RunId("speed", run.model, recipe, "", protocol)] = run
+            case SizeRun():
+                self._size[_RunId("size", run.model, recipe, "", protocol)] = run
 
-    def accuracy(self, model: str, recipe: str, place: str, protocol: str) -> AccuracyRun | None:
-        """The accuracy run on the set named `place`."""
-        return self._runs.get(("accuracy", model, recipe, place, protocol))
+    def accuracy(self, model: str, recipe: str, eval_set: str, protocol: str) -> AccuracyRun | None:
+        """The accuracy run on the evaluation set of that name."""
+        return self._accuracy.get(_RunId("accuracy", model, recipe, eval_set, protocol))
 
     def speed(self, model: str, recipe: str, protocol: str) -> SpeedRun | None:
-        """The speed run beside fp32."""
-        return self._runs.get(("speed", model, recipe, "", protocol))
+        """The speed run, interleaved with fp32."""
+        return self._speed.get(_RunId("speed", model, recipe, "", protocol))
 
     def size(self, model: str, recipe: str, protocol: str) -> SizeRun | None:
         """The size of a model of this shape."""
-        return self._runs.get(("size", model, recipe, "", protocol))
+        return self._size.get(_RunId("size", model, recipe, "", protocol))
 
-    def knows(self, model: str) -> bool:
-        """Whether the model was transcribed with at all."""
-        return any(id[:2] == ("accuracy", model) for id in self._runs)
+    def has_transcripts(self, model: str) -> bool:
+        """Whether there is any accuracy run of the model."""
+        return any(id.model == model for id in self._accuracy)
 
-    def recipes(self, measures: str, model: str, protocol: str) -> list[str]:
-        """Names of all recipes with such a record."""
+    def recipes(self, model: str, protocol: str) -> list[str]:
+        """Names of all recipes with an accuracy run."""
         return sorted(
-            {id[2] for id in self._runs if id[:2] == (measures, model) and id[4] == protocol}
+            {id.recipe for id in self._accuracy if (id.model, id.protocol) == (model, protocol)}
         )
 
-    def places(self, split: str, model: str, recipes: Iterable[str], protocol: str) -> list[str]:
-        """Sets for the split on which all of the recipes were measured, on the same utterances."""
+    def paired_runs(
+        self, split: Split, model: str, recipes: Iterable[str], protocol: str
+    ) -> list[tuple[AccuracyRun, ...]]:
+        """Accuracy runs of all the recipes on the same utterances, for each set of the split.
+
+        The best set that was measured, and all larger ones.
+        """
         names = list(recipes)
-        measured = [
-            [p for p in line if _alike([self.accuracy(model, r, p, protocol) for r in names])]
-            for line in SPLITS[split]
-        ]
-        return measured[0][:1] + measured[1]
 
-    def compared(self, baseline: AccuracyRun, candidate: AccuracyRun) -> Comparison:
-        """compare_runs, remembered."""
+        def measured(eval_sets: Iterable[str]) -> list[tuple[AccuracyRun, ...]]:
+            groups = []
+            for eval_set in eval_sets:
+                runs = [self.accuracy(model, name, eval_set, protocol) for name in names]
+                present = tuple(run for run in runs if run is not None)
+                if len(present) == len(names) and _same_utterances(present):
+                    groups.append(present)
+            return groups
+
+        sets = SPLITS[split]
+        return measured(sets.best_first)[:1] + measured(sets.larger)
+
+    def compare(self, baseline: AccuracyRun, candidate: AccuracyRun) -> Comparison:
+        """`compare_runs`, cached."""
         key = baseline.key, candidate.key
-        if key not in self._compared:
-            self._compared[key] = compare_runs(baseline, candidate)
-        return self._compared[key]
+        if key not in self._comparisons:
+            self._comparisons[key] = compare_runs(baseline, candidate)
+        return self._comparisons[key]
 
 
-def _alike(runs: list[AccuracyRun | None]) -> bool:
-    """Whether all are there and of the same utterances: two sets may bear one name."""
-    return None not in runs and len({frozenset(u.id for u in run.utterances) for run in runs}) == 1
+def _same_utterances(runs: Iterable[AccuracyRun]) -> bool:
+    """Two sets may have one name."""
+    return len({frozenset(u.id for u in run.utterances) for run in runs}) == 1
 
 
 def sample_text(run: AccuracyRun) -> str:
     """What a run was measured on: set, utterances, speakers, minutes."""
-    speakers = {u.speaker for u in run.utterances}
-    said_by = "unknown speakers" if None in speakers else f"{len(speakers)} speakers"
-    return f"{run.eval_set}, {len(run.utterances)} utterances, {said_by}, {run.minutes:.1f} min"
+    ids = {u.speaker for u in run.utterances}
+    speakers = "unknown speakers" if None in ids else f"{len(ids)} speakers"
+    return f"{run.eval_set}, {len(run.utterances)} utterances, {speakers}, {run.minutes:.1f} min"
 
 
-def commands(parts: Iterable[Answer], device: str = "cpu") -> list[str]:
-    """The commands that would measure what is missing, one for each model and protocol."""
-    wanted: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for part in parts:
-        for model, recipe, place in part.missing:
-            wanted.setdefault((model, part.protocol), []).append((recipe, place))
-    lines = []
-    for (model, protocol), pairs in wanted.items():
+# Splits that have to be downloaded before a run on them.
+_DOWNLOADED = ("test-clean", "test-other")
+
+
+def commands(answers: Iterable[Answer], device: str = "cpu") -> list[str]:
+    """The commands that would measure what is missing, merged by model and protocol."""
+    missing: dict[tuple[str, str], list[MissingRun]] = {}
+    for answer in answers:
+        for run in answer.missing:
+            missing.setdefault((run.model, answer.protocol), []).append(run)
+    lines: list[str] = []
+    for (model, protocol), runs in missing.items():
         options = "" if protocol == STUDY.name else f" --protocol {short_name(protocol)}"
         options += "" if device == "cpu" else f" --device {device}"
-        names = ",".join(dict.fromkeys(("fp32", *(recipe for recipe, _ in pairs))))
-        places = list(dict.fromkeys(place for _, place in pairs if place not in ("", "size")))
-        if any(place == "size" for _, place in pairs):
-            lines.append(
-                f"python -m whisperq_core sizes --models {model} --recipes {names}{options}"
-            )
-        lines += [f"python -m whisperq_core download {p}" for p in places if p in _WHOLE]
-        if places or any(place == "" for _, place in pairs):
-            sets = f" --sets {','.join(places)}" if places else " --only speed"
-            lines.append(
-                f"python -m whisperq_core run --models {model} --recipes {names}{sets}{options}"
-            )
+        recipes = ",".join(dict.fromkeys(("fp32", *(run.recipe for run in runs))))
+        of = f"--models {model} --recipes {recipes}"
+        kinds = {run.measures for run in runs}
+        eval_sets = list(dict.fromkeys(run.eval_set for run in runs if run.eval_set))
+        if "size" in kinds:
+            lines.append(f"python -m whisperq_core sizes {of}{options}")
+        downloads = (name for name in eval_sets if name in _DOWNLOADED)
+        lines += [f"python -m whisperq_core download {name}" for name in downloads]
+        if eval_sets:
+            lines.append(f"python -m whisperq_core run {of} --sets {','.join(eval_sets)}{options}")
+        elif "speed" in kinds:
+            lines.append(f"python -m whisperq_core run {of} --only speed{options}")
     return list(dict.fromkeys(lines))
-
-
-# Splits that have to be fetched before they can be run on.
-_WHOLE = ("test-clean", "test-other")

@@ -1,54 +1,97 @@
-"""Questions that decide a claim: each is data, and knows how the records answer it."""
+"""Measures that decide a claim: each asks one question and answers it from the records."""
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from whisperq_core.analyze.paired_comparisons import robustness_gap
+from whisperq_core.analyze import paired_comparisons
 from whisperq_core.analyze.significance import Comparison, Estimate, minus, over, time_ratio
-from whisperq_core.analyze.verdicts import Verdict
-from whisperq_core.evaluate.records import SpeedRun
-from whisperq_core.speech.evaluation_sets import SETS_OF_KIND
-from whisperq_core.study import published as paper
+from whisperq_core.analyze.verdicts import Verdict, supports
+from whisperq_core.evaluate.records import AccuracyRun, SizeRun, SpeedRun
+from whisperq_core.study import published
 from whisperq_core.study.evidence import (
-    INCONCLUSIVE,
-    NOT_MEASURABLE,
-    NOT_REPRODUCED,
+    BYTES,
     PERCENT,
     POINTS,
-    REPRODUCED,
     SPLITS,
     TIMES,
     Answer,
     Evidence,
+    MissingRun,
+    Outcome,
+    Split,
+    Unit,
     sample_text,
 )
 from whisperq_core.whisper.protocols import STUDY
 
 # A size is reproduced within this many percentage points of the published one.
 SIZE_TOLERANCE = 1.0
-Expectation = Literal["worse", "better", "no worse", "as published"]
+
+
+class Measure(Protocol):
+    """A question about a model, answered once for each evaluation set that was measured."""
+
+    @property
+    def question(self) -> str:
+        """The question as a statement that holds or not."""
+        ...
+
+    def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:
+        """The answers; one without an effect where nothing was measured, none where not asked."""
+        ...
 
 
 def counterpart_recipe(recipe: str, protocol: str) -> str:
-    """The recipe that plays the part of the study's under another protocol.
+    """The recipe that corresponds to the study's under another protocol.
 
     Calibration on evaluation data is the study's; other protocols calibrate on held-out speech.
     """
     return recipe if protocol == STUDY.name else recipe.removesuffix("-eval10")
 
 
+def expected_outcome(comparison: Comparison, expected: Verdict) -> Outcome:
+    """What a comparison says of an expected verdict, by the rule of `verdicts.supports`."""
+    if math.isnan(comparison.difference.low):
+        return Outcome.INCONCLUSIVE
+    supported = supports(comparison, expected)
+    if supported is None:
+        return Outcome.INCONCLUSIVE
+    return Outcome.REPRODUCED if supported else Outcome.NOT_REPRODUCED
+
+
+def published_outcome(comparison: Comparison, value: float) -> Outcome:
+    """What a comparison says of a published difference in points.
+
+    Not reproduced where the interval excludes it. That it contains it only counts where the
+    interval is narrow enough to tell the value from none, or within the margin.
+    """
+    low, high = comparison.difference.low, comparison.difference.high
+    if math.isnan(low):
+        return Outcome.INCONCLUSIVE
+    if not low <= value <= high:
+        return Outcome.NOT_REPRODUCED
+    narrow = not low <= 0 <= high or (high - low) / 2 <= comparison.margin
+    return Outcome.REPRODUCED if narrow else Outcome.INCONCLUSIVE
+
+
+def _side(effect: Estimate, null: float, above: bool = True) -> Outcome:
+    """Whether the interval is above (or below) the null value."""
+    if math.isnan(effect.low) or effect.low <= null <= effect.high:
+        return Outcome.INCONCLUSIVE
+    return Outcome.REPRODUCED if (effect.low > null) == above else Outcome.NOT_REPRODUCED
+
+
 @dataclass(frozen=True)
 class WerDifference:
     """WER of a recipe minus WER of another on one split of the speech.
 
-    expects: worse, better, no worse (by the margin), or as published (the study's own difference,
-    known for its models only).
+    expects: a verdict, or "as published" (the study's own difference, known for its models only).
     """
 
     recipe: str
-    split: str
-    expects: Expectation
+    split: Split
+    expects: Literal["better", "worse", "no worse", "as published"]
     against: str = "fp32"
 
     @property
@@ -61,78 +104,57 @@ class WerDifference:
             )
         return f"{self.recipe} is {self.expects} than {self.against} {where}"
 
-    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
-        recipe, against = (counterpart_recipe(r, protocol) for r in (self.recipe, self.against))
-        published = self._published(model)
-        if self.expects == "as published" and published is None:
+    def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
+        published_points = self._published(model)
+        if self.expects == "as published" and published_points is None:
             return []
-        places = evidence.places(self.split, model, (recipe, against), protocol)
-        if not places:
-            names = SPLITS[self.split][0]
-            wanted = names[0] if model not in ("base", "tiny.en") else names[-1]
-            missing = tuple((model, r, wanted) for r in (against, recipe))
-            return [_unmeasured(self, model, protocol, POINTS, published, missing)]
-        return [self._part(evidence, model, protocol, place, published) for place in places]
+        recipes = [counterpart_recipe(r, protocol) for r in (self.against, self.recipe)]
+        pairs = evidence.paired_runs(self.split, model, recipes, protocol)
+        if not pairs:
+            eval_sets = SPLITS[self.split].best_first
+            eval_set = eval_sets[-1] if model in ("base", "tiny.en") else eval_sets[0]
+            missing = [MissingRun(model, recipe, "accuracy", eval_set) for recipe in recipes]
+            return [_unmeasured(self, model, protocol, POINTS, missing, published_points)]
+        answers = []
+        for baseline, candidate in pairs:
+            comparison = evidence.compare(baseline, candidate)
+            outcome = self._outcome(comparison, published_points)
+            inconclusive = outcome is Outcome.INCONCLUSIVE
+            needed = comparison.minutes_needed(baseline.minutes) if inconclusive else None
+            answers.append(
+                _measured(
+                    self,
+                    model,
+                    protocol,
+                    POINTS,
+                    outcome,
+                    sample_text(baseline),
+                    comparison.difference,
+                    keys=(baseline.key, candidate.key),
+                    published_value=published_points,
+                    minutes_needed=needed,
+                )
+            )
+        return answers
 
-    def _part(self, evidence, model, protocol, place, published) -> Answer:
-        recipe, against = (counterpart_recipe(r, protocol) for r in (self.recipe, self.against))
-        runs = [evidence.accuracy(model, r, place, protocol) for r in (against, recipe)]
-        found = evidence.compared(*runs)
-        verdict = outcome_of(found, self.expects, published)
-        needed = found.minutes_needed(runs[0].minutes) if verdict == INCONCLUSIVE else None
-        return Answer(
-            question=self.question,
-            model=model,
-            protocol=protocol,
-            unit=POINTS,
-            verdict=verdict,
-            sample=sample_text(runs[0]),
-            **_numbers(found.difference),
-            published=published,
-            keys=tuple(run.key for run in runs),
-            minutes_needed=needed,
-        )
+    def _outcome(self, comparison: Comparison, published_points: float | None) -> Outcome:
+        if self.expects != "as published":
+            return expected_outcome(comparison, Verdict(self.expects))
+        if published_points is None:
+            return Outcome.INCONCLUSIVE
+        return published_outcome(comparison, published_points)
 
     def _published(self, model: str) -> float | None:
-        first, second = (paper.published_result(model, r) for r in (self.recipe, self.against))
-        if first is None or second is None:
+        results = (published.published_result(model, r) for r in (self.recipe, self.against))
+        recipe, against = results
+        if recipe is None or against is None:
             return None
-        column = f"wer_{self.split}_pct"
-        return round(getattr(first, column) - getattr(second, column), 2)
-
-
-def outcome_of(found: Comparison, expects: Expectation, published: float | None) -> str:
-    """What a comparison says of an expectation: reproduced, not reproduced or undecided.
-
-    worse is refuted where it is decided that no margin is lost, better where a gain of a margin is
-    excluded, "no worse" where it is decided to be worse by whatever amount, and "as published"
-    where the interval excludes the published value; that it contains it only counts where the
-    interval is narrow enough to tell the value from none, or within the margin.
-    """
-    low, high = found.difference.low, found.difference.high
-    if math.isnan(low):
-        return INCONCLUSIVE
-    if expects == "as published":
-        if not low <= published <= high:
-            return NOT_REPRODUCED
-        telling = not low <= 0 <= high or (high - low) / 2 <= found.margin
-        return REPRODUCED if telling else INCONCLUSIVE
-    holds = {
-        "worse": found.verdict == Verdict.WORSE,
-        "better": found.verdict == Verdict.BETTER,
-        "no worse": found.verdict == Verdict.BETTER or found.non_inferior,
-    }[expects]
-    fails = {
-        "worse": found.verdict == Verdict.BETTER or found.non_inferior,
-        "better": found.verdict == Verdict.WORSE or low > -found.margin,
-        "no worse": found.verdict == Verdict.WORSE,
-    }[expects]
-    return REPRODUCED if holds else NOT_REPRODUCED if fails else INCONCLUSIVE
+        return round(recipe.wer_pct(self.split) - against.wer_pct(self.split), 2)
 
 
 @dataclass(frozen=True)
 class RobustnessGapChange:
-    """How much more a recipe loses on test-other than on test-clean; positive as the study says."""
+    """How much more WER a recipe loses to fp32 on test-other than on test-clean, in points."""
 
     recipe: str
 
@@ -140,70 +162,77 @@ class RobustnessGapChange:
     def question(self) -> str:  # noqa: D102
         return f"{self.recipe} loses more on test-other than on test-clean"
 
-    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
-        recipe = counterpart_recipe(self.recipe, protocol)
-        names = ("fp32", recipe)
-        places = {s: evidence.places(s, model, names, protocol) for s in ("other", "clean")}
-        published = self._published(model)
-        if not all(places.values()):
-            missing = tuple((model, r, SPLITS[s][0][0]) for s in places for r in names)
-            return [_unmeasured(self, model, protocol, POINTS, published, missing)]
-        runs = [evidence.accuracy(model, r, places[s][0], protocol) for s in places for r in names]
-        losses = [evidence.compared(*runs[:2]).difference, evidence.compared(*runs[2:]).difference]
-        found = minus(*losses)
+    def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
+        recipes = ("fp32", counterpart_recipe(self.recipe, protocol))
+        other, clean = (
+            evidence.paired_runs(split, model, recipes, protocol) for split in _GAP_SPLITS
+        )
+        published_points = self._published(model)
+        if not other or not clean:
+            missing = [
+                MissingRun(model, recipe, "accuracy", SPLITS[split].best_first[0])
+                for split in _GAP_SPLITS
+                for recipe in recipes
+            ]
+            return [_unmeasured(self, model, protocol, POINTS, missing, published_points)]
+        runs = (*other[0], *clean[0])
+        change = minus(
+            evidence.compare(*other[0]).difference, evidence.compare(*clean[0]).difference
+        )
         return [
-            Answer(
-                question=self.question,
-                model=model,
-                protocol=protocol,
-                unit=POINTS,
-                verdict=_sign(found, 0.0),
-                sample=f"{sample_text(runs[0])}; {sample_text(runs[2])}",
-                **_numbers(found),
-                published=published,
+            _measured(
+                self,
+                model,
+                protocol,
+                POINTS,
+                _side(change, 0.0),
+                f"{sample_text(other[0][0])}; {sample_text(clean[0][0])}",
+                change,
                 keys=tuple(run.key for run in runs),
+                published_value=published_points,
             )
         ]
 
     def _published(self, model: str) -> float | None:
-        mine = paper.published_result(model, self.recipe)
-        return round(mine.robustness_gap - mine.baseline.robustness_gap, 2) if mine else None
+        result = published.published_result(model, self.recipe)
+        if result is None:
+            return None
+        return round(result.robustness_gap - result.baseline.robustness_gap, 2)
+
+
+_GAP_SPLITS: tuple[Split, Split] = ("other", "clean")
 
 
 @dataclass(frozen=True)
 class RobustnessGap:
-    """WER on test-other minus WER on test-clean of one recipe, in points: a bar of Figure 1."""
+    """WER on test-other minus WER on test-clean of one recipe, in points: a bar of Figure 1.
+
+    keys: of the runs on test-other and on test-clean.
+    """
 
     model: str
     recipe: str
-    found: Estimate
+    points: Estimate
     keys: tuple[str, str]
 
 
 def robustness_gaps(evidence: Evidence, model: str, protocol: str) -> list[RobustnessGap]:
     """The bars of Figure 1 for every recipe measured on both splits, smallest first."""
-    bars = []
-    for recipe in evidence.recipes("accuracy", model, protocol):
-        places = [
-            evidence.places(split, model, (recipe,), protocol) for split in ("other", "clean")
-        ]
-        if all(places):
-            runs = [evidence.accuracy(model, recipe, place[0], protocol) for place in places]
-            keys = tuple(run.key for run in runs)
-            bars.append(RobustnessGap(model, recipe, robustness_gap(*runs), keys))
-    return sorted(bars, key=lambda bar: bar.found.value)
-
-
-def _sign(found: Estimate, null: float, above: bool = True) -> str:
-    """Whether the interval lies above (or below) the null value."""
-    if math.isnan(found.low) or found.low <= null <= found.high:
-        return INCONCLUSIVE
-    return REPRODUCED if (found.low > null) == above else NOT_REPRODUCED
+    gaps = []
+    for recipe in evidence.recipes(model, protocol):
+        other, clean = (
+            evidence.paired_runs(split, model, (recipe,), protocol) for split in _GAP_SPLITS
+        )
+        if other and clean:
+            (harder,), (easier,) = other[0], clean[0]
+            points = paired_comparisons.robustness_gap(harder, easier)
+            gaps.append(RobustnessGap(model, recipe, points, (harder.key, easier.key)))
+    return sorted(gaps, key=lambda gap: gap.points.value)
 
 
 @dataclass(frozen=True)
 class RelativeTime:
-    """Time of a recipe over that of another, both measured beside fp32."""
+    """Time of a recipe over that of another, both interleaved with fp32."""
 
     recipe: str
     expects: Literal["faster", "slower"]
@@ -213,37 +242,37 @@ class RelativeTime:
     def question(self) -> str:  # noqa: D102
         return f"{self.recipe} is {self.expects} than {self.against}"
 
-    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
-        names = [counterpart_recipe(r, protocol) for r in (self.recipe, self.against)]
-        names = [name for name in names if name != "fp32"]
-        runs = [evidence.speed(model, name, protocol) for name in names]
-        published = self._published(model, evidence.device)
-        if None in runs:
-            missing = tuple((model, name, "") for name in names)
-            return [_unmeasured(self, model, protocol, TIMES, published, missing)]
-        found = (
-            relative_time(runs[0])
-            if len(runs) == 1
-            else over(*(relative_time(run) for run in runs))
-        )
+    def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
+        recipes = [counterpart_recipe(r, protocol) for r in (self.recipe, self.against)]
+        recipes = [recipe for recipe in recipes if recipe != "fp32"]
+        runs = [evidence.speed(model, recipe, protocol) for recipe in recipes]
+        present = [run for run in runs if run is not None]
+        published_ratio = self._published(model, evidence.device)
+        if len(present) < len(recipes):
+            missing = [MissingRun(model, recipe, "speed") for recipe in recipes]
+            return [_unmeasured(self, model, protocol, TIMES, missing, published_ratio)]
+        ratios = [relative_time(run) for run in present]
+        ratio = over(*ratios) if len(ratios) == 2 else ratios[0]
         return [
-            Answer(
-                question=self.question,
-                model=model,
-                protocol=protocol,
-                unit=TIMES,
-                verdict=_sign(found, 1.0, above=self.expects == "slower"),
-                sample=_speed_sample(runs[0]),
-                **_numbers(found),
-                published=published,
-                keys=tuple(run.key for run in runs),
+            _measured(
+                self,
+                model,
+                protocol,
+                TIMES,
+                _side(ratio, 1.0, above=self.expects == "slower"),
+                _speed_sample(present[0]),
+                ratio,
+                keys=tuple(run.key for run in present),
+                published_value=published_ratio,
             )
         ]
 
     def _published(self, model: str, device: str) -> float | None:
-        rows = [paper.published_result(model, r, device) for r in (self.recipe, self.against)]
-        same = None not in rows and rows[0].device == rows[1].device
-        return round(rows[0].rtf / rows[1].rtf, 2) if same else None
+        recipe = published.published_result(model, self.recipe, device)
+        against = published.published_result(model, self.against, device)
+        if recipe is None or against is None or recipe.device != against.device:
+            return None
+        return round(recipe.rtf / against.rtf, 2)
 
 
 def relative_time(run: SpeedRun) -> Estimate:
@@ -266,136 +295,202 @@ class SizeReduction:
     def question(self) -> str:  # noqa: D102
         return f"{self.recipe} is as much smaller than fp32 as published"
 
-    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
-        row, recipe = (
-            paper.published_result(model, self.recipe),
-            counterpart_recipe(self.recipe, protocol),
-        )
-        if row is None or row.size_reduction_pct is None:
+    def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
+        result = published.published_result(model, self.recipe)
+        if result is None or result.size_reduction_pct is None:
             return []
-        run, published = evidence.size(model, recipe, protocol), row.size_reduction_pct
+        recipe, published_pct = counterpart_recipe(self.recipe, protocol), result.size_reduction_pct
+        run = evidence.size(model, recipe, protocol)
         if run is None:
-            missing = ((model, recipe, "size"),)
-            return [_unmeasured(self, model, protocol, PERCENT, published, missing)]
-        found = run.size_reduction_pct
-        near = abs(found - published) <= SIZE_TOLERANCE
+            missing = [MissingRun(model, recipe, "size")]
+            return [_unmeasured(self, model, protocol, PERCENT, missing, published_pct)]
+        reduction = run.size_reduction_pct
+        near = abs(reduction - published_pct) <= SIZE_TOLERANCE
         return [
-            Answer(
-                question=self.question,
-                model=model,
-                protocol=protocol,
-                unit=PERCENT,
-                verdict=REPRODUCED if near else NOT_REPRODUCED,
-                sample="serialized bytes, exact",
-                **_numbers(Estimate(found, found, found, 1, "model")),
-                published=published,
+            _measured(
+                self,
+                model,
+                protocol,
+                PERCENT,
+                Outcome.REPRODUCED if near else Outcome.NOT_REPRODUCED,
+                _EXACT_SAMPLE,
+                _exact(reduction),
                 keys=(run.key,),
+                published_value=published_pct,
             )
         ]
 
 
+_EXACT_SAMPLE = "serialized bytes, exact"
+
+
+def _exact(value: float) -> Estimate:
+    """An estimate without uncertainty."""
+    return Estimate(value, value, value, 1, "model")
+
+
 # What the study compares a choice with: its own recipes, on the CPU or on both devices.
 STUDY_RECIPES = tuple(
-    dict.fromkeys(row.recipe for row in (*paper.TABLE_2, *paper.TABLE_3) if row.recipe != "fp32")
+    dict.fromkeys(
+        result.recipe
+        for result in (*published.TABLE_2, *published.TABLE_3)
+        if result.recipe != "fp32"
+    )
 )
+
+
+@dataclass(frozen=True)
+class _RivalComparison:
+    """A recipe against one rival: the effect (below 1, or below 0 points, is ahead of it)."""
+
+    rival: str
+    effect: Estimate
+    outcome: Outcome
+    sample: str
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class RanksFirst:
     """A recipe is ahead of every other recipe of the study that was measured.
 
-    column: time, size, or wer (on test-other). The effect is the one beside the closest rival: its
+    metric: time, size, or wer (on test-other). The effect is that against the closest rival: its
     time or bytes over the rival's, or the difference in points.
     """
 
     recipe: str
-    column: Literal["time", "size", "wer"]
+    metric: Literal["time", "size", "wer"]
     among: tuple[str, ...] = STUDY_RECIPES
 
     @property
     def question(self) -> str:  # noqa: D102
         first = {"time": "fastest", "size": "smallest", "wer": "most accurate on test-other"}
-        return f"{self.recipe} is the {first[self.column]} of the study's recipes"
+        return f"{self.recipe} is the {first[self.metric]} of the study's recipes"
 
-    def parts(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
-        mine = counterpart_recipe(self.recipe, protocol)
-        rivals = [counterpart_recipe(r, protocol) for r in self.among]
-        duels = [d for r in rivals if r != mine for d in self._duel(evidence, model, protocol, r)]
-        unit = POINTS if self.column == "wer" else TIMES if self.column == "time" else "× the bytes"
-        if not duels:
-            kind = {"time": "", "size": "size", "wer": SETS_OF_KIND["other"][0]}[self.column]
-            missing = tuple((model, r, kind) for r in dict.fromkeys(("fp32", mine, *rivals)))
-            return [_unmeasured(self, model, protocol, unit, None, missing)]
-        verdicts = [verdict for _, verdict, *_ in duels]
-        verdict = (
-            NOT_REPRODUCED
-            if NOT_REPRODUCED in verdicts
-            else INCONCLUSIVE
-            if INCONCLUSIVE in verdicts
-            else REPRODUCED
-        )
-        closest = max(duels, key=lambda duel: duel[0].value)
-        found, _, rival, sample, keys = closest
+    def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
+        recipe = counterpart_recipe(self.recipe, protocol)
+        rivals = [counterpart_recipe(rival, protocol) for rival in self.among]
+        comparisons = [
+            comparison
+            for rival in rivals
+            if rival != recipe
+            and (comparison := self._compare_with(evidence, model, protocol, rival)) is not None
+        ]
+        unit = {"time": TIMES, "size": BYTES, "wer": POINTS}[self.metric]
+        if not comparisons:
+            names = dict.fromkeys(("fp32", recipe, *rivals))
+            missing = [self._missing(model, name) for name in names]
+            return [_unmeasured(self, model, protocol, unit, missing)]
+        closest = max(comparisons, key=lambda comparison: comparison.effect.value)
+        keys = (*closest.keys, *(key for c in comparisons for key in c.keys))
         return [
-            Answer(
-                question=self.question,
-                model=model,
-                protocol=protocol,
-                unit=unit,
-                verdict=verdict,
-                sample=f"beside {rival}, the closest of {len(duels)}: {sample}",
-                **_numbers(found),
-                keys=tuple(dict.fromkeys([*keys, *(k for duel in duels for k in duel[4])])),
+            _measured(
+                self,
+                model,
+                protocol,
+                unit,
+                _worst([comparison.outcome for comparison in comparisons]),
+                f"compared with {closest.rival}, the closest of {len(comparisons)}:"
+                f" {closest.sample}",
+                closest.effect,
+                keys=tuple(dict.fromkeys(keys)),
             )
         ]
 
-    def _duel(self, evidence: Evidence, model: str, protocol: str, rival: str) -> list[tuple]:
-        """Effect, verdict, rival, sample and keys beside one rival; empty where not measured."""
-        names = (counterpart_recipe(self.recipe, protocol), rival)
-        if self.column == "time":
-            runs = [evidence.speed(model, name, protocol) for name in names]
-            if None in runs:
-                return []
-            found = over(relative_time(runs[0]), relative_time(runs[1]))
-            sample, verdict = _speed_sample(runs[0]), _sign(found, 1.0, above=False)
-        elif self.column == "size":
-            runs = [evidence.size(model, name, protocol) for name in names]
-            if None in runs:
-                return []
-            quotient = runs[0].weights_bytes / runs[1].weights_bytes
-            found = Estimate(quotient, quotient, quotient, 1, "model")
-            sample, verdict = "serialized bytes, exact", _sign(found, 1.0, above=False)
-        else:
-            places = evidence.places("other", model, names, protocol)
-            if not places:
-                return []
-            runs = [evidence.accuracy(model, name, places[0], protocol) for name in names]
-            compared = evidence.compared(runs[1], runs[0])
-            found, sample = compared.difference, sample_text(runs[0])
-            verdict = outcome_of(compared, "no worse", None)
-        return [(found, verdict, rival, sample, tuple(run.key for run in runs))]
+    def _missing(self, model: str, recipe: str) -> MissingRun:
+        if self.metric == "wer":
+            return MissingRun(model, recipe, "accuracy", SPLITS["other"].best_first[0])
+        return MissingRun(model, recipe, "speed" if self.metric == "time" else "size")
+
+    def _compare_with(
+        self, evidence: Evidence, model: str, protocol: str, rival: str
+    ) -> _RivalComparison | None:
+        """None where the two were not measured alike."""
+        recipe = counterpart_recipe(self.recipe, protocol)
+        match self.metric:
+            case "time":
+                first, second = (evidence.speed(model, r, protocol) for r in (recipe, rival))
+                return _compare_times(first, second, rival) if first and second else None
+            case "size":
+                small, large = (evidence.size(model, r, protocol) for r in (recipe, rival))
+                return _compare_sizes(small, large, rival) if small and large else None
+        pairs = evidence.paired_runs("other", model, (recipe, rival), protocol)
+        return _compare_wers(evidence, pairs[0][0], pairs[0][1], rival) if pairs else None
 
 
-def _numbers(found: Estimate) -> dict:
-    known = not math.isnan(found.low)
-    return {
-        "effect": found.value,
-        "low": found.low if known else None,
-        "high": found.high if known else None,
-    }
+def _compare_times(run: SpeedRun, rival_run: SpeedRun, rival: str) -> _RivalComparison:
+    ratio = over(relative_time(run), relative_time(rival_run))
+    outcome, keys = _side(ratio, 1.0, above=False), (run.key, rival_run.key)
+    return _RivalComparison(rival, ratio, outcome, _speed_sample(run), keys)
 
 
-def _unmeasured(measure, model: str, protocol: str, unit: str, published, missing) -> Answer:
+def _compare_sizes(run: SizeRun, rival_run: SizeRun, rival: str) -> _RivalComparison:
+    ratio = _exact(run.weights_bytes / rival_run.weights_bytes)
+    outcome, keys = _side(ratio, 1.0, above=False), (run.key, rival_run.key)
+    return _RivalComparison(rival, ratio, outcome, _EXACT_SAMPLE, keys)
+
+
+def _compare_wers(
+    evidence: Evidence, run: AccuracyRun, rival_run: AccuracyRun, rival: str
+) -> _RivalComparison:
+    comparison = evidence.compare(rival_run, run)
+    outcome = expected_outcome(comparison, Verdict.NO_WORSE)
+    keys = (run.key, rival_run.key)
+    return _RivalComparison(rival, comparison.difference, outcome, sample_text(run), keys)
+
+
+def _worst(outcomes: list[Outcome]) -> Outcome:
+    for outcome in (Outcome.NOT_REPRODUCED, Outcome.INCONCLUSIVE):
+        if outcome in outcomes:
+            return outcome
+    return Outcome.REPRODUCED
+
+
+def _measured(
+    measure: Measure,
+    model: str,
+    protocol: str,
+    unit: Unit,
+    outcome: Outcome,
+    sample: str,
+    effect: Estimate,
+    *,
+    keys: tuple[str, ...],
+    published_value: float | None = None,
+    minutes_needed: float | None = None,
+) -> Answer:
+    no_interval = math.isnan(effect.low)
     return Answer(
         question=measure.question,
         model=model,
         protocol=protocol,
         unit=unit,
-        verdict=NOT_MEASURABLE,
-        sample="not measured",
-        published=published,
-        missing=missing,
+        outcome=outcome,
+        sample=sample,
+        effect=effect.value,
+        low=None if no_interval else effect.low,
+        high=None if no_interval else effect.high,
+        published=published_value,
+        keys=keys,
+        minutes_needed=minutes_needed,
     )
 
 
-Measure = WerDifference | RobustnessGapChange | RelativeTime | SizeReduction | RanksFirst
+def _unmeasured(
+    measure: Measure,
+    model: str,
+    protocol: str,
+    unit: Unit,
+    missing: list[MissingRun],
+    published_value: float | None = None,
+) -> Answer:
+    return Answer(
+        question=measure.question,
+        model=model,
+        protocol=protocol,
+        unit=unit,
+        outcome=Outcome.NOT_MEASURABLE,
+        sample="not measured",
+        published=published_value,
+        missing=tuple(missing),
+    )

@@ -1,4 +1,4 @@
-"""The study's published numbers, as data, and what was measured here beside them.
+"""The study's published tables as data, and the measurements here that compare with them.
 
 The study's sizes tell which layers each library quantized. Quantizing every Linear, with the output
 projection untied from the token table and the table left in fp32, makes base 36 % smaller, tiny
@@ -10,8 +10,9 @@ What the study calls dynamic is weight-only here for Quanto, HQQ and bitsandbyte
 stay in floating point. It does not tell HQQ's group size (64 here), nor the device of Table 3.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -57,6 +58,10 @@ class PublishedResult:
     def rtf_ratio(self) -> float:
         """RTF over fp32's: the part of a speed that other hardware can be compared with."""
         return self.rtf / self.baseline.rtf
+
+    def wer_pct(self, split: Literal["clean", "other"]) -> float:
+        """WER on test-clean or test-other, in percent."""
+        return self.wer_clean_pct if split == "clean" else self.wer_other_pct
 
     @property
     def robustness_gap(self) -> float:
@@ -121,7 +126,7 @@ def published_result(model: str, recipe: str, device: str | None = None) -> Publ
     return None
 
 
-# The models that may be put beside the study's, best first; any but the first is another model.
+# Models that may be compared with the study's, best first; any but the first is another model.
 STAND_INS = {"small": ("small", "base"), "base": ("base",), "tiny": ("tiny", "tiny.en")}
 
 STUDY, HERE = "study", "here"
@@ -130,32 +135,31 @@ USABLE = 2.0
 
 
 def stand_in(model: str, frame: pd.DataFrame) -> str | None:
-    """The measured model to put beside the study's; None where there is none."""
+    """The measured model to compare with the study's; None where there is none."""
     return next((m for m in STAND_INS[model] if (frame["model"] == m).any()), None)
 
 
-def measured_row(model: str, recipe: str, split: str, frame: pd.DataFrame) -> pd.Series | None:
+def measured_row(
+    model: str, recipe: str, split: str, frame: pd.DataFrame
+) -> "pd.Series[Any] | None":
     """The newest row of that model and recipe on the best set for `split` ("clean", "other").
 
-    Rows whose speed was measured beside fp32 come before those without.
+    Rows whose speed was measured, interleaved with fp32, come before those without.
     """
-    ours = frame[frame["model"] == model]
-    mine = ours[ours["recipe"] == recipe]
-    if mine.empty:
+    of_model = frame[frame["model"] == model]
+    of_recipe = of_model[of_model["recipe"] == recipe]
+    if of_recipe.empty:
         # Other protocols than the study's calibrate on held-out speech, in a recipe of that name.
-        mine = ours[ours["recipe"] == recipe.removesuffix("-eval10")]
+        of_recipe = of_model[of_model["recipe"] == recipe.removesuffix("-eval10")]
     for name in SETS_OF_KIND[split]:
-        found = mine[mine["set"] == name]
-        if len(found):
-            return (
-                found.assign(timed=found["speed_key"].notna())
-                .sort_values(["timed", "created_at"])
-                .iloc[-1]
-            )
+        of_set = of_recipe[of_recipe["set"] == name]
+        if len(of_set):
+            timed = of_set.assign(timed=of_set["speed_key"].notna())
+            return timed.sort_values(["timed", "created_at"]).iloc[-1]
     return None
 
 
-def side_by_side(published: Iterable[PublishedResult], frame: pd.DataFrame) -> pd.DataFrame:
+def side_by_side(results: Iterable[PublishedResult], frame: pd.DataFrame) -> pd.DataFrame:
     """The study's rows, each followed by what was measured here for the same recipe.
 
     Columns: label, recipe, source (STUDY or HERE), model, what (sets and device), wer_clean_pct,
@@ -164,80 +168,85 @@ def side_by_side(published: Iterable[PublishedResult], frame: pd.DataFrame) -> p
     A recipe that was not measured gets a row without numbers that says so.
     """
     lines = []
-    for row in published:
-        lines += [_study_line(row), _here_line(row, frame)]
+    for result in results:
+        lines += [_study_line(result), _here_line(result, frame)]
     return pd.DataFrame(lines)
 
 
-def _study_line(row: PublishedResult) -> dict:
-    device = f", {_DEVICES[row.device]}" if row.device else ""
+def _study_line(result: PublishedResult) -> dict[str, object]:
+    device = f", {_DEVICES[result.device]}" if result.device else ""
     return {
-        "label": row.label,
-        "recipe": row.recipe,
+        "label": result.label,
+        "recipe": result.recipe,
         "source": STUDY,
-        "model": row.model,
+        "model": result.model,
         "what": f"whole sets{device}",
-        "wer_clean_pct": row.wer_clean_pct,
-        "wer_other_pct": row.wer_other_pct,
-        "gap_points": row.robustness_gap,
-        "cer_clean_pct": row.cer_clean_pct,
-        "cer_other_pct": row.cer_other_pct,
-        "rtf": row.rtf,
-        "rtf_ratio": row.rtf_ratio,
-        "size_reduction_pct": row.size_reduction_pct,
+        "wer_clean_pct": result.wer_clean_pct,
+        "wer_other_pct": result.wer_other_pct,
+        "gap_points": result.robustness_gap,
+        "cer_clean_pct": result.cer_clean_pct,
+        "cer_other_pct": result.cer_other_pct,
+        "rtf": result.rtf,
+        "rtf_ratio": result.rtf_ratio,
+        "size_reduction_pct": result.size_reduction_pct,
     }
 
 
 _DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 
 
-def _here_line(row: PublishedResult, frame: pd.DataFrame) -> dict:
-    model = stand_in(row.model, frame)
-    line = {"label": row.label, "recipe": row.recipe, "source": HERE, "model": model or row.model}
-    found = (
-        {split: measured_row(model, row.recipe, split, frame) for split in SETS_OF_KIND}
-        if model
-        else {}
-    )
-    known = {split: run for split, run in found.items() if run is not None}
-    if not known:
+def _here_line(result: PublishedResult, frame: pd.DataFrame) -> dict[str, object]:
+    model = stand_in(result.model, frame)
+    line: dict[str, Any] = {
+        "label": result.label,
+        "recipe": result.recipe,
+        "source": HERE,
+        "model": model or result.model,
+    }
+    rows: dict[str, pd.Series[Any]] = {}
+    for split in SETS_OF_KIND if model else ():
+        row = measured_row(str(model), result.recipe, split, frame)
+        if row is not None:
+            rows[split] = row
+    if not rows:
         return line | {"what": "not measured here"}
-    for split, run in known.items():
-        line |= {f"wer_{split}_pct": run["wer_pct"], f"cer_{split}_pct": run["cer_pct"]}
-        line[f"{split}_key"] = run["key"]
-    if len(known) == 2:
+    for split, row in rows.items():
+        line |= {f"wer_{split}_pct": row["wer_pct"], f"cer_{split}_pct": row["cer_pct"]}
+        line[f"{split}_key"] = row["key"]
+    if len(rows) == 2:
         line["gap_points"] = line["wer_other_pct"] - line["wer_clean_pct"]
-    timed = next((r for r in known.values() if pd.notna(r["speed_key"])), None)
+    timed = next((row for row in rows.values() if pd.notna(row["speed_key"])), None)
     if timed is not None:
         line |= {name: timed[name] for name in ("rtf", "rtf_ratio", "speed_key")}
-    any_run = next(iter(known.values()))
-    if row.size_reduction_pct is not None:
-        line["size_reduction_pct"] = any_run["size_reduction_pct"]
-    return line | {"what": _extent(known)}
+    any_row = next(iter(rows.values()))
+    if result.size_reduction_pct is not None:
+        line["size_reduction_pct"] = any_row["size_reduction_pct"]
+    return line | {"what": _extent(list(rows.values()))}
 
 
-def _extent(known: dict[str, pd.Series]) -> str:
-    names = [run["set"] for run in known.values()]
+def _extent(rows: "Sequence[pd.Series[Any]]") -> str:
+    """The sets of the rows with their utterances, and the device."""
+    names = [row["set"] for row in rows]
     kind = "excerpts" if all(name.endswith("-excerpt") for name in names) else ", ".join(names)
-    counts = " + ".join(str(run["utterances"]) for run in known.values())
-    device = next(iter(known.values()))["device"]
+    counts = " + ".join(str(row["utterances"]) for row in rows)
+    device = rows[0]["device"]
     return f"{kind} ({counts}), {_DEVICES.get(device, device)}"
 
 
 def best_measured_here(
-    priority: PublishedChoice, frame: pd.DataFrame, model: str = "base"
-) -> pd.Series | None:
-    """The row of that model that is first in the priority's column, on the best set for test-other.
+    choice: PublishedChoice, frame: pd.DataFrame, model: str = "base"
+) -> "pd.Series[Any] | None":
+    """The row of that model that is first in the choice's column, on the best set for test-other.
 
     Only recipes that still transcribe: a WER of at most USABLE times fp32's, where fp32 was
     measured. None where the column was not measured. Rows that are not quantized do not count, nor
     those of other runtimes, which the study did not look at.
     """
     for name in SETS_OF_KIND["other"]:
-        mine = frame[(frame["model"] == model) & (frame["set"] == name)]
-        baseline = mine.loc[mine["recipe"] == "fp32", "wer_pct"].max()
-        usable = mine["wer_pct"] <= USABLE * baseline if pd.notna(baseline) else True
-        known = mine[(mine["family"] == IN_PYTORCH) & usable].dropna(subset=[priority.column])
-        if len(known):
-            return known.sort_values([priority.column, "wer_pct", "recipe"]).iloc[0]
+        rows = frame[(frame["model"] == model) & (frame["set"] == name)]
+        baseline = rows.loc[rows["recipe"] == "fp32", "wer_pct"].max()
+        usable = rows["wer_pct"] <= USABLE * baseline if pd.notna(baseline) else True
+        candidates = rows[(rows["family"] == IN_PYTORCH) & usable].dropna(subset=[choice.column])
+        if len(candidates):
+            return candidates.sort_values([choice.column, "wer_pct", "recipe"]).iloc[0]
     return None
