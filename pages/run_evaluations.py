@@ -298,7 +298,7 @@ def show_job(queue: job_queue.JobQueue, job: job_queue.Job) -> None:
 
 def show_results(store: Store, keys: list[str | None]) -> None:
     runs = [run for run in store.runs() if run.key in keys or run.measures == "speed"]
-    machines = [run.machine.kind for run in runs if run.key in keys]
+    machines = [run.machine_kind for run in runs if run.key in keys]
     if not machines:
         return
     # Of the machine that did the last of them, be it this one or a cluster's.

@@ -7,7 +7,10 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
+from whisperq_core import machine as machine_module
 from whisperq_core.machine import Machine, cpu_flags, devices, this_machine
+
+CPU_ONLY = Machine(cpu="A CPU", cores=2, memory_bytes=8 << 30, system="Linux", python="3.11")
 
 
 def test_this_machine_is_described_as_the_system_describes_it():
@@ -49,3 +52,42 @@ def test_devices_are_found_without_torch():
     assert found[0] == "cpu"
     assert set(found) <= {"cpu", "cuda", "mps"}
     assert len(found) == len(set(found))
+
+
+def test_the_kind_of_machine_has_the_cores_and_on_a_gpu_the_gpu():
+    gpu = {"gpu": "A GPU", "gpu_memory_bytes": 80 << 30, "gpu_driver": "550.1"}
+    with_gpu = CPU_ONLY.model_copy(update=gpu)
+    assert CPU_ONLY.kind == with_gpu.kind == "A CPU, 2 cores, Linux"
+    assert CPU_ONLY.model_copy(update={"cores": 4}).kind != CPU_ONLY.kind
+    # Times on the CPU are comparable with those that were stored before GPUs were described.
+    assert with_gpu.kind_for("cpu") == CPU_ONLY.kind_for("cpu") == CPU_ONLY.kind_for("cuda")
+    assert with_gpu.kind_for("cuda") == "A CPU, 2 cores, Linux, A GPU, 80 GiB, driver 550.1"
+
+
+def test_a_machine_of_an_older_record_is_read():
+    stored = '{"cpu": "A CPU", "cores": 2, "memory_bytes": 1, "system": "Linux", "python": "3.11"}'
+    machine = Machine.model_validate_json(stored)
+    assert (machine.gpu, machine.gpu_count, machine.gpu_memory_bytes) == (None, 0, None)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script in the program's place")
+@pytest.mark.parametrize(
+    ("answer", "fields"),
+    [
+        (
+            "echo 'NVIDIA H100 80GB HBM3, 81559, 550.90.07'; echo 'Another, 1, 550.90.07'",
+            ("NVIDIA H100 80GB HBM3", 2, 81559 * 2**20, "550.90.07"),
+        ),
+        ("echo 'A GPU, [N/A], 1.2'", ("A GPU", 1, None, "1.2")),
+        ("echo No devices were found", (None, 0, None, None)),
+        ("exit 9", (None, 0, None, None)),
+    ],
+)
+def test_gpus_are_read_from_nvidia_smi(tmp_path, monkeypatch, answer, fields):
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{answer}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    machine = Machine(**CPU_ONLY.model_dump() | machine_module._gpu_fields())
+    found = machine.gpu, machine.gpu_count, machine.gpu_memory_bytes, machine.gpu_driver
+    assert found == fields

@@ -49,6 +49,7 @@ OTHER_FIELDS = {
     "threads": 4,
     "versions": {"hqq": "0.2.8", "torch": "2.13.1", "transformers": "5.0.0"},
     "cpu": "A CPU",
+    "gpu": "A GPU",
     "repeats": 3,
     "pipeline": 2,
 }
@@ -336,6 +337,15 @@ def test_counts_of_a_run_are_sums_and_its_rate_is_theirs():
     assert ACCURACY.characters == Counts(11, 1, 0, 4)
     assert ACCURACY.loops == 0
     assert accuracy_run("fp32", [("no", "so" * 99), ("yes", "yes")]).loops == 1
+
+
+def test_words_where_nothing_is_spoken_are_invented():
+    silence = accuracy_run("fp32", [("", "thank you"), ("", "")])
+    assert parse(silence.model_dump_json()) == silence
+    assert (silence.words.insertions, silence.words.reference_length) == (2, 0)
+    assert silence.words.rate is silence.characters.rate is None
+    speech = accuracy_run("fp32", [("", "thank you"), ("a cat sat down", "a cat sat down")])
+    assert speech.words.rate == 50.0  # they count among the errors of a set with speech
 
 
 def test_size_reduction_is_percent_of_fp32():

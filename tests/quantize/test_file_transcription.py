@@ -43,3 +43,22 @@ def test_a_recipe_calibrated_on_evaluation_data_is_refused(jfk):
         transcribe_file(
             jfk.audio, TranscriptionConfig("tiny.en", recipe("quanto-int8-int8-eval10"), "en")
         )
+
+
+def test_the_key_of_a_published_model_is_pinned():
+    # Transcriptions of recordings are stored under this key.
+    assert FP32.key == "831a6d45890fa335"
+
+
+def test_replacing_the_weights_in_a_folder_changes_the_key(tmp_path):
+    from safetensors.numpy import save_file
+
+    def write(value: float) -> str:
+        shape = {"model.encoder.embed_positions.weight": (2, 4), "model.encoder.conv1.weight": (4,)}
+        tensors = {name: np.full(sizes, value, np.float32) for name, sizes in shape.items()}
+        save_file(tensors, tmp_path / "model.safetensors")
+        return TranscriptionConfig(str(tmp_path), recipe("fp32"), "en").key
+
+    unreadable = TranscriptionConfig(str(tmp_path), recipe("fp32"), "en").key
+    assert len({unreadable, write(1.0), write(2.0)}) == 3
+    assert write(2.0) == write(2.0)

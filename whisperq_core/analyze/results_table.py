@@ -145,7 +145,7 @@ Runs = Iterable[AccuracyRun | SpeedRun | SizeRun]
 
 def machines(runs: Runs) -> list[str]:
     """The kinds of machine on which speed was measured, that with most results first."""
-    kinds = Counter(run.machine.kind for run in runs if isinstance(run, SpeedRun))
+    kinds = Counter(run.machine_kind for run in runs if isinstance(run, SpeedRun))
     return sorted(kinds, key=lambda kind: (-kinds[kind], kind))
 
 
@@ -164,7 +164,7 @@ def rows(runs: Runs, machine: str | None = None) -> pd.DataFrame:
     by_age = sorted(runs, key=lambda run: (run.created_at, run.key))
     accuracy = {run.key: run for run in by_age if isinstance(run, AccuracyRun)}
     kind = machine or next(iter(machines(by_age)), None)
-    here = (r for r in by_age if isinstance(r, SpeedRun) and r.machine.kind == kind)
+    here = (r for r in by_age if isinstance(r, SpeedRun) and r.machine_kind == kind)
     speed = {_same_work(run.spec): run for run in here}
     found = [_row(run, speed.get(_same_work(run.spec)), kind) for run in accuracy.values()]
     frame = pd.DataFrame(found, columns=COLUMNS)
@@ -223,7 +223,7 @@ def _row(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dict:
 
 def _speed_of(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dict:
     if speed is None or not speed.rtfs():
-        elsewhere = kind is not None and run.machine.kind != kind
+        elsewhere = kind is not None and run.machine_kind != kind
         rtf = None if elsewhere else run.rtf
         source = "not measured" if rtf is None else "this single pass"
         return {

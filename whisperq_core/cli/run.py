@@ -150,7 +150,11 @@ def _run_and_record(
 
 def _figures(result: AccuracyRun | SpeedRun) -> str:
     if isinstance(result, AccuracyRun):
-        figures = f"WER {result.words.rate:.2f}%, CER {result.characters.rate:.2f}%"
+        words, characters = result.words, result.characters
+        if words.rate is None or characters.rate is None:
+            figures = f"no reference words, {words.insertions} invented"
+        else:
+            figures = f"WER {words.rate:.2f}%, CER {characters.rate:.2f}%"
         figures += f", {result.loops} loops" if result.loops else ""
         figures += f", {result.fallbacks} fallbacks" if result.fallbacks else ""
         figures += f", RTF {result.rtf:.3f}" if result.rtf else ""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 
+from whisperq_core.evaluate.audio_libraries import audio_library_versions
 from whisperq_core.evaluate.pieces import BatchPiece, RunPieces, batch_name
 from whisperq_core.evaluate.prepared_model import PreparedModel, peak_memory_bytes
 from whisperq_core.evaluate.records import AccuracyRun, BatchTime, UtteranceResult, utc_now
@@ -57,8 +58,9 @@ def measure_accuracy(resolved: ResolvedRequest, pieces: RunPieces) -> AccuracyRu
         eval_set=resolved.eval_set.name,
         created_at=utc_now(),
         machine=machines[0],
-        kinds_of_machine=len({machine.kind for machine in machines}),
+        kinds_of_machine=len({machine.kind_for(resolved.spec.device) for machine in machines}),
         **quantized.model_dump(),
+        audio_libraries=audio_library_versions(),
         peak_memory_bytes=peak_memory_bytes(quantized, [p.growth_bytes for p in batches]),
         utterances=tuple(_score(resolved, batches)),
         batches=tuple(piece.time for piece in batches),

@@ -9,6 +9,7 @@ from whisperq_core.evaluate import pieces
 from whisperq_core.evaluate.records import AccuracyRun, Run, SpeedRun
 from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.resolution import piece_count, resolve
+from whisperq_core.evaluate.speakers import SetSpeakers, with_speakers
 from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import default_threads
 from whisperq_core.quantize import pipeline
@@ -27,7 +28,8 @@ class Feasibility:
 
     key is None with a reason where the request is refused, and without one where the weights have
     to be downloaded before they can be identified. threads: that machine's cores, for a request
-    that leaves them open. pieces, audio_s: size of the work, where it is not refused.
+    that leaves them open. pieces, audio_s, speakers: size of the work and the set's speakers, where
+    it is not refused.
     """
 
     key: str | None = None
@@ -35,6 +37,7 @@ class Feasibility:
     threads: int = field(default_factory=default_threads)
     pieces: int = 0
     audio_s: float = 0.0
+    speakers: SetSpeakers | None = None
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,12 @@ def check_requests(requests: Iterable[Request]) -> list[Feasibility]:
 
     Raises EvalSetError where there is no set of the name.
     """
-    return [_check(request) for request in requests]
+    speakers: dict[str, SetSpeakers] = {}
+    return [_check(request, speakers) for request in requests]
 
 
-def _check(request: Request) -> Feasibility:
+def _check(request: Request, speakers: dict[str, SetSpeakers]) -> Feasibility:
+    """speakers: of the sets of earlier requests, so that each set has one object of them."""
     reason = pipeline.unsupported_reason(request.recipe, request.protocol, request.device)
     if reason:
         return Feasibility(reason=reason)
@@ -73,7 +78,14 @@ def _check(request: Request) -> Feasibility:
         pass  # it will be downloaded
     except WhisperQError as error:
         return Feasibility(reason=str(error))
-    return Feasibility(key, pieces=piece_count(request, eval_set), audio_s=eval_set.audio_s)
+    if request.eval_set not in speakers:
+        speakers[request.eval_set] = SetSpeakers.of(eval_set.utterances)
+    return Feasibility(
+        key,
+        pieces=piece_count(request, eval_set),
+        audio_s=eval_set.audio_s,
+        speakers=speakers[request.eval_set],
+    )
 
 
 def plan(
@@ -87,18 +99,29 @@ def plan(
     """
     requests = list(requests)
     finished, runs = store.keys(), store.runs()
+    runs_by_key = {run.key: run for run in runs}
     planned = []
     for requested, feasibility in zip(requests, check(requests), strict=True):
         request = replace(requested, threads=requested.threads or feasibility.threads)
         key, count = feasibility.key, feasibility.pieces
         if feasibility.reason:
             planned.append(PlannedRun(request, "refused", reason=feasibility.reason))
+        elif _has_other_speakers(runs_by_key.get(key or ""), feasibility.speakers):
+            # No model is loaded for it: `run` stores the set's speakers with the transcripts.
+            planned.append(PlannedRun(request, "to run", key, pieces=count))
         elif key in finished:
             planned.append(PlannedRun(request, "cached", key, pieces=count))
         else:
             estimate = _estimate_s(request, feasibility, runs)
             planned.append(PlannedRun(request, "to run", key, pieces=count, estimate_s=estimate))
     return planned
+
+
+def _has_other_speakers(run: Run | None, speakers: SetSpeakers | None) -> bool:
+    """Whether the stored run has other speakers than its set has now."""
+    if not isinstance(run, AccuracyRun) or speakers is None:
+        return False
+    return with_speakers(run, speakers) is not run
 
 
 def _estimate_s(request: Request, feasibility: Feasibility, runs: Sequence[Run]) -> float:

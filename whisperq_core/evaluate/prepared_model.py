@@ -93,7 +93,13 @@ class PreparedModel:
 
 def _without_measurement(spec: RunSpec) -> RunSpec:
     """The spec without what does not change the quantized model: the set and what is measured."""
-    update = {"eval_set_digest": "", "measures": "accuracy", "cpu": None, "repeats": None}
+    update = {
+        "eval_set_digest": "",
+        "measures": "accuracy",
+        "cpu": None,
+        "gpu": None,
+        "repeats": None,
+    }
     return spec.model_copy(update=update)
 
 

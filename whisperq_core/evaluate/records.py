@@ -1,7 +1,8 @@
 """What is stored of a run: its identity (RunSpec) and its results (AccuracyRun, SpeedRun, SizeRun).
 
 Accuracy and speed are two measurements. Accuracy is transcripts, and does not depend on the CPU;
-speed is times of the library's own kernels beside fp32, and does. Size alone needs no weights.
+speed is times of the library's own kernels compared with fp32's, and does. Size alone needs no
+weights.
 """
 
 import hashlib
@@ -26,7 +27,8 @@ from whisperq_core.whisper.protocols import Protocol
 # 2 added what is optional: temperatures, the encoder's time, the first token's time, tokens.
 # 3 added the recipe's rest and attention, the protocol's fitted window, redone.
 # 4 added kinds_of_machine.
-SCHEMA_VERSION = 4
+# 5 added the machine's GPU, the spec's gpu and audio_libraries.
+SCHEMA_VERSION = 5
 
 
 class _Frozen(BaseModel):
@@ -40,11 +42,15 @@ class _Frozen(BaseModel):
         return copied
 
 
+# Fields of RunSpec that came after results were stored, and what these results imply.
+_DEFAULTS_OF_NEW_FIELDS = {"gpu": None}
+
+
 class RunSpec(_Frozen):
     """Everything that can change a result, and nothing else.
 
     kernels: library, or dequantized where fp32 layers run with the dequantized weights.
-    cpu and repeats are set for speed only.
+    cpu and repeats are set for speed only, gpu for speed on one.
     """
 
     measures: Literal["accuracy", "speed", "size"]
@@ -58,6 +64,7 @@ class RunSpec(_Frozen):
     threads: int
     versions: dict[str, str]
     cpu: str | None = None
+    gpu: str | None = None
     repeats: int | None = None
     pipeline: int = PIPELINE_VERSION
 
@@ -65,9 +72,13 @@ class RunSpec(_Frozen):
     def key(self) -> str:
         """The first 16 hex digits of the sha256 of the canonical JSON of every field.
 
-        Labels, such as the names of recipe and protocol, are left out.
+        Labels, such as the names of recipe and protocol, are left out. So are fields that came
+        after results were stored, while they have the value that those results imply.
         """
         fields = self.model_dump(mode="json")
+        for later, default in _DEFAULTS_OF_NEW_FIELDS.items():
+            if fields[later] == default:
+                del fields[later]
         fields["recipe"] = self.recipe.axes()
         counts = self.protocol.identity()
         fields["protocol"] = {k: v for k, v in fields["protocol"].items() if k in counts}
@@ -80,10 +91,11 @@ Subject = Literal["recipe", "fp32"]
 
 
 class UtteranceResult(_Frozen):
-    """One utterance: what was said, what was heard, and the counts of its errors.
+    """One utterance: its reference, its hypothesis, and the counts of the errors.
 
-    temperature: at which the transcript was accepted, above 0 after a fallback. redone: whether it
-    looped in a fitted window and was decoded again in the whole one.
+    reference: empty for audio without speech, where every word of the hypothesis is invented (an
+    insertion). temperature: at which the transcript was accepted, above 0 after a fallback.
+    redone: whether it looped in a fitted window and was decoded again in the whole one.
     """
 
     id: str
@@ -108,10 +120,10 @@ class BatchTime(_Frozen):
 
 
 class Pass(_Frozen):
-    """One timed pass over the speed sample. subject: the recipe, or fp32 run beside it.
+    """One timed pass over the speed set. subject: the recipe, or the fp32 it is compared with.
 
     encoder_s: the encoder's part of wall_s. first_token_s: from the start of a batch to its first
-    token, mean over batches. tokens: generated in all. All None in records of schema 1.
+    token, mean over batches. tokens: generated in all. All three None in records of schema 1.
     """
 
     subject: Subject
@@ -136,7 +148,11 @@ class Pass(_Frozen):
 
 
 class _Run(_Frozen):
-    """What both kinds of run have in common. modules: exact names of what was quantized."""
+    """What all kinds of run have in common.
+
+    modules: exact names of the quantized modules. audio_libraries: versions of what decoded the
+    speech, by package; empty in records of older versions.
+    """
 
     schema_version: StrictInt = SCHEMA_VERSION
     spec: RunSpec
@@ -150,6 +166,7 @@ class _Run(_Frozen):
     fp32_bytes: int
     quantize_s: float
     peak_memory_bytes: int | None
+    audio_libraries: dict[str, str] = {}
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -158,6 +175,11 @@ class _Run(_Frozen):
     def key(self) -> str:
         """The identity's key."""
         return self.spec.key
+
+    @property
+    def machine_kind(self) -> str:
+        """The kind of machine, with the GPU where it ran on one: see `Machine.kind_for`."""
+        return self.machine.kind_for(self.spec.device)
 
     @property
     def slug(self) -> str:
@@ -175,8 +197,8 @@ class _Run(_Frozen):
 class AccuracyRun(_Run):
     """Transcripts and scores of one model, recipe and evaluation set.
 
-    kinds_of_machine: that took part; `machine` is the first batch's. Times of several kinds are
-    not to be added up.
+    kinds_of_machine: how many took part; `machine` is the first batch's. Times on several kinds
+    of machine must not be added up.
     """
 
     measures: Literal["accuracy"] = "accuracy"
@@ -191,9 +213,9 @@ class AccuracyRun(_Run):
 
     @cached_property
     def speech_digest(self) -> str:
-        """A digest of what makes two runs comparable: the utterances and what was said in them."""
-        said = json.dumps([(u.id, u.reference) for u in self.by_id])
-        return hashlib.sha256(said.encode()).hexdigest()
+        """SHA-256 in hex of ids and references: runs are comparable where it is the same."""
+        rows = json.dumps([(u.id, u.reference) for u in self.by_id])
+        return hashlib.sha256(rows.encode()).hexdigest()
 
     @cached_property
     def audio_s(self) -> float:
@@ -248,11 +270,12 @@ class SpeedRun(_Run):
         return [p.wall_s / p.audio_s for p in self.passes if p.subject == subject]
 
     def ratios(self) -> list[float]:
-        """RTF over fp32's in the same repeat: what is comparable between machines' moods."""
-        mine = {p.repeat: p.wall_s / p.audio_s for p in self.passes if p.subject == "recipe"}
+        """RTF over fp32's in the same repeat, which cancels changes of the machine's load."""
+        recipe = {p.repeat: p.wall_s / p.audio_s for p in self.passes if p.subject == "recipe"}
         fp32 = {p.repeat: p.wall_s / p.audio_s for p in self.passes if p.subject == "fp32"}
-        base = fp32 or mine
-        return [mine[repeat] / base[repeat] for repeat in sorted(mine.keys() & base.keys())]
+        baseline = fp32 or recipe
+        repeats = sorted(recipe.keys() & baseline.keys())
+        return [recipe[repeat] / baseline[repeat] for repeat in repeats]
 
     def encoder_share(self, subject: str = "recipe") -> float | None:
         """Median part of the time spent in the encoder, from 0 to 1; None where not recorded."""
@@ -267,9 +290,9 @@ class SpeedRun(_Run):
         return self._median("tokens_per_s", subject)
 
     def _median(self, measured: str, subject: str) -> float | None:
-        found = [getattr(p, measured) for p in self.passes if p.subject == subject]
-        known = [value for value in found if value is not None]
-        return median(known) if known else None
+        values = [getattr(p, measured) for p in self.passes if p.subject == subject]
+        recorded = [value for value in values if value is not None]
+        return median(recorded) if recorded else None
 
 
 class SizeRun(_Run):

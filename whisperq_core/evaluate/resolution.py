@@ -105,6 +105,7 @@ def resolve(
         threads=request.threads or default_threads(),
         versions=backends.versions(recipe, request.model),
         cpu=this_machine().cpu if speed else None,
+        gpu=this_machine().gpu if speed and request.device == "cuda" else None,
         repeats=SPEED_REPEATS if speed else None,
     )
     return ResolvedRequest(request, spec, source, eval_set)

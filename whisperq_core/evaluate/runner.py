@@ -24,9 +24,11 @@ from whisperq_core.evaluate.prepared_model import PreparedModel
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
 from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.resolution import ResolvedRequest, resolve
+from whisperq_core.evaluate.speakers import SetSpeakers, with_speakers
 from whisperq_core.evaluate.speed_runner import measure_speed
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize import backends
+from whisperq_core.speech.evaluation_sets import EvalSet
 
 # Batches that one worker of a cluster transcribes at a time: a minute or so of work, so that a lost
 # worker costs no more, and loading the model is a small part of it.
@@ -52,12 +54,24 @@ def run(
     finished = store.get(resolved.key)
     if isinstance(finished, AccuracyRun | SpeedRun):
         store.drop_pieces(resolved.key)  # left by a process that was killed before it could
-        return finished
+        return _with_current_speakers(finished, resolved.eval_set, store)
     pieces = _pieces(resolved, store, progress, stop)
     measure = measure_speed if request.measures == "speed" else measure_accuracy
     result = measure(resolved, pieces)
     store.put(result)
     return result
+
+
+def _with_current_speakers(
+    run: AccuracyRun | SpeedRun, eval_set: EvalSet, store: Store
+) -> AccuracyRun | SpeedRun:
+    """The finished run with the speakers that the set has now, stored so where they changed."""
+    if isinstance(run, AccuracyRun):
+        current = with_speakers(run, SetSpeakers.of(eval_set.utterances))
+        if current is not run:
+            store.put(current)
+            return current
+    return run
 
 
 def run_all(

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from whisperq_core.evaluate.audio_libraries import audio_library_versions
 from whisperq_core.evaluate.pieces import PassPiece, RunPieces, pass_name
 from whisperq_core.evaluate.prepared_model import PreparedModel, peak_memory_bytes
 from whisperq_core.evaluate.records import Pass, SpeedRun, Subject, utc_now
@@ -29,6 +30,7 @@ def measure_speed(resolved: ResolvedRequest, pieces: RunPieces) -> SpeedRun:
         created_at=utc_now(),
         machine=this_machine(),
         **quantized.model_dump(),
+        audio_libraries=audio_library_versions(),
         peak_memory_bytes=peak_memory_bytes(quantized, growths),
         passes=tuple(piece.timed for piece in passes),
     )

@@ -21,7 +21,8 @@ from typing import Any
 
 from whisperq_core import settings
 from whisperq_core.errors import StoreError
-from whisperq_core.evaluate.records import Run, parse
+from whisperq_core.evaluate.records import AccuracyRun, Run, parse
+from whisperq_core.evaluate.speakers import SetSpeakers, speakers_of_own_sets, with_speakers
 from whisperq_core.file_storage import FileStamp, Folder, open_folder
 
 USERS_FOLDER = "users"
@@ -48,6 +49,7 @@ class Store:
         self._parsed: dict[str, tuple[FileStamp | None, Run]] = {}
         self._unreadable: dict[str, str] = {}
         self._listed: dict[str, FileStamp] = {}
+        self._speakers: dict[str, SetSpeakers] = {}
         self._runs: list[Run] = []
         # One reader at a time: two sessions that open together would each read everything.
         self._reading = threading.Lock()
@@ -86,28 +88,32 @@ class Store:
         for name in self._results.json_names():
             if name.endswith(f"_{key}.json"):
                 with suppress(StoreError):
-                    return self._load(name, self._results.file_stamp(name))
+                    run = self._load(name, self._results.file_stamp(name))
+                    return _with_current_speakers(run, speakers_of_own_sets(self.root))
         return None
 
     def runs(self) -> list[Run]:
         """All finished runs, oldest first; files that cannot be read are named in `unreadable`.
 
-        Only files that changed are read again.
+        Only files that changed are read again. Speakers are those that the user's own sets have
+        now.
         """
         with self._reading:
-            files = self._results.file_stamps()
-            if files != self._listed:
+            files, speakers = self._results.file_stamps(), speakers_of_own_sets(self.root)
+            if files != self._listed or speakers != self._speakers:
                 runs: list[Run] = []
                 unreadable = {}
                 for name in sorted(files):
                     try:
-                        runs.append(self._load(name, files[name]))
+                        run = self._load(name, files[name])
+                        runs.append(_with_current_speakers(run, speakers))
                     except StoreError as error:
                         unreadable[name] = str(error)
                 # Replaced as a whole: another session may be reading them.
                 self._runs = sorted(runs, key=lambda run: (run.created_at, run.key))
                 self._unreadable = unreadable
-                self._listed, self._version = files, next(_VERSIONS)
+                self._listed, self._speakers = files, speakers
+                self._version = next(_VERSIONS)
             return list(self._runs)
 
     def _load(self, name: str, stamp: FileStamp | None) -> Run:
@@ -199,6 +205,11 @@ class UserStore(Store):
             return
         self.shared.put(run)
         self.drop_pieces(run.key)
+
+
+def _with_current_speakers(run: Run, speakers: dict[str, SetSpeakers]) -> Run:
+    own = speakers.get(run.eval_set)
+    return with_speakers(run, own) if own and isinstance(run, AccuracyRun) else run
 
 
 def _sealed(text: str) -> str:

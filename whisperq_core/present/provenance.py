@@ -16,7 +16,8 @@ def provenance_rows(run: AccuracyRun, speed_key: str | None) -> list[tuple[str, 
         ("Weights digest:", spec.weights_digest),
         ("Evaluation set digest:", spec.eval_set_digest),
         ("Calibration digest:", calibrated),
-        ("Versions:", ", ".join(f"{name} {version}" for name, version in spec.versions.items())),
+        ("Versions:", _listed(spec.versions)),
+        ("Audio decoded by:", _listed(run.audio_libraries) or "not recorded"),
         ("Protocol:", f"{protocol_label(spec.protocol.name)}: {spec.protocol.summary}"),
         ("Device:", f"{spec.device}, {spec.threads} threads"),
         ("Machine:", f"{machine.cpu}, {machine.cores} cores, load average {load} at the start"),
@@ -25,3 +26,7 @@ def provenance_rows(run: AccuracyRun, speed_key: str | None) -> list[tuple[str, 
         ("Speed record's key:", "none" if pd.isna(speed_key) else speed_key),
         (f"{len(run.modules)} modules quantized:", ", ".join(run.modules)),
     ]
+
+
+def _listed(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -221,10 +221,10 @@ def build_sections(
     speed = [run for run in runs if isinstance(run, SpeedRun)]
     groups: dict[Hashable, list[AccuracyRun]] = defaultdict(list)
     for run in sorted(accuracy, key=lambda run: (run.created_at, run.key)):
-        groups[paired_comparisons.condition(run), run.machine.kind].append(run)
+        groups[paired_comparisons.condition(run), run.machine_kind].append(run)
     built = [_section(group, accuracy, speed, baseline, margin) for group in groups.values()]
     return sorted(
-        built, key=lambda s: (s.title, s.newest.spec.protocol.name, s.newest.machine.kind)
+        built, key=lambda s: (s.title, s.newest.spec.protocol.name, s.newest.machine_kind)
     )
 
 
@@ -237,14 +237,14 @@ def _section(
 ) -> Section:
     own = {run.spec.recipe.name: run for run in group}
     runs = {run.key: run for run in own.values()}
-    machine = group[0].machine.kind
+    machine = group[0].machine_kind
     pool, baseline_machine = list(runs.values()), None
     if baseline not in own:
         base = paired_comparisons.baseline_run(group[0], accuracy, baseline)
         if base:
             pool.append(base)
-            baseline_machine = base.machine.kind
-    frame = results_table.rows([*runs.values(), *(s for s in speed if s.machine.kind == machine)])
+            baseline_machine = base.machine_kind
+    frame = results_table.rows([*runs.values(), *(s for s in speed if s.machine_kind == machine)])
     anywhere = results_table.rows([*runs.values(), *speed])
     frame = pareto_front.with_verdicts(frame, pool, baseline, margin)
     frame = frame.sort_values(["wer_pct", "recipe"], kind="stable", ignore_index=True)

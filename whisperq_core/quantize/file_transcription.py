@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,12 +10,14 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from whisperq_core import machine
+from whisperq_core.errors import ModelError
 from whisperq_core.quantize import backends, model_export, quantized_model
 from whisperq_core.quantize.pipeline import PIPELINE_VERSION
 from whisperq_core.quantize.quantized_model import QuantizedModel
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.scoring import loops
 from whisperq_core.speech import decode
+from whisperq_core.whisper import model_sources, model_weights
 from whisperq_core.whisper.word_timestamps import TimedWord, timed_words
 
 AUTO = "auto"
@@ -40,14 +43,34 @@ class TranscriptionConfig:
 
     @property
     def key(self) -> str:
-        """16 hex digits that change with everything that can change what is heard.
+        """16 hex digits that change with everything that can change the transcript.
+
+        A published model's name identifies its weights; for a folder or a branch of a hub model the
+        weights themselves are in the key, since they may be replaced.
 
         Raises ExportError for a folder that is no exported model.
         """
         what = self.recipe.axes() if self.recipe else model_export.digest(self.model)
         fields = [self.model, what, self.language, self.task, self.device, PIPELINE_VERSION]
+        if self.recipe and (weights := _replaceable_weights(self.model)):
+            fields.append(weights)
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _replaceable_weights(model: str) -> str | None:
+    """What identifies the weights of a folder or a hub branch.
+
+    None for a published model, and for one that cannot be read: transcribing says why.
+    """
+    with suppress(ModelError):
+        source = model_sources.find(model)
+        if source.kind == "folder":
+            return model_weights.digest(source)
+        if source.kind == "hub" and source.name not in model_sources.HUB:
+            # The snapshot's folder is named after the commit that the branch was when downloaded.
+            return source.folder.name if source.folder else source.revision
+    return None
 
 
 class Transcription(BaseModel, frozen=True):
@@ -80,7 +103,7 @@ def _quantized_model(
 ) -> QuantizedModel:
     """The last quantized model stays in memory for the next recording.
 
-    stamp: the digest of an exported model, whose folder may be written anew.
+    stamp: what identifies the weights where they may be replaced.
     """
     import torch
 
@@ -111,9 +134,11 @@ def transcribe_file(
     samples = decode.load(recording, name)
     if recipe is not None:
         backends.require(recipe, device)
-    stamp = "" if recipe else model_export.digest(config.model)
+    replaceable = (
+        _replaceable_weights(config.model) if recipe else model_export.digest(config.model)
+    )
     threads = threads or machine.default_threads()
-    model = _quantized_model(config.model, recipe, device, threads, stamp)
+    model = _quantized_model(config.model, recipe, device, threads, replaceable or "")
     model.warm_up(samples[: decode.SAMPLE_RATE])
     language = None if config.language == AUTO else config.language
     transcript = model.transcribe(samples, language, config.task)

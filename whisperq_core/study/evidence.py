@@ -136,7 +136,7 @@ class Evidence:
         match run:
             case AccuracyRun():
                 self._accuracy[_RunId("accuracy", run.model, recipe, eval_set, protocol)] = run
-            case SpeedRun() if run.machine.kind == machine:
+            case SpeedRun() if run.machine_kind == machine:
                 self._speed[_RunId("speed", run.model, recipe, "", protocol)] = run
             case SizeRun():
                 self._size[_RunId("size", run.model, recipe, "", protocol)] = run
