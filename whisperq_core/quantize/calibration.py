@@ -10,10 +10,11 @@ import numpy as np
 from whisperq_core.memory import SingleItemCache
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.speech import evaluation_sets
+from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.speech.evaluation_sets import EvalSet, Utterance
 from whisperq_core.whisper.protocols import Protocol
 from whisperq_core.whisper.short_window import Window
-from whisperq_core.whisper.transcription import forward, transcribe
+from whisperq_core.whisper.transcription import WINDOW_S, forward, transcribe
 
 if TYPE_CHECKING:
     from whisperq_core.quantize.backends import Calibrate
@@ -59,14 +60,19 @@ def digest(utterances: Sequence[Utterance]) -> str | None:
 def teacher_forced_inputs(
     model: "Model", utterances: Sequence[Utterance], protocol: Protocol
 ) -> list[tuple[np.ndarray, list[int]]]:
-    """Samples of each utterance, and what fp32 hears in it as a whole decoder sequence."""
+    """The first 30 s of each utterance, and their fp32 transcript as a whole decoder sequence.
+
+    A teacher-forced pass sees one window, and the decoder holds so many tokens at most.
+    """
+    most = model.torch_model.config.max_target_positions
 
     def listen() -> list:
         found = []
         for utterance in utterances:
-            audio, language = evaluation_sets.read_audio(utterance), utterance.language
+            audio = evaluation_sets.read_audio(utterance)[: int(WINDOW_S * SAMPLE_RATE)]
+            language = utterance.language
             text = transcribe(model, model.torch_model, [audio], [language], protocol).texts[0]
-            found.append((audio, model.tokens(text, language, protocol.task)))
+            found.append((audio, model.tokens(text, language, protocol.task)[:most]))
         return found
 
     return _HEARD.get((model.digest, tuple(utterances), protocol), listen)

@@ -173,7 +173,7 @@ class GraphRuntime(Runtime):
         """Transcribes a batch; longer audio in pieces of 30 s, cut wherever these end."""
         self.model.require_english(languages, protocol.task)
         window = int(WINDOW_S * SAMPLE_RATE)
-        if len(audio[0]) <= window:
+        if len(audio) > 1 or len(audio[0]) <= window:
             return self._window(audio, languages, protocol.task)
         pieces = [audio[0][at : at + window] for at in range(0, len(audio[0]), window)]
         windows = [self._window([piece], languages, protocol.task) for piece in pieces]

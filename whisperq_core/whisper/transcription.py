@@ -48,11 +48,20 @@ def plan_batches(utterances: Sequence[Utterance], batch_size: int) -> list[tuple
     return batches + [tuple(short[i : i + batch_size]) for i in range(0, len(short), batch_size)]
 
 
-def _inputs(model: "Model", torch_model: WhisperModule, audio: Sequence[Array]) -> dict[str, Any]:
-    """Log-mel features, shape (batch, mels, frames), on the model's device in its precision."""
+def _window_features(
+    model: "Model", torch_model: WhisperModule, audio: Sequence[Array]
+) -> "Tensor":
+    """Features of the first 30 s of each, on the model's device in its precision."""
     conv = torch_model.model.encoder.conv1.weight
+    features: Tensor = model.features.windows(audio).to(conv.device, conv.dtype)
+    return features
+
+
+def _inputs(model: "Model", torch_model: WhisperModule, audio: Sequence[Array]) -> dict[str, Any]:
+    """generate()'s inputs: features of one window, or of all of a longer recording and how."""
     if len(audio) > 1 or len(audio[0]) <= WINDOW_S * SAMPLE_RATE:
-        return {"input_features": model.features.windows(audio).to(conv.device, conv.dtype)}
+        return {"input_features": _window_features(model, torch_model, audio)}
+    conv = torch_model.model.encoder.conv1.weight
     features, mask = model.features.whole(audio[0])
     return {
         "input_features": features.to(conv.device, conv.dtype),
@@ -303,14 +312,14 @@ def forward(
     tokens: Sequence[Sequence[int]],
     window: short_window.Window | None = None,
 ) -> "Tensor":
-    """Logits of a teacher-forced pass, shape (batch, tokens, vocabulary).
+    """Logits of a teacher-forced pass over the first 30 s, shape (batch, tokens, vocabulary).
 
     One row of tokens serves the whole batch where there is only one. window: cut to fit the first
     of the audio; None for the whole 30 s.
     """
     import torch
 
-    features = _inputs(model, torch_model, audio)["input_features"]
+    features = _window_features(model, torch_model, audio)
     ids = torch.tensor(tokens, device=features.device).expand(len(audio), -1)
     with torch.no_grad():
         inputs: dict[str, Any] = {"input_features": features}
@@ -328,8 +337,8 @@ def detect_language(model: "Model", audio: Array) -> str:
 
     if not model.multilingual:
         return "en"
-    first = audio[: int(WINDOW_S * SAMPLE_RATE)]
+    features = _window_features(model, model.torch_model, [audio])
     with torch.no_grad():
-        token = model.torch_model.detect_language(**_inputs(model, model.torch_model, [first]))
+        token = model.torch_model.detect_language(input_features=features)
     code: str = model.tokenizer.decode(token[0])
     return code.strip("<|>")

@@ -52,19 +52,23 @@ def timed_words(
     with a model that has no alignment heads.
     """
     heads = model.torch_model.generation_config.alignment_heads
-    timed: list[TimedWord] = []
-    for segment in segments:
-        words = segment.text.split()
-        starts = None
-        if words and heads and task == "transcribe":
-            starts = _starts(model, audio, segment, words, language)
-        if starts is None:
-            starts = np.linspace(segment.start_s, segment.end_s, len(words) + 1)
-        timed += [
-            TimedWord(text=word, start_s=round(float(start), 2), end_s=round(float(end), 2))
-            for word, start, end in zip(words, starts[:-1], starts[1:], strict=True)
-        ]
-    return tuple(timed)
+    words = [segment.text.split() for segment in segments]
+    starts = []
+    for segment, of_segment in zip(segments, words, strict=True):
+        aligned = None
+        if of_segment and heads and task == "transcribe":
+            aligned = _starts(model, audio, segment, of_segment, language)
+        if aligned is None:
+            aligned = np.linspace(segment.start_s, segment.end_s, len(of_segment) + 1)
+        starts.append(np.minimum(aligned, len(audio) / SAMPLE_RATE))
+    # A last word may reach into the margin, but not past the first word of the next segment.
+    for before, after in reversed(list(pairwise(starts))):
+        np.minimum(before, after[0], out=before)
+    return tuple(
+        TimedWord(text=word, start_s=round(float(start), 2), end_s=round(float(end), 2))
+        for of_segment, times in zip(words, starts, strict=True)
+        for word, (start, end) in zip(of_segment, pairwise(times), strict=True)
+    )
 
 
 def _starts(
@@ -89,7 +93,7 @@ def _starts(
     firsts = np.cumsum([0, *map(len, pieces)])
     starts = _after_silence(scores[firsts], _path(scores)[firsts], piece)
     seconds: Array = segment.start_s + starts / short_window.POSITIONS_PER_S
-    return np.minimum(seconds, len(audio) / SAMPLE_RATE)
+    return seconds
 
 
 def _teacher_forced_attention(
