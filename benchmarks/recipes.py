@@ -23,7 +23,7 @@ from functools import lru_cache
 import numpy as np
 
 from benchmarks.processes import machine, median_and_range, process
-from whisperq_core.analyze.significance import Errors, compare
+from whisperq_core.analyze.significance import ErrorCounts, compare
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.machine import default_threads
 from whisperq_core.quantize import pipeline
@@ -117,10 +117,10 @@ def transcribe(model: str, one: Subject, place: str, start: int, first: bool) ->
     return took
 
 
-def errors(one: Subject, place: str, speakers: list) -> Errors:
+def errors(one: Subject, place: str, speakers: list) -> ErrorCounts:
     """Counts of the subject in the form that comparisons take."""
     counts = one.counts[place]
-    return Errors(
+    return ErrorCounts(
         np.array([c.errors for c in counts]),
         np.array([c.reference_length for c in counts]),
         tuple(speakers),

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from whisperq_core.analyze.all_pairs import AllPairs, holm_columns
-from whisperq_core.analyze.significance import Errors, compare, holm
+from whisperq_core.analyze.significance import ErrorCounts, compare, holm
 from whisperq_core.analyze.verdicts import MARGIN
 
 WORDS = np.array([20.0, 35.0, 8.0, 14.0, 27.0, 11.0, 40.0, 22.0, 9.0, 31.0])
 SPEAKERS = tuple("aabbccddee")
 
 
-def samples(speakers=SPEAKERS, many=9) -> list[Errors]:
+def samples(speakers=SPEAKERS, many=9) -> list[ErrorCounts]:
     """Results from hardly any errors to nearly all wrong; the last two are the same."""
     random = np.random.default_rng(3)
     chances = [0.05, 0.06, 0.1, 0.1, 0.12, 0.15, 0.3, 0.9][: many - 1]
     counts = [random.binomial(WORDS.astype(int), chance).astype(float) for chance in chances]
-    return [Errors(count, WORDS, speakers) for count in [*counts, counts[-1]]]
+    return [ErrorCounts(count, WORDS, speakers) for count in [*counts, counts[-1]]]
 
 
 @pytest.mark.parametrize("speakers", [SPEAKERS, (None,) * len(WORDS), tuple("aaaaaaaaab")])
@@ -51,7 +51,7 @@ def test_only_what_was_asked_is_looked_at_and_what_is_known_stays():
 
 @pytest.mark.parametrize(("speakers", "words"), [(("a",), [9.0]), (tuple("ab"), [0.0, 0.0])])
 def test_nothing_is_decidable_without_blocks_or_words(speakers, words):
-    one = Errors(np.zeros(len(words)), np.array(words), speakers)
+    one = ErrorCounts(np.zeros(len(words)), np.array(words), speakers)
     assert not AllPairs([one, one]).has_resamples
 
 

@@ -61,7 +61,7 @@ def test_speed_is_the_median_of_the_repeated_passes():
     assert (row["rtf_low"], row["rtf_high"]) == pytest.approx((0.1, 0.3))
     assert row["rtf_ratio"] == pytest.approx(0.6)
     assert (row["rtf_ratio_low"], row["rtf_ratio_high"]) == pytest.approx((0.5, 0.75))
-    assert row["rtf_source"] == "repeated beside fp32 (3 passes)"
+    assert row["rtf_source"] == "interleaved with fp32 (3 passes)"
     assert row["peak_memory_bytes"] == 400_000_000
 
 
@@ -196,7 +196,7 @@ def test_leaders_are_named_beside_their_baseline():
     leaders = {leader.title: leader for leader in found}
     assert {title: leader.row["recipe"] for title, leader in leaders.items()} == {
         "Lowest WER": "fp32",
-        "Fastest beside fp32": "quanto-int8",
+        "Lowest relative latency": "quanto-int8",
         "Smallest within 1 point of fp32's WER": "quanto-int8",
     }
     assert all(leader.baseline["recipe"] == "fp32" for leader in leaders.values())

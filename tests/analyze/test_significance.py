@@ -11,7 +11,7 @@ from whisperq_core.analyze import paired_comparisons
 from whisperq_core.analyze.significance import (
     RESAMPLES,
     Comparison,
-    Errors,
+    ErrorCounts,
     Estimate,
     compare,
     corrected,
@@ -55,19 +55,19 @@ class Speech:
         """Which of the errors another system has right, each by chance."""
         return self.random.binomial(errors.astype(int), share)
 
-    def samples(self, errors: np.ndarray, known: bool = True) -> list[Errors]:
+    def samples(self, errors: np.ndarray, known: bool = True) -> list[ErrorCounts]:
         who = tuple(self.who) if known else (None,) * len(self.who)
-        return [Errors(*one, who) for one in zip(errors, self.lengths, strict=True)]
+        return [ErrorCounts(*one, who) for one in zip(errors, self.lengths, strict=True)]
 
 
 def coverage(estimates: list[Estimate], truth: float) -> float:
     return np.mean([e.low <= truth <= e.high for e in estimates])
 
 
-def made(errors, lengths=None, speakers=None) -> Errors:
+def made(errors, lengths=None, speakers=None) -> ErrorCounts:
     """Errors of one utterance a speaker, of 100 words unless told otherwise."""
     n = len(errors)
-    return Errors(
+    return ErrorCounts(
         np.array(errors, dtype=float),
         np.array([100] * n if lengths is None else lengths, dtype=float),
         tuple(range(n)) if speakers is None else speakers,
@@ -150,7 +150,7 @@ def words(run, side: str) -> list[list[str]]:
     return [normalizer(u.language).apply(getattr(u, side)).split() for u in ordered]
 
 
-def unknown_speakers(run) -> Errors:
+def unknown_speakers(run) -> ErrorCounts:
     found = paired_comparisons.error_counts(run)
     return replace(found, speakers=(None,) * len(found.speakers))
 

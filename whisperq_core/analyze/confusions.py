@@ -1,4 +1,4 @@
-"""Which words were heard for which, which utterances hold them, and what tells two runs apart."""
+"""Word confusions: which errors were made, in which utterances, and where two runs differ."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -10,9 +10,9 @@ from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
 from whisperq_core.scoring import error_rates
 from whisperq_core.scoring.error_rates import Edit
 
-# Kinds of error that an utterance can have; exact is none at all.
+# Kinds of error that an utterance can have; exact is no error.
 ERROR_KINDS = ("substitutions", "deletions", "insertions", "loops", "exact")
-# One word written as another, one left out, one made up: as `scores.align` calls them.
+# Kinds of edit, as `error_rates.align` names them.
 _ORDER = ("substitute", "delete", "insert")
 
 
@@ -22,25 +22,25 @@ def _aligned(reference: str, hypothesis: str, language: str) -> tuple[Edit, ...]
 
 
 def aligned(utterance: UtteranceResult) -> tuple[Edit, ...]:
-    """The alignment of its transcript with its reference, remembered."""
+    """The alignment of its transcript with its reference, cached."""
     return _aligned(utterance.reference, utterance.hypothesis, utterance.language)
 
 
 def edit_text(edit: Edit) -> str:
-    """An error as text: heard → said, with a dash where there is no word."""
+    """An error as text: transcript → reference, with a dash where there is no word."""
     return f"{edit.hypothesis or '–'} → {edit.reference or '–'}"
 
 
 def confusions(utterances: Iterable[UtteranceResult]) -> Counter[Edit]:
-    """How often each error was made: words substituted, by pair, deleted and inserted."""
+    """How often each error occurs: words substituted, by pair, deleted and inserted."""
     return Counter(e for u in utterances for e in aligned(u) if e.kind != "equal")
 
 
 def most_frequent(counts: Counter[Edit]) -> list[tuple[Edit, int]]:
     """The errors with their counts, the most frequent first; then by kind and by word."""
 
-    def rank(one: tuple[Edit, int]) -> tuple:
-        edit, count = one
+    def rank(item: tuple[Edit, int]) -> tuple[int, int, str, str]:
+        edit, count = item
         return -count, _ORDER.index(edit.kind), edit.reference, edit.hypothesis
 
     return sorted(counts.items(), key=rank)
@@ -56,7 +56,7 @@ def has_error(utterance: UtteranceResult, kind: str) -> bool:
 
 @dataclass(frozen=True)
 class UtteranceFilter:
-    """Which utterances to show: what is empty or None asks for nothing.
+    """Which utterances to show: what is empty or None does not filter.
 
     speakers: any of these. shortest_s, longest_s: of the audio. kinds: any of KINDS. confusion: an
     error that the utterance has.
@@ -79,10 +79,10 @@ class UtteranceFilter:
 
 
 def worst_first(
-    utterances: Iterable[UtteranceResult], wanted: UtteranceFilter | None = None
+    utterances: Iterable[UtteranceResult], only: UtteranceFilter | None = None
 ) -> list[UtteranceResult]:
-    """The wanted utterances, those with most word errors first."""
-    chosen = (u for u in utterances if wanted is None or wanted.includes(u))
+    """The utterances that pass the filter, those with most errors first."""
+    chosen = (u for u in utterances if only is None or only.includes(u))
     return sorted(chosen, key=lambda u: (-u.score.words.errors, u.id))
 
 
@@ -90,7 +90,7 @@ def other_recipes(run: AccuracyRun, runs: Iterable[AccuracyRun]) -> list[Accurac
     """Other recipes' newest runs of the same model, speech and protocol, by name."""
     newest = {
         other.spec.recipe.name: other
-        for other in sorted(runs, key=lambda one: one.created_at)
+        for other in sorted(runs, key=lambda run: run.created_at)
         if other.spec.weights_digest == run.spec.weights_digest
         and other.spec.eval_set_digest == run.spec.eval_set_digest
         and other.spec.protocol == run.spec.protocol
@@ -104,7 +104,7 @@ class ErrorContribution:
     """What an utterance, or all of a speaker's, adds to the difference between two runs.
 
     name: of the utterance or the speaker. fewer is negative: errors and points of WER, second minus
-    first; points add up to the difference in WER. ids: of the utterances in it.
+    first; points add up to the difference in WER (or CER). ids: of the utterances in it.
     """
 
     name: str
@@ -121,13 +121,14 @@ def error_contributions(
     Raises NotComparable where the runs are not of the same speech. Utterances of unknown speakers
     are one group.
     """
-    length = first.words.reference_length
+    unit = paired_comparisons.unit_of_run(first)
+    length = getattr(first, unit).reference_length
     grouped: dict[str, list[tuple[str, int]]] = {}
     for a, b in paired_comparisons.differing(first, second):
         name = (a.speaker or "unknown") if by_speaker else a.id
-        more = b.score.words.errors - a.score.words.errors
+        more = paired_comparisons.more_errors(a, b, unit)
         grouped.setdefault(name, []).append((a.id, more))
-    found = [
+    contributions = [
         ErrorContribution(
             name,
             total := sum(more for _, more in parts),
@@ -136,12 +137,12 @@ def error_contributions(
         )
         for name, parts in grouped.items()
     ]
-    return sorted((c for c in found if c.errors), key=lambda c: (-abs(c.errors), c.name))
+    return sorted((c for c in contributions if c.errors), key=lambda c: (-abs(c.errors), c.name))
 
 
 def unique_errors(first: AccuracyRun, second: AccuracyRun) -> list[tuple[Edit, int, int]]:
     """Errors that only one of the two makes, with their counts in the first and in the second."""
-    ours, theirs = confusions(first.utterances), confusions(second.utterances)
-    alone = Counter({e: n for e, n in ours.items() if e not in theirs})
-    alone |= Counter({e: n for e, n in theirs.items() if e not in ours})
-    return [(edit, ours[edit], theirs[edit]) for edit, _ in most_frequent(alone)]
+    of_first, of_second = confusions(first.utterances), confusions(second.utterances)
+    unique = Counter({e: n for e, n in of_first.items() if e not in of_second})
+    unique |= Counter({e: n for e, n in of_second.items() if e not in of_first})
+    return [(edit, of_first[edit], of_second[edit]) for edit, _ in most_frequent(unique)]

@@ -1,19 +1,20 @@
-"""Runs beside each other on the same speech: differences, verdicts, agreement, dominance."""
+"""Runs compared on the same utterances: differences with their uncertainty, verdicts, agreement."""
 
 import json
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import TypeVar
 
 import numpy as np
 
 from whisperq_core.analyze.significance import (
     Comparison,
-    Errors,
+    ErrorCounts,
     Estimate,
     SegmentTest,
+    Unit,
     compare,
     compare_all,
     corrected,
@@ -22,25 +23,29 @@ from whisperq_core.analyze.significance import (
     rate,
     rates,
 )
-from whisperq_core.analyze.verdicts import MARGIN
+from whisperq_core.analyze.verdicts import MARGIN, require_margin
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
 from whisperq_core.scoring import error_rates
+from whisperq_core.scoring.languages import unit_of
 from whisperq_core.whisper.protocols import Protocol
 
-Unit = Literal["words", "characters"]
-# Results are resampled so many at once, which bounds the memory, and as many are remembered: each
-# is a few numbers, and the runs that they are of.
-_AT_ONCE, _REMEMBERED = 64, 100_000
+# Runs resampled at once, which bounds the memory, and results cached: each is a few numbers, and
+# the runs that they are of.
+_BATCH, _CACHED = 64, 100_000
+
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a recipe's transcripts compare with the baseline's, whatever the reference says.
+    """How a recipe's transcripts compare with the baseline's, whatever the reference is.
 
-    no_worse_pct: utterances with no more word errors than the baseline's (WhisperKit's quality of
+    no_worse_pct: utterances with no more errors than the baseline's (WhisperKit's quality of
     inference). disagreement_pct: word edits between the two transcripts per word of the baseline's;
-    None where the baseline heard nothing. identical: utterances whose words are the same.
+    None where the baseline's is empty. identical: utterances whose words are the same.
     """
 
     utterances: int
@@ -49,15 +54,26 @@ class Agreement:
     identical: int
 
 
-@lru_cache(maxsize=2 * _REMEMBERED)
-def error_counts(run: AccuracyRun, unit: Unit = "words") -> Errors:
+@lru_cache(maxsize=10_000)
+def unit_of_run(run: AccuracyRun) -> Unit:
+    """What verdicts on a run count: characters where most of its audio is in such languages.
+
+    Those are the languages written without spaces, whose words depend on a segmentation. Counted as
+    characters the rate is the CER.
+    """
+    in_characters = sum(u.duration_s for u in run.utterances if unit_of(u.language) == "characters")
+    return "characters" if in_characters > run.audio_s / 2 else "words"
+
+
+@lru_cache(maxsize=2 * _CACHED)
+def error_counts(run: AccuracyRun, unit: Unit = "words") -> ErrorCounts:
     """Counts of a run's utterances, in the order of their ids, so that two runs line up."""
-    ordered = run.by_id
-    counts = [getattr(u.score, unit) for u in ordered]
-    return Errors(
+    counts = [getattr(u.score, unit) for u in run.by_id]
+    return ErrorCounts(
         np.array([c.errors for c in counts], dtype=float),
         np.array([c.reference_length for c in counts], dtype=float),
-        tuple(u.speaker for u in ordered),
+        tuple(u.speaker for u in run.by_id),
+        unit,
     )
 
 
@@ -67,45 +83,52 @@ def estimate(run: AccuracyRun, unit: Unit = "words") -> Estimate:
 
 
 def estimates(runs: Iterable[AccuracyRun], unit: Unit = "words") -> list[Estimate]:
-    """`estimate` of each run; those on the same speech are resampled together, and remembered."""
+    """`estimate` of each run; those on the same speech are resampled together, and cached."""
 
-    def resampled(missing: list[tuple[AccuracyRun, Unit]]) -> dict:
-        found = {}
-        for group in _alike(missing, lambda one: resampling_key(*one)):
-            found |= zip(group, rates([error_counts(*one) for one in group]), strict=True)
-        return found
+    def resample(
+        missing: list[tuple[AccuracyRun, Unit]],
+    ) -> dict[tuple[AccuracyRun, Unit], Estimate]:
+        computed: dict[tuple[AccuracyRun, Unit], Estimate] = {}
+        for batch in _batches(missing, lambda key: resampling_key(*key)):
+            batch_rates = rates([error_counts(*key) for key in batch])
+            computed |= zip(batch, batch_rates, strict=True)
+        return computed
 
-    return _remembered(_ESTIMATES, [(run, unit) for run in runs], resampled)
+    return _cached(_ESTIMATES, [(run, unit) for run in runs], resample)
 
 
 def resampling_key(run: AccuracyRun, unit: Unit = "words") -> Hashable:
-    """What two runs share whose counts can be resampled together: speech, lengths, speakers."""
-    counted = error_counts(run, unit)
-    return run.speech_digest, counted.lengths.tobytes(), counted.speakers
+    """Equal for runs whose counts can be resampled together: same speech, lengths and speakers."""
+    counts = error_counts(run, unit)
+    return run.speech_digest, counts.lengths.tobytes(), counts.speakers
 
 
-def _alike(items: Iterable, kind: Callable) -> Iterator[list]:
-    """The items in groups of one kind, at most _AT_ONCE in each."""
-    groups = defaultdict(list)
+def _batches(items: Iterable[Item], group_of: Callable[[Item], Hashable]) -> Iterator[list[Item]]:
+    """The items of each group, at most _BATCH at a time."""
+    groups: dict[Hashable, list[Item]] = defaultdict(list)
     for item in items:
-        groups[kind(item)].append(item)
+        groups[group_of(item)].append(item)
     for group in groups.values():
-        for start in range(0, len(group), _AT_ONCE):
-            yield group[start : start + _AT_ONCE]
+        for start in range(0, len(group), _BATCH):
+            yield group[start : start + _BATCH]
 
 
 _ESTIMATES: dict[tuple[AccuracyRun, Unit], Estimate] = {}
 _COMPARISONS: dict[tuple[AccuracyRun, AccuracyRun, float], Comparison] = {}
 
 
-def _remembered(known: dict, wanted: Sequence, compute: Callable[[list], dict]) -> list:
-    """The values of the wanted keys; those that are not known are computed at once."""
-    found = {key: known.get(key) for key in wanted}
-    found |= compute([key for key, value in found.items() if value is None])
-    if len(known) > _REMEMBERED:
-        known.clear()
-    known |= found
-    return [found[key] for key in wanted]
+def _cached(
+    cache: dict[Key, Value],
+    keys: Sequence[Key],
+    compute: Callable[[list[Key]], dict[Key, Value]],
+) -> list[Value]:
+    """The values of the keys; those that are not in the cache are computed in one call."""
+    values = {key: cache[key] for key in keys if key in cache}
+    values |= compute([key for key in dict.fromkeys(keys) if key not in values])
+    if len(cache) > _CACHED:
+        cache.clear()
+    cache |= values
+    return [values[key] for key in keys]
 
 
 def robustness_gap(harder: AccuracyRun, easier: AccuracyRun) -> Estimate:
@@ -122,16 +145,18 @@ def without_loops(run: AccuracyRun) -> Estimate:
 def compare_runs(
     baseline: AccuracyRun,
     candidate: AccuracyRun,
-    unit: Unit = "words",
+    unit: Unit | None = None,
     margin: float = MARGIN,
     loops: bool = True,
 ) -> Comparison:
     """The candidate's rate minus the baseline's, in points, with its uncertainty.
 
-    loops: False leaves out utterances in which either looped. Raises NotComparable where the runs
-    are not of the same speech.
+    unit: by default that of the speech, see `unit_of_run`. loops: False leaves out utterances in
+    which either looped. Raises NotComparable where the runs are not of the same speech, InputError
+    for a margin that is none.
     """
     pairs = _pairs(baseline, candidate)
+    unit = unit or unit_of_run(baseline)
     first, second = error_counts(baseline, unit), error_counts(candidate, unit)
     if not loops:
         keep = np.array([not (a.score.looped or b.score.looped) for a, b in pairs], dtype=bool)
@@ -142,22 +167,25 @@ def compare_runs(
 def differing(
     baseline: AccuracyRun, candidate: AccuracyRun
 ) -> list[tuple[UtteranceResult, UtteranceResult]]:
-    """Pairs of utterances with different numbers of word errors, the largest difference first."""
-    pairs = [(a, b) for a, b in _pairs(baseline, candidate) if _more(a, b)]
-    return sorted(pairs, key=lambda pair: (-abs(_more(*pair)), pair[0].id))
+    """Pairs of utterances with different numbers of errors, the largest difference first."""
+    unit = unit_of_run(baseline)
+    pairs = [(a, b) for a, b in _pairs(baseline, candidate) if more_errors(a, b, unit)]
+    return sorted(pairs, key=lambda pair: (-abs(more_errors(pair[0], pair[1], unit)), pair[0].id))
 
 
-def _more(a: UtteranceResult, b: UtteranceResult) -> int:
-    return b.score.words.errors - a.score.words.errors
+def more_errors(first: UtteranceResult, second: UtteranceResult, unit: Unit) -> int:
+    """Errors of the second transcript of an utterance minus those of the first."""
+    errors: int = getattr(second.score, unit).errors - getattr(first.score, unit).errors
+    return errors
 
 
 def segment_test(baseline: AccuracyRun, candidate: AccuracyRun) -> SegmentTest:
     """MAPSSWE of the two runs; see significance.mapsswe."""
     pairs = _pairs(baseline, candidate)
-    return mapsswe([_edits(a) for a, _ in pairs], [_edits(b) for _, b in pairs])
+    return mapsswe([_edit_kinds(a) for a, _ in pairs], [_edit_kinds(b) for _, b in pairs])
 
 
-def _edits(utterance: UtteranceResult) -> list[str]:
+def _edit_kinds(utterance: UtteranceResult) -> list[str]:
     edits = error_rates.align(utterance.reference, utterance.hypothesis, utterance.language)
     return [edit.kind for edit in edits]
 
@@ -165,7 +193,8 @@ def _edits(utterance: UtteranceResult) -> list[str]:
 def agreement(baseline: AccuracyRun, candidate: AccuracyRun) -> Agreement:
     """How the candidate's transcripts agree with the baseline's on the same speech."""
     pairs = _pairs(baseline, candidate)
-    no_worse = [b.score.words.errors <= a.score.words.errors for a, b in pairs]
+    unit = unit_of_run(baseline)
+    no_worse = [more_errors(a, b, unit) <= 0 for a, b in pairs]
     counts = [_disagreement(a.hypothesis, b.hypothesis, a.language) for a, b in pairs]
     return Agreement(
         utterances=len(pairs),
@@ -198,36 +227,43 @@ def verdicts(
     """Each run compared with the baseline recipe's newest run under the same condition, by key.
 
     Holm-corrected among the runs that share a baseline. Runs without one or of other utterances,
-    and the baseline itself, are left out.
+    and the baseline itself, are left out. Raises InputError for a margin that is none.
     """
-    families = defaultdict(list)
+    require_margin(margin)
+    families: dict[str, list[AccuracyRun]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.created_at):
         families[condition(run)].append(run)
-    found = {}
+    comparisons: dict[str, Comparison] = {}
     for family in families.values():
         base = next((run for run in reversed(family) if run.spec.recipe.name == baseline), None)
         if base is None:
             continue
-        same = base.speech_digest
-        others = {
+        candidates = {
             run.key: run
             for run in family
-            if run.spec.recipe.name != baseline and run.speech_digest == same
+            if run.spec.recipe.name != baseline and run.speech_digest == base.speech_digest
         }
-        compared = _compared(base, list(others.values()), margin)
-        found |= dict(zip(others, corrected(compared), strict=True))
-    return found
+        uncorrected = _compare_with(base, list(candidates.values()), margin)
+        comparisons |= dict(zip(candidates, corrected(uncorrected), strict=True))
+    return comparisons
 
 
-def _compared(base: AccuracyRun, candidates: list[AccuracyRun], margin: float) -> list[Comparison]:
-    def resampled(missing: list[tuple[AccuracyRun, AccuracyRun, float]]) -> dict:
-        found = {}
-        for group in _alike(missing, lambda _: None):
-            others = [error_counts(run) for _, run, _ in group]
-            found |= zip(group, compare_all(error_counts(base), others, margin), strict=True)
-        return found
+def _compare_with(
+    base: AccuracyRun, candidates: Sequence[AccuracyRun], margin: float
+) -> list[Comparison]:
+    unit = unit_of_run(base)
 
-    return _remembered(_COMPARISONS, [(base, run, margin) for run in candidates], resampled)
+    def resample(
+        missing: list[tuple[AccuracyRun, AccuracyRun, float]],
+    ) -> dict[tuple[AccuracyRun, AccuracyRun, float], Comparison]:
+        computed: dict[tuple[AccuracyRun, AccuracyRun, float], Comparison] = {}
+        for batch in _batches(missing, lambda _: None):
+            counts = [error_counts(run, unit) for _, run, _ in batch]
+            compared = compare_all(error_counts(base, unit), counts, margin)
+            computed |= zip(batch, compared, strict=True)
+        return computed
+
+    return _cached(_COMPARISONS, [(base, run, margin) for run in candidates], resample)
 
 
 def baseline_run(

@@ -20,10 +20,15 @@ from scipy.sparse.csgraph import connected_components
 
 from whisperq_core.analyze import paired_comparisons, verdict_text
 from whisperq_core.analyze.all_pairs import AllPairs, holm_columns
-from whisperq_core.analyze.paired_comparisons import Unit, error_counts, resampling_key
+from whisperq_core.analyze.paired_comparisons import error_counts, resampling_key
 from whisperq_core.analyze.results_table import METRICS, values
-from whisperq_core.analyze.significance import Comparison, Estimate
-from whisperq_core.analyze.verdicts import DIFFERENCE_LEVEL, INFERIORITY_LEVEL, MARGIN
+from whisperq_core.analyze.significance import Comparison, Estimate, Unit
+from whisperq_core.analyze.verdicts import (
+    DIFFERENCE_LEVEL,
+    INFERIORITY_LEVEL,
+    MARGIN,
+    require_margin,
+)
 from whisperq_core.evaluate.records import AccuracyRun
 
 Booleans = npt.NDArray[np.bool_]
@@ -111,8 +116,10 @@ def error_rate_relation(
 
     candidates: pairs to compare, all by default; Holm-corrected over those with the same j. Runs of
     other speech are neither better nor worse. all_runs: runs that later calls may ask about; they
-    are resampled together with the first call's, and remembered.
+    are resampled together with the first call's, and cached. Raises InputError for a margin that is
+    none.
     """
+    require_margin(margin)
     better = np.zeros((len(runs), len(runs)), dtype=bool)
     no_worse = better.copy()
     if candidates is None:
@@ -194,13 +201,14 @@ def pareto_status(
         error_rate_relation(runs_of_rows, _UNITS[column], margin, candidates, by_key.values())
         for column in rates
     ]
-    measured = frame[[x, y]].notna().all(axis=1).to_numpy()
-    dominating = dominates(relations[0], relations[-1]) & measured[:, None] & measured
-    dominated = dominating.any(axis=0)
+    measured: Booleans = frame[[x, y]].notna().all(axis=1).to_numpy(dtype=bool)
+    dominating: Booleans = dominates(relations[0], relations[-1]) & measured[:, None] & measured
+    dominated: Booleans = np.asarray(dominating.any(axis=0))
     dominators = _dominators(frame, y, dominating)
     optimal = pareto_optimal(frame, x, y)
     texts = [
-        _front_text(*row) for row in zip(measured, optimal, dominated, dominators, strict=True)
+        _front_text(bool(measured[i]), bool(optimal[i]), bool(dominated[i]), dominator)
+        for i, dominator in enumerate(dominators)
     ]
     return frame.assign(front=texts, dominated=dominated)
 

@@ -1,4 +1,4 @@
-"""Runs as a data frame: one row for each accuracy run, its speed run beside it. Pure functions."""
+"""The results table: a data frame with one row for each accuracy run and its speed run."""
 
 import json
 from collections import Counter
@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from csv import QUOTE_NONNUMERIC
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from whisperq_core.evaluate.records import AccuracyRun, RunSpec, SizeRun, SpeedRun
@@ -164,11 +166,11 @@ def rows(runs: Runs, machine: str | None = None) -> pd.DataFrame:
     by_age = sorted(runs, key=lambda run: (run.created_at, run.key))
     accuracy = {run.key: run for run in by_age if isinstance(run, AccuracyRun)}
     kind = machine or next(iter(machines(by_age)), None)
-    here = (r for r in by_age if isinstance(r, SpeedRun) and r.machine_kind == kind)
-    speed = {_same_work(run.spec): run for run in here}
-    found = [_row(run, speed.get(_same_work(run.spec)), kind) for run in accuracy.values()]
-    frame = pd.DataFrame(found, columns=COLUMNS)
-    types = dict.fromkeys(_TEXT, "str") | dict.fromkeys(_COUNTS, "Int64")
+    of_kind = (r for r in by_age if isinstance(r, SpeedRun) and r.machine_kind == kind)
+    speed = {_same_work(run.spec): run for run in of_kind}
+    records = [_row(run, speed.get(_same_work(run.spec)), kind) for run in accuracy.values()]
+    frame = pd.DataFrame(records, columns=list(COLUMNS))
+    types: dict[str, Any] = dict.fromkeys(_TEXT, "str") | dict.fromkeys(_COUNTS, "Int64")
     frame = frame.astype(types | dict.fromkeys(_NUMBERS, "float64"))
     return frame.assign(created_at=pd.to_datetime(frame["created_at"], utc=True))
 
@@ -182,11 +184,11 @@ def _same_work(spec: RunSpec) -> str:
 
 def _protocol_name(protocol: Protocol) -> str:
     """Its name, or a summary of one that has none here."""
-    known = PROTOCOLS.get(protocol.name) == protocol
-    return protocol.name if known else protocol.summary
+    is_named = PROTOCOLS.get(protocol.name) == protocol
+    return protocol.name if is_named else protocol.summary
 
 
-def _row(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dict:
+def _row(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dict[str, object]:
     spec, recipe, words = run.spec, run.spec.recipe, run.words
     axes = {name: getattr(recipe, name, None) for name in AXES if name != "coverage"}
     return {
@@ -221,7 +223,7 @@ def _row(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dict:
     }
 
 
-def _speed_of(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dict:
+def _speed_of(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dict[str, object]:
     if speed is None or not speed.rtfs():
         elsewhere = kind is not None and run.machine_kind != kind
         rtf = None if elsewhere else run.rtf
@@ -240,7 +242,7 @@ def _speed_of(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dic
         "rtf_ratio": median(ratios),
         "rtf_ratio_low": min(ratios),
         "rtf_ratio_high": max(ratios),
-        "rtf_source": f"repeated beside fp32 ({len(rtfs)} passes)",
+        "rtf_source": f"interleaved with fp32 ({len(rtfs)} passes)",
         "encoder_share": speed.encoder_share(),
         "first_token_s": speed.first_token_s(),
         "tokens_per_s": speed.tokens_per_s(),
@@ -250,7 +252,7 @@ def _speed_of(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dic
     }
 
 
-def values(frame: pd.DataFrame, column: str) -> np.ndarray:
+def values(frame: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
     """A metric's column as floats in the unit shown (MB for bytes); missing values are NaN."""
     scale = METRICS[column].scale if column in METRICS else 1.0
     return frame[column].to_numpy(dtype=float, na_value=np.nan) * scale
@@ -261,15 +263,15 @@ class Highlight:
     """A row that is first in something as measured; baseline is its baseline's row, if measured."""
 
     title: str
-    row: pd.Series
-    baseline: pd.Series | None
+    row: "pd.Series[Any]"
+    baseline: "pd.Series[Any] | None"
 
 
 def highlights(frame: pd.DataFrame, baseline: str = "fp32", points: float = 0.5) -> list[Highlight]:
-    """The lowest WER, the fastest, and the smallest whose WER is within `points` of the baseline's.
+    """The lowest WER, the lowest latency relative to fp32, and the smallest within `points` of WER.
 
-    As measured, with no claim that a difference is more than chance. What cannot be told (no speed
-    measured beside fp32, no run of the baseline) is left out.
+    As measured, with no claim that a difference is more than chance. What is not known (no speed
+    measured together with fp32's, no run of the baseline) is left out.
     """
     conditions = list(frame[_CONDITION].itertuples(index=False, name=None))
     order = np.argsort(frame["created_at"].to_numpy(), kind="stable")
@@ -278,19 +280,21 @@ def highlights(frame: pd.DataFrame, baseline: str = "fp32", points: float = 0.5)
     limits = [baselines[c]["wer_pct"] + points if c in baselines else np.nan for c in conditions]
     plural = "point" if points == 1 else "points"
     close = values(frame, "wer_pct") <= np.array(limits, dtype=float)
+    everything = np.ones(len(frame), dtype=bool)
     ranked = (
-        ("Lowest WER", True, "wer_pct"),
-        ("Fastest beside fp32", True, "rtf_ratio"),
+        ("Lowest WER", everything, "wer_pct"),
+        ("Lowest relative latency", everything, "rtf_ratio"),
         (f"Smallest within {points:g} {plural} of {baseline}'s WER", close, "weights_bytes"),
     )
-    sizes, found = values(frame, "weights_bytes"), []
-    for title, among, column in ranked:
+    sizes, leaders = values(frame, "weights_bytes"), []
+    for title, eligible, column in ranked:
         shown = values(frame, column)
-        known = np.flatnonzero(among & ~np.isnan(shown))
-        if len(known):
-            best = min(known, key=lambda i: (shown[i], sizes[i], recipes[i]))
-            found.append(Highlight(title, frame.iloc[best], baselines.get(conditions[best])))
-    return found
+        candidates = np.flatnonzero(eligible & ~np.isnan(shown))
+        if len(candidates):
+            order_of = [(shown[i], sizes[i], recipes[i], i) for i in candidates]
+            best = int(min(order_of)[-1])
+            leaders.append(Highlight(title, frame.iloc[best], baselines.get(conditions[best])))
+    return leaders
 
 
 # What a result and its baseline have in common.
@@ -302,7 +306,7 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{column: values(frame, column) for column in METRICS})
 
 
-# With which a text begins that spreadsheets run, the wide forms of East Asia among them.
+# Beginnings of a text that spreadsheets run as a formula, East Asian full-width forms included.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
@@ -317,7 +321,7 @@ def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
         return f"'{cell}" if risky else cell
 
     texts = frame.select_dtypes(exclude=["number", "bool", "datetime", "datetimetz"])
-    return frame.assign(**{column: texts[column].map(neutral) for column in texts})
+    return frame.assign(**{str(column): texts[column].map(neutral) for column in texts})
 
 
 def csv(frame: pd.DataFrame) -> bytes:

@@ -1,17 +1,20 @@
-"""How sure a rate or a difference of rates is. Pure functions over counts of each utterance.
+"""Confidence intervals and tests of error rates. Pure functions over counts of each utterance.
 
 Utterances of one speaker share a voice, a room and a book, so they err together: resampling them
-one by one makes intervals too narrow. Speakers are resampled instead, as blocks (Bisani & Ney 2004
-for the bootstrap of WER, Liu & Peng 2020 for its blocks); utterances only where speakers are not
-known, and the result says so.
+one by one makes intervals too narrow. Speakers are resampled instead, as blocks (Bisani & Ney 2004,
+"Bootstrap estimates for confidence intervals in ASR performance evaluation", for the bootstrap of
+WER; Liu & Peng 2020, "Statistical testing on ASR performance via blockwise bootstrap", for its
+blocks); utterances only where speakers are not known, and the result says so.
 """
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special, stats
 
 from whisperq_core.analyze.verdicts import (
@@ -21,8 +24,12 @@ from whisperq_core.analyze.verdicts import (
     POWER,
     Verdict,
     is_non_inferior,
+    require_margin,
     verdict_of,
 )
+
+Unit = Literal["words", "characters"]
+Numbers = npt.NDArray[np.float64]
 
 RESAMPLES = 10_000
 # A distance to the margin, in points, below which estimates of the audio needed do not grow.
@@ -33,15 +40,16 @@ _CHUNK = 1000
 
 
 @dataclass(frozen=True)
-class Errors:
+class ErrorCounts:
     """Errors and reference lengths of utterances, shape (utterances,), and who spoke each.
 
-    The unit is words for WER and characters for CER. speakers: None where unknown.
+    unit: words for WER, characters for CER. speakers: None where unknown.
     """
 
-    errors: np.ndarray
-    lengths: np.ndarray
+    errors: Numbers
+    lengths: Numbers
     speakers: tuple[Hashable | None, ...]
+    unit: Unit = "words"
 
     @property
     def rate(self) -> float:
@@ -49,10 +57,10 @@ class Errors:
         length = float(self.lengths.sum())
         return 100 * float(self.errors.sum()) / length if length else math.nan
 
-    def only(self, keep: np.ndarray) -> "Errors":
+    def only(self, keep: npt.NDArray[np.bool_]) -> "ErrorCounts":
         """The utterances where `keep`, booleans of shape (utterances,), is true."""
-        speakers = tuple(s for s, kept in zip(self.speakers, keep, strict=True) if kept)
-        return Errors(self.errors[keep], self.lengths[keep], speakers)
+        speakers = tuple(s for s, is_kept in zip(self.speakers, keep, strict=True) if is_kept)
+        return ErrorCounts(self.errors[keep], self.lengths[keep], speakers, self.unit)
 
 
 @dataclass(frozen=True)
@@ -72,13 +80,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A candidate beside a baseline on the same utterances; points are of percent.
+    """A candidate compared with a baseline on the same utterances; points are of percent.
 
     difference: the candidate's rate minus the baseline's. standard_error: of the difference.
     p_better: share of resamples in which the candidate has the lower rate, ties counted half.
     p_difference: of no difference, two-sided. p_inferior: of a loss of `margin` points or more,
     one-sided. Both are Holm-corrected after `corrected`, among `family` comparisons.
-    margin_error: the standard error by chance alone of a difference that is the margin.
+    margin_error: the standard error by chance alone of a difference that is the margin. unit: what
+    was counted.
     """
 
     difference: Estimate
@@ -89,6 +98,12 @@ class Comparison:
     margin: float
     family: int = 1
     margin_error: float = 0.0
+    unit: Unit = "words"
+
+    @property
+    def rate_name(self) -> str:
+        """What the compared rates are called: WER, or CER where characters were counted."""
+        return "CER" if self.unit == "characters" else "WER"
 
     @property
     def verdict(self) -> Verdict:
@@ -101,13 +116,13 @@ class Comparison:
         return is_non_inferior(self)
 
     def minutes_needed(self, minutes: float) -> float | None:
-        """Minutes of speech, in all, that would decide it with a chance of POWER.
+        """Minutes of audio, in all, that give a conclusion with a chance of POWER.
 
-        minutes: of the speech compared. Assumes that the difference is what was measured and that
-        more speech is like this one, so that the standard error falls with its root: (t + z)² se² /
-        distance², the distance to no difference or to the margin, whichever is decided sooner; t at
-        the level that Holm asks of the first of the family, z for POWER. None where it is decided,
-        or nothing can be said.
+        minutes: of the audio compared. Assumes that the difference is what was measured and that
+        more audio is like this one, so that the standard error falls with its root: (t + z)² se² /
+        distance², the distance to no difference or to the margin, whichever needs less; t at the
+        level that Holm's correction requires of the first of the family, z for POWER. None where
+        there is a conclusion, or no amount of audio would give one: no difference, and no margin.
         """
         if self.verdict is not Verdict.INCONCLUSIVE or not self.standard_error > 0:
             return None
@@ -116,6 +131,8 @@ class Comparison:
         margin_reach = max(reach, (z - special.ndtri(tail)) * self.margin_error)
         difference = self.difference.value
         sooner = max(abs(difference) / reach, (self.margin - difference) / margin_reach)
+        if sooner <= 0:
+            return None
         return minutes * max(1.0, float(sooner) ** -2)
 
     def minutes_for_margin(self, minutes: float) -> float:
@@ -133,8 +150,8 @@ class Comparison:
         return minutes * max(1.0, (quantiles * error / distance) ** 2)
 
 
-def rate(sample: Errors, confidence: float = CONFIDENCE) -> Estimate:
-    """The rate (WER or CER, percent) with its bootstrap interval.
+def rate(sample: ErrorCounts, confidence: float = CONFIDENCE) -> Estimate:
+    """The rate (WER or CER, percent) with its bootstrap interval (Bisani & Ney 2004).
 
     Simulated with speakers as different as LibriSpeech's (tests/test_significance.py), it covers
     the truth in 93% with 9 to 14 speakers and in 94% with 20 to 40; where it misses, the truth is
@@ -143,7 +160,7 @@ def rate(sample: Errors, confidence: float = CONFIDENCE) -> Estimate:
     return rates([sample], confidence)[0]
 
 
-def rates(samples: Sequence[Errors], confidence: float = CONFIDENCE) -> list[Estimate]:
+def rates(samples: Sequence[ErrorCounts], confidence: float = CONFIDENCE) -> list[Estimate]:
     """`rate` of each sample; all were counted on the same utterances, and are resampled at once."""
     blocks, block = blocks_of(samples[0].speakers)
     sums = sums_of(blocks, *(sample.errors for sample in samples), samples[0].lengths)
@@ -152,7 +169,7 @@ def rates(samples: Sequence[Errors], confidence: float = CONFIDENCE) -> list[Est
     return _estimates(values, drawn, len(sums), block, confidence)
 
 
-def compare(baseline: Errors, candidate: Errors, margin: float = MARGIN) -> Comparison:
+def compare(baseline: ErrorCounts, candidate: ErrorCounts, margin: float = MARGIN) -> Comparison:
     """Paired comparison: both were counted on the same utterances, in the same order.
 
     p-values are Student's t with blocks - 1 degrees of freedom, over the bootstrap's standard
@@ -161,16 +178,17 @@ def compare(baseline: Errors, candidate: Errors, margin: float = MARGIN) -> Comp
     margin. Where nearly no utterance differs, resampling says nothing: the standard error is at
     least one word's, and the interval at least as wide as that makes it. The words that a loss of
     the margin would cost may not have come up, either: the p-value of inferiority is at least that
-    of a Poisson count of as many, taken as normal. Without two blocks nothing is decided. Raises
-    ValueError where the references differ.
+    of a Poisson count of as many, taken as normal. Without two blocks it is inconclusive. Raises
+    ValueError where the references differ, InputError for a margin that is none.
     """
     return compare_all(baseline, [candidate], margin)[0]
 
 
 def compare_all(
-    baseline: Errors, candidates: Sequence[Errors], margin: float = MARGIN
+    baseline: ErrorCounts, candidates: Sequence[ErrorCounts], margin: float = MARGIN
 ) -> list[Comparison]:
     """`compare` of each candidate with one baseline, resampled at once."""
+    require_margin(margin)
     if any(not np.array_equal(baseline.lengths, c.lengths) for c in candidates):
         raise ValueError("The two runs were not scored on the same references.")
     if not candidates:
@@ -190,15 +208,22 @@ def compare_all(
     values = [candidate.rate - baseline.rate for candidate in candidates]
     differences = _estimates(values, drawn[:, :many], len(sums), block, CONFIDENCE)
     if math.isnan(differences[0].low):
-        return [Comparison(d, math.nan, 0.5, 1.0, 1.0, margin) for d in differences]
+        return [
+            Comparison(d, math.nan, 0.5, 1.0, 1.0, margin, unit=baseline.unit) for d in differences
+        ]
     return [
-        _compared(baseline, candidate, difference, drawn[:, i], drawn[:, many + i], margin)
+        _comparison(baseline, candidate, difference, drawn[:, i], drawn[:, many + i], margin)
         for i, (candidate, difference) in enumerate(zip(candidates, differences, strict=True))
     ]
 
 
-def _compared(
-    baseline: Errors, candidate: Errors, difference: Estimate, drawn, log_ratios, margin: float
+def _comparison(
+    baseline: ErrorCounts,
+    candidate: ErrorCounts,
+    difference: Estimate,
+    drawn: Numbers,
+    log_ratios: Numbers,
+    margin: float,
 ) -> Comparison:
     n, one_word = difference.blocks, 100 / float(baseline.lengths.sum())
     value = difference.value
@@ -217,6 +242,7 @@ def _compared(
         max(_t_tail(margin - value, error, n), by_chance),
         margin,
         margin_error=margin_error,
+        unit=baseline.unit,
     )
 
 
@@ -225,7 +251,7 @@ def least_reach(blocks: int, one_word: float) -> float:
     return float(special.stdtrit(blocks - 1, (1 + CONFIDENCE) / 2)) * one_word
 
 
-def _standard_error(drawn: np.ndarray, blocks: int) -> float:
+def _standard_error(drawn: Numbers, blocks: int) -> float:
     return float(np.std(drawn)) * math.sqrt(blocks / (blocks - 1))
 
 
@@ -245,13 +271,16 @@ def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values, in the order given (Holm 1979)."""
+    """Holm's step-down adjusted p-values, in the same order.
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p, kind="stable")
     stepped = p[order] * np.arange(len(p), 0, -1)
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
-    return adjusted.tolist()
+    return [float(p) for p in adjusted]
 
 
 @dataclass(frozen=True)
@@ -269,7 +298,10 @@ class SegmentTest:
 
 
 def mapsswe(baseline: Sequence[Sequence[str]], candidate: Sequence[Sequence[str]]) -> SegmentTest:
-    """Matched-pairs sentence-segment word error test (Gillick & Cox 1989).
+    """Matched-pairs sentence-segment word error test (MAPSSWE).
+
+    Gillick & Cox 1989, "Some statistical issues in the comparison of speech recognition
+    algorithms".
 
     Each argument holds, for each utterance, the kinds of edit (equal, substitute, delete, insert)
     that turn the same reference into a system's hypothesis, in reading order. Utterances are cut
@@ -277,9 +309,9 @@ def mapsswe(baseline: Sequence[Sequence[str]], candidate: Sequence[Sequence[str]
     the segments' differences are taken as independent, speakers or not.
     """
     differences = [
-        theirs - ours
-        for ours_edits, theirs_edits in zip(baseline, candidate, strict=True)
-        for ours, theirs in _segments(ours_edits, theirs_edits)
+        of_candidate - of_baseline
+        for baseline_edits, candidate_edits in zip(baseline, candidate, strict=True)
+        for of_baseline, of_candidate in _segments(baseline_edits, candidate_edits)
     ]
     n = len(differences)
     mean = float(np.mean(differences)) if n else 0.0
@@ -293,32 +325,36 @@ def mapsswe(baseline: Sequence[Sequence[str]], candidate: Sequence[Sequence[str]
 
 def _segments(baseline: Sequence[str], candidate: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Errors of both systems in each segment of one utterance that has any."""
-    first, second = _errors_by_place(baseline), _errors_by_place(candidate)
+    first, second = _errors_by_position(baseline), _errors_by_position(candidate)
     if len(first) != len(second):
         raise ValueError("The two runs were not aligned to the same references.")
-    good, ours, theirs = 0, 0, 0
-    for place, (a, b) in enumerate(zip(first, second, strict=True)):
-        ours, theirs = ours + a, theirs + b
-        good = 0 if a or b else good + place % 2
-        if good >= _GOOD_WORDS and (ours or theirs):
-            yield ours, theirs
-            ours = theirs = 0
-    if ours or theirs:
-        yield ours, theirs
+    good_words, of_baseline, of_candidate = 0, 0, 0
+    for position, (a, b) in enumerate(zip(first, second, strict=True)):
+        of_baseline, of_candidate = of_baseline + a, of_candidate + b
+        # Odd positions are reference words; even ones are the gaps between them.
+        good_words = 0 if a or b else good_words + position % 2
+        if good_words >= _GOOD_WORDS and (of_baseline or of_candidate):
+            yield of_baseline, of_candidate
+            of_baseline = of_candidate = 0
+    if of_baseline or of_candidate:
+        yield of_baseline, of_candidate
 
 
-def _errors_by_place(edits: Sequence[str]) -> list[int]:
-    """Insertions before a reference word and errors at it, in turn; insertions at the end last."""
-    places = [0]
+def _errors_by_position(edits: Sequence[str]) -> list[int]:
+    """Insertions before each reference word and errors at it, alternating; last those at the end.
+
+    Length 2 × reference words + 1.
+    """
+    positions = [0]
     for kind in edits:
         if kind == "insert":
-            places[-1] += 1
+            positions[-1] += 1
         else:
-            places += [int(kind != "equal"), 0]
-    return places
+            positions += [int(kind != "equal"), 0]
+    return positions
 
 
-def blocks_of(speakers: Sequence[Hashable | None]) -> tuple[np.ndarray, str]:
+def blocks_of(speakers: Sequence[Hashable | None]) -> tuple[npt.NDArray[np.int_], str]:
     """The block of each utterance as an index, and what a block is."""
     if None not in speakers and len(set(speakers)) > 1:
         index = {speaker: i for i, speaker in enumerate(dict.fromkeys(speakers))}
@@ -326,12 +362,12 @@ def blocks_of(speakers: Sequence[Hashable | None]) -> tuple[np.ndarray, str]:
     return np.arange(len(speakers)), "utterance"
 
 
-def sums_of(blocks: np.ndarray, *columns: np.ndarray) -> np.ndarray:
+def sums_of(blocks: npt.NDArray[np.int_], *columns: Numbers) -> Numbers:
     """Sums of each column over each block, shape (blocks, columns)."""
     return np.column_stack([np.bincount(blocks, weights=column) for column in columns])
 
 
-def _resampled(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _resampled(sums: Numbers, statistic: Callable[[Numbers], Numbers]) -> Numbers:
     """The statistic of RESAMPLES samples of blocks with replacement; fewer where it is undefined.
 
     statistic: sums of shape (resamples, columns) to an array of shape (resamples, values). The same
@@ -341,10 +377,11 @@ def _resampled(sums: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) 
         return np.empty((0, sums.shape[1] - 1))
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = np.concatenate([statistic(weights @ sums) for weights in drawn_weights(len(sums))])
-    return drawn[np.isfinite(drawn).all(axis=1)]
+    defined: Numbers = drawn[np.isfinite(drawn).all(axis=1)]
+    return defined
 
 
-def drawn_weights(blocks: int) -> Iterator[np.ndarray]:
+def drawn_weights(blocks: int) -> Iterator[Numbers]:
     """How often each block is drawn, shape (_CHUNK, blocks) at a time, to bound memory."""
     if blocks <= 100:
         yield _all_weights(blocks)
@@ -355,13 +392,13 @@ def drawn_weights(blocks: int) -> Iterator[np.ndarray]:
 
 
 @lru_cache(maxsize=8)
-def _all_weights(blocks: int) -> np.ndarray:
+def _all_weights(blocks: int) -> Numbers:
     random = np.random.default_rng(0)
     return random.multinomial(blocks, np.full(blocks, 1 / blocks), RESAMPLES).astype(float)
 
 
 def _estimates(
-    values: Sequence[float], drawn, blocks: int, block: str, confidence: float
+    values: Sequence[float], drawn: Numbers, blocks: int, block: str, confidence: float
 ) -> list[Estimate]:
     """Expanded percentile interval (Hesterberg 2015, "What teachers should know about the
     bootstrap", 5.3): few blocks make the plain percentiles too narrow, by the factor

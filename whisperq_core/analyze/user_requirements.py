@@ -12,7 +12,8 @@ import pandas as pd
 
 from whisperq_core.analyze import paired_comparisons
 from whisperq_core.analyze.significance import Comparison, Estimate
-from whisperq_core.analyze.verdicts import MARGIN, keeps_margin
+from whisperq_core.analyze.verdicts import MARGIN, keeps_margin, require_margin
+from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.speech.evaluation_sets import LARGER_SETS_OF_KIND, SETS_OF_KIND
 from whisperq_core.whisper.protocols import STUDY
@@ -63,6 +64,18 @@ class Requirements:
     models: tuple[str, ...] = ()
     priority: Priority = "smallest"
     protocol: str = STUDY.name
+
+    def __post_init__(self) -> None:
+        """Raises InputError for limits that nothing can meet and a WER increase that is none."""
+        require_margin(self.max_wer_rise_points)
+        limits = {
+            "size": self.max_weights_bytes,
+            "relative latency": self.max_rtf_ratio,
+            "RTF": self.max_rtf,
+        }
+        for name, limit in limits.items():
+            if limit is not None and not limit > 0:
+                raise InputError(f"The maximum {name} must be above 0, not {limit:g}.")
 
 
 @dataclass(frozen=True)

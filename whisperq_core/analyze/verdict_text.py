@@ -10,28 +10,31 @@ _MOST_HOURS = 300
 
 
 def describe(comparison: Comparison, baseline: str, minutes: float) -> str:
-    """The verdict on a candidate's WER with its interval, and the audio that a conclusion needs.
+    """The verdict on a candidate's WER (or CER), its interval, and the audio needed for one.
 
     baseline: its name. minutes: of the audio that was compared.
     """
-    d = comparison.difference
+    d, rate = comparison.difference, comparison.rate_name
     if math.isnan(d.low):
         return f"too little speech for an interval of the difference from {baseline}"
     points = f"({signed(d.value)} points, 95 % interval {signed(d.low)} to {signed(d.high)})"
+    # A rate other than WER is named; the sentences are about WER otherwise.
+    by_rate = "" if rate == "WER" else f" by {rate}"
     match comparison.verdict:
         case Verdict.BETTER:
-            return f"significantly lower WER than {baseline} {points}"
+            return f"significantly lower {rate} than {baseline} {points}"
         case Verdict.WORSE:
-            return f"significantly higher WER than {baseline} {points}"
+            return f"significantly higher {rate} than {baseline} {points}"
         case Verdict.NO_WORSE:
             margin = f"margin: {comparison.margin:g} points"
-            return f"no worse than {baseline}, {margin} {points}"
+            return f"no worse{by_rate} than {baseline}, {margin} {points}"
     needed = comparison.minutes_needed(minutes)
     more = f"; {audio_needed(needed - minutes)}" if needed is not None else ""
     # The interval is of this comparison alone; the verdict is of one among many.
     only_by_correction = comparison.family > 1 and not d.low <= 0 <= d.high
     corrected = f", corrected for {comparison.family} comparisons" * only_by_correction
-    return f"no statistically conclusive difference from {baseline}{corrected} {points}{more}"
+    difference = f"no statistically conclusive difference{by_rate} from {baseline}"
+    return f"{difference}{corrected} {points}{more}"
 
 
 def audio_needed(minutes: float) -> str:

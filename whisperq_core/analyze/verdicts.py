@@ -5,10 +5,9 @@ what the application calls "no worse", change this file.
 """
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+from whisperq_core.errors import InputError
 
 if TYPE_CHECKING:
     from whisperq_core.analyze.significance import Comparison
@@ -18,14 +17,14 @@ CONFIDENCE = 0.95
 # Points of WER that a configuration may lose and still count as no worse: the non-inferiority
 # margin, unless the user sets another.
 MARGIN = 0.5
+# Beyond this a margin is a mistake: at 100 points a transcript of nothing is no worse.
+MAX_MARGIN = 100.0
 # Chance of a conclusion that estimates of the test audio needed aim at.
 POWER = 0.8
 # Levels of the two-sided test of a difference and of the one-sided test of inferiority. The second
 # is half of the first, so that both agree with the two-sided interval.
 DIFFERENCE_LEVEL = 1 - CONFIDENCE
 INFERIORITY_LEVEL = (1 - CONFIDENCE) / 2
-
-PValue = TypeVar("PValue", float, npt.NDArray[np.float64])
 
 
 class Verdict(StrEnum):
@@ -35,6 +34,15 @@ class Verdict(StrEnum):
     NO_WORSE = "no worse"
     WORSE = "worse"
     INCONCLUSIVE = "inconclusive"
+
+
+def require_margin(margin: float) -> None:
+    """Raises InputError unless the margin is a number of points from 0 to MAX_MARGIN."""
+    if not 0 <= margin <= MAX_MARGIN:
+        raise InputError(
+            f"The margin must be a number of points of WER from 0 to {MAX_MARGIN:g}, not"
+            f" {margin:g}. The usual margin is {MARGIN:g}."
+        )
 
 
 def verdict_of(comparison: "Comparison") -> Verdict:
