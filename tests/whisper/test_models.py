@@ -53,6 +53,7 @@ def test_half_precision_safetensors_share_the_digest(tiny, tmp_path):
     half = type(tiny.torch_model)(tiny.torch_model.config)
     half.load_state_dict(tiny.torch_model.state_dict())
     half.half().save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
     assert model_weights.digest(model_sources.find(str(tmp_path))) == tiny.digest
 
 

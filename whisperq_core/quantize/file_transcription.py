@@ -18,7 +18,7 @@ from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.scoring import loops
 from whisperq_core.speech import decode
 from whisperq_core.whisper import model_sources, model_weights
-from whisperq_core.whisper.word_timestamps import TimedWord, timed_words
+from whisperq_core.whisper.word_timestamps import TimedWord, alignment_problem, timed_words
 
 AUTO = "auto"
 
@@ -77,7 +77,8 @@ class Transcription(BaseModel, frozen=True):
     """What one recipe heard in one recording.
 
     language: as chosen, or as detected where `detected`. words: with their times, from the fp32
-    model's attention. rtf is of this single pass; neither loading nor the words' times are in it.
+    model's attention. words_note: why these times are estimates, where they are. rtf is of this
+    single pass; neither loading nor the words' times are in it.
     """
 
     text: str
@@ -90,6 +91,7 @@ class Transcription(BaseModel, frozen=True):
     fp32_bytes: int
     silent: bool
     looped: bool
+    words_note: str | None = None
 
     @property
     def rtf(self) -> float:
@@ -146,6 +148,7 @@ def transcribe_file(
     return Transcription(
         text=transcript.text,
         words=timed_words(model.source, samples, transcript.segments, language, config.task),
+        words_note=alignment_problem(model.source, config.task),
         language=language,
         detected=transcript.language_detected,
         audio_s=transcript.audio_s,

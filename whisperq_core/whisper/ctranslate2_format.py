@@ -78,9 +78,11 @@ def read_variables(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _floats(raw: memoryview, kind: str) -> np.ndarray:
-    if kind != "bfloat16":
-        return np.frombuffer(raw, kind)
-    # NumPy has no bfloat16; it is the upper half of a float32.
+    return widened_bfloat16(raw) if kind == "bfloat16" else np.frombuffer(raw, kind)
+
+
+def widened_bfloat16(raw: bytes | memoryview) -> np.ndarray:
+    """bfloat16 data as float32: NumPy has no bfloat16, which is the upper half of a float32."""
     return (np.frombuffer(raw, "uint16").astype("uint32") << 16).view("float32")
 
 

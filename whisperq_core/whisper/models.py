@@ -1,6 +1,5 @@
 """A Whisper model in PyTorch, in fp32, with its tokenizer, features and decoding tables."""
 
-import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,8 +9,9 @@ from typing import Any
 
 from whisperq_core.errors import ModelError
 from whisperq_core.whisper.features import LogMel
+from whisperq_core.whisper.model_settings import DecodingSettings, read_settings
 from whisperq_core.whisper.model_sources import Source, download, find, settings_folder
-from whisperq_core.whisper.model_weights import digest_of, read_weights
+from whisperq_core.whisper.model_weights import model_digest, read_weights
 from whisperq_core.whisper.torch_types import Array, Tokenizer, WhisperModule
 
 
@@ -62,9 +62,11 @@ def load(model: str | Source) -> Model:
     source = download(find(model) if isinstance(model, str) else model)
     name = model if isinstance(model, str) else model.name
     tensors = read_weights(source)
-    settings = settings_folder(source)
-    tokenizer = read_tokenizer(settings)
-    config = WhisperConfig(**_dimensions(source, tensors), **_token_ids(tokenizer))
+    folder = settings_folder(source)
+    settings, tokenizer = read_settings(folder), read_tokenizer(folder)
+    dimensions = _dimensions(tensors, settings)
+    _check_settings(name, settings, dimensions)
+    config = WhisperConfig(**dimensions, **_token_ids(tokenizer))
     with torch.device("meta"):
         torch_model = WhisperForConditionalGeneration(config)
     state = {key: torch.from_numpy(value) for key, value in tensors.items()}
@@ -76,9 +78,26 @@ def load(model: str | Source) -> Model:
         )
     torch_model.tie_weights()
     torch_model.requires_grad_(False).eval()  # type: ignore[no-untyped-call]
-    torch_model.generation_config = _generation_config(settings, tokenizer)
+    torch_model.generation_config = _generation_config(settings, tokenizer, dimensions)
     features = LogMel(config.num_mel_bins)
-    return Model(name, digest_of(tensors), torch_model, features, tokenizer, source)
+    return Model(name, model_digest(tensors, source), torch_model, features, tokenizer, source)
+
+
+def _check_settings(name: str, settings: DecodingSettings, dimensions: dict[str, Any]) -> None:
+    """Raises ModelError where tokenizer or suppressed tokens do not fit the token table."""
+    rows, needed = dimensions["vocab_size"], max(settings.tokens.values()) + 1
+    # The tokenizer may lack timestamps, and rows beyond the tokens are padding.
+    if needed > rows:
+        raise ModelError(
+            f"The tokenizer of {name} needs {needed} rows and the token table has {rows}: they"
+            " belong to different models. Copy the tokenizer that was saved with these weights."
+        )
+    suppressed = (*settings.suppress_tokens, *settings.begin_suppress_tokens)
+    if wrong := [token for token in suppressed if not 0 <= token < rows]:
+        raise ModelError(
+            f"The settings of {name} suppress token {wrong[0]}, and the token table has {rows}"
+            " rows. Copy the generation_config.json that was saved with these weights."
+        )
 
 
 def quieten_libraries() -> None:
@@ -127,7 +146,7 @@ _SHAPES = {
 }
 
 
-def _dimensions(source: Source, tensors: dict[str, Array]) -> dict[str, Any]:
+def _dimensions(tensors: dict[str, Array], settings: DecodingSettings) -> dict[str, Any]:
     """The architecture's sizes, from the tensors themselves; only the heads are not in them."""
 
     def layers(part: str) -> int:
@@ -135,18 +154,16 @@ def _dimensions(source: Source, tensors: dict[str, Array]) -> dict[str, Any]:
         return 1 + max(int(n.removeprefix(prefix).split(".")[0]) for n in tensors if prefix in n)
 
     width = tensors["model.decoder.embed_tokens.weight"].shape[1]
-    config_file = settings_folder(source) / "config.json"
-    stored = json.loads(config_file.read_text()) if config_file.is_file() else {}
     # Every published Whisper has heads of 64 dimensions; a config.json that differs is believed.
-    heads = stored.get("encoder_attention_heads", width // 64)
+    encoder_heads, decoder_heads = (heads or width // 64 for heads in settings.attention_heads)
     return {
         "vocab_size": tensors["model.decoder.embed_tokens.weight"].shape[0],
         "num_mel_bins": tensors["model.encoder.conv1.weight"].shape[1],
         "d_model": width,
         "encoder_layers": layers("encoder"),
         "decoder_layers": layers("decoder"),
-        "encoder_attention_heads": heads,
-        "decoder_attention_heads": stored.get("decoder_attention_heads", heads),
+        "encoder_attention_heads": encoder_heads,
+        "decoder_attention_heads": decoder_heads,
         "encoder_ffn_dim": tensors["model.encoder.layers.0.fc1.weight"].shape[0],
         "decoder_ffn_dim": tensors["model.decoder.layers.0.fc1.weight"].shape[0],
         "max_source_positions": tensors["model.encoder.embed_positions.weight"].shape[0],
@@ -178,22 +195,27 @@ def _token_ids(tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def _generation_config(folder: Path, tokenizer: Tokenizer) -> Any:
+def _generation_config(
+    settings: DecodingSettings, tokenizer: Tokenizer, dimensions: dict[str, Any]
+) -> Any:
     """Whisper's decoding tables, the same from every source: ids from the tokenizer, suppressed
-    tokens and alignment heads from generation_config.json or CTranslate2's config.json.
+    tokens and alignment heads from the settings.
+
+    Alignment heads are left out where one of them does not exist, as after a distillation that
+    kept the file of the larger model: words are then spread evenly over their segment.
     """
     from transformers import GenerationConfig
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-    stored: dict[str, Any] = {}
-    for file in ("config.json", "generation_config.json"):
-        if (folder / file).is_file():
-            stored |= json.loads((folder / file).read_text())
+    layers, heads = dimensions["decoder_layers"], dimensions["decoder_attention_heads"]
+    exist = all(
+        0 <= layer < layers and 0 <= head < heads for layer, head in settings.alignment_heads
+    )
     ids = tokenizer.convert_tokens_to_ids
     vocabulary = tokenizer.get_vocab()
     # English-only vocabularies end one token earlier: their end of text is 50256. They have tokens
     # for languages, but generate() would put one into the prompt if it were told of them.
-    multilingual = ids("<|endoftext|>") == 50257
+    multilingual = settings.end_token == 50257
     tables = {}
     if multilingual:
         codes = [f"<|{code}|>" for code in LANGUAGES if f"<|{code}|>" in vocabulary]
@@ -207,10 +229,8 @@ def _generation_config(folder: Path, tokenizer: Tokenizer) -> Any:
         no_timestamps_token_id=ids("<|notimestamps|>"),
         prev_sot_token_id=ids("<|startofprev|>"),
         max_initial_timestamp_index=50,
-        suppress_tokens=stored.get("suppress_tokens") or stored.get("suppress_ids") or [],
-        begin_suppress_tokens=stored.get("begin_suppress_tokens")
-        or stored.get("suppress_ids_begin")
-        or [],
-        alignment_heads=stored.get("alignment_heads") or [],
+        suppress_tokens=list(settings.suppress_tokens),
+        begin_suppress_tokens=list(settings.begin_suppress_tokens),
+        alignment_heads=[[*pair] for pair in settings.alignment_heads] if exist else [],
         return_timestamps=False,
     )

@@ -51,12 +51,12 @@ def timed_words(
     Words are spread evenly over their segment where they cannot be aligned: in a translation, and
     with a model that has no alignment heads.
     """
-    heads = model.torch_model.generation_config.alignment_heads
+    can_align = alignment_problem(model, task) is None
     words = [segment.text.split() for segment in segments]
     starts = []
     for segment, of_segment in zip(segments, words, strict=True):
         aligned = None
-        if of_segment and heads and task == "transcribe":
+        if of_segment and can_align:
             aligned = _starts(model, audio, segment, of_segment, language)
         if aligned is None:
             aligned = np.linspace(segment.start_s, segment.end_s, len(of_segment) + 1)
@@ -69,6 +69,18 @@ def timed_words(
         for of_segment, times in zip(words, starts, strict=True)
         for word, (start, end) in zip(of_segment, pairwise(times), strict=True)
     )
+
+
+def alignment_problem(model: "Model", task: str) -> str | None:
+    """Why words are spread evenly over their segments, in a sentence; None where they are not."""
+    if task != "transcribe":
+        return "Word times are estimates: a translation's words have no places in the speech."
+    if not model.torch_model.generation_config.alignment_heads:
+        return (
+            f"Word times are estimates: {model.name} has no alignment heads, or some that name"
+            " layers it does not have (alignment_heads in generation_config.json)."
+        )
+    return None
 
 
 def _starts(
