@@ -1,0 +1,228 @@
+"""The public API: what `import whisperq_core as wq` offers.
+
+The command line and the app use the same functions below it. Nothing heavy is imported here; the
+first call of a function imports what it needs.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from whisperq_core.quantize.recipes import CATALOGUE, Recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from whisperq_core.analyze.advisor import Advice
+    from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
+    from whisperq_core.quantize.quantized_model import QuantizedModel
+
+    Run = AccuracyRun | SpeedRun
+
+ProtocolName = Literal["study", "corrected", "fitted", "merged"]
+DeviceName = Literal["cpu", "cuda", "mps"]
+
+
+class Results:
+    """Runs, as data: to filter, to compare, to take into pandas. Iterates over the runs."""
+
+    def __init__(self, runs: Iterable["Run"]):
+        self._runs = tuple(runs)
+
+    def __iter__(self) -> Iterator["Run"]:
+        return iter(self._runs)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __repr__(self) -> str:
+        return f"<Results: {len(self)} runs>"
+
+    def filter(
+        self,
+        *,
+        model: str | None = None,
+        recipe: str | None = None,
+        eval_set: str | None = None,
+        protocol: ProtocolName | None = None,
+    ) -> "Results":
+        """Those of this model, recipe, evaluation set or protocol; None is any.
+
+        Runs that measured speed are of no set of their own: eval_set leaves them in, so that a
+        table still has times.
+        """
+        from whisperq_core.evaluate.records import AccuracyRun
+        from whisperq_core.whisper.protocols import SHORT_NAMES
+
+        return Results(
+            run
+            for run in self._runs
+            if model in (None, run.model)
+            and recipe in (None, run.spec.recipe.name)
+            and (eval_set in (None, run.eval_set) or not isinstance(run, AccuracyRun))
+            and (protocol is None or SHORT_NAMES[protocol].name == run.spec.protocol.name)
+        )
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row for each accuracy run, with its times where they were measured.
+
+        Columns end in their unit: wer_pct, rtf, weights_bytes, …
+        """
+        from whisperq_core.analyze import results_table
+
+        return results_table.rows(self._runs)
+
+    def compare(self, baseline: str = "fp32", margin: float = 0.5) -> "pd.DataFrame":
+        """Each recipe against the baseline on the same utterances, at 95 %.
+
+        Columns: model, recipe, set, protocol; difference, low, high (points of WER); verdict:
+        "better", "no worse", "worse" or "inconclusive". margin: points of WER that a recipe may
+        lose and be no worse. Verdicts are Holm-corrected over the recipes of a model, set and
+        protocol; intervals are not.
+
+        Raises NotComparable where no accuracy run is of the baseline.
+        """
+        import pandas as pd
+
+        from whisperq_core.analyze import paired_comparisons
+        from whisperq_core.errors import NotComparable
+        from whisperq_core.evaluate.records import AccuracyRun
+
+        runs = [run for run in self._runs if isinstance(run, AccuracyRun)]
+        if not any(run.spec.recipe.name == baseline for run in runs):
+            raise NotComparable(f"There is no accuracy run of {baseline}. Evaluate it as well.")
+        compared = paired_comparisons.verdicts(runs, baseline, margin)
+        lines = [
+            {
+                "model": run.model,
+                "recipe": run.spec.recipe.name,
+                "set": run.eval_set,
+                "protocol": run.spec.protocol.name,
+                "difference": compared[run.key].difference.value,
+                "low": compared[run.key].difference.low,
+                "high": compared[run.key].difference.high,
+                "verdict": str(compared[run.key].verdict),
+            }
+            for run in runs
+            if run.key in compared
+        ]
+        columns = ["model", "recipe", "set", "protocol", "difference", "low", "high", "verdict"]
+        return pd.DataFrame(lines, columns=columns)
+
+
+def recipes() -> list[Recipe]:
+    """Every recipe, in the order of the catalogue."""
+    return list(CATALOGUE.values())
+
+
+def quantize(model: str, recipe: str | Recipe, device: DeviceName = "cpu") -> "QuantizedModel":
+    """Loads a Whisper model and quantizes it; the result transcribes and can be saved.
+
+    model: a name such as "base", or a folder. recipe: a name such as "hqq-int4-g64", or a Recipe.
+
+    Raises RecipeError for an unknown recipe, RecipeUnsupported or LibraryMissing for one that
+    cannot run here, ModelError for weights that cannot be found or used.
+    """
+    from whisperq_core.quantize import quantized_model
+
+    return quantized_model.quantize(model, recipe, device)
+
+
+def load(folder: str | Path) -> "QuantizedModel":
+    """A model that `save` or `whisperq export` wrote; no fp32 weights are needed.
+
+    Raises ExportError for a folder that holds no such model, or one that was cut or altered.
+    """
+    from whisperq_core.quantize import quantized_model
+
+    return quantized_model.load(folder)
+
+
+def evaluate(
+    model: str,
+    recipes: Sequence[str | Recipe],
+    eval_set: str = "quick-look",
+    *,
+    protocol: ProtocolName = "study",
+    speed: bool = False,
+    device: DeviceName = "cpu",
+    threads: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Results:
+    """Measures each recipe on an evaluation set; what is stored already is reused.
+
+    eval_set: a shipped set, one of your own, a downloaded LibriSpeech split, or a folder. speed:
+    also times each recipe against fp32 on the quick look. threads: 0 is all cores. progress: called
+    with a label, pieces done and pieces in all. An interrupted call resumes where it was.
+
+    Raises RecipeError, ModelError or EvalSetError before anything runs; results are kept in the
+    cache (WHISPERQ_CACHE).
+    """
+    from whisperq_core.evaluate import runner
+    from whisperq_core.evaluate.store import Store
+    from whisperq_core.quantize.recipes import recipe as recipe_named
+    from whisperq_core.serve.user_sets import UserSets
+    from whisperq_core.whisper.protocols import SHORT_NAMES
+
+    store = Store()
+    requests = runner.requests_for(
+        [model],
+        [recipe_named(one) if isinstance(one, str) else one for one in recipes],
+        [UserSets(store.root).path_of(eval_set)],
+        speed=speed,
+        protocol=SHORT_NAMES[protocol],
+        device=device,
+        threads=threads,
+    )
+    runs = []
+    for request in requests:
+
+        def report(done: int, total: int, label: str = request.label) -> None:
+            if progress:
+                progress(label, done, total)
+
+        runs.append(runner.run(request, store, report))
+    return Results(runs)
+
+
+def results() -> Results:
+    """Every stored result of the cache (WHISPERQ_CACHE), oldest first."""
+    from whisperq_core.evaluate.store import Store
+
+    return Results(Store().runs())
+
+
+def advise(
+    *,
+    max_mb: float | None = None,
+    max_time: float | None = None,
+    max_rtf: float | None = None,
+    max_rise: float = 0.5,
+    models: Sequence[str] = ("base",),
+    speech: Literal["clean", "hard"] = "hard",
+    priority: Literal["smallest", "fastest"] = "smallest",
+    protocol: ProtocolName = "study",
+    device: DeviceName = "cpu",
+) -> "Advice":
+    """The configuration that meets these limits, and how strong the evidence is; str() words it.
+
+    max_mb: size. max_time: latency relative to fp32. max_rtf: real-time factor on the machine
+    measured. max_rise: increase of WER over fp32, in points. speech: which kind to judge by.
+    """
+    from whisperq_core.analyze import advisor
+    from whisperq_core.analyze.user_requirements import Requirements
+    from whisperq_core.evaluate.store import Store
+    from whisperq_core.whisper.protocols import SHORT_NAMES
+
+    limits = Requirements(
+        device=device,
+        max_weights_bytes=None if max_mb is None else round(max_mb * 1e6),
+        max_rtf_ratio=max_time,
+        max_rtf=max_rtf,
+        max_wer_rise_points=max_rise,
+        speech=speech,
+        models=tuple(models),
+        priority=priority,
+        protocol=SHORT_NAMES[protocol].name,
+    )
+    return advisor.advise(limits, Store().runs())
