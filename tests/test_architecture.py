@@ -94,7 +94,8 @@ def libraries(names: set[str]) -> set[str]:
 
 
 def test_the_package_itself_imports_nothing():
-    assert not all_imports(CORE / "__init__.py")
+    names = {n for node in top_level(tree(CORE / "__init__.py")) for n in imported(node)}
+    assert names == {"typing.TYPE_CHECKING", "typing.Any"}
 
 
 def test_packages_import_one_way():

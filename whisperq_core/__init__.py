@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whisperq_core.api import (
-        Recipe,
+        Recommendation,
         Results,
         advise,
         evaluate,
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
         recipes,
         results,
     )
+    from whisperq_core.quantize.recipes import Recipe
 
 __all__ = [
     "Recipe",
+    "Recommendation",
     "Results",
     "advise",
     "evaluate",

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from whisperq_core.analyze.advisor import Advice
-    from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
+    from whisperq_core.analyze.user_requirements import Configuration
+    from whisperq_core.evaluate.records import Run
     from whisperq_core.quantize.quantized_model import QuantizedModel
-
-    Run = AccuracyRun | SpeedRun
 
 ProtocolName = Literal["study", "corrected", "fitted", "merged"]
 DeviceName = Literal["cpu", "cuda", "mps"]
@@ -69,8 +68,9 @@ class Results:
         Columns end in their unit: wer_pct, rtf, weights_bytes, …
         """
         from whisperq_core.analyze import results_table
+        from whisperq_core.evaluate.records import SizeRun
 
-        return results_table.rows(self._runs)
+        return results_table.rows(run for run in self._runs if not isinstance(run, SizeRun))
 
     def compare(self, baseline: str = "fp32", margin: float = 0.5) -> "pd.DataFrame":
         """Each recipe against the baseline on the same utterances, at 95 %.
@@ -108,6 +108,25 @@ class Results:
         ]
         columns = ["model", "recipe", "set", "protocol", "difference", "low", "high", "verdict"]
         return pd.DataFrame(lines, columns=columns)
+
+
+class Recommendation:
+    """The Advisor's answer: printed, it is text.
+
+    configuration: the recommended one, or None where none is shown to meet the limits. advice: all
+    of it as data, the alternatives and what to measure next included.
+    """
+
+    def __init__(self, advice: "Advice"):
+        self.advice = advice
+        self.configuration: Configuration | None = advice.best
+
+    def __str__(self) -> str:
+        from whisperq_core.present import advisor_text
+
+        return advisor_text.as_text(self.advice)
+
+    __repr__ = __str__
 
 
 def recipes() -> list[Recipe]:
@@ -158,14 +177,14 @@ def evaluate(
     Raises RecipeError, ModelError or EvalSetError before anything runs; results are kept in the
     cache (WHISPERQ_CACHE).
     """
-    from whisperq_core.evaluate import runner
+    from whisperq_core.evaluate import requests, runner
     from whisperq_core.evaluate.store import Store
     from whisperq_core.quantize.recipes import recipe as recipe_named
     from whisperq_core.serve.user_sets import UserSets
     from whisperq_core.whisper.protocols import SHORT_NAMES
 
     store = Store()
-    requests = runner.requests_for(
+    planned = requests.requests_for(
         [model],
         [recipe_named(one) if isinstance(one, str) else one for one in recipes],
         [UserSets(store.root).path_of(eval_set)],
@@ -174,15 +193,12 @@ def evaluate(
         device=device,
         threads=threads,
     )
-    runs = []
-    for request in requests:
 
-        def report(done: int, total: int, label: str = request.label) -> None:
-            if progress:
-                progress(label, done, total)
+    def report(request: requests.Request, done: int, total: int) -> None:
+        if progress:
+            progress(request.label, done, total)
 
-        runs.append(runner.run(request, store, report))
-    return Results(runs)
+    return Results(runner.run_all(planned, store, report))
 
 
 def results() -> Results:
@@ -203,8 +219,10 @@ def advise(
     priority: Literal["smallest", "fastest"] = "smallest",
     protocol: ProtocolName = "study",
     device: DeviceName = "cpu",
-) -> "Advice":
-    """The configuration that meets these limits, and how strong the evidence is; str() words it.
+) -> "Recommendation":
+    """The configuration that meets these limits, and how strong the evidence is.
+
+    The result prints as text; `configuration` and `advice` have it as data.
 
     max_mb: size. max_time: latency relative to fp32. max_rtf: real-time factor on the machine
     measured. max_rise: increase of WER over fp32, in points. speech: which kind to judge by.
@@ -225,4 +243,4 @@ def advise(
         priority=priority,
         protocol=SHORT_NAMES[protocol].name,
     )
-    return advisor.advise(limits, Store().runs())
+    return Recommendation(advisor.advise(limits, Store().runs()))

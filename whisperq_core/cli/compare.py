@@ -28,7 +28,7 @@ def compare(
             f"{run.slug}, {run.spec.protocol.name}: WER {estimate.value:.2f}%"
             f" ({estimate.low:.2f} to {estimate.high:.2f}), {run.loops} loops"
         )
-    compared = paired_comparisons.compare_runs(*pair, margin=margin)
+    compared = paired_comparisons.compare_runs(pair[0], pair[1], margin=margin)
     print(verdict_text.describe(compared, pair[0].spec.recipe.name, pair[0].minutes))
 
 

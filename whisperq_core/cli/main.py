@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -98,9 +99,9 @@ def main(argv: list[str] | None = None) -> int:
     except WhisperQError as error:
         print(error, file=sys.stderr)
         return 1
-    except TyperException as error:
-        error.show()
-        return error.exit_code
+    except TyperException as error:  # a wrong command or option; its class is private to typer
+        getattr(error, "show", partial(print, error, file=sys.stderr))()
+        return int(getattr(error, "exit_code", 2))
     except (KeyboardInterrupt, typer.Abort):
         print(
             "\nStopped. Finished pieces are kept; the same command continues from there.",

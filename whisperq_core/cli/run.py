@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 import typer
 
 from whisperq_core.cli import options
-from whisperq_core.errors import WhisperQError
+from whisperq_core.errors import StoreError, WhisperQError
 from whisperq_core.evaluate import history, planner, runner
 from whisperq_core.evaluate.planner import PlannedRun
-from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
+from whisperq_core.evaluate.records import AccuracyRun, Run, SpeedRun
 from whisperq_core.evaluate.requests import requests_for, work_item
 from whisperq_core.evaluate.store import Store
 from whisperq_core.serve import cluster
@@ -95,7 +95,7 @@ def _run_on_cluster(queue: JobQueue, todo: list[tuple[PlannedRun, str]]) -> int:
     start, failed = time.perf_counter(), 0
     for item, label in todo:
         if item.status == "cached":
-            print(f"{label}: {_figures(queue.store.get(item.key))} [cached]", flush=True)
+            print(f"{label}: {_figures(_stored(queue, item.key))} [cached]", flush=True)
     labels = {id(item): label for item, label in todo}
     waiting = queue.evaluate([item for item, _ in todo])
     try:
@@ -106,7 +106,7 @@ def _run_on_cluster(queue: JobQueue, todo: list[tuple[PlannedRun, str]]) -> int:
                 waiting.remove(job)
                 label, elapsed_s = labels[id(job.planned)], time.perf_counter() - start
                 if job.state == JobState.DONE:
-                    figures = _figures(queue.store.get(job.value))
+                    figures = _figures(_stored(queue, job.value))
                     print(f"{label}: {figures} [{elapsed_s:.0f} s since the start]", flush=True)
                 else:
                     failed += 1
@@ -118,6 +118,13 @@ def _run_on_cluster(queue: JobQueue, todo: list[tuple[PlannedRun, str]]) -> int:
     finally:
         queue.close()
     return 1 if failed else 0
+
+
+def _stored(queue: JobQueue, key: str | None) -> Run:
+    run = queue.store.get(key) if key else None
+    if run is None:
+        raise StoreError("A finished result is no longer in the folder of results. Run it again.")
+    return run
 
 
 def _run_here(item: PlannedRun, store: Store, label: str) -> bool:
@@ -148,7 +155,8 @@ def _run_and_record(
     return result
 
 
-def _figures(result: AccuracyRun | SpeedRun) -> str:
+def _figures(result: Run) -> str:
+    figures = ""
     if isinstance(result, AccuracyRun):
         words, characters = result.words, result.characters
         if words.rate is None or characters.rate is None:
@@ -158,7 +166,7 @@ def _figures(result: AccuracyRun | SpeedRun) -> str:
         figures += f", {result.loops} loops" if result.loops else ""
         figures += f", {result.fallbacks} fallbacks" if result.fallbacks else ""
         figures += f", RTF {result.rtf:.3f}" if result.rtf else ""
-    else:
+    elif isinstance(result, SpeedRun):
         ratios = sorted(result.ratios())
         figures = f"{ratios[len(ratios) // 2]:.2f} of fp32's time"
         figures += f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
