@@ -1,3 +1,4 @@
+import hashlib
 import io
 
 import av
@@ -8,8 +9,8 @@ import soxr
 
 from whisperq_core.errors import AudioError
 from whisperq_core.settings import PROJECT
-from whisperq_core.speech import decode
-from whisperq_core.speech.decode import Limits, load
+from whisperq_core.speech import audio_readers, decode
+from whisperq_core.speech.decode import AudioStream, Limits, file_duration_s, load
 
 SPEECH = PROJECT / "speech"
 JFK = SPEECH / "jfk" / "jfk.flac"
@@ -36,6 +37,8 @@ def with_ffmpeg(
     with av.open(buffer, "w", format=container) as out:
         out.metadata.update(tags)
         stream = out.add_stream(codec, rate=rate_hz, layout="mono")
+        if codec == "wmav2":  # has no default
+            stream.bit_rate = 64_000
         frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
         frame.sample_rate, frame.pts = 16_000, 0
         to_codec = av.AudioResampler(format=stream.format.name, layout="mono", rate=rate_hz)
@@ -137,7 +140,7 @@ def test_sample_rates(speech, rate_hz):
 def test_blocks_join_without_a_seam():
     original, _ = soundfile.read(JFK, dtype="float32")
     other = soxr.resample(original, 16_000, 44_100)
-    assert len(other) > 3 * decode.BLOCK_FRAMES
+    assert len(other) > 3 * audio_readers.BLOCK_FRAMES
     decoded = load(with_soundfile(other, 44_100, "WAV", "FLOAT"))
     whole = soxr.resample(other, 44_100, 16_000)
     np.testing.assert_allclose(decoded, whole, atol=1e-4)
@@ -298,3 +301,145 @@ def test_silence_is_allowed_and_recognised(speech):
 def test_wav_for_playback(speech):
     np.testing.assert_allclose(load(decode.encode_wav(speech)), speech, atol=1 / 32_768)
     assert load(decode.encode_wav(np.full(10, 3.0, np.float32))).max() <= 1.0
+
+
+def read(data: bytes) -> tuple[np.ndarray, AudioStream]:
+    stream = AudioStream(data)
+    return np.concatenate(list(stream)), stream
+
+
+# Of the samples as float32 bytes, taken before channels, scales and tracks were looked at.
+@pytest.mark.parametrize(
+    ("file", "digest"),
+    [
+        ("jfk/jfk.flac", "e7bd740ecf3c332c"),
+        ("fleurs-de-example/fleurs-de-000.flac", "87ab254124dfd423"),
+        ("test-clean-excerpt/61-70968-0000.flac", "c8d8746147f533e8"),
+        ("test-clean-excerpt/61-70968-0011.flac", "67fb0bdea7aeae64"),
+        ("test-other-excerpt/367-130732-0000.flac", "3e2a787591127e10"),
+        ("test-other-excerpt/367-130732-0001.flac", "d97db58cc4ce429f"),
+        ("dev-clean-excerpt/1272-141231-0002.flac", "c62aa4b236f4aecf"),
+    ],
+)
+def test_samples_of_shipped_recordings_stay_bit_identical(file, digest):
+    assert hashlib.sha256(load(SPEECH / file).tobytes()).hexdigest()[:16] == digest
+
+
+def test_plain_recordings_have_no_notes(speech):
+    assert read(SHORT.read_bytes())[1].notes == []
+    stereo = np.stack([speech, 0.5 * speech], axis=1)
+    decoded, stream = read(with_soundfile(stereo, 16_000, "WAV", "FLOAT"))
+    assert stream.notes == [] and not stream.silent
+    np.testing.assert_allclose(decoded, 0.75 * speech, atol=1e-6)
+
+
+@pytest.mark.parametrize(("share", "louder"), [(0.99, 1), (0.8, 1), (1.2, 2)])
+@pytest.mark.parametrize("kind", ["WAV", "alac"])
+def test_channels_in_opposite_phase_do_not_cancel(speech, share, louder, kind):
+    noise = np.random.default_rng(0).normal(0, 1e-3, (2, len(speech))).astype(np.float32)
+    channels = [speech + noise[0], -share * speech + noise[1]]
+    if kind == "WAV":
+        data = with_soundfile(np.stack(channels, axis=1), 16_000, "WAV", "PCM_24")
+    else:
+        buffer = io.BytesIO()
+        with av.open(buffer, "w", format="ipod") as out:
+            coder = out.add_stream("alac", rate=16_000, layout="stereo", format="s16p")
+            pcm = (np.stack(channels) * 32_767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(pcm, format="s16p", layout="stereo")
+            frame.sample_rate, frame.pts = 16_000, 0
+            out.mux(coder.encode(frame))
+            out.mux(coder.encode(None))
+        data = buffer.getvalue()
+    decoded, stream = read(data)
+    expected = channels[louder - 1]
+    np.testing.assert_allclose(decoded[: len(expected)], expected, atol=1e-4)
+    assert f"channel {louder}, is used" in stream.notes[0] and not stream.silent
+
+
+@pytest.mark.parametrize("channels", [2, 3, 6])
+def test_one_channel_of_many_and_unrelated_channels_are_averaged(speech, channels):
+    alone = np.zeros((len(speech), channels), np.float32)
+    alone[:, -1] = speech
+    decoded, stream = read(with_soundfile(alone, 16_000, "WAV", "FLOAT"))
+    np.testing.assert_allclose(decoded, speech / channels, atol=1e-6)
+    assert stream.notes == []
+    unrelated = np.stack([np.roll(speech, 5_000 * n) for n in range(channels)], axis=1)
+    decoded, stream = read(with_soundfile(unrelated, 16_000, "WAV", "FLOAT"))
+    np.testing.assert_allclose(decoded, unrelated.mean(axis=1), atol=1e-6)
+    assert stream.notes == []
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("bits", [16, 24, 32])
+def test_float_samples_on_the_scale_of_integers_are_scaled(speech, subtype, bits):
+    data = with_soundfile(speech * 2.0 ** (bits - 1) * 0.99, 16_000, "WAV", subtype)
+    decoded, stream = read(data)
+    np.testing.assert_allclose(decoded, 0.99 * speech, atol=1e-6)
+    assert f"scale of {bits}-bit integers" in stream.notes[0]
+
+
+def test_a_hot_float_master_stays_as_it_is(speech):
+    hot = speech / np.abs(speech).max() * 4
+    decoded, stream = read(with_soundfile(hot, 16_000, "WAV", "FLOAT"))
+    np.testing.assert_array_equal(decoded, hot)
+    assert stream.notes == []
+
+
+def test_a_spike_among_good_samples_is_refused(speech):
+    spiked = speech.copy()
+    spiked[1_000] = 1e6
+    with pytest.raises(AudioError, match=r"samples up to 1e\+06 times full scale"):
+        load(with_soundfile(spiked, 16_000, "WAV", "FLOAT"))
+
+
+@pytest.mark.parametrize("peak_db", [-66, -80, -100])
+def test_faint_speech_in_24_bits_is_very_quiet_and_not_silent(speech, peak_db):
+    quiet = speech / np.abs(speech).max() * 10 ** (peak_db / 20)
+    decoded, stream = read(with_soundfile(quiet, 16_000, "WAV", "PCM_24"))
+    assert not stream.silent and not decode.is_silent(decoded)
+    assert stream.notes == [f"It is very quiet: its peak is {peak_db} dBFS."]
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 44_100])
+@pytest.mark.parametrize(
+    ("subtype", "make"),
+    [
+        ("PCM_16", lambda chance, n: np.zeros(n)),
+        ("PCM_16", lambda chance, n: np.full(n, 3 / 32_768)),
+        ("PCM_24", lambda chance, n: chance.normal(0, 1e-4, n)),
+        ("PCM_16", lambda chance, n: chance.integers(-1, 2, n) / 32_768),
+        ("PCM_16", lambda chance, n: (chance.random(n) < 0.01) / 32_768),
+        ("PCM_16", lambda chance, n: 20 / 32_768 * (np.arange(n) == n // 2)),
+        ("FLOAT", lambda chance, n: 5e-4 * np.sin(np.arange(n) * 0.02)),
+    ],
+    ids=["zeros", "offset", "noise", "dither", "flicker", "click", "hum"],
+)
+def test_what_holds_no_sound_is_silent(subtype, make, rate_hz):
+    samples = make(np.random.default_rng(0), 5 * rate_hz)
+    _, stream = read(with_soundfile(samples, rate_hz, "WAV", subtype))
+    assert stream.silent and stream.notes == []
+
+
+def test_half_an_mp3_has_the_length_that_is_decoded(tmp_path):
+    long = np.tile(soundfile.read(JFK, dtype="float32")[0], 4)
+    whole = with_soundfile(long, 16_000, "MP3", None)
+    cut = tmp_path / "cut.mp3"
+    cut.write_bytes(whole[: len(whole) // 2])
+    assert soundfile.info(cut).duration == pytest.approx(44, abs=0.2)  # what its header tells
+    stream = AudioStream(cut)
+    decoded_s = sum(len(block) for block in stream) / 16_000
+    assert 20 < decoded_s < 23
+    assert f"its header tells of 44.0 s, {decoded_s:.1f} s are there" in stream.notes[0]
+    assert file_duration_s(cut) is None  # nothing but decoding tells
+
+
+def test_a_length_is_told_without_decoding_where_the_last_sample_is_there(tmp_path, speech):
+    for kind in ("FLAC", "WAV", "AIFF", "OGG", "MP3"):
+        path = tmp_path / f"a.{kind.lower()}"
+        data = with_soundfile(speech, 16_000, kind, None)
+        path.write_bytes(data)
+        exact = len(speech) / 16_000 if kind in ("FLAC", "WAV", "AIFF") else None
+        assert file_duration_s(path) == exact
+        path.write_bytes(data[: len(data) // 2])
+        if (told := file_duration_s(path)) is not None:
+            assert told == len(load(path)) / 16_000

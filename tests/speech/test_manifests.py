@@ -98,7 +98,10 @@ class TestFromFolder:
             ([{"audio": "a\0.flac", "text": "x"}], "is not a file name"),
             ([A, B, A], "line 3 repeats a.flac from manifest.jsonl, line 1"),
             ([A, {**B, "id": "a"}], "line 2 repeats the id a from manifest.jsonl, line 1"),
-            ([A, {"audio": "note.txt", "text": "x"}], "line 2: note.txt is not a recording"),
+            (
+                [A, {"audio": "note.txt", "text": "x"}],
+                "line 2: note.txt is a text file, not a recording",
+            ),
             ([], "has no recordings"),
         ],
     )

@@ -279,7 +279,7 @@ def _duration_s(path: Path) -> float:
     # a streamed FLAC has no length in its header
     if 0 < length_s <= decode.DEFAULT_LIMITS.max_duration_s:
         return length_s
-    return sum(len(block) for block in decode.decode_blocks(path)) / decode.SAMPLE_RATE
+    return sum(len(block) for block in decode.AudioStream(path)) / decode.SAMPLE_RATE
 
 
 def _complete_split(split: str, folder: Path) -> EvalSet:

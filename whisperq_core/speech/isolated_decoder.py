@@ -49,11 +49,13 @@ class AudioSummary(BaseModel, frozen=True):
     """What is known of a decoded recording without its samples.
 
     outline: peak amplitude of each of at most OUTLINE_POINTS parts of equal length, from 0 to 1.
+    notes: sentences on what was done to its samples or is unusual, see `decode.AudioStream`.
     """
 
     duration_s: float
     silent: bool
     outline: tuple[float, ...]
+    notes: tuple[str, ...] = ()
 
 
 # The process is started as this module.
@@ -80,12 +82,12 @@ def decode_file(path: Path, playback: Path | None = None) -> AudioSummary:
 
     Raises AudioError for what is no usable audio; then no copy is left.
     """
-    frames, peaks = 0, []
+    stream, frames, peaks = decode.AudioStream(path), 0, []
     copy = playback and soundfile.SoundFile(
         playback, "w", decode.SAMPLE_RATE, 1, subtype="PCM_16", format="FLAC"
     )
     try:
-        for block in decode.decode_blocks(path, path.name):
+        for block in stream:
             frames += len(block)
             starts = range(0, len(block), _SAMPLES_PER_PEAK)
             peaks.append(np.maximum.reduceat(np.abs(block), starts))
@@ -101,7 +103,8 @@ def decode_file(path: Path, playback: Path | None = None) -> AudioSummary:
     all_peaks = np.concatenate(peaks)
     return AudioSummary(
         duration_s=frames / decode.SAMPLE_RATE,
-        silent=decode.is_silent(all_peaks),
+        silent=stream.silent,
+        notes=tuple(stream.notes),
         outline=tuple(round(float(p), 3) for p in peak_outline(all_peaks)),
     )
 
