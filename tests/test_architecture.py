@@ -1,8 +1,10 @@
 """The design's rules, held by the syntax trees of the code itself."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +98,19 @@ def libraries(names: set[str]) -> set[str]:
 def test_the_package_itself_imports_nothing():
     names = {n for node in top_level(tree(CORE / "__init__.py")) for n in imported(node)}
     assert names == {"typing.TYPE_CHECKING", "typing.Any"}
+
+
+def test_the_picture_of_the_packages_is_that_of_the_contract():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    arrows = re.findall(r'^ +(\w+)(?:\["[^"]*"\])? --> (\w+)', text, re.MULTILINE)
+    drawn = [arrows[0][0], *(below for _, below in arrows)]
+    assert [above for above, _ in arrows] == drawn[:-1]  # one chain
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = [line.replace(f"{PACKAGE}.", "") for line in contract["contracts"][0]["layers"]]
+    packages = [line for line in layers if (CORE / line).is_dir() or line == "api"]
+    assert drawn == [*packages, "base"]
+    # Every package is in the contract, and so in the picture.
+    assert {path.parent.name for path in CORE.glob("*/__init__.py")} | {"api"} == set(packages)
 
 
 def test_packages_import_one_way():

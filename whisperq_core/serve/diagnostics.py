@@ -105,7 +105,7 @@ class UnsupportedRecipe:
 
 @dataclass(frozen=True)
 class MachineReport:
-    """All of it. facts: label and text, in order. offline: models that need no download."""
+    """All of it. facts: label and text, in order. offline_models: those that need no download."""
 
     facts: tuple[tuple[str, str], ...]
     instruction_sets: tuple[InstructionSet, ...]
@@ -134,7 +134,7 @@ def machine_report(root: Path) -> MachineReport:
             for name, recipe in CATALOGUE.items()
             if (reason := backends.unavailable_reason(recipe, device))
         ),
-        offline=tuple(model_sources.offline_names()),
+        offline_models=tuple(model_sources.offline_names()),
     )
 
 
