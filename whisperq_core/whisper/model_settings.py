@@ -320,13 +320,20 @@ def _vocabulary_digest(tokens: dict[str, int]) -> str:
     return hashlib.sha256(json.dumps(text).encode()).hexdigest()
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether there is a tokenizer.json, or a vocab.json with its merges.txt."""
+    return (folder / "tokenizer.json").is_file() or (
+        (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
+    )
+
+
 def _tokens(folder: Path) -> dict[str, int]:
     """Every token and its id, from tokenizer.json, or from vocab.json and added_tokens.json."""
     if (folder / "tokenizer.json").is_file():
         stored = _json(folder / "tokenizer.json")
         tokens = dict((stored.get("model") or {}).get("vocab") or {})
         tokens |= {token["content"]: token["id"] for token in stored.get("added_tokens") or ()}
-    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+    elif has_tokenizer(folder):
         tokens = _json(folder / "vocab.json") | _json(folder / "added_tokens.json")
     else:
         raise ModelError(f"{folder} has no tokenizer.json. Copy it there from the original model.")

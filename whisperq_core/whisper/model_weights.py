@@ -17,7 +17,12 @@ from whisperq_core.whisper.ctranslate2_format import (
     to_transformers,
     widened_bfloat16,
 )
-from whisperq_core.whisper.model_settings import FILES, read_settings, settings_digest
+from whisperq_core.whisper.model_settings import (
+    FILES,
+    has_tokenizer,
+    read_settings,
+    settings_digest,
+)
 from whisperq_core.whisper.model_sources import (
     EMBEDDED,
     HUB,
@@ -168,8 +173,10 @@ def model_digest(tensors: dict[str, Array], source: Source) -> str:
     weights = digest_of(tensors)
     if source.kind == "embedded" or (source.kind == "hub" and source.name in HUB):
         return weights
-    width = tensors["model.decoder.embed_tokens.weight"].shape[1]
-    settings = settings_digest(read_settings(settings_folder(source)), width)
+    table, folder = tensors.get("model.decoder.embed_tokens.weight"), settings_folder(source)
+    if table is None or not has_tokenizer(folder):
+        return weights  # `models.load` says what is missing
+    settings = settings_digest(read_settings(folder), table.shape[1])
     if settings is None:
         return weights
     return hashlib.sha256(f"{weights} {settings}".encode()).hexdigest()
