@@ -48,11 +48,13 @@ def by_how_much(first: AccuracyRun, second: AccuracyRun, margin: float) -> None:
     found = paired_comparisons.compare_runs(first, second, margin=margin)
     columns = st.columns(3)
     for column, run in zip(columns, (first, second), strict=False):
-        wer = paired_comparisons.estimate(run)
+        rate = paired_comparisons.estimate(run, found.unit)
         with column.container(border=True, height="stretch", gap=None):
             st.caption(markup.escape_markdown(f"{run.spec.recipe.name} on {run.model}"))
-            st.markdown(f"### WER {wer.value:.2f} %")
-            st.markdown("no interval" if pd.isna(wer.low) else f"{wer.low:.2f} to {wer.high:.2f}")
+            st.markdown(f"### {found.rate_name} {rate.value:.2f} %")
+            st.markdown(
+                "no interval" if pd.isna(rate.low) else f"{rate.low:.2f} to {rate.high:.2f}"
+            )
             st.markdown(f"[Its utterances]({utterances_url(run)})")
     d = found.difference
     with columns[2].container(border=True, height="stretch", gap=None):
@@ -60,12 +62,12 @@ def by_how_much(first: AccuracyRun, second: AccuracyRun, margin: float) -> None:
         st.markdown(f"### {d.value:+.2f} points".replace("-", "−"))
         ends = "no interval" if pd.isna(d.low) else f"{d.low:+.2f} to {d.high:+.2f}"
         st.markdown(ends.replace("-", "−"))
-        words = verdict_text.describe(found, first.spec.recipe.name, first.minutes)
+        words = verdict_text.describe_runs(found, first, second)
         st.markdown(markup.escape_markdown(words[:1].upper() + words[1:] + "."))
     if paired_comparisons.condition(first) != paired_comparisons.condition(second):
         st.caption(
             "The two differ in more than the recipe (model, protocol, device or threads), and so"
-            " may their WER."
+            f" may their {found.rate_name}."
         )
 
 

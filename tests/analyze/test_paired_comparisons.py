@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from tests.support.made_runs import accuracy_run, renamed, tiny_english
+from whisperq_core.analyze import results_table
+from whisperq_core.analyze.confusions import error_contributions
 from whisperq_core.analyze.paired_comparisons import (
     Agreement,
     agreement,
@@ -12,12 +14,16 @@ from whisperq_core.analyze.paired_comparisons import (
     error_counts,
     estimate,
     segment_test,
+    unit_of_run,
     verdicts,
     without_loops,
 )
+from whisperq_core.analyze.pareto_front import with_verdicts
+from whisperq_core.analyze.verdict_text import describe
 from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.store import Store
+from whisperq_core.scoring import error_rates
 from whisperq_core.settings import PROJECT
 from whisperq_core.whisper.protocols import STUDY
 
@@ -68,6 +74,60 @@ def test_characters_are_counted_where_they_are_asked_for():
     assert error_counts(one, "characters").lengths.tolist() == [14, 15]
     assert estimate(one, "characters").value == one.characters.rate
     assert compare_runs(one, one, "characters").difference.value == 0.0
+
+
+JAPANESE = [("今日は雨です", "今日は雪です"), ("また明日", "また明日")] * 10
+
+
+def in_language(one, language: str, only_first: int | None = None):
+    """The run with its first utterances, or all, in another language."""
+    utterances = [
+        u.model_copy(
+            update={
+                "language": language,
+                "score": error_rates.score(u.reference, u.hypothesis, language),
+            }
+        )
+        for u in one.utterances[:only_first]
+    ]
+    rest = one.utterances[len(utterances) :]
+    return one.model_copy(update={"utterances": (*utterances, *rest)})
+
+
+def japanese(recipe: str, texts: list[tuple[str, str]] = JAPANESE, **changes):
+    speakers = [str(i) for i in range(len(texts))]
+    return in_language(accuracy_run(recipe, texts, speakers=speakers, **changes), "ja")
+
+
+@pytest.mark.parametrize("language", ["ja", "zh", "yue", "th", "lo", "my", "km"])
+def test_verdicts_count_characters_where_words_have_no_spaces(language):
+    assert unit_of_run(in_language(run("fp32", "a cat"), language)) == "characters"
+
+
+def test_verdicts_count_what_most_of_the_audio_is_in():
+    english = run("fp32", "a cat", "the dog", "it was", "nobody")
+    assert unit_of_run(english) == "words"
+    assert unit_of_run(in_language(english, "ja", only_first=2)) == "words"
+    assert unit_of_run(in_language(english, "ja", only_first=3)) == "characters"
+
+
+def test_a_comparison_of_japanese_is_of_the_character_error_rate():
+    right = [(reference, reference) for reference, _ in JAPANESE]
+    base, candidate = japanese("fp32", right), japanese("torch-int8")
+    found = compare_runs(base, candidate)
+    assert (found.unit, found.rate_name) == ("characters", "CER")
+    assert found.difference.value == candidate.characters.rate == pytest.approx(10.0)
+    assert found == compare_runs(base, candidate, "characters")
+    assert "significantly higher CER than fp32" in describe(found, "fp32", base.minutes)
+    assert verdicts([base, candidate])[candidate.key].rate_name == "CER"
+    frame = with_verdicts(results_table.rows([base, candidate]), [base, candidate])
+    row = frame.set_index("recipe").loc["torch-int8"]
+    assert (row["verdict_rate"], row["difference_points"]) == ("CER", pytest.approx(10.0))
+    contributions = error_contributions(base, candidate)
+    assert sum(c.points for c in contributions) == pytest.approx(found.difference.value)
+    same = japanese("quanto-int8", right)
+    text = describe(compare_runs(base, same, margin=20.0), "fp32", base.minutes)
+    assert text.startswith("no worse by CER than fp32")
 
 
 def test_the_estimate_of_every_shipped_record_is_its_rate(shipped):

@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
+from tests.support.made_runs import tiny_english
 from tests.support.spoken_runs import ALIKE, MANY, NOISY, SOME, run_with
 from whisperq_core.analyze.paired_comparisons import compare_runs
-from whisperq_core.analyze.verdict_text import audio_needed, describe, signed
+from whisperq_core.analyze.verdict_text import audio_needed, describe, describe_runs, signed
+from whisperq_core.whisper.protocols import FITTED, STUDY
 
 
 def test_an_inconclusive_comparison_is_never_called_better():
@@ -40,3 +44,27 @@ def test_the_audio_needed_has_two_digits(minutes, text):
 
 def test_differences_have_a_sign_and_a_true_minus():
     assert [signed(value) for value in (0.5, -0.5, 0.0)] == ["+0.50", "−0.50", "+0.00"]
+
+
+def described(first, second) -> str:
+    return describe_runs(compare_runs(first, second), first, second)
+
+
+def test_runs_that_differ_in_more_than_the_recipe_are_named_in_full():
+    base, same = run_with("fp32", SOME), run_with("quanto-int2", MANY)
+    assert described(base, same) == describe(compare_runs(base, same), "fp32", base.minutes)
+    fitted = described(base, run_with("quanto-int2", MANY, protocol=FITTED))
+    assert fitted.startswith(
+        "quanto-int2 under the protocol “fitted window”: significantly higher WER than fp32 under"
+        " the protocol “as in the study” ("
+    )
+    other = described(base, tiny_english(run_with("fp32", MANY)))
+    assert other.startswith("fp32 of tiny.en: significantly higher WER than fp32 of base (")
+    threads = described(base, run_with("fp32", MANY, threads=1))
+    assert threads.startswith("fp32 on cpu with 1 thread: significantly higher WER than fp32 on")
+
+
+def test_protocols_of_one_name_are_told_apart_by_what_they_do():
+    changed = replace(STUDY, batch_size=1)
+    text = described(run_with("fp32", SOME), run_with("fp32", MANY, protocol=changed))
+    assert changed.summary in text and STUDY.summary in text

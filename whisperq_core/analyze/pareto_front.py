@@ -42,10 +42,11 @@ LABELS = {
     "cer_low_pct": "CER, low (%)",
     "cer_high_pct": "CER, high (%)",
     "resampled": "Interval over",
-    "difference_points": "WER − baseline (points)",
+    "difference_points": "Difference to baseline (points)",
     "difference_low": "Difference, low",
     "difference_high": "Difference, high",
     "verdict": "Verdict",
+    "verdict_rate": "Verdict on",
     "in_words": "Verdict in words",
     "lower_wer_pct": "Probability of a lower WER (%)",
     "minutes_needed": "Minutes of audio for a conclusion",
@@ -258,7 +259,8 @@ def with_verdicts(
 
     runs: those of the rows, and of the baseline where no row shows it. Verdicts are Holm-corrected
     over the rows that share a baseline; minutes_needed is of audio in all, missing where there is a
-    conclusion. Differences are in points of WER.
+    conclusion. verdict_rate: WER, or CER where most of the audio is in languages written without
+    spaces; differences are in points of it.
     """
     by_key = {run.key: run for run in sorted(runs, key=lambda run: run.created_at)}
     shown = set(frame["key"])
@@ -271,7 +273,7 @@ def with_verdicts(
         _verdict_columns(run, wer, cer, comparisons.get(run.key), baseline)
         for run, wer, cer in zip(runs_of_rows, wers, cers, strict=True)
     ]
-    texts = ("resampled", "verdict", "in_words")
+    texts = ("resampled", "verdict", "verdict_rate", "in_words")
     numbers = [c for c in LABELS if c not in (*texts, "front", "dominated")]
     columns = pd.DataFrame(added, columns=[*numbers, *texts], index=frame.index)
     types: dict[str, Any] = dict.fromkeys(texts, "str") | dict.fromkeys(numbers, float)
@@ -300,6 +302,7 @@ def _verdict_columns(
         "difference_low": difference.low,
         "difference_high": difference.high,
         "verdict": comparison.verdict.value,
+        "verdict_rate": comparison.rate_name,
         "in_words": verdict_text.describe(comparison, baseline, run.minutes),
         "lower_wer_pct": math.nan if math.isnan(difference.low) else 100 * comparison.p_better,
         "minutes_needed": comparison.minutes_needed(run.minutes),

@@ -2,8 +2,10 @@
 
 import math
 
+from whisperq_core.analyze.paired_comparisons import condition
 from whisperq_core.analyze.significance import Comparison
 from whisperq_core.analyze.verdicts import Verdict
+from whisperq_core.evaluate.records import AccuracyRun
 
 # An estimate of more audio than this is too far from the measured amount to be given as a number.
 _MOST_HOURS = 300
@@ -35,6 +37,32 @@ def describe(comparison: Comparison, baseline: str, minutes: float) -> str:
     corrected = f", corrected for {comparison.family} comparisons" * only_by_correction
     difference = f"no statistically conclusive difference{by_rate} from {baseline}"
     return f"{difference}{corrected} {points}{more}"
+
+
+def describe_runs(comparison: Comparison, baseline: AccuracyRun, candidate: AccuracyRun) -> str:
+    """`describe` for two runs, which are named in full where they differ in more than the recipe.
+
+    As in “bnb-nf4 under the protocol “fitted window”: no worse than fp32 under …”.
+    """
+    if condition(baseline) == condition(candidate):
+        return describe(comparison, baseline.spec.recipe.name, baseline.minutes)
+    text = describe(comparison, _full_name(baseline, candidate), baseline.minutes)
+    return f"{_full_name(candidate, baseline)}: {text}"
+
+
+def _full_name(run: AccuracyRun, other: AccuracyRun) -> str:
+    """The recipe, and whatever else sets the run apart from the other."""
+    name, spec, its = run.spec.recipe.name, run.spec, other.spec
+    if run.model != other.model:
+        name += f" of {run.model}"
+    if spec.protocol != its.protocol:
+        same_name = spec.protocol.name == its.protocol.name
+        protocol = spec.protocol.summary if same_name else spec.protocol.name
+        name += f" under the protocol “{protocol}”"
+    if (spec.device, spec.threads) != (its.device, its.threads):
+        threads = "1 thread" if spec.threads == 1 else f"{spec.threads} threads"
+        name += f" on {spec.device} with {threads}"
+    return name
 
 
 def audio_needed(minutes: float) -> str:

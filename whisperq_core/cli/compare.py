@@ -22,14 +22,15 @@ def compare(
     """Compare the WER of two stored runs of the same speech, utterance by utterance."""
     runs = [run for run in Store().runs() if isinstance(run, AccuracyRun)]
     pair = [_by_key(runs, prefix) for prefix in (baseline, candidate)]
+    compared = paired_comparisons.compare_runs(pair[0], pair[1], margin=margin)
     for run in pair:
-        estimate = paired_comparisons.estimate(run)
+        estimate = paired_comparisons.estimate(run, compared.unit)
         print(
-            f"{run.slug}, {run.spec.protocol.name}: WER {estimate.value:.2f}%"
+            f"{run.slug}, {run.spec.protocol.name}:"
+            f" {compared.rate_name} {estimate.value:.2f}%"
             f" ({estimate.low:.2f} to {estimate.high:.2f}), {run.loops} loops"
         )
-    compared = paired_comparisons.compare_runs(pair[0], pair[1], margin=margin)
-    print(verdict_text.describe(compared, pair[0].spec.recipe.name, pair[0].minutes))
+    print(verdict_text.describe_runs(compared, pair[0], pair[1]))
 
 
 def _by_key(runs: list[AccuracyRun], prefix: str) -> AccuracyRun:

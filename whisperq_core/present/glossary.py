@@ -190,6 +190,12 @@ _STATISTICS = _group(
         "inconclusive",
     ),
     (
+        "Verdict on",
+        "The rate that the verdict compares: WER, or CER where most of the audio is in languages"
+        " written without spaces (Chinese, Japanese, Thai, Lao, Burmese, Khmer).",
+        "verdict_rate",
+    ),
+    (
         "Probability of a lower WER",
         "Share of bootstrap resamples in which the recipe has a lower WER than the baseline. Not"
         " corrected for multiple comparisons, so it is no verdict.",
