@@ -166,8 +166,8 @@ def test_other_suppressed_tokens_are_another_model(key, folder, tiny, audio, exp
     assert digest(folder) == tiny.digest
     change_json(settings, **{key: [*reversed(usual), usual[0]]})
     assert digest(folder) == tiny.digest  # the same tokens
-    said = tiny.tokenizer(" And", add_special_tokens=False).input_ids
-    change_json(settings, **{key: [*usual, *said]})
+    first_word = tiny.tokenizer(" And", add_special_tokens=False).input_ids
+    change_json(settings, **{key: [*usual, *first_word]})
     model = models.load(str(folder))
     assert model.digest == digest(folder) != tiny.digest
     assert transcribe(model, model.torch_model, audio, ["en"], STUDY).texts != expected

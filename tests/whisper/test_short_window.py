@@ -30,8 +30,8 @@ def audio(three):
 
 
 @pytest.fixture(scope="module")
-def heard(tiny, audio):
-    """What generate() hears in the whole window."""
+def transcripts(tiny, audio):
+    """generate() in the whole window."""
     return transcribe(tiny, tiny.torch_model, audio, ["en"] * 3, STUDY)
 
 
@@ -39,23 +39,23 @@ def features(model, audio):
     return model.features.windows(audio)
 
 
-def test_in_the_whole_window_it_chooses_the_tokens_of_generate(tiny, audio, heard):
+def test_in_the_whole_window_it_chooses_the_tokens_of_generate(tiny, audio, transcripts):
     prompts = [tiny.prompt("en", "transcribe")] * 3
     with torch.no_grad():
         made = short_window.generate(
             tiny.torch_model, features(tiny, audio), [30.0] * 3, prompts, WHOLE
         )
     texts = tiny.tokenizer.batch_decode(made.tokens, skip_special_tokens=True)
-    assert tuple(text.strip() for text in texts) == heard.texts
-    assert made.token_count == heard.tokens
+    assert tuple(text.strip() for text in texts) == transcripts.texts
+    assert made.token_count == transcripts.tokens
     assert 0 < made.times.encoder_s < made.times.wall_s
     assert made.times.encoder_s < made.first_token_s < made.times.wall_s
 
 
 @pytest.mark.parametrize("protocol", [FITTED, MERGED], ids=lambda p: p.name)
-def test_a_fitted_window_hears_nearly_the_same(protocol, tiny, audio, heard):
+def test_a_fitted_window_transcribes_nearly_the_same(protocol, tiny, audio, transcripts):
     found = transcribe(tiny, tiny.torch_model, audio, ["en"] * 3, protocol)
-    pairs = [(a.split(), b.split()) for a, b in zip(found.texts, heard.texts, strict=True)]
+    pairs = [(a.split(), b.split()) for a, b in zip(found.texts, transcripts.texts, strict=True)]
     assert all(abs(len(a) - len(b)) <= 1 for a, b in pairs)
     assert sum(len(set(a) ^ set(b)) for a, b in pairs) <= 6
     assert found.redone == (False,) * 3
@@ -124,12 +124,12 @@ def test_the_watch_ends_a_row_and_only_that(tiny, audio, monkeypatch):
     assert stopped[1][:length] == free[1][:length]
 
 
-def test_a_loop_is_decoded_again_in_the_whole_window_and_its_time_counts(tiny, audio, heard):
+def test_a_loop_is_decoded_again_in_the_whole_window_and_its_time_counts(tiny, audio, transcripts):
     """Cutting right after the speech makes tiny.en repeat itself, which folding does not."""
     cut = dataclasses.replace(FITTED, margin_s=0.0, fold=None)
     found = transcribe(tiny, tiny.torch_model, audio, ["en"] * 3, cut)
     assert any(found.redone)
-    for text, whole, redone in zip(found.texts, heard.texts, found.redone, strict=True):
+    for text, whole, redone in zip(found.texts, transcripts.texts, found.redone, strict=True):
         assert not redone or text == whole
     plain = transcribe(tiny, tiny.torch_model, audio, ["en"] * 3, FITTED)
     assert found.encoder_s > plain.encoder_s

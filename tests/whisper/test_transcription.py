@@ -40,8 +40,8 @@ def chapter():
 def test_over_30_seconds_is_transcribed_whole(tiny, chapter):
     audio = np.concatenate([evaluation_sets.read_audio(u) for u in chapter])
     reference = " ".join(u.reference for u in chapter)
-    heard = transcribe(tiny, tiny.torch_model, [audio], ["en"], STUDY).texts[0]
-    words = error_rates.score(reference, heard).words
+    text = transcribe(tiny, tiny.torch_model, [audio], ["en"], STUDY).texts[0]
+    words = error_rates.score(reference, text).words
     assert words.rate < 30
     # Nothing after the first window is missing: a quarter of the words come there.
     assert words.deletions < 0.15 * words.reference_length
@@ -72,8 +72,8 @@ def test_the_language_is_detected_or_given(base, tiny, german, jfk):
     assert detect_language(base, audio) == "de"
     assert detect_language(base, evaluation_sets.read_audio(jfk)) == "en"
     assert detect_language(tiny, audio) == "en"  # it knows no other
-    heard = transcribe(base, base.torch_model, [audio], ["de"], STUDY).texts[0]
-    assert error_rates.score(german.reference, heard, "de").words.rate < 35
+    text = transcribe(base, base.torch_model, [audio], ["de"], STUDY).texts[0]
+    assert error_rates.score(german.reference, text, "de").words.rate < 35
 
 
 def test_an_english_model_refuses_other_languages_and_translation(tiny, german):
@@ -93,8 +93,8 @@ def test_silence_does_not_fail(tiny):
 @pytest.fixture(scope="module")
 def looping(jfk):
     """Two seconds of speech, four times in a row: text that compresses too well."""
-    said = evaluation_sets.read_audio(jfk)[: int(2.2 * SAMPLE_RATE)]
-    return np.tile(said, 4)
+    phrase = evaluation_sets.read_audio(jfk)[: int(2.2 * SAMPLE_RATE)]
+    return np.tile(phrase, 4)
 
 
 @pytest.fixture(scope="module")

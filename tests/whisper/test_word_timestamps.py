@@ -28,7 +28,7 @@ def test_words_are_where_they_are_said(tiny, spoken):
     assert " ".join(word.text for word in words) == text
     starts = [word.start_s for word in words]
     assert starts == sorted(starts) and words[-1].end_s <= length_s + 0.01
-    # The second utterance's first word is said after the silence, and soon.
+    # The second utterance's first word comes after the silence, and soon.
     at = len(first.reference.split())
     begins = first.duration_s + 0.5
     assert begins - 0.3 < words[at].start_s < begins + 1.0
@@ -40,10 +40,10 @@ def test_long_speech_is_timed_by_the_segments_that_decoding_found(tiny):
     samples = np.concatenate([evaluation_sets.read_audio(u) for u in found])
     assert len(samples) > 31 * SAMPLE_RATE
     protocol = Protocol("recording", batch_size=1)
-    heard = transcription.transcribe(tiny, tiny.torch_model, [samples], ["en"], protocol)
-    assert " ".join(s.text for s in heard.segments).split() == heard.texts[0].split()
-    words = timed_words(tiny, samples, heard.segments, "en", "transcribe")
-    assert [w.text for w in words] == heard.texts[0].split()
+    found = transcription.transcribe(tiny, tiny.torch_model, [samples], ["en"], protocol)
+    assert " ".join(s.text for s in found.segments).split() == found.texts[0].split()
+    words = timed_words(tiny, samples, found.segments, "en", "transcribe")
+    assert [w.text for w in words] == found.texts[0].split()
     starts = [w.start_s for w in words]
     assert starts == sorted(starts) and starts[-1] > 30
 

@@ -232,7 +232,7 @@ def read_settings(folder: Path) -> DecodingSettings:
     a tokenizer that is not Whisper's, or a generation_config.json that belongs to another model.
     """
     config, generation = (_json(folder / n) for n in ("config.json", "generation_config.json"))
-    # config.json has a null where nobody said anything; in generation_config.json it means none.
+    # config.json has a null where a setting was left out; in generation_config.json it means none.
     stored = {key: value for key, value in config.items() if value is not None} | generation
     tokens = _tokens(folder)
     for key, token in (

@@ -98,7 +98,7 @@ class Protocol:
             )
             if self.fold:
                 decoding += (
-                    f"; of the silence beyond, one position stands for {self.fold} and counts as"
+                    f"; of the silence beyond, one position represents {self.fold} and counts as"
                     " many in attention"
                 )
             if self.merge_at:
@@ -115,7 +115,7 @@ class Protocol:
             "the output projection stays tied to the token table, stored once in fp32"
             if self.tied
             else "the output projection is untied where the library quantizes every layer, so that"
-            " the size counts it beside the token table"
+            " the size counts it in addition to the token table"
         )
         return f"{decoding}. {calibration}; {size}."
 
