@@ -35,6 +35,15 @@ def open_folder(location: Path | str) -> "Folder":
     return RemoteFolder(str(location)) if "://" in str(location) else LocalFolder(location)
 
 
+def clean_path(text: str) -> Path:
+    """A path as a user types or pastes it: quotes and spaces around it are dropped, ~ is home."""
+    path = Path(text.strip().strip("\"'").strip())
+    try:
+        return path.expanduser()
+    except RuntimeError:  # ~ of a user that does not exist
+        return path
+
+
 class Folder(ABC):
     """A folder of .json files, which need not exist yet; `str` is its path or URL."""
 

@@ -1,8 +1,11 @@
 import io
 import json
 import zipfile
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from whisperq_core.errors import EvalSetError, WhisperQError
 from whisperq_core.evaluate.records import utc_now
@@ -10,6 +13,7 @@ from whisperq_core.serve import user_sets
 from whisperq_core.serve.blind_test import Vote
 from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.serve.user_sets import UserSets
+from whisperq_core.speech.evaluation_sets import read_audio
 
 
 @pytest.fixture
@@ -183,3 +187,43 @@ def test_deleting_leaves_nothing(sets):
     assert sets.names() == [] and list(sets.root.iterdir()) == []
     with pytest.raises(EvalSetError):
         sets.get("calls")
+
+
+def test_archives_of_macs_and_of_powershell_are_imported(sets, jfk):
+    data, manifest = jfk.audio.read_bytes(), json.dumps({"audio": "a.flac", "text": "ask not"})
+    mac = {"set/a.flac": data, "set/manifest.jsonl": manifest, "set/.DS_Store": b"x"}
+    mac |= {"__MACOSX/set/._a.flac": b"x", "__MACOSX/._set": b"x", ".DS_Store": b"x"}
+    assert sets.import_zip(archive(mac)) == "set"
+    powershell = {"pack\\a.flac": data, "pack\\manifest.jsonl": manifest}
+    assert sets.import_zip(archive(powershell)) == "pack"
+    for name in ("set", "pack"):
+        assert [u.id for u in sets.get(name).utterances] == ["a"]
+
+
+def test_a_preview_of_an_archive_keeps_nothing(sets, jfk):
+    before = sorted(sets.root.rglob("*"))
+    files = {"x/a.flac": jfk.audio.read_bytes(), "x/b.aiff": b"x"}
+    manifest = json.dumps({"audio": "a.flac", "text": "ask not", "language": "en-US"})
+    preview = sets.preview_zip(archive(files | {"x/manifest.jsonl": manifest}))
+    assert (preview.name, preview.utterances, preview.languages) == ("x", 1, {"en": 1})
+    assert preview.audio_s == pytest.approx(11, abs=0.1)
+    assert [s.name for s in preview.skipped] == ["b.aiff"]
+    assert sorted(sets.root.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["talk.aiff", "talk.caf", "talk.mov", "talk", "talk.raw"])
+def test_what_is_uploaded_survives_set_export_import_and_play(tmp_path, jfk, name):
+    samples, rate_hz = soundfile.read(jfk.audio, dtype="float32")
+    data = io.BytesIO()
+    kind = {".caf": "CAF", ".mov": "WAV"}.get(Path(name).suffix, "AIFF")
+    soundfile.write(data, samples[:32_000], rate_hz, format=kind)
+    recordings, own = RecordingStore(tmp_path), UserSets(tmp_path)
+    (kept,) = recordings.add([(name, data.getvalue())])
+    kept = recordings.set_reference(kept.id, "ask not")
+    own.add("calls", kept, recordings.original_path(kept.id), "en")
+    packed = own.export("calls")
+    own.delete("calls")
+    assert own.import_zip(packed) == "calls"
+    (utterance,) = own.get("calls").utterances
+    assert utterance.audio.read_bytes() == data.getvalue()
+    np.testing.assert_allclose(read_audio(utterance), samples[:32_000], atol=1e-4)

@@ -1,14 +1,17 @@
 import csv
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from tests.support.small_sets import recordings_folder, shortest, write_jsonl
 from whisperq_core.errors import EvalSetError
-from whisperq_core.speech import manifests
-from whisperq_core.speech.evaluation_sets import by_name, from_folder, shipped_sets
+from whisperq_core.speech import decode, manifests
+from whisperq_core.speech.evaluation_sets import by_name, from_folder, preview, shipped_sets
 
 JFK = shipped_sets()["jfk"].utterances[0]
 
@@ -88,6 +91,8 @@ class TestFromFolder:
             ([A, "", "[1, 2]"], "manifest.jsonl, line 3 is not JSON"),
             ([A, {"audio": "b.flac"}], "line 2 has no text"),
             ([A, {"audio": "b.flac", "text": "  "}], "line 2 has no text"),
+            ([A, {**B, "language": "xx"}], "line 2: 'xx' is not a language that Whisper knows"),
+            ([A, {**B, "offset": 1.5}], "line 2: an offset into a longer recording"),
             ([{"text": "hello"}], "line 1 has no audio"),
             ([A, {"audio": "b.flac", "text": ["no"]}], "line 2: text must be text"),
             ([A, {"audio": "gone.flac", "text": "x"}], "line 2: gone.flac does not exist"),
@@ -120,7 +125,10 @@ class TestFromFolder:
             ("audio,text\na.flac,well, hello\n", "manifest.csv, line 2 has more columns"),
             ("audio,text\na.flac\n", "line 2 has no text"),
             ('audio,text\na.flac,"hello\n', "not valid CSV"),
-            ("audio;text\na.flac;hello\n", "line 2 has no audio"),
+            ("clip_name,words\na.flac,hello\n", "Its columns are: clip_name, words"),
+            ("audio;words\na.flac;hello\n", "has no text column. Its columns are: audio, words"),
+            ("audio,text\na.flac,\n", 'without speech, write "text": "" in a manifest.jsonl'),
+            ("audio,text,lang\na.flac,hi,Klingon\n", "line 2: 'Klingon' is not a language"),
             ("", "has no recordings"),
         ],
     )
@@ -145,3 +153,165 @@ class TestFromFolder:
             from_folder(tmp_path)
         with pytest.raises(EvalSetError, match="is not a folder"):
             from_folder(tmp_path / "gone")
+
+
+def place(folder: Path, *names: str) -> None:
+    """Puts the shortest recordings into a folder under these names."""
+    for name, utterance in zip(names, shortest(len(names)), strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(utterance.audio, folder / name)
+
+
+class TestLayouts:
+    """Each as its own tools write it."""
+
+    def test_nemo(self, tmp_path):
+        place(tmp_path, "audio/a.wav", "audio/b.wav")
+        rows = [
+            {"audio_filepath": "/data/test/audio/a.wav", "duration": 1.5, "text": "hello"},
+            {"audio_filepath": "audio/b.wav", "duration": 1.5, "text": "", "lang": "en-US"},
+        ]
+        (tmp_path / "manifest.json").write_text("\n".join(map(json.dumps, rows)))
+        found = from_folder(tmp_path)
+        assert [(u.id, u.reference) for u in found.utterances] == [
+            ("audio/a", "hello"),
+            ("audio/b", ""),
+        ]
+        assert found.without_speech == 1 and found.languages == ("en",)
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+    def test_hugging_face_audio_folder(self, tmp_path, encoding):
+        place(tmp_path, "a.flac", "b.flac")
+        text = 'File_Name,Transcription\r\na.flac,größer\r\nb.flac,"well, hello"\r\n'
+        (tmp_path / "metadata.csv").write_bytes(text.encode(encoding))
+        assert [u.reference for u in from_folder(tmp_path).utterances] == ["größer", "well, hello"]
+
+    def test_common_voice(self, tmp_path):
+        place(tmp_path, "clips/cv_1.mp3", "clips/cv_2.mp3", "clips/cv_3.mp3")
+        head = "client_id\tpath\tsentence\tup_votes\tlocale\n"
+        (tmp_path / "test.tsv").write_text(
+            head + 'x1\tcv_1.mp3\tSag "ja".\t2\tde\nx2\tcv_2.mp3\t"Nein", sagt er\t2\tsv-SE\n'
+        )
+        (tmp_path / "train.tsv").write_text(head + "x1\tcv_3.mp3\tgut\t2\tde\n")
+        found = from_folder(tmp_path)
+        assert [(u.reference, u.language, u.speaker) for u in found.utterances] == [
+            ('Sag "ja".', "de", "x1"),
+            ('"Nein", sagt er', "sv", "x2"),
+        ]
+        assert {(s.name, s.reason) for s in found.skipped} == {
+            ("clips/cv_3.mp3", "not in test.tsv"),
+            ("train.tsv", "another table; test.tsv is used"),
+        }
+
+    def test_ljspeech(self, tmp_path):
+        place(tmp_path, "wavs/LJ001-0001.wav", "wavs/LJ001-0002.wav")
+        (tmp_path / "metadata.csv").write_text(
+            'LJ001-0001|in 1990, "so"|in nineteen ninety, "so"\nLJ001-0002|only one\n'
+        )
+        found = from_folder(tmp_path).utterances
+        assert [(u.id, u.reference) for u in found] == [
+            ("LJ001-0001", 'in nineteen ninety, "so"'),
+            ("LJ001-0002", "only one"),
+        ]
+
+    def test_kaldi(self, tmp_path):
+        place(tmp_path, "wav/a.wav", "wav/b.wav")
+        (tmp_path / "wav.scp").write_text("ann-1 /corpora/x/wav/a.wav\nbob-1 wav/b.wav\n")
+        (tmp_path / "text").write_text("ann-1 HELLO THERE\nbob-1\n")
+        (tmp_path / "utt2spk").write_text("ann-1 ann\nbob-1 bob\n")
+        found = from_folder(tmp_path)
+        assert [(u.id, u.reference, u.speaker) for u in found.utterances] == [
+            ("ann-1", "HELLO THERE", "ann"),
+            ("bob-1", "", "bob"),
+        ]
+        assert (found.layout, found.speakers) == ("Kaldi", ("ann", "bob"))
+        (tmp_path / "segments").write_text("ann-1 a 0 1\n")
+        with pytest.raises(EvalSetError, match="segments of recordings"):
+            from_folder(tmp_path)
+        (tmp_path / "segments").unlink()
+        (tmp_path / "wav.scp").write_text("ann-1 sph2pipe -f wav a.sph |\n")
+        with pytest.raises(EvalSetError, match=r"wav\.scp, line 1 is a command"):
+            from_folder(tmp_path)
+
+    def test_timit(self, tmp_path):
+        place(tmp_path, "DR1/SA1.WAV", "DR1/SA2.WAV")
+        (tmp_path / "DR1" / "SA1.TXT").write_text("0 46797 She had your dark suit.\n")
+        (tmp_path / "DR1" / "SA1.PHN").write_text("0 9640 h#\n")
+        (tmp_path / "DR1" / "SA2.TXT").write_text("2 0 0 1\n")
+        found = from_folder(tmp_path).utterances
+        assert [(u.id, u.reference) for u in found] == [
+            ("DR1/SA1", "She had your dark suit."),
+            ("DR1/SA2", "2 0 0 1"),
+        ]
+
+    @pytest.mark.parametrize("form", ["NFC", "NFD"])
+    def test_names_in_either_unicode_form_and_with_backslashes(self, tmp_path, form):
+        other = {"NFC": "NFD", "NFD": "NFC"}[form]
+        place(tmp_path, f"x/{unicodedata.normalize(form, 'grün')}.flac")
+        write_jsonl(tmp_path, {"audio": unicodedata.normalize(other, "x\\Grün.FLAC"), "text": "a"})
+        (found,) = from_folder(tmp_path).utterances
+        assert unicodedata.normalize("NFC", found.id) == "x/grün"
+
+    def test_a_name_that_two_files_have_is_refused(self, tmp_path):
+        place(tmp_path, "x/a.flac", "y/a.flac")
+        write_jsonl(tmp_path, {"audio": "a.flac", "text": "a"})
+        with pytest.raises(EvalSetError, match=r"a\.flac may be x/a\.flac or y/a\.flac"):
+            from_folder(tmp_path)
+
+    def test_semicolons_of_a_spreadsheet(self, tmp_path):
+        place(tmp_path, "a.flac")
+        (tmp_path / "manifest.csv").write_text("audio;text\na.flac;well, hello\n")
+        assert from_folder(tmp_path).utterances[0].reference == "well, hello"
+
+    def test_several_unknown_tables_are_named(self, tmp_path):
+        place(tmp_path, "a.flac")
+        for name in ("one.csv", "two.csv"):
+            (tmp_path / name).write_text("audio,text\na.flac,hi\n")
+        with pytest.raises(EvalSetError, match=r"several tables: one\.csv, two\.csv\. Name the"):
+            from_folder(tmp_path)
+        (tmp_path / "two.csv").unlink()
+        assert from_folder(tmp_path).layout == "one.csv"
+
+
+class TestWhatIsLeftOut:
+    def test_is_counted_and_named(self, folder):
+        write_jsonl(folder, {"audio": "a.flac", "text": "hi", "language": "English"})
+        for name in (".DS_Store", "Thumbs.db", "__MACOSX/a.flac", "._a.flac", "README.md"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(b"x")
+        for name in ("old.ape", "song.mid", "other.csv"):
+            (folder / name).write_bytes(b"x")
+        seen = preview(folder)
+        assert (seen.utterances, seen.languages, seen.layout) == (1, {"en": 1}, "manifest.jsonl")
+        assert {(s.name, s.reason) for s in seen.skipped} == {
+            ("b.flac", "not in manifest.jsonl"),
+            ("old.ape", ".ape files cannot be decoded"),
+            ("song.mid", ".mid files cannot be decoded"),
+            ("other.csv", "another table; manifest.jsonl is used"),
+        }
+        assert seen.sentences[0].startswith("1 utterances, 0.0 minutes, read from manifest.jsonl")
+        assert "1 left out, not in manifest.jsonl: b.flac." in seen.sentences
+
+    def test_every_decodable_suffix_is_read(self, tmp_path):
+        names = [f"{number}.{s}" for number, s in enumerate(("aiff", "mov", "wav"))]
+        place(tmp_path, *names)
+        for name in names:
+            (tmp_path / name).with_suffix(".TXT").write_text("hi")
+        assert len(from_folder(tmp_path).utterances) == 3
+
+
+def test_a_cut_mp3_counts_with_its_decoded_length(tmp_path):
+    samples, rate_hz = soundfile.read(JFK.audio, dtype="float32")
+    whole = tmp_path / "a.mp3"
+    soundfile.write(whole, np.tile(samples, 4), rate_hz)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    (tmp_path / "a.txt").write_text("ask not")
+    found = from_folder(tmp_path)
+    assert found.audio_s == pytest.approx(len(decode.load(whole)) / 16_000) and found.audio_s < 23
+
+
+@pytest.mark.parametrize("typed", ["~/mine", " '{}' ", '"{}"', "{} "])
+def test_a_folder_as_it_is_typed_or_pasted(folder, typed, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    write_jsonl(folder, TestFromFolder.A)
+    assert by_name(typed.format(folder)).name == "mine"

@@ -1,10 +1,10 @@
 """Options that several commands share, and what their texts stand for."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from whisperq_core.file_storage import clean_path as clean_path
 from whisperq_core.quantize import pipeline
 from whisperq_core.quantize.recipes import CATALOGUE, Recipe, recipe
 from whisperq_core.whisper.protocols import SHORT_NAMES, Protocol
@@ -49,8 +49,3 @@ def recipes_of(text: str, device: str, protocol: Protocol) -> list[Recipe]:
         for one in CATALOGUE.values()
         if pipeline.unsupported_reason(one, protocol, device) is None
     ]
-
-
-def clean_path(text: str) -> Path:
-    """A path as a user types or pastes it: quotes and spaces around it are dropped, ~ is home."""
-    return Path(text.strip().strip("\"'").strip()).expanduser()

@@ -21,7 +21,7 @@ from whisperq_core.errors import AudioError, InputError, StoreError
 from whisperq_core.evaluate.records import utc_now
 from whisperq_core.file_storage import write_atomically
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
-from whisperq_core.speech.audio_formats import AUDIO_SUFFIXES
+from whisperq_core.speech.audio_formats import usable_suffix
 from whisperq_core.speech.isolated_decoder import AudioSummary, decode_files
 
 # Of a recording, and of all that one user may have.
@@ -106,11 +106,10 @@ class RecordingStore:
         return total
 
     def _put_aside(self, name: str, data: bytes) -> Path:
-        suffix = Path(name).suffix.lower()
         aside = self.folder / f".{uuid.uuid4().hex}.tmp"
         try:
             aside.mkdir(parents=True)
-            path = aside / f"original{suffix if suffix in AUDIO_SUFFIXES else ''}"
+            path = aside / f"original{usable_suffix(name, data)}"
             path.write_bytes(data)
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)

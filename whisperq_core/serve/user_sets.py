@@ -13,15 +13,16 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePath, PurePosixPath
 
 from whisperq_core.errors import AudioError, EvalSetError, StoreError
 from whisperq_core.file_storage import write_atomically
 from whisperq_core.serve.blind_test import Vote
 from whisperq_core.serve.recording_store import Recording
-from whisperq_core.speech import evaluation_sets
-from whisperq_core.speech.audio_formats import AUDIO_SUFFIXES
-from whisperq_core.speech.evaluation_sets import EvalSet
+from whisperq_core.speech import evaluation_sets, manifests
+from whisperq_core.speech.audio_formats import AUDIO_SUFFIXES, HEAD_BYTES, usable_suffix
+from whisperq_core.speech.evaluation_sets import EvalSet, SetPreview
 from whisperq_core.speech.isolated_decoder import decode_files
 
 _MANIFEST, _VOTES = "manifest.jsonl", "votes"
@@ -87,7 +88,7 @@ class UserSets:
         folder = self.folder(name)
         readable = re.sub(r"[^A-Za-z0-9]+", "-", Path(kept.name).stem).strip("-")[:40]
         id = "-".join(filter(None, (readable, kept.id[:8])))
-        row = {"id": id, "audio": f"{id}{original.suffix}", "text": kept.reference}
+        row = {"id": id, "audio": f"{id}{_suffix_of(original)}", "text": kept.reference}
         row |= {"language": language} | ({"speaker": speaker.strip()} if speaker.strip() else {})
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -126,6 +127,17 @@ class UserSets:
                 if path.is_file() and not path.name.startswith("."):
                     archive.write(path, f"{name}/{path.relative_to(folder).as_posix()}")
         return packed.getvalue()
+
+    def preview_zip(self, data: bytes) -> SetPreview:
+        """What `import_zip` would make of an archive. Raises as that does; keeps nothing."""
+        aside = self.root / f".{uuid.uuid4().hex}.tmp"
+        try:
+            name = _unpack(data, aside)
+            return SetPreview.of(evaluation_sets.from_folder(aside, name, _lengths_of))
+        except OSError as error:
+            raise _full(self.root, error) from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
     def import_zip(self, data: bytes, name: str = "") -> str:
         """Unpacks an exported set, or any folder with a manifest; returns its name.
@@ -179,6 +191,15 @@ class UserSets:
         return sorted(found, key=lambda vote: vote.at)
 
 
+def _suffix_of(recording: Path) -> str:
+    try:
+        with recording.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise _full(recording.parent, error) from error
+    return usable_suffix(recording.name, head)
+
+
 def _unpack(data: bytes, target: Path) -> str:
     """Files that a set may have, without their one top folder, whose name is returned."""
     bad = EvalSetError(
@@ -192,11 +213,14 @@ def _unpack(data: bytes, target: Path) -> str:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except _BROKEN as error:
         raise bad from error
-    entries = [(i, PurePosixPath(i.filename)) for i in archive.infolist() if not i.is_dir()]
+    entries = [(i, _entry_name(i)) for i in archive.infolist() if not i.is_dir()]
+    entries = [(i, name) for i, name in entries if not manifests.is_byproduct(name)]
     names = [name for _, name in entries]
     if not names:
         raise bad
-    if any(name.is_absolute() or ".." in name.parts or "\\" in str(name) for name in names):
+    if any(
+        name.is_absolute() or ".." in name.parts or name.parts[0].endswith(":") for name in names
+    ):
         raise EvalSetError("The archive has files outside its folder. It was not unpacked.")
     if any(len(n.parts) > _MAX_DEPTH or any(len(p) > _MAX_NAME for p in n.parts) for n in names):
         raise EvalSetError("The archive has names that are too long. Shorten them and pack again.")
@@ -206,9 +230,9 @@ def _unpack(data: bytes, target: Path) -> str:
     for info, name in entries:
         inner = name.relative_to(top) if top else name
         is_audio = inner.suffix.lower() in AUDIO_SUFFIXES
-        is_text = inner.suffix.lower() in {".txt", ".csv", ".jsonl"}
+        is_text = inner.suffix.lower() in _TEXT_SUFFIXES or inner.name in _KALDI_FILES
         wanted = is_audio or is_text or _is_vote(inner, PurePosixPath())
-        if not wanted or inner.name.startswith("."):
+        if not wanted:
             continue
         # Other ways of packing reserve as much memory as the archive asks for.
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -224,6 +248,20 @@ def _unpack(data: bytes, target: Path) -> str:
                     raise EvalSetError(f"The set is larger than {limit}. Split it.")
                 file.write(block)
     return top or "imported"
+
+
+# Of manifests and references; WRD and PHN tell TIMIT's .TXT from others.
+_TEXT_SUFFIXES = {".txt", ".csv", ".tsv", ".jsonl", ".json", ".scp", ".wrd", ".phn"}
+_KALDI_FILES = {"text", "utt2spk", "segments"}
+
+
+def _entry_name(info: zipfile.ZipInfo) -> PurePosixPath:
+    """The name in an archive, with the separators and the encoding that it was meant to have."""
+    name = info.filename
+    if not info.flag_bits & 0x800:  # not said to be UTF-8, yet Macs write that
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return PurePosixPath(name.replace("\\", "/"))  # as PowerShell's Compress-Archive packs
 
 
 # What `zipfile` raises on damaged archives, and on those with a password.

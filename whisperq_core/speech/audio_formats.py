@@ -7,6 +7,7 @@ it and libsndfile or the FFmpeg of the PyAV wheel decodes it; tests hold the tab
 
 import codecs
 from dataclasses import dataclass
+from pathlib import PurePath
 
 _PCM = (
     *("pcm_alaw", "pcm_mulaw", "pcm_s8", "pcm_u8", "pcm_f32be", "pcm_f32le", "pcm_f64be"),
@@ -230,9 +231,16 @@ def sniff(head: bytes) -> AudioFormat | None:
     return None
 
 
-def canonical_suffix(head: bytes) -> str:
-    """The suffix that a file of such first bytes usually has; empty where that is not known."""
-    format = sniff(head)
+def usable_suffix(name: str, data: bytes) -> str:
+    """A suffix of AUDIO_SUFFIXES for a file, so that it is a recording wherever it goes next.
+
+    The one that its name has, or the usual one of the format that its first bytes are in; empty
+    where neither is known.
+    """
+    suffix = PurePath(name).suffix.lower()
+    if suffix in AUDIO_SUFFIXES:
+        return suffix
+    format = sniff(data[:HEAD_BYTES])
     return format.suffixes[0] if format else ""
 
 

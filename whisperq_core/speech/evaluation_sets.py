@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
 from whisperq_core.errors import AudioError, EvalSetError
+from whisperq_core.file_storage import clean_path
 from whisperq_core.settings import PROJECT
 from whisperq_core.speech import decode, librispeech, manifests
+from whisperq_core.speech.isolated_decoder import decode_files
+from whisperq_core.speech.manifests import Skipped
 
 SPEECH = PROJECT / "speech"
 
@@ -54,6 +56,10 @@ class EvalSet:
     utterances: tuple[Utterance, ...]
     attribution: str
     note: str = ""
+    layout: str = ""
+    """What was read of a folder: a manifest's name, "Kaldi", …; empty for shipped sets."""
+    skipped: tuple[Skipped, ...] = ()
+    """Files of a folder that are not among the utterances, and why."""
 
     def __post_init__(self) -> None:
         if not self.utterances:
@@ -77,6 +83,16 @@ class EvalSet:
     def audio_s(self) -> float:
         """Length of all recordings in seconds."""
         return sum(u.duration_s for u in self.utterances)
+
+    @cached_property
+    def speakers(self) -> tuple[str, ...]:
+        """Distinct speakers that are named, sorted."""
+        return tuple(sorted({u.speaker for u in self.utterances if u.speaker}))
+
+    @cached_property
+    def without_speech(self) -> int:
+        """Utterances whose reference is empty on purpose."""
+        return sum(not u.reference for u in self.utterances)
 
     @cached_property
     def languages(self) -> tuple[str, ...]:
@@ -171,7 +187,7 @@ def from_librispeech(folder: Path) -> EvalSet:
         EvalSetError: no transcripts, a transcript without audio, or audio without transcript.
     """
     split = folder.resolve().name
-    utterances = tuple(_utterance(row) for row in librispeech.rows(folder))
+    utterances = _utterances(librispeech.rows(folder))
     return EvalSet(f"librispeech-{split}", f"LibriSpeech {split}", utterances, librispeech.CREDIT)
 
 
@@ -180,25 +196,87 @@ def from_folder(
     name: str | None = None,
     durations_of: Callable[[Sequence[Path]], Sequence[float]] | None = None,
 ) -> EvalSet:
-    """A user's own recordings with their transcripts.
+    """A user's own recordings with their references, in any layout of `manifests`.
 
-    The folder holds `manifest.jsonl` or `manifest.csv` with audio (or file, path) and text (or
-    reference, transcript), optionally id, language and speaker; or a .txt next to each recording.
-    Audio files must lie inside the folder. durations_of: gives the recordings' lengths in seconds,
-    where they must not be decoded in this process.
+    LibriSpeech's layout is read, too. What is left out is in `skipped`. durations_of: gives the
+    recordings' lengths in seconds where nothing of them may be read in this process, not even
+    a header; by default, files that have to be decoded for it are decoded in another process.
 
     Raises:
         EvalSetError: nothing usable in the folder; the message names the line that is wrong.
     """
     if not folder.is_dir():
         raise EvalSetError(f"{folder} is not a folder. Check the path.")
-    rows = manifests.rows(folder)
-    durations_s: Sequence[float | None] = [None] * len(rows)
-    if durations_of:
-        durations_s = durations_of([row.audio for row in rows])
-    utterances = tuple(_utterance(row, s) for row, s in zip(rows, durations_s, strict=True))
+    if librispeech.is_split(folder) and not manifests.has_own(folder):
+        manifest = manifests.Manifest("LibriSpeech", tuple(librispeech.rows(folder.resolve())))
+    else:
+        manifest = manifests.read(folder)
+    utterances = _utterances(manifest.rows, durations_of)
     name = name or folder.resolve().name
-    return EvalSet(name, name, utterances, "Your own recordings")
+    return EvalSet(
+        name,
+        name,
+        utterances,
+        "Your own recordings",
+        layout=manifest.layout,
+        skipped=manifest.skipped,
+    )
+
+
+@dataclass(frozen=True)
+class SetPreview:
+    """What a folder or an archive would be as an evaluation set, for a user to check.
+
+    layout: what was read. languages, speakers: utterances of each; those without a speaker are not
+    in speakers. without_speech: utterances whose reference is empty. skipped: what was left out.
+    """
+
+    name: str
+    layout: str
+    utterances: int
+    audio_s: float
+    languages: dict[str, int]
+    speakers: dict[str, int]
+    without_speech: int
+    skipped: tuple[Skipped, ...]
+
+    @classmethod
+    def of(cls, eval_set: EvalSet) -> "SetPreview":
+        """The preview of a set that was read."""
+        return cls(
+            eval_set.name,
+            eval_set.layout,
+            len(eval_set.utterances),
+            eval_set.audio_s,
+            dict(Counter(u.language for u in eval_set.utterances).most_common()),
+            dict(Counter(u.speaker for u in eval_set.utterances if u.speaker).most_common()),
+            eval_set.without_speech,
+            eval_set.skipped,
+        )
+
+    @property
+    def sentences(self) -> list[str]:
+        """The preview in words: first what is in the set, then what is not."""
+        languages = ", ".join(f"{code} ({n})" for code, n in self.languages.items())
+        told = [
+            f"{self.utterances} utterances, {self.audio_s / 60:.1f} minutes, read from "
+            f"{self.layout}. Languages: {languages}. Speakers: {len(self.speakers) or 'not named'}."
+        ]
+        if self.without_speech:
+            told.append(
+                f"{self.without_speech} have an empty reference: recordings without speech."
+            )
+        reasons = Counter(one.reason for one in self.skipped)
+        for reason, count in reasons.items():
+            names = [one.name for one in self.skipped if one.reason == reason][:3]
+            more = ", …" if count > len(names) else ""
+            told.append(f"{count} left out, {reason}: {', '.join(names)}{more}.")
+        return told
+
+
+def preview(folder: Path) -> SetPreview:
+    """What `from_folder` reads of a folder. Raises EvalSetError as that does."""
+    return SetPreview.of(from_folder(folder))
 
 
 def download_librispeech(
@@ -219,6 +297,7 @@ def by_name(name_or_path: str) -> EvalSet:
         EvalSetError: no such set, not downloaded yet, or not usable.
     """
     sets = shipped_sets()
+    name_or_path = str(clean_path(name_or_path)) if name_or_path.strip() else ""
     if name_or_path in sets:
         return sets[name_or_path]
     split = name_or_path.removeprefix("librispeech-")
@@ -259,27 +338,32 @@ def _from_folder_once(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> 
     return from_librispeech(folder) if librispeech.is_split(folder) else from_folder(folder)
 
 
-def _utterance(row: manifests.Row, duration_s: float | None = None) -> Utterance:
-    try:
-        duration_s = duration_s or _duration_s(row.audio)
-    except AudioError as error:
-        raise EvalSetError(f"{row.where}: {error}") from error
-    sha256 = _file_sha256(row.audio)
-    return Utterance(
-        row.id, row.audio, row.reference, duration_s, row.language, row.speaker, sha256
+def _utterances(
+    rows: Sequence[manifests.Row],
+    durations_of: Callable[[Sequence[Path]], Sequence[float]] | None = None,
+) -> tuple[Utterance, ...]:
+    paths = [row.audio for row in rows]
+    durations_s = durations_of(paths) if durations_of else _durations_s(rows)
+    return tuple(
+        Utterance(r.id, r.audio, r.reference, s, r.language, r.speaker, _file_sha256(r.audio))
+        for r, s in zip(rows, durations_s, strict=True)
     )
 
 
-def _duration_s(path: Path) -> float:
-    """Length by the file's header where it tells, else by decoding."""
-    try:
-        length_s = float(soundfile.info(path).duration)
-    except (soundfile.LibsndfileError, TypeError):
-        length_s = 0.0
-    # a streamed FLAC has no length in its header
-    if 0 < length_s <= decode.DEFAULT_LIMITS.max_duration_s:
-        return length_s
-    return sum(len(block) for block in decode.AudioStream(path)) / decode.SAMPLE_RATE
+def _durations_s(rows: Sequence[manifests.Row]) -> list[float]:
+    """Decoded lengths: what a header tells counts only where the last sample is there."""
+    told = [decode.file_duration_s(row.audio) for row in rows]
+    unknown = [row for row, s in zip(rows, told, strict=True) if s is None]
+    decoded = iter(decode_files([(row.audio, None) for row in unknown]) if unknown else ())
+    durations_s = []
+    for row, length_s in zip(rows, told, strict=True):
+        if length_s is None:
+            summary = next(decoded)
+            if isinstance(summary, AudioError):
+                raise EvalSetError(f"{row.where}: {summary}") from summary
+            length_s = summary.duration_s
+        durations_s.append(length_s)
+    return durations_s
 
 
 def _complete_split(split: str, folder: Path) -> EvalSet:

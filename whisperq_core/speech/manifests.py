@@ -1,19 +1,50 @@
-"""Read a folder's manifest, or the transcripts next to its recordings, into rows."""
+"""Read a folder's manifest, in any layout that people have, into rows.
+
+Layouts: JSON lines (WhisperQ, NeMo, Hugging Face), CSV and TSV with a header (WhisperQ, Hugging
+Face AudioFolder, Common Voice, DeepSpeech), LJSpeech, Kaldi, and a .txt next to each recording. A
+new table of named columns needs its names in `_COLUMNS`, another layout a reader in `_read`.
+"""
 
 import csv
 import io
 import json
 import os
-from collections.abc import Iterator
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from whisperq_core.errors import EvalSetError
+from whisperq_core.errors import EvalSetError, InputError
+from whisperq_core.scoring.languages import code_of
 from whisperq_core.speech.audio_formats import AUDIO_SUFFIXES
 
 # LibriSpeech's largest part has half as many.
 MAX_FILES = 200_000
+
+# What each column may be called, in any case; the first that has a value counts.
+_COLUMNS = {
+    "audio": (
+        *("audio", "file", "path", "audio_filepath", "file_name", "filename", "audio_path"),
+        *("audio_file", "wav_filename", "wav", "clip"),
+    ),
+    "text": (
+        *("text", "reference", "transcript", "transcription", "sentence", "normalized_text"),
+        "raw_transcription",
+    ),
+    "id": ("id", "utt_id", "utterance_id"),
+    "language": ("language", "lang", "locale"),
+    "speaker": ("speaker", "speaker_id", "client_id", "spk_id"),
+}
+# Tables in the order in which they are looked for; of Common Voice, the test split first.
+_TABLES = (
+    *("manifest.jsonl", "manifest.csv", "manifest.tsv", "manifest.json"),
+    *("metadata.jsonl", "metadata.csv", "metadata.tsv"),
+    *("test.tsv", "validated.tsv", "dev.tsv"),
+)
+_TABLE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv"}
+_BYPRODUCTS = {"__MACOSX", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN"}
 
 
 @dataclass(frozen=True)
@@ -28,27 +59,66 @@ class Row:
     speaker: str | None = None
 
 
-def rows(folder: Path) -> list[Row]:
-    """The rows of a folder's manifest.jsonl or manifest.csv, or of the .txt next to each recording.
+@dataclass(frozen=True)
+class Skipped:
+    """A file or line that is not in the set, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The rows of a folder. layout: what was read, such as "manifest.csv" or "Kaldi"."""
+
+    layout: str
+    rows: tuple[Row, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+# The place of an utterance for messages, and its fields by column.
+_Raw = tuple[str, dict[str, Any]]
+
+
+def read(folder: Path) -> Manifest:
+    """Read the manifest of a folder; audio must lie inside the folder.
+
+    An empty reference stands for a recording without speech. It has to be explicit: `"text": ""` in
+    JSON lines, an id without words in Kaldi's text.
 
     Raises:
         EvalSetError: nothing usable in the folder; the message names the line that is wrong.
     """
     root = folder.resolve()
-    found: list[Row] = []
+    index = _FileIndex(root)
+    layout, table, raw_rows = _read(index)
+    rows: list[Row] = []
     seen: dict[str | Path, str] = {}
-    for where, row in _raw_rows(root):
-        path = _inside(root, where, _field(where, row, "audio", "file", "path"))
-        id = _field(where, row, "id", default=path.relative_to(root).with_suffix("").as_posix())
-        reference = " ".join(_field(where, row, "text", "reference", "transcript").split())
+    for where, fields in raw_rows:
+        _refuse_segments(where, fields)
+        path = index.find(where, _field(where, fields, "audio"))
+        default_id = path.relative_to(root).with_suffix("").as_posix()
+        id = _field(where, fields, "id", default=default_id)
         for key, what in ((path, path.name), (id, f"the id {id}")):
             if key in seen:
                 raise EvalSetError(f"{where} repeats {what} from {seen[key]}. Remove one of them.")
             seen[key] = where
-        language = _field(where, row, "language", default="en").lower()
-        speaker = _field(where, row, "speaker", default="") or None
-        found.append(Row(where, path, id, reference, language, speaker))
-    return found
+        rows.append(
+            Row(
+                where,
+                path,
+                id,
+                _reference(where, fields),
+                _language(where, _field(where, fields, "language", default="en")),
+                _field(where, fields, "speaker", default="") or None,
+            )
+        )
+    return Manifest(layout, tuple(rows), _skipped(index, {row.audio for row in rows}, table))
+
+
+def has_own(folder: Path) -> bool:
+    """Whether a folder has a manifest of WhisperQ's, which counts before any other layout."""
+    return any((folder / name).is_file() for name in _TABLES[:2])
 
 
 def files(folder: Path) -> list[Path]:
@@ -64,22 +134,149 @@ def files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _raw_rows(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The lines of a folder's manifest, each with its place for messages."""
-    if (root / "manifest.jsonl").is_file():
-        yield from _jsonl_rows(root / "manifest.jsonl")
-    elif (root / "manifest.csv").is_file():
-        yield from _csv_rows(root / "manifest.csv")
-    else:
-        yield from _text_rows(root)
+def is_byproduct(path: Path | PurePosixPath) -> bool:
+    """Whether a path inside a set or an archive is what a system leaves there, no one's data."""
+    return any(part.startswith(".") or part in _BYPRODUCTS for part in path.parts)
 
 
-def _jsonl_rows(manifest: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8 or UTF-16. Raises EvalSetError for anything else, or no file."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise EvalSetError(f"{path.name} cannot be read. Check the file.") from error
+    try:
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return data.decode("utf-16")
+        if data[1:2] == b"\0" and data[:1] != b"\0":  # Latin script without a byte order mark
+            return data.decode("utf-16-le")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise EvalSetError(f"{path.name} is not UTF-8 text. Save it as UTF-8 (Unicode).") from error
+
+
+class _FileIndex:
+    """The files of a folder, found by the names that people and systems write for them.
+
+    A name is matched as it is; then whatever its Unicode normalization, case, backslashes and
+    missing suffix are; then as the end of one path, for absolute paths of another machine and for
+    folders that a layout leaves out (Common Voice's clips, LJSpeech's wavs).
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files = [p for p in files(root) if not is_byproduct(p.relative_to(root))]
+        self._by_key: dict[str, list[Path]] = {}
+        for path in self.files:
+            relative = path.relative_to(root)
+            keys = {_key(relative.as_posix()), _key(path.name)}
+            if path.suffix.lower() in AUDIO_SUFFIXES:
+                keys |= {_key(relative.with_suffix("").as_posix()), _key(path.stem)}
+            for key in keys:
+                self._by_key.setdefault(key, []).append(path)
+
+    def has_sibling(self, path: Path, suffix: str) -> bool:
+        """Whether a file of that suffix, in any case, is next to `path` under the same name."""
+        siblings = self._by_key.get(_key(f"{path.stem}{suffix}"), ())
+        return any(sibling.parent == path.parent for sibling in siblings)
+
+    @property
+    def recordings(self) -> list[Path]:
+        """Those with the suffix of an audio format."""
+        return [path for path in self.files if path.suffix.lower() in AUDIO_SUFFIXES]
+
+    def named(self, name: str) -> Path | None:
+        """A file directly in the folder, in any case."""
+        return next((p for p in self._by_key.get(_key(name), ()) if p.parent == self.root), None)
+
+    def find(self, where: str, name: str) -> Path:
+        """The existing file that a manifest names, which must not lead out of its folder."""
+        try:
+            path = (self.root / name).resolve()
+            exists = path.is_file()
+        except (OSError, ValueError, RuntimeError):
+            raise EvalSetError(f"{where}: {name!r} is not a file name.") from None
+        inside = path.is_relative_to(self.root)
+        if inside and exists:
+            return path
+        parts = name.replace("\\", "/").split("/")
+        if ".." not in parts and not (self.root / name).is_symlink():
+            while parts:
+                key = _key("/".join(parts))
+                ends = [p for p in self._by_key.get(_key(parts[-1]), ()) if _ends_with(p, key)]
+                if len(ends) == 1 and ends[0].resolve().is_relative_to(self.root):
+                    return ends[0].resolve()
+                if len(ends) > 1:
+                    raise EvalSetError(
+                        f"{where}: {name} may be {ends[0].relative_to(self.root)} or "
+                        f"{ends[1].relative_to(self.root)}. Write its folder, too."
+                    )
+                parts = parts[1:]
+        if not inside:
+            raise EvalSetError(
+                f"{where}: {name} is outside the folder. Move the recording into it."
+            )
+        raise EvalSetError(f"{where}: {name} does not exist. Add the recording or remove the line.")
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold().removeprefix("./")
+
+
+def _ends_with(path: Path, key: str) -> bool:
+    whole, bare = _key(path.as_posix()), _key(path.with_suffix("").as_posix())
+    return whole.endswith(f"/{key}") or bare.endswith(f"/{key}")
+
+
+def _read(index: _FileIndex) -> tuple[str, Path | None, Iterator[_Raw]]:
+    """The layout's name, its table if it has one, and its rows."""
+    # Those of one's own first; where each recording has its .txt, no other table is looked for.
+    for name in _TABLES[:2]:
+        if table := index.named(name):
+            return name, table, _table_rows(table, index)
+    texts = {_key(p.with_suffix("").as_posix()): p for p in index.files if _suffix(p) == ".txt"}
+    with_text = [p for p in index.recordings if _key(p.with_suffix("").as_posix()) in texts]
+    if with_text and len(with_text) == len(index.recordings):
+        return "a .txt next to each recording", None, _text_rows(index, texts)
+    for name in _TABLES[2:]:
+        if table := index.named(name):
+            return name, table, _table_rows(table, index)
+    if (scp := index.named("wav.scp")) and (text := index.named("text")):
+        return "Kaldi", scp, _kaldi_rows(index, scp, text)
+    if with_text:
+        return "a .txt next to each recording", None, _text_rows(index, texts)
+    tables = [p for p in index.files if p.parent == index.root and _suffix(p) in _TABLE_SUFFIXES]
+    if len(tables) == 1 and index.recordings:
+        return tables[0].name, tables[0], _table_rows(tables[0], index)
+    if len(tables) > 1 and index.recordings:
+        names = ", ".join(p.name for p in tables[:5])
+        raise EvalSetError(
+            f"{index.root.name} has several tables: {names}. Name the one to use manifest.csv, or "
+            "manifest.jsonl if it is JSON."
+        )
+    return "a .txt next to each recording", None, _text_rows(index, texts)
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
+
+
+def _table_rows(table: Path, index: _FileIndex) -> Iterator[_Raw]:
+    text = read_text(table)
+    if _suffix(table) in (".jsonl", ".json"):
+        return _jsonl_rows(table.name, text)
+    first = text.lstrip("\r\n").partition("\n")[0]
+    if "|" in first and not _columns_in(first.split("|")):
+        return _ljspeech_rows(table.name, text)
+    return _csv_rows(table.name, text)
+
+
+def _jsonl_rows(name: str, text: str) -> Iterator[_Raw]:
     # not splitlines(), which would also split inside texts, at U+2028 for example
-    for number, line in enumerate(read_text(manifest).split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        where = f"{manifest.name}, line {number}"
+        where = f"{name}, line {number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
@@ -88,14 +285,50 @@ def _jsonl_rows(manifest: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise EvalSetError(
                 f'{where} is not JSON. Write it like {{"audio": "a.wav", "text": "hello"}}.'
             )
-        yield where, row
+        fields = {str(key).strip().lower(): value for key, value in row.items()}
+        if number == 1 or not any(c in fields for c in _COLUMNS["audio"]):
+            _check_columns(where, list(fields), ("audio",))
+        yield where, fields | {"_empty_is_meant": True}
 
 
-def _csv_rows(manifest: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(read_text(manifest), newline=""), strict=True)
+def _columns_in(header: Sequence[str]) -> bool:
+    """Whether a header names both an audio and a text column."""
+    names = {name.strip().lower() for name in header}
+    return all(names & set(_COLUMNS[kind]) for kind in ("audio", "text"))
+
+
+def _check_columns(where: str, names: list[str], kinds: Sequence[str] = ("audio", "text")) -> None:
+    """Raise EvalSetError with the columns there are and those wanted, where one is missing."""
+    for kind in kinds:
+        if not set(names) & set(_COLUMNS[kind]):
+            there = ", ".join(name[:40] or "(no name)" for name in names[:12])
+            wanted = ", ".join(_COLUMNS[kind])
+            raise EvalSetError(
+                f"{where} has no {kind} column. Its columns are: {there}; one of these is needed:"
+                f" {wanted}. The first line of a CSV or TSV must name them."
+            )
+
+
+def _csv_rows(name: str, text: str) -> Iterator[_Raw]:
+    header = text.lstrip("\r\n").partition("\n")[0]
+    delimiter = next((d for d in ",;\t|" if _columns_in(_split(header, d))), None)
+    if delimiter is None:
+        delimiter = max(",;\t", key=header.count)
+    # Texts of a TSV have quotes of their own: Common Voice and others never quote a field.
+    lines, unquoted = io.StringIO(text, newline=""), delimiter == "\t"
+    reader = csv.DictReader(
+        lines,
+        delimiter=delimiter,
+        quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL,
+        strict=not unquoted,
+    )
     try:
+        names = [(column or "").strip().lower() for column in reader.fieldnames or ()]
+        reader.fieldnames = names
+        if names:
+            _check_columns(name, names)
         for row in reader:
-            where = f"{manifest.name}, line {reader.line_num}"
+            where = f"{name}, line {reader.line_num}"
             if None in row:
                 raise EvalSetError(
                     f"{where} has more columns than the first line. "
@@ -104,35 +337,114 @@ def _csv_rows(manifest: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield where, row
     except csv.Error as error:
         raise EvalSetError(
-            f"{manifest.name}, line {reader.line_num} is not valid CSV. Check its double quotes."
+            f"{name}, line {reader.line_num} is not valid CSV. Check its double quotes."
         ) from error
 
 
-def _text_rows(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    recordings = [
-        path
-        for path in files(root)
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".")
-    ]
-    if not recordings:
+def _split(line: str, delimiter: str) -> list[str]:
+    return [field.strip().strip('"') for field in line.split(delimiter)]
+
+
+def _ljspeech_rows(name: str, text: str) -> Iterator[_Raw]:
+    """`id|text` or `id|text|normalized text`, without a header or quotes."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{name}, line {number}"
+        id, *texts = line.strip("\r").split("|")
+        if not 1 <= len(texts) <= 2:
+            raise EvalSetError(f"{where} is not `id|text` or `id|text|normalized text`.")
+        yield where, {"audio": id.strip(), "id": id.strip(), "text": texts[-1].strip() or texts[0]}
+
+
+def _kaldi_rows(index: _FileIndex, scp: Path, text: Path) -> Iterator[_Raw]:
+    """wav.scp: `utterance file`, text: `utterance words`, utt2spk: `utterance speaker`."""
+    if index.named("segments"):
         raise EvalSetError(
-            f"{root.name} contains no recordings. Add audio files, each with a .txt file of the "
-            "same name that holds its words, or a manifest.csv."
+            f"{index.root.name} has utterances that are segments of recordings. "
+            "Cut them into a file each (Kaldi: extract-segments)."
         )
-    for path in recordings:
-        text = path.with_suffix(".txt")
-        where = path.relative_to(root).as_posix()
-        if not text.is_file():
+    references, speakers = _kaldi_table(text), {}
+    if utt2spk := index.named("utt2spk"):
+        speakers = _kaldi_table(utt2spk)
+    for number, line in enumerate(read_text(scp).split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{scp.name}, line {number}"
+        id, _, audio = line.strip().partition(" ")
+        if audio.rstrip().endswith("|"):
             raise EvalSetError(
-                f"{where} has no {text.name} beside it. Add it with the words spoken."
+                f"{where} is a command, not a file. Run it and name the file that it makes."
             )
-        yield where, {"audio": where, "text": read_text(text)}
+        if id not in references:
+            raise EvalSetError(f"{where}: {id} is not in {text.name}. Add its words.")
+        fields = {"audio": audio.strip(), "id": id, "text": references[id]}
+        yield where, fields | {"speaker": speakers.get(id, ""), "_empty_is_meant": True}
 
 
-def _field(where: str, row: dict[str, Any], *keys: str, default: str | None = None) -> str:
-    """The first of `keys` that has a value, as text."""
-    for key in keys:
-        value = row.get(key)
+def _kaldi_table(path: Path) -> dict[str, str]:
+    lines = (re.split(r"\s+", line.strip(), maxsplit=1) for line in read_text(path).split("\n"))
+    return {line[0]: line[1] if len(line) > 1 else "" for line in lines if line[0]}
+
+
+def _text_rows(index: _FileIndex, texts: dict[str, Path]) -> Iterator[_Raw]:
+    if not index.recordings:
+        others = ", ".join(p.name for p in index.files[:3])
+        raise EvalSetError(
+            f"{index.root.name} contains no recordings{f', only {others}' if others else ''}. Add "
+            "audio files, each with a .txt file of the same name that holds its words, or a "
+            "manifest.csv."
+        )
+    for path in index.recordings:
+        key = _key(path.with_suffix("").as_posix())
+        where = path.relative_to(index.root).as_posix()
+        if key not in texts:
+            raise EvalSetError(
+                f"{where} has no {path.with_suffix('.txt').name} beside it. "
+                "Add it with the words spoken."
+            )
+        text = read_text(texts[key])
+        # TIMIT's .TXT begins with the first and the last sample of the sentence.
+        if any(index.has_sibling(path, suffix) for suffix in (".wrd", ".phn")):
+            text = re.sub(r"^\s*\d+ +\d+ +", "", text)
+        yield where, {"audio": where, "text": text}
+
+
+def _skipped(index: _FileIndex, used: set[Path], table: Path | None) -> tuple[Skipped, ...]:
+    """Files that look like recordings or tables and are not in the set."""
+    skipped = []
+    for path in index.files:
+        name = path.relative_to(index.root).as_posix()
+        if path.resolve() in used or path == table:
+            continue
+        if path.suffix.lower() in AUDIO_SUFFIXES:
+            skipped.append(Skipped(name, f"not in {table.name}" if table else "not read"))
+        elif path.suffix.lower() in _OTHER_MEDIA:
+            skipped.append(Skipped(name, f"{path.suffix} files cannot be decoded"))
+        elif path.parent == index.root and path.suffix.lower() in _TABLE_SUFFIXES:
+            used_table = table.name if table else "the .txt files"
+            skipped.append(Skipped(name, f"another table; {used_table} is used"))
+    return tuple(skipped)
+
+
+# What looks like a recording to its owner and is none that can be decoded.
+_OTHER_MEDIA = {".ape", ".tta", ".mpc", ".shn", ".dsf", ".dff", ".mid", ".midi", ".aax", ".m4p"}
+_OTHER_MEDIA |= {".g722", ".g729", ".gsm", ".raw", ".pcm", ".qcp", ".swf", ".zip"}
+
+
+def _refuse_segments(where: str, fields: dict[str, Any]) -> None:
+    """NeMo's offset makes one file many utterances."""
+    if fields.get("offset") not in (None, "", 0, 0.0, "0", "0.0"):
+        raise EvalSetError(
+            f"{where}: an offset into a longer recording cannot be used. Cut the recording into a "
+            "file for each utterance."
+        )
+
+
+def _field(where: str, fields: dict[str, Any], kind: str, default: str | None = None) -> str:
+    """The first column of a kind that has a value, as text."""
+    for key in _COLUMNS[kind]:
+        value = fields.get(key)
         if value is None or value == "":
             continue
         if not isinstance(value, str | int):
@@ -140,29 +452,26 @@ def _field(where: str, row: dict[str, Any], *keys: str, default: str | None = No
         if text := str(value).strip():
             return text
     if default is None:
-        raise EvalSetError(f"{where} has no {keys[0]}. Fill it in, or remove the line.")
+        raise EvalSetError(f"{where} has no {kind}. Fill it in, or remove the line.")
     return default
 
 
-def _inside(root: Path, where: str, file: str) -> Path:
-    """The existing file that a manifest names, which must not lead out of its folder."""
+def _reference(where: str, fields: dict[str, Any]) -> str:
+    if fields.get("_empty_is_meant") and "" in [fields.get(key) for key in _COLUMNS["text"]]:
+        return " ".join(_field(where, fields, "text", default="").split())
     try:
-        path = (root / file).resolve()
-        exists = path.is_file()
-    except (OSError, ValueError, RuntimeError):
-        raise EvalSetError(f"{where}: {file!r} is not a file name.") from None
-    if not path.is_relative_to(root):
-        raise EvalSetError(f"{where}: {file} is outside the folder. Move the recording into it.")
-    if not exists:
-        raise EvalSetError(f"{where}: {file} does not exist. Add the recording or remove the line.")
-    return path
+        return " ".join(_field(where, fields, "text").split())
+    except EvalSetError as error:
+        if "must be" in str(error):
+            raise
+        raise EvalSetError(
+            f"{where} has no text. Fill it in, or remove the line; for a recording without speech,"
+            ' write "text": "" in a manifest.jsonl.'
+        ) from None
 
 
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file. Raises EvalSetError for another encoding or no file."""
+def _language(where: str, text: str) -> str:
     try:
-        return path.read_text("utf-8-sig")
-    except OSError as error:
-        raise EvalSetError(f"{path.name} cannot be read. Check the file.") from error
-    except UnicodeDecodeError as error:
-        raise EvalSetError(f"{path.name} is not UTF-8 text. Save it as UTF-8 (Unicode).") from error
+        return code_of(text)
+    except InputError as error:
+        raise EvalSetError(f"{where}: {error}") from error
