@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from whisperq_core.quantize.backends import BACKENDS
-from whisperq_core.quantize.recipes import RUNTIMES
+from whisperq_core.quantize.backends.registry import MODULES as BACKEND_MODULES
 
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "whisperq_core"
@@ -28,20 +28,13 @@ EVERYTHING = sorted(
     for path in ([top] if top.is_file() else top.rglob("*.py"))
 )
 
-HEAVY = {"torch", "transformers", "torchao", "optimum", "hqq", "bitsandbytes"}
-HEAVY |= {"ctranslate2", "faster_whisper", "pywhispercpp", "onnxruntime", "openvino", "nncf"}
+# Top-level module of a library → the only module that may import it.
 OWN_LIBRARY = {
-    "torchao": "quantize.backends.torchao",
-    "optimum": "quantize.backends.quanto",
-    "hqq": "quantize.backends.hqq",
-    "bitsandbytes": "quantize.backends.bitsandbytes",
-    "ctranslate2": "quantize.backends.faster_whisper",
-    "faster_whisper": "quantize.backends.faster_whisper",
-    "pywhispercpp": "quantize.backends.whisper_cpp",
-    "onnxruntime": "quantize.backends.onnxruntime",
-    "openvino": "quantize.backends.openvino",
-    "nncf": "quantize.backends.openvino",
+    library: module.__name__.removeprefix(f"{PACKAGE}.")
+    for module in BACKEND_MODULES.values()
+    for library in module.BACKEND.imports
 }
+HEAVY = {"torch", "transformers", *OWN_LIBRARY}
 
 each_module = pytest.mark.parametrize("module", [m for m in MODULES if m != "__init__"])
 
@@ -192,10 +185,10 @@ def test_each_quantization_library_is_in_its_own_file_only(library):
 def test_every_backend_has_its_functions(backend):
     arguments = {
         node.name: [argument.arg for argument in node.args.args]
-        for node in tree(CORE / "quantize" / "backends" / f"{BACKENDS[backend][0]}.py").body
+        for node in tree(Path(BACKEND_MODULES[backend].__file__)).body
         if isinstance(node, ast.FunctionDef)
     }
-    if backend in RUNTIMES:
+    if BACKENDS[backend].is_runtime:
         assert arguments["open_runtime"] == ["model", "recipe", "threads"]
         return
     assert arguments["quantize"] == ["model", "recipe", "calibrate"]

@@ -8,7 +8,7 @@ import torch
 from whisperq_core.errors import LibraryMissing, RecipeUnsupported
 from whisperq_core.quantize import backends, sensitivity_results
 from whisperq_core.quantize.calibration import calibrate_on
-from whisperq_core.quantize.recipes import CATALOGUE, RUNTIMES, recipe
+from whisperq_core.quantize.recipes import CATALOGUE, recipe
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper import model_weights, models
 from whisperq_core.whisper.protocols import STUDY
@@ -45,7 +45,9 @@ def words(model, torch_model, utterances):
 
 
 def test_every_family_of_the_issue_runs_on_this_cpu():
-    assert {r.backend for r in ON_CPU} == set(backends.BACKENDS) - set(RUNTIMES)
+    assert {r.backend for r in ON_CPU} == {
+        name for name, backend in backends.BACKENDS.items() if not backend.is_runtime
+    }
     assert len(ON_CPU) >= 22
 
 
@@ -169,7 +171,9 @@ def shapes():
 
 
 def test_each_backend_that_runs_dequantized_weights_is_compared_with_its_kernels():
-    assert {recipe(name).backend for name in TWINS} == set(backends.SAME_DEQUANTIZED)
+    assert {recipe(name).backend for name in TWINS} == {
+        name for name, backend in backends.BACKENDS.items() if backend.same_dequantized
+    }
 
 
 @pytest.mark.parametrize("name", TWINS)
@@ -228,7 +232,7 @@ def test_a_missing_library_names_the_pip_command(monkeypatch, tiny):
     def not_installed(package):
         raise PackageNotFoundError(package)
 
-    monkeypatch.setattr(backends, "version", not_installed)
+    monkeypatch.setattr(backends.availability, "version", not_installed)
     assert "pip install hqq" in backends.unavailable_reason(recipe("hqq-int4-g64"), "cpu")
     with pytest.raises(LibraryMissing, match="pip install optimum-quanto"):
         backends.quantize(tiny.torch_model, recipe("quanto-int8"))

@@ -1,19 +1,21 @@
+import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from whisperq_core.errors import RecipeError
-from whisperq_core.quantize import backends, recipes
+from whisperq_core.quantize import backends
 from whisperq_core.quantize.backends import BACKENDS
+from whisperq_core.quantize.backends.registry import MODULES
 from whisperq_core.quantize.recipes import (
     BITS,
     CATALOGUE,
     HQQ_GROUP_SIZES,
-    RUNTIMES,
     recipe,
     with_group_size,
 )
+from whisperq_core.settings import PROJECT
 
 ALL = list(CATALOGUE.values())
 ALL += [recipe(f"hqq-int4-g{size}") for size in HQQ_GROUP_SIZES if size != 64]
@@ -21,7 +23,7 @@ each_recipe = pytest.mark.parametrize("chosen", ALL, ids=lambda chosen: chosen.n
 
 
 def test_names_are_unique():
-    assert len(CATALOGUE) == len(recipes._RECIPES)
+    assert len(CATALOGUE) == sum(len(module.RECIPES) for module in MODULES.values())
     assert all(name == chosen.name for name, chosen in CATALOGUE.items())
 
 
@@ -32,11 +34,34 @@ def test_no_two_recipes_compute_the_same():
         assert seen.setdefault(axes, chosen.name) == chosen.name
 
 
+SHARED_BY_BACKENDS = {
+    *("__init__", "availability", "backend", "linear_layers", "quantization", "registry"),
+}
+
+
 def test_every_backend_has_a_file_and_a_recipe_and_the_other_way_round():
-    files = {f.stem for f in Path(backends.__file__).parent.glob("*.py")} - {"__init__"}
-    assert set(RUNTIMES) < set(BACKENDS)
-    assert sorted(module for module, _ in BACKENDS.values()) == sorted(files)
+    files = {f.stem for f in Path(backends.__file__).parent.glob("*.py")} - SHARED_BY_BACKENDS
+    assert {module.__name__.rpartition(".")[2] for module in MODULES.values()} == files
+    assert len(BACKENDS) == len(files)
     assert set(BACKENDS) == {chosen.backend for chosen in CATALOGUE.values()}
+    for name, module in MODULES.items():
+        assert {chosen.backend for chosen in module.RECIPES} == {name}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_backend_has_a_row_in_the_docs(backend):
+    pages = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("**/*.md"))]
+    lines = [line for page in pages for line in page.read_text("utf-8").splitlines()]
+    rows = [line for line in lines if line.replace("`", "").startswith(f"| {backend} |")]
+    assert rows, f"Add a row for {backend} to the table of backends in docs/recipes.md."
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=lambda backend: backend.name)
+def test_every_package_of_a_backend_is_pinned(backend):
+    # requirements.txt, or an extra of pyproject.toml.
+    text = (PROJECT / "requirements.txt").read_text() + (PROJECT / "pyproject.toml").read_text()
+    pinned = {name.lower() for name in re.findall(r"([A-Za-z0-9_.-]+)==", text)}
+    assert {package for package in backend.packages if package not in pinned} == set()
 
 
 @each_recipe
@@ -65,7 +90,7 @@ def test_axes_are_consistent(chosen):
     assert "cpu" in chosen.devices
     match chosen.scheme:
         case "none":
-            assert chosen.backend in ("none", *RUNTIMES)
+            assert chosen.backend == "none" or chosen.has_own_runtime
             assert chosen.method == chosen.granularity == chosen.modules == "none"
             assert chosen.weights == chosen.embeddings
             assert chosen.name.endswith(chosen.weights)

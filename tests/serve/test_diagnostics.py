@@ -16,7 +16,7 @@ from whisperq_core.settings import PROJECT
 
 def test_every_backends_package_is_listed_with_its_use():
     found = {library.package: library for library in diagnostics.libraries()}
-    assert {package for _, package in BACKENDS.values()} <= set(found)
+    assert {package for backend in BACKENDS.values() for package in backend.packages} <= set(found)
     assert all(library.use for library in found.values())
     assert found["hqq"].use == "Quantization libraries"
     assert found["openvino"].use == "Other runtimes, to compare with"

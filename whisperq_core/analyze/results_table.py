@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from whisperq_core.evaluate.records import AccuracyRun, RunSpec, SizeRun, SpeedRun
+from whisperq_core.quantize.backends import BACKENDS
 from whisperq_core.whisper.protocols import PROTOCOLS, Protocol
 
 
@@ -73,20 +74,7 @@ AXES = {
     "attention": "Attention",
 }
 
-BACKEND_NAMES = {
-    "none": "not quantized",
-    "torch": "PyTorch",
-    "torchao": "torchao",
-    "quanto": "Quanto",
-    "hqq": "HQQ",
-    "bitsandbytes": "bitsandbytes",
-    "whisperq": "WhisperQ",
-    "faster-whisper": "faster-whisper",
-    "whisper.cpp": "whisper.cpp",
-    "onnxruntime": "ONNX Runtime",
-    "openvino": "OpenVINO",
-    "mixed": "WhisperQ, bits by layer",
-}
+BACKEND_NAMES = {name: backend.label for name, backend in BACKENDS.items()}
 
 # How the other columns are called, units included.
 LABELS = AXES | {

@@ -117,13 +117,13 @@ def _default_kernels(
     """Dequantized weights for accuracy on a large set, the library's kernels otherwise.
 
     Dequantized weights run at fp32's speed. They are used only for libraries whose CPU kernels were
-    shown to give the same transcripts (see backends.SAME_DEQUANTIZED). Speed is always that of the
+    shown to give the same transcripts (see `backends.Backend.same_dequantized`). Speed is always that of the
     library's kernels.
     """
     same_transcripts = (
         recipe.scheme == "weight-only"
         and request.device == "cpu"
-        and recipe.backend in backends.SAME_DEQUANTIZED
+        and backends.backend_of(recipe).same_dequantized
     )
     large = len(eval_set.utterances) > MAX_UTTERANCES_ON_SLOW_KERNELS
     return (

@@ -3,7 +3,7 @@
 from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.memory import SingleItemCache
 from whisperq_core.quantize import backends, calibration, sensitivity_results
-from whisperq_core.quantize.recipes import GREEDY_ONLY, Recipe
+from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.speech.evaluation_sets import EvalSet
 from whisperq_core.whisper import model_sources, model_weights, models
 from whisperq_core.whisper.model_sources import Source
@@ -20,7 +20,8 @@ def unsupported_reason(recipe: Recipe, protocol: Protocol, device: str) -> str |
 def _protocol_conflict(recipe: Recipe, protocol: Protocol) -> str | None:
     if recipe.has_own_runtime and protocol.is_fitted:
         return f"{recipe.name} pads to 30 s itself, and “{protocol.name}” fits the window."
-    if recipe.backend in GREEDY_ONLY and (protocol.has_fallback or protocol.beams > 1):
+    greedy = not protocol.has_fallback and protocol.beams == 1
+    if backends.backend_of(recipe).greedy_only and not greedy:
         return f"{recipe.name} is run greedily only, and “{protocol.name}” is not greedy."
     return calibration.calibration_conflict(recipe, protocol)
 

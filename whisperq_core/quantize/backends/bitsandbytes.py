@@ -3,7 +3,46 @@
 import logging
 
 from whisperq_core.errors import RecipeUnsupported
-from whisperq_core.quantize.backends import linears
+from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.linear_layers import linears
+from whisperq_core.quantize.recipe import NOT_PROJ_OUT, Recipe
+
+BACKEND = Backend("bitsandbytes", "bitsandbytes", ("bitsandbytes",), imports=("bitsandbytes",))
+
+
+def _4bit(weights: str, double_quant: bool) -> Recipe:
+    scales = ", with 8-bit scales (double quantization)" if double_quant else ""
+    return Recipe(
+        f"bnb-{weights}{'-dq' * double_quant}",
+        BACKEND.name,
+        f"bitsandbytes, {weights} weights in blocks of 64{scales}.",
+        weights,
+        "weight-only",
+        granularity="group",
+        group_size=64,
+        double_quant=double_quant,
+        modules=NOT_PROJ_OUT,
+        devices=("cpu", "cuda"),
+    )
+
+
+RECIPES = (
+    Recipe(
+        "bnb-int8",
+        BACKEND.name,
+        "bitsandbytes LLM.int8(): per-row int8, outlier columns in floating point.",
+        "int8",
+        "dynamic",
+        activations="int8",
+        activation_granularity="row",
+        modules=NOT_PROJ_OUT,
+        devices=("cpu", "cuda"),
+    ),
+    _4bit("nf4", False),
+    _4bit("nf4", True),
+    _4bit("fp4", False),
+    _4bit("fp4", True),
+)
 
 
 def _quieten() -> None:

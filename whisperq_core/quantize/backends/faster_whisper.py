@@ -9,7 +9,10 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.recipe import Recipe, Scheme
 from whisperq_core.scoring.loops import COMPRESSION_RATIO_THRESHOLD
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.whisper.protocols import STUDY
@@ -20,6 +23,50 @@ from whisperq_core.whisper.transcription import (
     SEED,
     WINDOW_S,
 )
+
+BACKEND = Backend(
+    "faster-whisper",
+    "faster-whisper",
+    ("faster-whisper", "ctranslate2"),
+    imports=("faster_whisper", "ctranslate2"),
+    is_runtime=True,
+)
+
+
+def _recipe(weights: str, description: str, scheme: Scheme, **axes: Any) -> Recipe:
+    return Recipe(
+        f"faster-whisper-{weights}",
+        BACKEND.name,
+        f"{description} One utterance at a time, features padded with zeros as in OpenAI's code;"
+        " under the corrected protocol, its own temperature fallback.",
+        weights,
+        scheme,
+        embeddings=weights,
+        devices=("cpu",),
+        **axes,
+    )
+
+
+RECIPES = (
+    _recipe(
+        "fp32",
+        "faster-whisper: CTranslate2 in 32-bit floating point.",
+        "none",
+        method="none",
+        granularity="none",
+        modules="none",
+    ),
+    _recipe(
+        "int8",
+        "faster-whisper: CTranslate2 int8, every matrix, convolutions and token table included,"
+        " per-channel weight scales, per-row activation scales.",
+        "dynamic",
+        activations="int8",
+        activation_granularity="row",
+        modules="whole-model",
+    ),
+)
+
 
 # What CTranslate2 calls the recipes' weights.
 _TYPES = {"fp32": "float32", "int8": "int8"}

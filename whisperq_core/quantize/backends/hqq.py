@@ -1,6 +1,39 @@
 """HQQ: grouped int8 to int2 weights with zero points, fitted by half-quadratic optimization."""
 
-from whisperq_core.quantize.backends import linears
+from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.linear_layers import linears
+from whisperq_core.quantize.recipe import NOT_PROJ_OUT, Recipe
+
+BACKEND = Backend("hqq", "HQQ", ("hqq",), imports=("hqq",), same_dequantized=True)
+GROUP_SIZES = (16, 32, 64, 128)
+_WEIGHTS = ("int8", "int4", "int3", "int2")
+
+
+def grouped(weights: str, group_size: int) -> Recipe:
+    """The recipe for a weight format, int8 to int2, in groups of 16, 32, 64 or 128."""
+    return Recipe(
+        f"hqq-{weights}-g{group_size}",
+        BACKEND.name,
+        f"HQQ, {weights} weights in groups of {group_size}, fitted by half-quadratic optimization.",
+        weights,
+        "weight-only",
+        method="asymmetric",
+        granularity="group",
+        group_size=group_size,
+        modules=NOT_PROJ_OUT,
+        devices=("cpu", "cuda"),
+    )
+
+
+RECIPES = tuple(grouped(weights, 64) for weights in _WEIGHTS)
+
+
+def recipe_named(name: str) -> Recipe | None:
+    """The recipe with any group size, such as hqq-int4-g32; None for another name."""
+    weights, _, size = name.removeprefix("hqq-").partition("-g")
+    if name.startswith("hqq-") and weights in _WEIGHTS and size in map(str, GROUP_SIZES):
+        return grouped(weights, int(size))
+    return None
 
 
 def quantize(model, recipe, calibrate):

@@ -8,13 +8,52 @@ memory it also takes a byte a weight.
 """
 
 import math
+import re
 from functools import lru_cache
 from types import SimpleNamespace
 
 from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.quantize import gptq
-from whisperq_core.quantize.backends import linears, whole_int8
-from whisperq_core.quantize.recipes import BITS
+from whisperq_core.quantize.backends import whole_int8
+from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.linear_layers import linears
+from whisperq_core.quantize.recipe import BITS, Recipe
+
+BACKEND = Backend("mixed", "WhisperQ, bits by layer", ("torch",), same_dequantized=True)
+_NAME = re.compile(r"mixed-(\d\d)(-dynamic)?")
+
+
+def _mixed(smaller_pct: int, dynamic: bool) -> Recipe:
+    activations = "per-token activation scales" if dynamic else "activations in floating point"
+    return Recipe(
+        f"mixed-{smaller_pct}{'-dynamic' * dynamic}",
+        BACKEND.name,
+        f"Bits chosen by layer for a model {smaller_pct} % smaller than fp32: 3 to 8 by"
+        f" sensitivity, rounded by GPTQ on the dev-clean excerpt; {activations}.",
+        "mixed",
+        "dynamic" if dynamic else "weight-only",
+        method="asymmetric",
+        granularity="group",
+        group_size=64,
+        activations="int8" if dynamic else "float",
+        activation_granularity="row" if dynamic else "none",
+        calibration="held-out",
+        modules="whole-model",
+        embeddings="mixed",
+        rest="fp16",
+        smaller_pct=smaller_pct,
+        devices=("cpu",),
+    )
+
+
+RECIPES = tuple(_mixed(84, dynamic) for dynamic in (False, True))
+
+
+def recipe_named(name: str) -> Recipe | None:
+    """The recipe for any percentage, such as mixed-82-dynamic; None for another name."""
+    found = _NAME.fullmatch(name)
+    return _mixed(int(found[1]), bool(found[2])) if found else None
+
 
 # Rows of a weight that are dequantized at a time: as many as stay in a CPU's cache.
 _CHUNK = 1024

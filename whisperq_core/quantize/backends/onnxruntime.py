@@ -9,7 +9,35 @@ import tempfile
 from pathlib import Path
 
 from whisperq_core.errors import RecipeUnsupported
+from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.recipe import Recipe
 from whisperq_core.whisper.graph_export import GraphRuntime, export_graphs
+
+BACKEND = Backend(
+    "onnxruntime",
+    "ONNX Runtime",
+    ("onnxruntime", "onnx", "onnxscript"),
+    imports=("onnxruntime",),
+    is_runtime=True,
+    greedy_only=True,
+)
+
+RECIPES = (
+    Recipe(
+        "onnxruntime-int8",
+        BACKEND.name,
+        "ONNX Runtime's dynamic int8 of PyTorch's export: per-channel weight scales, one activation"
+        " range a batch; convolutions in fp32, the token table stored twice, as embedding and as"
+        " output projection. Greedy; audio over 30 s is cut every 30 s.",
+        "int8",
+        "dynamic",
+        activations="int8",
+        activation_granularity="tensor",
+        embeddings="int8",
+        devices=("cpu",),
+    ),
+)
+
 
 # An ONNX file is a protocol buffer, which ends there, and is read whole to be quantized.
 _LARGEST_FILE = 2**31

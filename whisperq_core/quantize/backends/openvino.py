@@ -11,7 +11,37 @@ import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.recipe import Recipe
 from whisperq_core.whisper.graph_export import GraphRuntime, export_graphs
+
+BACKEND = Backend(
+    "openvino",
+    "OpenVINO",
+    ("openvino", "nncf"),
+    imports=("openvino", "nncf"),
+    is_runtime=True,
+    greedy_only=True,
+)
+
+RECIPES = (
+    Recipe(
+        "openvino-int8",
+        BACKEND.name,
+        "OpenVINO's dynamic int8 of PyTorch's export: every matrix, convolutions and token table"
+        " included, per-channel weight scales, activations in groups of 32. Greedy; audio over 30 s"
+        " is cut every 30 s.",
+        "int8",
+        "dynamic",
+        method="asymmetric",
+        activations="int8",
+        activation_granularity="group",
+        modules="whole-model",
+        embeddings="int8",
+        devices=("cpu",),
+    ),
+)
+
 
 # How many inputs share one scale: OpenVINO's own choice, which might change with its version.
 _GROUP = 32

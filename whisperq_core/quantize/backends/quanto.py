@@ -1,5 +1,56 @@
 """Optimum-Quanto: int8, int4, int2 and float8 weights; static int8 or float8 activations."""
 
+from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.recipe import Calibration, Recipe
+
+BACKEND = Backend(
+    "quanto", "Quanto", ("optimum-quanto",), imports=("optimum",), same_dequantized=True
+)
+
+
+def _weight_only(weights: str, description: str, group_size: int | None = None) -> Recipe:
+    return Recipe(
+        f"quanto-{weights}",
+        BACKEND.name,
+        description,
+        weights,
+        "weight-only",
+        method="asymmetric" if group_size else "symmetric",
+        granularity="group" if group_size else "channel",
+        group_size=group_size,
+    )
+
+
+def _static(activations: str, calibration: Calibration) -> Recipe:
+    held_out = calibration == "held-out"
+    source = (
+        "the dev-clean excerpt"
+        if held_out
+        else "a random 10% of the evaluated data, as in the study"
+    )
+    return Recipe(
+        f"quanto-int8-{activations}{'' if held_out else '-eval10'}",
+        BACKEND.name,
+        f"Quanto, int8 weights and static {activations} activations calibrated on {source}.",
+        "int8",
+        "static",
+        activations=activations,
+        activation_granularity="tensor",
+        calibration=calibration,
+    )
+
+
+RECIPES = (
+    _weight_only("int8", "Quanto, int8 weights, per-channel scales: the study's best on GPU."),
+    _weight_only("int4", "Quanto, int4 weights in groups of 128.", 128),
+    _weight_only("int2", "Quanto, int2 weights in groups of 128.", 128),
+    _weight_only("float8", "Quanto, 8-bit floating point (e4m3) weights, per-channel scales."),
+    _static("int8", "held-out"),
+    _static("float8", "held-out"),
+    _static("int8", "evaluation-10%"),
+    _static("float8", "evaluation-10%"),
+)
+
 
 def quantize(model, recipe, calibrate):
     """Replaces the Linears of the recipe by QLinear; static ones are calibrated, then frozen.

@@ -4,6 +4,35 @@ torch.ao.quantization warns that it will be removed in favour of torchao; it is 
 what the study measured, and it is used in this file only.
 """
 
+from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.recipe import Granularity, Recipe
+
+BACKEND = Backend("torch", "PyTorch", ("torch",))
+
+
+def _dynamic(name: str, granularity: Granularity, description: str) -> Recipe:
+    return Recipe(
+        name,
+        BACKEND.name,
+        description,
+        "int8",
+        "dynamic",
+        granularity=granularity,
+        activations="int8",
+        activation_granularity="tensor",
+        devices=("cpu",),
+    )
+
+
+RECIPES = (
+    _dynamic(
+        "torch-int8",
+        "tensor",
+        "PyTorch dynamic int8, per-tensor weight scales: the study's CPU recipe.",
+    ),
+    _dynamic("torch-int8-channel", "channel", "PyTorch dynamic int8, per-channel weight scales."),
+)
+
 
 def quantize(model, recipe, calibrate):
     """Replaces the Linears of the recipe by nn.quantized.dynamic.Linear.

@@ -1,6 +1,31 @@
 """torchao, PyTorch's successor to torch.ao.quantization: int8 weights as tensor subclasses."""
 
-from whisperq_core.quantize.backends import linears
+from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.linear_layers import linears
+from whisperq_core.quantize.recipe import Recipe
+
+BACKEND = Backend("torchao", "torchao", ("torchao",), imports=("torchao",), same_dequantized=True)
+
+RECIPES = (
+    Recipe(
+        "torchao-int8-dynamic",
+        BACKEND.name,
+        "torchao dynamic int8: per-channel weight scales, per-token activation scales.",
+        "int8",
+        "dynamic",
+        activations="int8",
+        activation_granularity="row",
+        devices=("cpu", "cuda"),
+    ),
+    Recipe(
+        "torchao-int8",
+        BACKEND.name,
+        "torchao int8 weights, activations in floating point.",
+        "int8",
+        "weight-only",
+        devices=("cpu", "cuda"),
+    ),
+)
 
 
 def quantize(model, recipe, calibrate):

@@ -1,5 +1,31 @@
 """fp32, and half precision where the device computes in it: nothing is quantized."""
 
+from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.recipe import Recipe
+
+BACKEND = Backend("none", "not quantized", ("torch",))
+
+
+def _float(weights: str, description: str) -> Recipe:
+    return Recipe(
+        weights,
+        BACKEND.name,
+        description,
+        weights,
+        "none",
+        method="none",
+        granularity="none",
+        modules="none",
+        embeddings=weights,
+    )
+
+
+RECIPES = (
+    _float("fp32", "The published model in 32-bit floating point."),
+    _float("bf16", "Weights and arithmetic in bfloat16, on devices that support it."),
+    _float("fp16", "Weights and arithmetic in 16-bit floating point, on devices that support it."),
+)
+
 
 def quantize(model, recipe, calibrate):
     """Casts the whole model to the recipe's floating-point format."""

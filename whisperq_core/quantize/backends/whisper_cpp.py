@@ -10,13 +10,65 @@ import struct
 import time
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from whisperq_core import settings
 from whisperq_core.errors import RecipeUnsupported
+from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.recipe import Recipe, Scheme
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.whisper.protocols import STUDY
 from whisperq_core.whisper.runtime import Runtime, Transcripts
 from whisperq_core.whisper.transcription import WINDOW_S
+
+BACKEND = Backend(
+    "whisper.cpp",
+    "whisper.cpp",
+    ("pywhispercpp",),
+    imports=("pywhispercpp",),
+    is_runtime=True,
+    greedy_only=True,
+)
+
+
+def _recipe(weights: str, ending: str, description: str, scheme: Scheme, **axes: Any) -> Recipe:
+    return Recipe(
+        f"whisper.cpp-{ending}",
+        BACKEND.name,
+        f"whisper.cpp {description}, from your own ggml file. One utterance at a time, greedy;"
+        " features are computed in the timed call, and a transcript ends after 220 tokens.",
+        weights,
+        scheme,
+        embeddings=weights,
+        devices=("cpu",),
+        **axes,
+    )
+
+
+RECIPES = (
+    _recipe(
+        "fp16",
+        "fp16",
+        "in 16-bit floating point",
+        "none",
+        method="none",
+        granularity="none",
+        modules="none",
+    ),
+    _recipe(
+        "int8",
+        "q8_0",
+        "with every matrix and its inputs in int8, in groups of 32",
+        "dynamic",
+        granularity="group",
+        group_size=32,
+        activations="int8",
+        activation_granularity="group",
+        modules="whole-model",
+        rest="fp16",
+    ),
+)
+
 
 # How the name of a file with the recipe's weights ends.
 _ENDINGS = {"fp16": "", "int8": "-q8_0"}

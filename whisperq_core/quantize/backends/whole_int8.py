@@ -11,7 +11,41 @@ from functools import lru_cache
 from types import SimpleNamespace
 
 from whisperq_core.machine import cpu_flags
-from whisperq_core.quantize.backends import linears
+from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.linear_layers import linears
+from whisperq_core.quantize.recipe import Recipe
+
+BACKEND = Backend("whisperq", "WhisperQ", ("torch",), same_dequantized=True)
+
+
+def _whole(name: str, description: str, dynamic: bool, attention: str = "fp32") -> Recipe:
+    return Recipe(
+        name,
+        BACKEND.name,
+        f"The whole model in int8, tied embeddings included; {description}.",
+        "int8",
+        "dynamic" if dynamic else "weight-only",
+        activations="int8" if dynamic else "float",
+        activation_granularity="row" if dynamic else "none",
+        modules="whole-model",
+        embeddings="int8",
+        rest="fp16",
+        attention=attention,
+        devices=("cpu",),
+    )
+
+
+RECIPES = (
+    _whole("whole-int8", "activations in floating point", dynamic=False),
+    _whole("whole-int8-dynamic", "per-token activation scales", dynamic=True),
+    _whole(
+        "whole-int8-dynamic-bf16",
+        "per-token activation scales, attention in bfloat16",
+        dynamic=True,
+        attention="bf16",
+    ),
+)
+
 
 # Rows of a large weight that are dequantized at a time: as many as stay in a CPU's cache.
 _CHUNK = 4096

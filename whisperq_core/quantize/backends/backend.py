@@ -1,0 +1,33 @@
+"""What a backend declares of itself: one `Backend`, in the file that imports its library."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+# Runs a model on calibration speech.
+Calibrate = Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A quantization library or a runtime.
+
+    name: what recipes and stored results call it. label: what charts and tables call it.
+    packages: on PyPI, the library first; PyTorch and Transformers are implied. Their versions are
+        part of a result's identity.
+    imports: top-level modules that only this backend's file may import.
+    is_runtime: it runs the model itself, outside PyTorch.
+    greedy_only: it decodes greedily, without beams and without fallback to other temperatures.
+    same_dequantized: on a CPU its kernels dequantize to fp32 and multiply there, so that fp32
+        layers with the dequantized weights give the same transcripts, faster
+        (tests/quantize/test_backends.py compares them on real speech). Not so where the library
+        computes in lower precision, as bitsandbytes' 4-bit CPU kernels do.
+    """
+
+    name: str
+    label: str
+    packages: tuple[str, ...]
+    imports: tuple[str, ...] = ()
+    is_runtime: bool = False
+    greedy_only: bool = False
+    same_dequantized: bool = False
