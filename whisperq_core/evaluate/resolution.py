@@ -116,9 +116,9 @@ def _default_kernels(
 ) -> Literal["library", "dequantized"]:
     """Dequantized weights for accuracy on a large set, the library's kernels otherwise.
 
-    Dequantized weights run at fp32's speed. They are used only for libraries whose CPU kernels were
-    shown to give the same transcripts (see `backends.Backend.same_dequantized`). Speed is always that of the
-    library's kernels.
+    Dequantized weights run at fp32's speed. They are used only for libraries whose CPU kernels
+    were shown to give the same transcripts (`backends.Backend.same_dequantized`). Speed is
+    always that of the library's kernels.
     """
     same_transcripts = (
         recipe.scheme == "weight-only"
