@@ -9,7 +9,7 @@ import pytest
 from whisperq_core.analyze import pareto_front, results_table
 from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.present import glossary
-from whisperq_core.quantize import recipes
+from whisperq_core.quantize import recipe, recipes
 from whisperq_core.quantize.recipes import CATALOGUE, Recipe
 from whisperq_core.settings import PROJECT
 from whisperq_core.whisper.protocols import PROTOCOLS
@@ -30,9 +30,9 @@ NAMES = {
     *VALUES,
     *PROTOCOLS,
     *VERDICTS,
-    *get_args(recipes.Scheme),
-    *get_args(recipes.Method),
-    *get_args(recipes.Granularity),
+    *get_args(recipe.Scheme),
+    *get_args(recipe.Method),
+    *get_args(recipe.Granularity),
 } - {"none"}
 
 
