@@ -19,7 +19,6 @@ from whisperq_core.evaluate.store import Store
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper import models
 
-
 _may_open_weights = True
 
 

@@ -126,3 +126,23 @@ def test_the_cache_option_is_one_for_every_command(store, tmp_path, monkeypatch)
 
 def _stop():
     raise KeyboardInterrupt
+
+
+def test_a_folder_is_previewed_with_what_is_left_out(jfk, tmp_path, capsys):
+    folder = tmp_path / "my set"
+    folder.mkdir()
+    (folder / "a.flac").write_bytes(jfk.audio.read_bytes())
+    (folder / "manifest.jsonl").write_text('{"audio": "a.flac", "text": "ask not"}')
+    (folder / "b.flac").write_bytes(jfk.audio.read_bytes())
+    assert main(["sets", f"'{folder}'"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 utterances, 0.2 minutes" in printed and "b.flac" in printed
+
+
+def test_languages_are_taken_as_people_write_them(store, jfk, capsys):
+    command = ["transcribe", str(jfk.audio), "--model", "tiny.en", "--language"]
+    for language in ("English", "en-US", "EN"):
+        assert main([*command, language]) == 0
+        assert "· en ·" in capsys.readouterr().out
+    assert main([*command, "Klingon"]) == 1
+    assert "Klingon" in capsys.readouterr().err

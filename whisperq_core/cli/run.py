@@ -19,6 +19,8 @@ from whisperq_core.evaluate.store import Store
 from whisperq_core.serve import cluster
 from whisperq_core.serve.job_queue import JobQueue, JobState
 from whisperq_core.serve.user_sets import UserSets
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.speech.evaluation_sets import EvalSet, SetPreview
 from whisperq_core.whisper import model_sources
 
 _POLL_S = 0.5
@@ -56,10 +58,13 @@ def run(
 ) -> int:
     """Evaluate models × recipes × sets. Finished results are reused."""
     store, chosen_protocol = Store(), options.protocol_of(protocol)
+    set_names = [UserSets(store.root).path_of(name) for name in options.names(sets)]
+    for name in set_names:
+        _print_what_is_left_out(evaluation_sets.by_name(name))
     requests = requests_for(
         options.names(models),
         options.recipes_of(recipes, device, chosen_protocol),
-        [UserSets(store.root).path_of(name) for name in options.names(sets)],
+        set_names,
         speed=only != "accuracy",
         device=device,
         threads=threads,
@@ -86,6 +91,12 @@ def run(
     if queue:
         return _run_on_cluster(queue, todo)
     return 0 if all([_run_here(item, store, label) for item, label in todo]) else 1
+
+
+def _print_what_is_left_out(eval_set: EvalSet) -> None:
+    """Files of a folder that no result is about, so that nobody takes them for measured."""
+    if eval_set.skipped:
+        print(eval_set.name, *SetPreview.of(eval_set).sentences, sep="\n", file=sys.stderr)
 
 
 def _run_on_cluster(queue: JobQueue, todo: list[tuple[PlannedRun, str]]) -> int:

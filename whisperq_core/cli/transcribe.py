@@ -9,6 +9,7 @@ from whisperq_core.cli import options
 from whisperq_core.errors import WhisperQError
 from whisperq_core.quantize.file_transcription import AUTO, TranscriptionConfig, transcribe_file
 from whisperq_core.quantize.recipes import recipe as recipe_named
+from whisperq_core.scoring.languages import code_of
 
 
 def transcribe(
@@ -25,8 +26,9 @@ def transcribe(
 ) -> int:
     """Transcribe recordings with one or several recipes. A bad file does not end the batch."""
     chosen, failed = [recipe_named(name) for name in options.names(recipes)], 0
+    code = AUTO if language == AUTO else code_of(language)
     for recipe in chosen:
-        config = TranscriptionConfig(model, recipe, language, task)
+        config = TranscriptionConfig(model, recipe, code, task)
         for file in map(options.clean_path, files):
             try:
                 result = transcribe_file(file, config)
