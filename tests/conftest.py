@@ -19,32 +19,12 @@ from whisperq_core.evaluate.store import Store
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper import models
 
-_may_open_weights = True
-
-
-def _refuse_weights(event: str, arguments: tuple) -> None:
-    if event == "open" and not _may_open_weights and "model.bin" in str(arguments[0]):
-        raise AssertionError("This test opens a model's weights: mark it with pytest.mark.model.")
-
-
-sys.addaudithook(_refuse_weights)
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests with a model among their fixtures are marked by themselves."""
     for item in items:
         if {"tiny", "base"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("model")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item):
-    global _may_open_weights
-    _may_open_weights = bool({"model", "browser"} & {mark.name for mark in item.iter_markers()})
-    try:
-        return (yield)
-    finally:
-        _may_open_weights = True
 
 
 @pytest.fixture(autouse=True)

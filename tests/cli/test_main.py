@@ -8,6 +8,9 @@ from whisperq_core.cli.main import COMMANDS, main
 from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.whisper.protocols import FITTED
 
+# Most of these tests load real weights.
+pytestmark = pytest.mark.model
+
 
 def test_lists(capsys):
     for command, words in [("recipes", CATALOGUE), ("models", ["tiny.en", "here", "large-v3"])]:

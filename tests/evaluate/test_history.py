@@ -14,6 +14,10 @@ from whisperq_core.evaluate.requests import Request, work_item
 from whisperq_core.evaluate.resolution import resolve
 from whisperq_core.quantize.recipes import recipe
 
+# Most of these tests load real weights.
+pytestmark = pytest.mark.model
+
+
 WORK = history.WorkItem(kind="evaluation", model="base", recipe="fp32", eval_set="quick-look")
 
 

@@ -21,6 +21,10 @@ from whisperq_core.settings import PROJECT
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import CORRECTED, STUDY
 
+# Most of these tests load real weights.
+pytestmark = pytest.mark.model
+
+
 SHIPPED = Store(PROJECT / "cache")
 QUICK = Request("tiny.en", recipe("torch-int8"), "quick-look", threads=2)
 

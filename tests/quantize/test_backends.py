@@ -14,6 +14,10 @@ from whisperq_core.whisper import model_weights, models
 from whisperq_core.whisper.protocols import STUDY
 from whisperq_core.whisper.transcription import transcribe, warm_up
 
+# Most of these tests load real weights.
+pytestmark = pytest.mark.model
+
+
 ON_CPU = [
     r
     for r in CATALOGUE.values()

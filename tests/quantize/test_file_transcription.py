@@ -6,6 +6,10 @@ from whisperq_core.quantize.file_transcription import TranscriptionConfig, trans
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.speech import decode, evaluation_sets
 
+# Most of these tests load real weights.
+pytestmark = pytest.mark.model
+
+
 FP32 = TranscriptionConfig("tiny.en", recipe("fp32"), "en")
 
 

@@ -22,6 +22,10 @@ from whisperq_core.whisper import model_sources
 from whisperq_core.whisper.protocols import CORRECTED, STUDY
 from whisperq_core.whisper.transcription import transcribe
 
+# Most of these tests load real weights.
+pytestmark = pytest.mark.model
+
+
 # Each way of storing a layer once.
 RECIPES = (
     *("bf16", "torch-int8", "torch-int8-channel", "torchao-int8-dynamic", "quanto-int4"),

@@ -9,6 +9,9 @@ from whisperq_core.quantize.quantized_model import load, quantize
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.speech import decode, evaluation_sets
 
+# Most of these tests load real weights.
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def int8():

@@ -19,6 +19,10 @@ from whisperq_core.serve import cluster, cluster_certificate
 from whisperq_core.serve.cluster import Cluster
 from whisperq_core.serve.job_queue import JobQueue
 
+# Most of these tests load real weights.
+pytestmark = pytest.mark.model
+
+
 ONE_DEVICE = ("--nthreads", "1", "--resources", f"{cluster.DEVICE}=1")
 
 

@@ -17,6 +17,9 @@ from whisperq_core.serve.job_queue import JobState
 from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.settings import PROJECT
 
+# Most of these tests load real weights.
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def queue(tmp_path_factory):

@@ -19,6 +19,10 @@ from whisperq_core.whisper.protocols import CORRECTED, FITTED, MERGED, STUDY
 from whisperq_core.whisper.transcription import detect_language, forward, transcribe, warm_up
 from whisperq_core.whisper.word_timestamps import timed_words
 
+# Most of these tests load real weights.
+pytestmark = pytest.mark.model
+
+
 PARTS = evaluation_sets.by_name("quick-look").utterances
 
 

@@ -15,6 +15,9 @@ from whisperq_core.whisper.runtime import Segment
 from whisperq_core.whisper.transcription import transcribe
 from whisperq_core.whisper.word_timestamps import alignment_problem, timed_words
 
+# Most of these tests load real weights.
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def saved(tiny, tmp_path_factory):
