@@ -52,6 +52,7 @@ OTHER_FIELDS = {
     "gpu": "A GPU",
     "repeats": 3,
     "pipeline": 2,
+    "code_version": 2,
 }
 OTHER_AXES = {
     "backend": "quanto",
@@ -106,6 +107,11 @@ def test_the_key_is_pinned():
     # differently. Undo that, or raise PIPELINE_VERSION because results really change, and pin the
     # new key.
     assert SPEC.key == "88ce299c15c72bd3"
+
+
+def test_the_key_with_new_fields_is_pinned():
+    assert changed(gpu=None, code_version=1).key == SPEC.key
+    assert changed(gpu="A GPU", code_version=2).key == "fe1d6cd83505a1f2"
 
 
 @pytest.mark.parametrize("name", RunSpec.model_fields)

@@ -13,7 +13,7 @@ from whisperq_core.evaluate.planner import plan
 from whisperq_core.evaluate.requests import SPEED_REPEATS, SPEED_SET, Request, requests_for
 from whisperq_core.evaluate.rescoring import rescore
 from whisperq_core.evaluate.resolution import resolve
-from whisperq_core.evaluate.runner import run
+from whisperq_core.evaluate.runner import run, run_all
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize import recipes
 from whisperq_core.quantize.recipes import recipe
@@ -269,3 +269,23 @@ def test_stored_transcripts_are_scored_again_without_a_model(store, quick):
     assert store.get(found.key) != found
     assert rescore(store) == 1 and rescore(store) == 0
     assert store.get(found.key) == found
+
+
+def test_results_of_older_code_of_a_backend_are_not_reused():
+    """GPTQ's codes changed after mixed results were stored; other backends' results stay."""
+    mixed, fp32 = (
+        resolve(Request("tiny.en", recipe(name), "test-clean-excerpt", threads=2)).spec
+        for name in ("mixed-84", "fp32")
+    )
+    assert (mixed.code_version, fp32.code_version) == (2, 1)
+    before = mixed.model_copy(update={"code_version": 1})
+    shipped = SHIPPED.keys()
+    assert before.key in shipped and mixed.key != before.key
+
+
+def test_many_requests_are_run_in_order(store):
+    requests = [replace(QUICK, eval_set="jfk", recipe=recipe(n)) for n in ("torch-int8", "fp32")]
+    seen = []
+    runs = run_all(requests, store, lambda request, done, total: seen.append((request, done)))
+    assert [run.spec.recipe.name for run in runs] == ["torch-int8", "fp32"]
+    assert seen == [(request, 1) for request in requests]

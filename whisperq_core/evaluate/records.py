@@ -27,7 +27,7 @@ from whisperq_core.whisper.protocols import Protocol
 # 2 added what is optional: temperatures, the encoder's time, the first token's time, tokens.
 # 3 added the recipe's rest and attention, the protocol's fitted window, redone.
 # 4 added kinds_of_machine.
-# 5 added the machine's GPU, the spec's gpu and audio_libraries.
+# 5 added the machine's GPU, the spec's gpu and code_version, audio_libraries.
 SCHEMA_VERSION = 5
 
 
@@ -43,14 +43,15 @@ class _Frozen(BaseModel):
 
 
 # Fields of RunSpec that came after results were stored, and what these results imply.
-_DEFAULTS_OF_NEW_FIELDS = {"gpu": None}
+_DEFAULTS_OF_NEW_FIELDS = {"gpu": None, "code_version": 1}
 
 
 class RunSpec(_Frozen):
     """Everything that can change a result, and nothing else.
 
     kernels: library, or dequantized where fp32 layers run with the dequantized weights.
-    cpu and repeats are set for speed only, gpu for speed on one.
+    cpu and repeats are set for speed only, gpu for speed on one. pipeline: version of the code that
+    all recipes share. code_version: of the code of the recipe's backend.
     """
 
     measures: Literal["accuracy", "speed", "size"]
@@ -67,6 +68,7 @@ class RunSpec(_Frozen):
     gpu: str | None = None
     repeats: int | None = None
     pipeline: int = PIPELINE_VERSION
+    code_version: int = 1
 
     @cached_property
     def key(self) -> str:

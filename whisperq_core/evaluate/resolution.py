@@ -107,6 +107,7 @@ def resolve(
         cpu=this_machine().cpu if speed else None,
         gpu=this_machine().gpu if speed and request.device == "cuda" else None,
         repeats=SPEED_REPEATS if speed else None,
+        code_version=backends.backend_of(recipe).code_version,
     )
     return ResolvedRequest(request, spec, source, eval_set)
 

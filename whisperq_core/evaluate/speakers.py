@@ -71,4 +71,4 @@ def speakers_of_own_sets(root: Path) -> dict[str, SetSpeakers]:
 
 @lru_cache(maxsize=256)
 def _read(folder: Path, modified_ns: int, size: int) -> SetSpeakers:
-    return SetSpeakers.of(manifests.rows(folder))
+    return SetSpeakers.of(manifests.read(folder).rows)

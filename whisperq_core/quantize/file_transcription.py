@@ -54,6 +54,8 @@ class TranscriptionConfig:
         fields = [self.model, what, self.language, self.task, self.device, PIPELINE_VERSION]
         if self.recipe and (weights := _replaceable_weights(self.model)):
             fields.append(weights)
+        if self.recipe and (version := backends.backend_of(self.recipe).code_version) > 1:
+            fields.append(version)
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

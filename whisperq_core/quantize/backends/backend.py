@@ -22,6 +22,8 @@ class Backend:
         layers with the dequantized weights give the same transcripts, faster
         (tests/quantize/test_backends.py compares them on real speech). Not so where the library
         computes in lower precision, as bitsandbytes' 4-bit CPU kernels do.
+    code_version: of our code for it, gptq.py included. Raise it when a change can change a
+        transcript: it is part of a result's identity where it is above 1.
     """
 
     name: str
@@ -31,3 +33,4 @@ class Backend:
     is_runtime: bool = False
     greedy_only: bool = False
     same_dequantized: bool = False
+    code_version: int = 1

@@ -19,7 +19,15 @@ from whisperq_core.quantize.backends.backend import Backend
 from whisperq_core.quantize.backends.linear_layers import linears
 from whisperq_core.quantize.recipe import BITS, Recipe
 
-BACKEND = Backend("mixed", "WhisperQ, bits by layer", ("torch",), same_dequantized=True)
+BACKEND = Backend(
+    "mixed",
+    "WhisperQ, bits by layer",
+    ("torch",),
+    same_dequantized=True,
+    # 2: GPTQ keeps a block column by column in memory, which rounds some products, and so codes,
+    # differently.
+    code_version=2,
+)
 _NAME = re.compile(r"mixed-(\d\d)(-dynamic)?")
 
 

@@ -1,0 +1,57 @@
+"""The code transcribes today what the shipped records say: one batch of one record a backend."""
+
+import pytest
+
+from whisperq_core.evaluate.pieces import RunPieces
+from whisperq_core.evaluate.prepared_model import PreparedModel
+from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.evaluate.requests import Request
+from whisperq_core.evaluate.resolution import resolve
+from whisperq_core.evaluate.store import Store
+from whisperq_core.quantize.backends import BACKENDS
+from whisperq_core.scoring import error_rates
+from whisperq_core.settings import PROJECT
+from whisperq_core.whisper.protocols import STUDY
+
+SHIPPED = Store(PROJECT / "cache")
+# A CPU with other kernels rounds differently, which changes a word now and then.
+MAX_WER_PCT = 5.0
+
+
+def shipped_run(backend: str) -> AccuracyRun:
+    """The newest record of the backend that today's code, libraries and speech would reuse."""
+    for run in reversed(SHIPPED.runs()):
+        if (
+            isinstance(run, AccuracyRun)
+            and run.spec.recipe.backend == backend
+            and run.spec.protocol == STUDY
+            and (run.model, run.eval_set) == ("tiny.en", "test-clean-excerpt")
+            and run.words.rate < 50  # a recipe that garbles everything shows nothing
+        ):
+            return run
+    pytest.skip(f"there is no shipped record of {backend}")
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.parametrize("backend", sorted(BACKENDS))
+def test_the_shortest_batch_is_transcribed_as_it_is_stored(backend, store):
+    run = shipped_run(backend)
+    spec = run.spec
+    request = Request(
+        run.model, spec.recipe, run.eval_set, threads=spec.threads, kernels=spec.kernels
+    )
+    resolved = resolve(request)
+    if resolved.key != run.key:
+        pytest.skip(f"the shipped record of {backend} is of other libraries or of older code")
+    batch = min(
+        range(len(resolved.batches)), key=lambda i: sum(u.duration_s for u in resolved.batches[i])
+    )
+    model = PreparedModel(resolved, RunPieces(store, resolved.key, request.label, 1))
+    hypotheses = model.transcribe(model.runtime, batch).texts
+    stored = {u.id: u.hypothesis for u in run.utterances}
+    counts = error_rates.total(
+        error_rates.score(stored[u.id], text, u.language).words
+        for u, text in zip(resolved.batches[batch], hypotheses, strict=True)
+    )
+    assert counts.rate <= MAX_WER_PCT
