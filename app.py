@@ -4,14 +4,14 @@
 import pandas  # noqa: F401
 import streamlit as st
 
-from pages import _login
+from pages import _authentication
 from pages._progress import show_progress
 from whisperq_core.evaluate.store import Store
 from whisperq_core.serve import retention
 
 # Without an icon of its own Streamlit would fetch one from Google for every page.
 st.set_page_config(page_title="WhisperQ", page_icon="docs/icon.svg", layout="wide")
-allowed = _login.is_allowed()
+allowed = _authentication.is_allowed()
 
 retention.start_hourly_deletion(Store().root)
 
@@ -39,12 +39,12 @@ page = st.navigation(
     position="sidebar" if allowed else "hidden",
 )
 if not allowed:
-    _login.way_in()
+    _authentication.sign_in()
     st.stop()
-# See pages/_entry.py.
-st.session_state["entered"] = True
-if "wanted" in st.session_state:
-    wanted, query = st.session_state.pop("wanted")
+# See pages/_navigation.py.
+st.session_state["in_app"] = True
+if "page_to_open" in st.session_state:
+    wanted, query = st.session_state.pop("page_to_open")
     st.switch_page(wanted, query_params=query)
 # Drawn last, for the page may start work; its place is above what the page has in the sidebar.
 work = st.sidebar.container()
@@ -52,4 +52,4 @@ page.run()
 with work:
     show_progress()
 with st.sidebar:
-    _login.show_user()
+    _authentication.show_user()

@@ -180,7 +180,7 @@ def server_s(cache: Path, repeats: int) -> tuple[float, list[float]]:
     """Seconds of the page's script alone: at first, and after each change of a filter."""
     os.environ["WHISPERQ_CACHE"] = str(cache)
     app = AppTest.from_file(PROJECT / "pages" / "tradeoffs.py", default_timeout=FIRST_MS / 1000)
-    app.session_state["entered"] = True
+    app.session_state["in_app"] = True
 
     def run() -> float:
         start = time.perf_counter()

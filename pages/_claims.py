@@ -3,9 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from pages._aligned import audio_of, both
-from pages._entry import compare_url, utterances_url
-from pages._links import View
+from pages._navigation import compare_url, utterances_url
+from pages._utterance_view import audio_files, side_by_side
+from pages._view import View
 from whisperq_core.analyze import paired_comparisons
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.evaluate.store import Store
@@ -158,9 +158,9 @@ def utterances(store: Store, claim_id: str, answers: list[Answer]) -> None:
         f" errors**; the {min(WORST, len(differing))} that differ most:"
     )
     st.html(markup.alignment_legend_html())
-    audio = audio_of(runs[0])
+    audio = audio_files(runs[0])
     for pair in differing[:WORST]:
-        both(tuple(runs), pair, audio.get(pair[0].id))
+        side_by_side(tuple(runs), pair, audio.get(pair[0].id))
 
 
 def links(runs: list[AccuracyRun]) -> None:

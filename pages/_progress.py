@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages._entry import desk
+from pages._session import user_session
 from whisperq_core.evaluate.history import format_duration
 from whisperq_core.present import markup
 from whisperq_core.serve import job_queue
@@ -16,7 +16,7 @@ SEEN = "jobs_seen"
 
 def show_progress() -> None:
     """Draws it here, and again every two seconds while there is work; the page is left alone."""
-    mine = desk()
+    mine = user_session()
     busy = not all(job.is_over for job in mine.all())
     st.fragment(run_every=EVERY_S if busy else None)(draw)(mine, busy)
 

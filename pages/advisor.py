@@ -3,10 +3,11 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import all_runs, desk, through_app, utterances_url
-from pages._help import explained
-from pages._links import View
-from pages._press import button
+from pages._buttons import button
+from pages._column_help import with_help
+from pages._navigation import open_in_app, utterances_url
+from pages._session import all_runs, user_session
+from pages._view import View
 from whisperq_core.analyze import advisor
 from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.analyze.user_requirements import Configuration, Requirements, Status
@@ -250,7 +251,7 @@ def show_table(advice: advisor.Advice) -> None:
     st.dataframe(
         without_formulas(pd.DataFrame(rows)),
         hide_index=True,
-        column_config=explained(
+        column_config=with_help(
             {
                 **{name: name for name in ("Model", "Recipe", "Verdict")},
                 "Size (MB)": number(format="%.0f"),
@@ -279,7 +280,7 @@ def main(view: View) -> None:
             " fp32,quanto-int8 --sets test-other-excerpt`."
         )
         return
-    mine = desk()
+    mine = user_session()
     answer = st.container()
     advice = advisor.advise(ask(view, models, known), stored)
     with answer:
@@ -301,7 +302,7 @@ def main(view: View) -> None:
         show_table(advice)
 
 
-through_app("advisor.py")
+open_in_app("advisor.py")
 st.title("Advisor")
 st.markdown("Say what you need; read which recipe is decided to give it, and what is not.")
 with View("advisor") as shown:

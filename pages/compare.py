@@ -3,10 +3,11 @@
 import pandas as pd
 import streamlit as st
 
-from pages._aligned import audio_of, both, label_of
-from pages._entry import all_runs, through_app, utterances_url
 from pages._figures import draw
-from pages._links import View
+from pages._navigation import open_in_app, utterances_url
+from pages._session import all_runs
+from pages._utterance_view import audio_files, run_label, side_by_side
+from pages._view import View
 from whisperq_core.analyze import confusions, paired_comparisons, verdict_text
 from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.analyze.verdicts import MARGIN
@@ -27,7 +28,7 @@ def swap() -> None:
 def choose(view: View, runs: list[AccuracyRun]) -> tuple[AccuracyRun | None, AccuracyRun | None]:
     """The two runs; those that the second can be compared with come first."""
     by_key = {run.key: run for run in reversed(runs)}
-    labels = {key: label_of(run) for key, run in by_key.items()}
+    labels = {key: run_label(run) for key, run in by_key.items()}
 
     def one(label: str, key: str, beside: AccuracyRun | None) -> AccuracyRun | None:
         speech = beside.speech_digest if beside else None
@@ -111,12 +112,12 @@ def where(view: View, first: AccuracyRun, second: AccuracyRun) -> None:
         differing = [pair for pair in differing if pair[0].id in inside[chosen].ids]
     st.html(markup.alignment_legend_html())
     page = view.page_of(max(1, -(-len(differing) // A_PAGE)), "page")
-    audio, total = audio_of(first), first.words.reference_length
+    audio, total = audio_files(first), first.words.reference_length
     for pair in differing[(page - 1) * A_PAGE : page * A_PAGE]:
         more = pair[1].score.words.errors - pair[0].score.words.errors
         points = 100 * more / total if total else 0.0
         note = f"{more:+d} errors, {points:+.2f} points".replace("-", "−")
-        both((first, second), pair, audio.get(pair[0].id), note)
+        side_by_side((first, second), pair, audio.get(pair[0].id), note)
 
 
 def driven_by(changes: list[confusions.ErrorContribution], by: str) -> str:
@@ -194,7 +195,7 @@ def main(view: View) -> None:
     words(first, second)
 
 
-through_app("compare.py")
+open_in_app("compare.py")
 st.title("Compare runs")
 st.markdown("Two results on the same speech: by how much they differ, where, and in which words.")
 with View("compare") as shown:

@@ -3,9 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import my_store, run_url, through_app, utterances_url
-from pages._help import explained
-from pages._links import View
+from pages._column_help import with_help
+from pages._navigation import open_in_app, run_url, utterances_url
+from pages._session import user_store
+from pages._view import View
 from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.evaluate import history
 from whisperq_core.evaluate.history import Entry
@@ -63,7 +64,7 @@ def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:
         }
         for entry in entries
     ]
-    config = explained({name: name for name in lines[0]} | LINKS)
+    config = with_help({name: name for name in lines[0]} | LINKS)
     st.dataframe(without_formulas(pd.DataFrame(lines)), hide_index=True, column_config=config)
     took_s = sum(entry.took_s for entry in entries)
     st.caption(f"{len(entries)} pieces of work, {history.format_duration(took_s)} in all.")
@@ -101,15 +102,15 @@ def table_of(others: list[AccuracyRun | SpeedRun]) -> None:
         for run in others
     ]
     names = {name: name for name in lines[0]}
-    config = explained(names | LINKS | {"Measured (UTC)": LINKS["Started (UTC)"]})
+    config = with_help(names | LINKS | {"Measured (UTC)": LINKS["Started (UTC)"]})
     st.dataframe(without_formulas(pd.DataFrame(lines)), hide_index=True, column_config=config)
 
 
 def main() -> None:
-    through_app("history.py")
+    open_in_app("history.py")
     st.title("History")
     st.markdown("Who ran what on this machine, when, for how long, and how it ended.")
-    store = my_store()
+    store = user_store()
     log, stored = history.read(store.root), store.runs()
     if log.unreadable:
         names = ", ".join(path.name for path in log.unreadable)

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from pages._entry import through_app
 from pages._figures import draw
-from pages._links import View
+from pages._navigation import open_in_app
+from pages._view import View
 from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.present import glossary, layer_charts, markup
 from whisperq_core.present.layer_charts import Budget
@@ -151,7 +151,7 @@ def main(view: View) -> None:
     st.markdown(f"Another model's layers: `{COMMAND.replace('base', '<model>')}`")
 
 
-through_app("layers.py")
+open_in_app("layers.py")
 st.title("Layers")
 st.markdown(
     "**How many bits does each layer need?** The study names mixed precision as future work."

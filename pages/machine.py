@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import through_app
+from pages._navigation import open_in_app
 from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import markup
@@ -69,7 +69,7 @@ def libraries(found: MachineReport) -> None:
     )
 
 
-def refused(found: MachineReport) -> None:
+def show_unsupported_recipes(found: MachineReport) -> None:
     st.header("Recipes that cannot run here")
     if not found.unsupported_recipes:
         st.markdown("All of them can.")
@@ -87,13 +87,13 @@ def refused(found: MachineReport) -> None:
 
 
 def main() -> None:
-    through_app("machine.py")
+    open_in_app("machine.py")
     st.title("This machine")
     st.markdown("What it has, what is missing, and which recipes therefore cannot run.")
     found = looked(Store().root)
     facts(found)
     libraries(found)
-    refused(found)
+    show_unsupported_recipes(found)
     st.header("Models that need no download")
     if found.offline_models:
         st.markdown(markup.escape_markdown(", ".join(found.offline_models)))

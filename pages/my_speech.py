@@ -3,10 +3,11 @@
 import pandas as pd
 import streamlit as st
 
-from pages._entry import my_store, through_app
-from pages._links import View
-from pages._login import user_name
-from pages._press import button
+from pages._authentication import user_name
+from pages._buttons import button
+from pages._navigation import open_in_app
+from pages._session import user_store
+from pages._view import View
 from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.errors import WhisperQError
 from whisperq_core.evaluate import history
@@ -93,7 +94,7 @@ def measured(found: EvalSet) -> dict[str, AccuracyRun]:
     """Runs on exactly this set, by name; the newest of each."""
     runs = [
         run
-        for run in my_store().runs()
+        for run in user_store().runs()
         if isinstance(run, AccuracyRun) and run.spec.eval_set_digest == found.digest
     ]
     return {blind.system_name(run): run for run in runs}
@@ -184,12 +185,12 @@ def in_words(one: Tally) -> str:
 
 
 def main() -> None:
-    through_app("my_speech.py")
+    open_in_app("my_speech.py")
     st.title("My speech")
     st.markdown(
         "Evaluation sets of your own recordings. They stay on this machine until you delete them."
     )
-    sets = UserSets(my_store().root)
+    sets = UserSets(user_store().root)
     try:
         with View("my_speech") as view:
             bring(sets)

@@ -5,9 +5,10 @@ from html import escape
 import streamlit as st
 
 from pages._arrow_keys import on_arrow
-from pages._entry import my_store, through_app
 from pages._figures import draw
-from pages._selection import from_url, query
+from pages._navigation import open_in_app
+from pages._report_selection import from_url, query
+from pages._session import user_store
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import report_sections, slides
@@ -109,8 +110,8 @@ def show(slide: slides.Slide, key: str) -> None:
 
 
 def main() -> None:
-    through_app("presentation.py")
-    runs = my_store().runs()
+    open_in_app("presentation.py")
+    runs = user_store().runs()
     measured = [run for run in runs if isinstance(run, AccuracyRun)]
     if not measured:
         st.title("Presentation")

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages._entry import desk, through_app
-from pages._links import View
-from pages._press import button, carry_out, show_outcome
-from pages._side_by_side import Heading, side_by_side
+from pages._buttons import button, carry_out, show_outcome
+from pages._navigation import open_in_app
+from pages._session import user_session
+from pages._transcript_view import Heading, transcript_view
+from pages._view import View
 from whisperq_core import machine
 from whisperq_core.errors import AudioError, InputError, WhisperQError
 from whisperq_core.present import markup
@@ -281,7 +282,7 @@ def compare(shelf: RecordingStore, mine: UserSession, kept: Recording, asked: As
         against = words[fp32] if fp32 and one != fp32 else None
         headings.append(heading(one, found, kept.reference, language, words[one], against))
         transcripts.append(words[one])
-    side_by_side(f"side-{kept.id}", headings, align(transcripts), kept.sound, f"audio-{kept.id}")
+    transcript_view(f"side-{kept.id}", headings, align(transcripts), kept.sound, f"audio-{kept.id}")
 
 
 def heading(
@@ -342,7 +343,7 @@ def is_going(mine: UserSession, pair: tuple[str, str]) -> bool:
 
 
 def main() -> None:
-    through_app("recordings.py")
+    open_in_app("recordings.py")
     st.title("Compare recordings")
     days = retention.retention_days()
     until = (
@@ -352,7 +353,7 @@ def main() -> None:
         "Upload speech or record some, and read what each recipe hears. Recordings stay on this"
         f" machine {until}; in a set of **My speech** they stay."
     )
-    mine = desk()
+    mine = user_session()
     shelf = RecordingStore(mine.store.root)
     with View("recordings") as view:
         take(shelf)

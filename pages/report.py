@@ -4,11 +4,12 @@ from functools import partial
 
 import streamlit as st
 
-from pages._aligned import title_of
-from pages._entry import all_runs, open_point, through_app
 from pages._figures import draw
-from pages._links import View
-from pages._selection import query
+from pages._navigation import open_in_app, open_point
+from pages._report_selection import query
+from pages._session import all_runs
+from pages._utterance_view import set_title
+from pages._view import View
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate import records
@@ -30,7 +31,7 @@ def choose(view: View, runs: list[AccuracyRun]) -> dict:
         chosen = {"models": several(view, "Model", models, "base", "report_model")}
         runs = [run for run in runs if run.model in (chosen["models"] or models)]
         sets = sorted({run.eval_set for run in runs})
-        how = {"format_func": title_of}
+        how = {"format_func": set_title}
         chosen["sets"] = several(
             view, "Evaluation set", sets, "test-other-excerpt", "report_set", **how
         )
@@ -145,7 +146,7 @@ def main(view: View) -> None:
         show(section)
 
 
-through_app("report.py")
+open_in_app("report.py")
 st.title("Report")
 st.markdown(
     "The results chosen in the sidebar as one file, to send to whoever decides: figures, table,"

@@ -5,10 +5,11 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages._entry import desk, through_app
-from pages._help import explained
-from pages._links import View
-from pages._press import button
+from pages._buttons import button
+from pages._column_help import with_help
+from pages._navigation import open_in_app
+from pages._session import user_session
+from pages._view import View
 from whisperq_core import machine
 from whisperq_core.analyze import results_table
 from whisperq_core.errors import InputError, WhisperQError
@@ -311,7 +312,7 @@ def show_results(store: Store, keys: list[str | None]) -> None:
     st.dataframe(
         results_table.without_formulas(frame[columns]),
         hide_index=True,
-        column_config=explained(
+        column_config=with_help(
             {
                 name: results_table.LABELS[name]
                 for name in ("model", "recipe", "set", "loops", "protocol")
@@ -332,10 +333,10 @@ def show_results(store: Store, keys: list[str | None]) -> None:
     )
 
 
-through_app("run_evaluations.py")
+open_in_app("run_evaluations.py")
 st.title("Run evaluations")
 st.markdown("Choose what to compare. What was measured before is not run again.")
-mine = desk()
+mine = user_session()
 try:
     with View("run_evaluations") as shown:
         requests = choose(mine, shown)

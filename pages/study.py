@@ -4,9 +4,10 @@ import pandas as pd
 import streamlit as st
 
 from pages._claims import badge, claim_results, claims
-from pages._entry import all_rows, all_runs, open_point, shared_store, through_app
 from pages._figures import draw
-from pages._links import View
+from pages._navigation import open_in_app, open_point
+from pages._session import all_rows, all_runs, shared_store
+from pages._view import View
 from whisperq_core.analyze import paired_comparisons, results_table
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import markup
@@ -229,7 +230,7 @@ def main(view: View) -> None:
         )
 
 
-through_app("study.py")
+open_in_app("study.py")
 st.title("Study")
 st.markdown(
     f"{published.AUTHORS}: *{published.TITLE}*. Its numbers are in"

@@ -2,14 +2,14 @@
 
 import streamlit as st
 
-from pages._entry import through_app
-from pages._links import View
+from pages._navigation import open_in_app
+from pages._view import View
 from whisperq_core.present import glossary, markup
 from whisperq_core.study import published
 
 
 def main() -> None:
-    through_app("terms.py")
+    open_in_app("terms.py")
     st.title("Terms")
     st.markdown("What the words on these pages mean, in a sentence each.")
     with View("terms") as view:

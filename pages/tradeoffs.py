@@ -5,13 +5,14 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from pages import _result
-from pages._aligned import title_of
-from pages._entry import all_rows, all_runs, my_store, through_app
+from pages import _result_details
+from pages._column_help import with_help
 from pages._figures import draw
-from pages._first_run import show_first_run
-from pages._help import explained as with_help
-from pages._links import View
+from pages._navigation import open_in_app
+from pages._session import all_rows, all_runs, user_store
+from pages._utterance_view import set_title
+from pages._view import View
+from pages._welcome import show_first_run
 from whisperq_core.analyze import pareto_front, results_table
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
@@ -78,7 +79,7 @@ def choose(view: View, results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
         chosen = view.several("Model", models, "model", [default], placeholder="any")
         alike = results[results["model"].isin(chosen)] if chosen else results
         sets = sorted(results["set"].unique())
-        how = {"format_func": title_of}
+        how = {"format_func": set_title}
         name = one_of(view, "Evaluation set", sets, "test-other-excerpt", "set", **how)
         alike = alike[alike["set"] == name]
         known = sorted(results["protocol"].unique())
@@ -149,7 +150,7 @@ def summary(found: pd.DataFrame, runs: list[AccuracyRun]) -> None:
     facts = [
         f"**{len(found)} {'result' if len(found) == 1 else 'results'}**",
         markup.escape_markdown(
-            f"{title_of(first['set'])}: {first['utterances']} utterances,"
+            f"{set_title(first['set'])}: {first['utterances']} utterances,"
             f" {first['audio_s'] / 60:.1f} minutes"
         ),
         *(
@@ -302,7 +303,7 @@ def take_row() -> None:
 
 
 def main(view: View) -> None:
-    store = my_store()
+    store = user_store()
     show_first_run(store.root)
     stored = all_runs()
     results = all_rows(stored, choose_machine(view, stored))
@@ -338,13 +339,13 @@ def main(view: View) -> None:
         st.markdown(f"Chosen: **{markup.escape_markdown(name)}**. [Its utterances](#utterances)")
     show_table(found, baseline, margin)
     st.header("Utterances", anchor="utterances")
-    run = _result.choose(view, found, runs)
+    run = _result_details.choose(view, found, runs)
     if run is not None:
         row = found[found["key"] == run.key].iloc[0]
-        _result.details(view, run, row, runs, baseline, margin)
+        _result_details.details(view, run, row, runs, baseline, margin)
 
 
-through_app("tradeoffs.py")
+open_in_app("tradeoffs.py")
 st.title("Trade-offs")
 st.markdown("Which way of quantizing Whisper should I use, and what will it cost me?")
 with View("tradeoffs") as shown:

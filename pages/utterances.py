@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from pages._aligned import title_of
-from pages._entry import all_rows, all_runs, through_app
-from pages._links import View
-from pages._result import choose, details
+from pages._navigation import open_in_app
+from pages._result_details import choose, details
+from pages._session import all_rows, all_runs
+from pages._utterance_view import set_title
+from pages._view import View
 from whisperq_core.analyze import pareto_front
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
@@ -31,7 +32,7 @@ def main(view: View) -> None:
         ):
             options = sorted(rows[column].unique())
             first = default if default in options else options[0]
-            how = {"format_func": title_of} if column == "set" else {}
+            how = {"format_func": set_title} if column == "set" else {}
             value = view.one_of(label, options, column, first, width=300, **how)
             rows = rows[rows[column] == value]
     runs = [run for run in stored if isinstance(run, AccuracyRun)]
@@ -44,7 +45,7 @@ def main(view: View) -> None:
     details(view, run, row, runs)
 
 
-through_app("utterances.py")
+open_in_app("utterances.py")
 st.title("Utterances")
 with View("utterances") as shown:
     main(shown)

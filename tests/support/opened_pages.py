@@ -10,7 +10,7 @@ def opened(name: str, /, **query: str | list[str]) -> AppTest:
     """The page of that name, by a link with these parameters; "app" is all of them."""
     file = PROJECT / "app.py" if name == "app" else PROJECT / "pages" / f"{name}.py"
     app = AppTest.from_file(file, default_timeout=30)
-    app.session_state["entered"] = True
+    app.session_state["in_app"] = True
     app.query_params.update(query)
     return again(app)
 

@@ -7,7 +7,7 @@ import streamlit as st
 from whisperq_core.present import glossary
 
 
-def explained(columns: Mapping[str, object]) -> dict:
+def with_help(columns: Mapping[str, object]) -> dict:
     """A table's column_config with each column's sentence.
 
     Keys are names that `terms` knows, or headings of such a name and its unit. Values are labels or

@@ -27,13 +27,13 @@ class Heading:
 
 @st.cache_resource
 def _component():
-    css, js = ((_HERE / f"_side_by_side.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    css, js = ((_HERE / f"_transcript_view.{kind}").read_text("utf-8") for kind in ("css", "js"))
     return st.components.v2.component(
-        "side_by_side", html='<div class="view"></div>', css=css, js=js
+        "transcript_view", html='<div class="view"></div>', css=css, js=js
     )
 
 
-def side_by_side(
+def transcript_view(
     key: str, headings: list[Heading], slots: list[Slot], sound: AudioSummary, audio: str
 ) -> None:
     """Draws slots below their headings. audio: the key of the container with the player."""

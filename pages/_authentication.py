@@ -38,7 +38,7 @@ def user_name() -> str | None:
     return str(st.user.get("email") or st.user.get("name") or st.user["sub"])[:200]
 
 
-def refused() -> str | None:
+def access_denied() -> str | None:
     """Why the one who logged in may not come in; None for who may.
 
     WHISPERQ_USERS lists who may: addresses, and domains as @example.org. Where it is empty the
@@ -53,21 +53,23 @@ def refused() -> str | None:
         return f"{email or 'An account without an address'} is not on the list of this app's users."
     # An address that a provider has not verified is anybody's.
     if str(st.user.get("email_verified")).lower() != "true":
-        return f"{email} is not verified by your provider, so it does not open this app."
+        return f"{email} is not verified by your provider, so access is denied."
     return None
 
 
 def is_allowed() -> bool:
     """Whether the user may see a page."""
-    return not is_on() or (is_logged_in() and refused() is None)
+    return not is_on() or (is_logged_in() and access_denied() is None)
 
 
-def way_in() -> None:
+def sign_in() -> None:
     """What the others see."""
     st.title("WhisperQ")
     st.markdown("Which way of quantizing Whisper to use, and what it costs.")
     if is_logged_in():
-        st.error(markup.escape_markdown(f"{refused()} Ask whoever runs it, or log in as another."))
+        st.error(
+            markup.escape_markdown(f"{access_denied()} Ask whoever runs it, or log in as another.")
+        )
         st.button("Log out", icon=":material/logout:", on_click=st.logout)
         return
     st.markdown("Your recordings and what is heard in them are seen by nobody else who logs in.")

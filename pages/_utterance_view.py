@@ -19,30 +19,30 @@ def shipped_sets() -> dict[str, evaluation_sets.EvalSet]:
         return {}
 
 
-def title_of(name: str) -> str:
+def set_title(name: str) -> str:
     """What an evaluation set is called."""
     return shipped_sets()[name].title if name in shipped_sets() else name
 
 
-def label_of(run: AccuracyRun) -> str:
+def run_label(run: AccuracyRun) -> str:
     """A run in a list of many."""
     rate = "no words" if run.words.rate is None else f"WER {run.words.rate:.2f} %"
     name, protocol = run.spec.recipe.name, run.spec.protocol.name
     return " · ".join((run.model, run.eval_set, name, protocol, rate, run.key[:6]))
 
 
-def audio_of(run: AccuracyRun) -> dict[str, Path]:
+def audio_files(run: AccuracyRun) -> dict[str, Path]:
     """Files by utterance, of the sets that are at hand."""
     found = (s for s in shipped_sets().values() if s.digest == run.spec.eval_set_digest)
     return {u.id: u.audio for s in found for u in s.utterances if u.audio and u.audio.is_file()}
 
 
-def diff(utterance: UtteranceResult) -> None:
+def alignment(utterance: UtteranceResult) -> None:
     """Its words beside the reference's."""
     st.html(markup.alignment_html(confusions.aligned(utterance)))
 
 
-def heard(run: AccuracyRun, utterance: UtteranceResult) -> None:
+def transcript(run: AccuracyRun, utterance: UtteranceResult) -> None:
     """One recipe's transcript with its errors."""
     words = utterance.score.words
     loop = " :orange-badge[loop]" if utterance.score.looped else ""
@@ -51,10 +51,10 @@ def heard(run: AccuracyRun, utterance: UtteranceResult) -> None:
         f"**{markup.escape_markdown(run.spec.recipe.name)}**: {errors} in"
         f" {words.reference_length} words{loop}"
     )
-    diff(utterance)
+    alignment(utterance)
 
 
-def both(
+def side_by_side(
     runs: tuple[AccuracyRun, AccuracyRun],
     pair: tuple[UtteranceResult, UtteranceResult],
     audio: Path | None,
@@ -69,6 +69,6 @@ def both(
         st.markdown(" · ".join(parts))
         for column, run, utterance in zip(st.columns(2), runs, pair, strict=True):
             with column:
-                heard(run, utterance)
+                transcript(run, utterance)
         if audio is not None:
             st.audio(str(audio))

@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages._aligned import audio_of, diff, heard
-from pages._entry import compare_url
-from pages._links import View
+from pages._navigation import compare_url
+from pages._utterance_view import alignment, audio_files, transcript
+from pages._view import View
 from whisperq_core.analyze import confusions, paired_comparisons
 from whisperq_core.analyze.confusions import ERROR_KINDS, UtteranceFilter
 from whisperq_core.analyze.results_table import without_formulas
@@ -65,7 +65,7 @@ def details(
         st.markdown(f"{len(ordered)} match the filters.")
     st.html(markup.alignment_legend_html())
     page = view.page_of(-(-len(ordered) // UTTERANCES_A_PAGE), "page")
-    audio, others = audio_of(run), confusions.other_recipes(run, runs)
+    audio, others = audio_files(run), confusions.other_recipes(run, runs)
     for utterance in ordered[(page - 1) * UTTERANCES_A_PAGE : page * UTTERANCES_A_PAGE]:
         show_utterance(run, utterance, audio.get(utterance.id), others)
 
@@ -242,7 +242,7 @@ def show_utterance(
         parts.append(":orange-badge[loop]")
     with st.container(border=True):
         st.markdown(" · ".join(parts))
-        diff(utterance)
+        alignment(utterance)
         st.html(
             markup.labelled_html(
                 [("Reference", utterance.reference), ("Hypothesis", utterance.hypothesis)]
@@ -264,4 +264,4 @@ def under_others(run: AccuracyRun, utterance: UtteranceResult, others: list[Accu
         for other in others:
             same = next((u for u in other.utterances if u.id == utterance.id), None)
             if same is not None:
-                heard(other, same)
+                transcript(other, same)

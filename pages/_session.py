@@ -1,0 +1,75 @@
+"""What belongs to the user of this session: the results that they see, and their jobs."""
+
+import gc
+from pathlib import Path
+from uuid import uuid4
+
+import pandas as pd
+import streamlit as st
+
+from pages._authentication import user_id, user_name
+from whisperq_core.analyze import results_table
+from whisperq_core.evaluate.store import Store, UserStore
+from whisperq_core.serve import job_queue
+from whisperq_core.serve.user_session import UserSession
+from whisperq_core.speech import evaluation_sets
+
+
+def all_runs() -> list:
+    """All results, oldest first; read anew where files changed."""
+    with st.spinner("Reading the results", show_time=True):
+        runs = user_store().runs()
+        _freeze_garbage_collection(shared_store().state)
+        return runs
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _freeze_garbage_collection(state: tuple) -> None:
+    """Takes what was read out of Python's collections of garbage.
+
+    Streamlit makes one after each run of a page, and thousands of results are a million objects:
+    nearly a second, in which nobody is served. Results that are replaced still go, for they are
+    in no cycle.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def all_rows(runs: list, machine: str | None = None) -> pd.DataFrame:
+    """`all_runs` as a table, with the times of a kind of machine: see `table.rows`.
+
+    Not to be changed, for sessions share it.
+    """
+    return _rows(user_store().state, machine, runs)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _rows(state: tuple, machine: str | None, _runs: list) -> pd.DataFrame:
+    return results_table.rows(_runs, machine)
+
+
+def user_session() -> UserSession:
+    """The queue, as the user of this session has it."""
+    owner = user_id() or st.session_state.setdefault("queues_as", uuid4().hex)
+    return UserSession(job_queue.shared_queue(Store().root), user_store(), owner, user_name())
+
+
+def user_store() -> Store:
+    """What the user sees: all results, and where users log in their own besides."""
+    user = user_id()
+    return _store_of_user(Store().root, user) if user else shared_store()
+
+
+def shared_store() -> Store:
+    """The results that all see, read once for all sessions; changed files are read again."""
+    return _store_at(Store().root)
+
+
+@st.cache_resource
+def _store_at(root: Path) -> Store:
+    return Store(root)
+
+
+@st.cache_resource(max_entries=50)
+def _store_of_user(root: Path, user: str) -> UserStore:
+    return UserStore(_store_at(root), user, evaluation_sets.is_public)
