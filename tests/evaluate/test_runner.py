@@ -10,8 +10,7 @@ import pytest
 
 from whisperq_core.errors import Cancelled, RecipeUnsupported
 from whisperq_core.evaluate.planner import plan
-from whisperq_core.evaluate.requests import SPEED_REPEATS, SPEED_SET, Request, requests_for
-from whisperq_core.evaluate.rescoring import rescore
+from whisperq_core.evaluate.requests import SPEED_REPEATS, SPEED_SET, Request
 from whisperq_core.evaluate.resolution import resolve
 from whisperq_core.evaluate.runner import run, run_all
 from whisperq_core.evaluate.store import Store
@@ -107,28 +106,6 @@ def test_stopping_keeps_what_is_finished(store):
     assert seen == [(1, 2), (2, 2)]
 
 
-def test_a_plan_says_what_is_cached_what_will_run_and_what_cannot(store, quick):
-    requests = requests_for(
-        ["tiny.en", "small"],
-        [recipe("torch-int8"), recipe("fp32")],
-        ["quick-look"],
-        speed=False,
-        threads=2,
-    )
-    store.put(quick)
-    planned = plan(requests, store)
-    assert [(p.request.model, p.request.recipe.name, p.status) for p in planned] == [
-        ("tiny.en", "fp32", "to run"),
-        ("tiny.en", "torch-int8", "cached"),
-        ("small", "fp32", "to run"),
-        ("small", "torch-int8", "to run"),
-    ]
-    assert planned[0].estimate_s > 1 and planned[0].pieces == 1
-    assert planned[2].key is None  # its weights are not here to be identified
-    on_cuda = plan([replace(QUICK, device="cuda")], store)[0]
-    assert on_cuda.status == "refused" and "runs on cpu" in on_cuda.reason
-
-
 def test_what_cannot_run_is_refused_before_anything_is_fetched(store):
     with pytest.raises(RecipeUnsupported):
         run(replace(QUICK, model="small", device="mps"), store)
@@ -192,28 +169,6 @@ def test_speed_is_interleaved_with_fp32(store):
     assert accuracy.quantize_s == found.quantize_s  # quantized once for both
 
 
-def test_accuracy_does_not_depend_on_the_cpu_but_speed_does():
-    accuracy, speed = resolve(QUICK), resolve(replace(QUICK, measures="speed"))
-    assert accuracy.spec.cpu is None and speed.spec.cpu
-    assert accuracy.key != speed.key
-
-
-@pytest.mark.parametrize(
-    ("name", "eval_set", "kernels"),
-    [
-        ("quanto-int8", "quick-look", "library"),
-        ("quanto-int8", "test-clean-excerpt", "dequantized"),
-        ("bnb-nf4", "test-clean-excerpt", "library"),
-        ("torch-int8", "test-clean-excerpt", "library"),
-        ("fp32", "test-clean-excerpt", "library"),
-    ],
-)
-def test_kernels_of_a_request_without_a_wish(name, eval_set, kernels):
-    assert resolve(Request("tiny.en", recipe(name), eval_set)).spec.kernels == kernels
-    speed = Request("tiny.en", recipe(name), eval_set, "speed")
-    assert resolve(speed).spec.kernels == "library"
-
-
 def test_every_shipped_result_is_complete_and_current():
     """cache/results holds every CPU recipe on both excerpts, and base's with its speed."""
     runs = SHIPPED.runs()
@@ -236,13 +191,6 @@ def test_every_shipped_result_is_complete_and_current():
     assert shipped == SHIPPED.keys()
 
 
-def test_the_key_of_a_shipped_result_is_what_a_request_resolves_to():
-    found = [r for r in SHIPPED.runs() if r.model == "base" and r.spec.recipe.name == "bnb-nf4"]
-    keys = {r.key for r in found if r.measures == "accuracy"}
-    request = Request("base", recipe("bnb-nf4"), "test-clean-excerpt", threads=2)
-    assert resolve(request).key in keys
-
-
 def test_a_folder_s_record_bears_its_name_not_its_path(tmp_path, store):
     spoken = evaluation_sets.shipped_sets()["jfk"].utterances[0]
     folder = tmp_path / "my-recordings"
@@ -260,28 +208,6 @@ def test_records_are_plain_json(store, quick):
     content = json.loads(path.read_text())
     assert content["spec"]["recipe"]["name"] == "torch-int8"
     assert path.stat().st_mode & 0o400 and path.stat().st_size < 100_000
-
-
-def test_stored_transcripts_are_scored_again_without_a_model(store, quick):
-    found = quick
-    old = replace(found.utterances[0].score, normaliser="whisper-english@0.0.1", looped=True)
-    stale = found.utterances[0].model_copy(update={"score": old})
-    store.put(found.model_copy(update={"utterances": (stale, *found.utterances[1:])}))
-    assert store.get(found.key) != found
-    assert rescore(store) == 1 and rescore(store) == 0
-    assert store.get(found.key) == found
-
-
-def test_results_of_older_code_of_a_backend_are_not_reused():
-    """GPTQ's codes changed after mixed results were stored; other backends' results stay."""
-    mixed, fp32 = (
-        resolve(Request("tiny.en", recipe(name), "test-clean-excerpt", threads=2)).spec
-        for name in ("mixed-84", "fp32")
-    )
-    assert (mixed.code_version, fp32.code_version) == (2, 1)
-    before = mixed.model_copy(update={"code_version": 1})
-    shipped = SHIPPED.keys()
-    assert before.key in shipped and mixed.key != before.key
 
 
 def test_many_requests_are_run_in_order(store):
