@@ -7,6 +7,7 @@ from whisperq_core.evaluate.history import format_duration
 from whisperq_core.present import markup
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.job_queue import JobState
+from whisperq_core.serve.tasks import EvaluationTask, ExportTask
 from whisperq_core.serve.user_session import UserSession
 
 EVERY_S = 2.0
@@ -37,7 +38,7 @@ def draw(mine: UserSession, looks_again: bool) -> None:
     with st.container(border=True, gap="xsmall"):
         label = markup.escape_markdown(running.label)
         st.progress(min(1.0, done / max(1, total)), f"**{label}** · {running.state}")
-        parts = [f"{done} of {total} pieces"] if running.planned else []
+        parts = [f"{done} of {total} pieces"] if isinstance(running.task, EvaluationTask) else []
         parts += [f"{len(waiting) - 1} waiting"] if len(waiting) > 1 else []
         parts += [f"about {format_duration(left_s)} left"] if left_s else []
         if others := mine.unfinished_jobs_of_others():
@@ -50,9 +51,9 @@ def draw(mine: UserSession, looks_again: bool) -> None:
 
 def where(job: job_queue.Job) -> tuple[str, str]:
     """The page that has all about a job."""
-    if job.planned is not None:
+    if isinstance(job.task, EvaluationTask):
         return "pages/run_evaluations.py", "Run evaluations"
-    if job.folder is not None:
+    if isinstance(job.task, ExportTask):
         return "pages/advisor.py", "Advisor"
     return "pages/recordings.py", "Compare recordings"
 

@@ -17,6 +17,7 @@ from whisperq_core.present import advisor_text, glossary, markup
 from whisperq_core.quantize import model_export
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.job_queue import JobState
+from whisperq_core.serve.tasks import ExportTask
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.whisper import protocols
 
@@ -192,18 +193,18 @@ def start_export(mine: UserSession, option: Configuration) -> None:
 
 
 def exports(mine: UserSession) -> list[job_queue.Job]:
-    return [job for job in mine.all() if job.folder is not None]
+    return [job for job in mine.all() if isinstance(job.task, ExportTask)]
 
 
 def show_exports(mine: UserSession) -> None:
     for job in exports(mine):
         label = markup.escape_markdown(job.label)
         if job.state == JobState.DONE:
-            size = job.value.weights_bytes / 1e6
+            size = job.result.weights_bytes / 1e6
             st.success(
-                f"**{label}** is in `{job.folder}`, {size:.0f} MB. Transcribe with it on the"
+                f"**{label}** is in `{job.task.folder}`, {size:.0f} MB. Transcribe with it on the"
                 f" **Compare recordings** page, or in Python:"
-                f' `whisperq_core.load("{job.folder}").transcribe("speech.wav").text`',
+                f' `whisperq_core.load("{job.task.folder}").transcribe("speech.wav").text`',
                 icon=":material/download_done:",
             )
         elif job.is_over:

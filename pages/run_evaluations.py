@@ -21,6 +21,7 @@ from whisperq_core.present import glossary, markup
 from whisperq_core.quantize import recipes
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.job_queue import JobState
+from whisperq_core.serve.tasks import EvaluationTask
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech import evaluation_sets, librispeech
@@ -249,7 +250,7 @@ def start(mine: UserSession, to_run: list[planner.PlannedRun], seen: dict) -> No
 
 
 def evaluations(mine: UserSession) -> list[job_queue.Job]:
-    return [job for job in mine.all() if job.planned is not None]
+    return [job for job in mine.all() if isinstance(job.task, EvaluationTask)]
 
 
 def show_jobs(mine: UserSession) -> None:
@@ -271,7 +272,7 @@ def show_jobs(mine: UserSession) -> None:
         if over:
             how = {"on_click": queue.forget, "args": (found,)}
             st.button("Clear finished", icon=":material/clear_all:", **how)
-    finished = [job.planned.key for job in found if job.state == JobState.DONE]
+    finished = [job.task.planned.key for job in found if job.state == JobState.DONE]
     show_results(mine.store, finished)
 
 

@@ -1,12 +1,13 @@
 """History, machine, terms, presentation, the first hint and work under way, by AppTest."""
 
+from dataclasses import replace
 from datetime import timedelta
-from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.support.fake_workers import FakeClient
 from tests.support.made_runs import accuracy_run, speed_run
 from tests.support.opened_pages import PROJECT, by_label, changed, opened, plan_of
 from tests.support.spoken_runs import MANY, SOME, run_with
@@ -14,8 +15,7 @@ from whisperq_core.evaluate import history
 from whisperq_core.evaluate.requests import Request, work_item
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.recipes import recipe
-from whisperq_core.serve import dismissed_hints, job_queue
-from whisperq_core.serve.job_queue import JobState
+from whisperq_core.serve import dismissed_hints, job_queue, worker_pool
 from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.whisper import protocols
@@ -253,17 +253,23 @@ def whole_app(**state) -> AppTest:
 @pytest.mark.parametrize(
     ("status", "said"), [("finished", "Done: base"), ("lost", "Failed: base · <b>bf16</b>. The")]
 )
-def test_work_is_seen_on_every_page_and_its_end_is_announced(store, status, said):
+def test_work_is_seen_on_every_page_and_its_end_is_announced(store, monkeypatch, status, said):
     """The real queue, with a future that is pending as long as the test says."""
+    clients = []
+
+    def start_client() -> FakeClient:
+        clients.append(FakeClient())
+        return clients[-1]
+
+    monkeypatch.setattr(worker_pool, "start_local_client", start_client)
+    whole_app()
+    assert not clients  # looking starts no worker
     queue = job_queue.shared_queue(store.root)
-    future = SimpleNamespace(status="pending", result=lambda: None)
-    job = job_queue.Job("base · <b>bf16</b>", store, state=JobState.RUNNING, future=future)
-    queue._jobs.append(job)
+    job = queue.export("base", replace(recipe("bf16"), name="<b>bf16</b>"))
     app = whole_app()
     assert "running" in app.sidebar.get("progress")[0].proto.text and not app.toast
     assert app.session_state["jobs_seen"] == {job.id}
-    assert queue._here.client is None  # looking starts no worker
-    future.status = status
+    clients[0].futures[0].status = status
     app = whole_app(jobs_seen={job.id})
     assert not app.sidebar.get("progress")
     assert said in app.toast[0].value.replace("\\", "")

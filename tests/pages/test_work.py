@@ -2,17 +2,17 @@
 
 import ast
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 
+from tests.support.fake_workers import FakeClient
 from tests.support.made_runs import accuracy_run
 from tests.support.opened_pages import PROJECT, again, by_label, changed, left_at, opened, plan_of
 from whisperq_core.errors import StoreError
 from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.resolution import resolve
 from whisperq_core.quantize.recipes import recipe
-from whisperq_core.serve import job_queue
+from whisperq_core.serve import job_queue, worker_pool
 
 
 def test_the_first_evaluation_is_chosen_already(store):
@@ -98,14 +98,14 @@ def test_full_sets_are_offered_and_their_absence_is_a_sentence(store, monkeypatc
 def no_worker(store, monkeypatch, error: Exception | None = None) -> Callable:
     """Takes the place of the worker process; returns what tells which requests are in the queue."""
 
-    def start_client():
+    def start_client() -> FakeClient:
         if error is not None:
             raise error
-        return SimpleNamespace(status="running", submit=lambda *_, **__: future)
+        return FakeClient()
 
-    future = SimpleNamespace(status="pending", add_done_callback=lambda _: None)
-    monkeypatch.setattr(job_queue.shared_queue(store.root)._here, "_start_client", start_client)
-    return lambda: [job.planned.request for job in job_queue.shared_queue(store.root).all()]
+    monkeypatch.setattr(worker_pool, "start_local_client", start_client)
+    queue = job_queue.shared_queue(store.root)
+    return lambda: [job.task.planned.request for job in queue.all()]
 
 
 def test_start_queues_the_plan_that_was_seen(store, monkeypatch):

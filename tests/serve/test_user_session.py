@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 
+from tests.support.fake_workers import FakeClient
 from tests.support.made_runs import accuracy_run
 from whisperq_core.errors import ExportError, InputError
 from whisperq_core.evaluate.requests import Request
@@ -25,21 +26,14 @@ ANNS = accuracy_run("quanto-int8", eval_set="calls", minutes=2)
 @pytest.fixture
 def queue(store) -> job_queue.JobQueue:
     """With a worker that is given work and never does it."""
-
-    class Idle:
-        status = "running"
-
-        def submit(self, *_, **__):
-            return type("Future", (), {"status": "pending", "add_done_callback": lambda *_: None})()
-
-    return job_queue.JobQueue(store, start_client=Idle)
+    return job_queue.JobQueue(store, start_client=FakeClient)
 
 
-def desk_of(queue: job_queue.JobQueue, user: str) -> UserSession:
+def session_of(queue: job_queue.JobQueue, user: str) -> UserSession:
     return UserSession(queue, UserStore(queue.store, user, is_public), user, f"{user}@example.org")
 
 
-def heard_by(user: UserSession, jfk) -> job_queue.Job:
+def transcribed_by(user: UserSession, jfk) -> job_queue.Job:
     (kept,) = RecordingStore(user.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
     return user.transcribe(kept, TranscriptionConfig("tiny.en", recipe("fp32"), "en"))
 
@@ -87,24 +81,24 @@ def test_a_users_results_lie_at_the_shared_place(tmp_path):
 
 
 def test_work_of_others_is_counted_and_not_seen(queue, jfk):
-    ann, bob = desk_of(queue, "ann"), desk_of(queue, "bob")
-    job = heard_by(ann, jfk)
-    assert heard_by(ann, jfk) is job
+    ann, bob = session_of(queue, "ann"), session_of(queue, "bob")
+    job = transcribed_by(ann, jfk)
+    assert transcribed_by(ann, jfk) is job
     assert ann.all() == [job] and ann.unfinished_jobs_of_others() == 0
     assert bob.all() == [] and bob.unfinished_jobs_of_others() == 1
     # Of the same recording, each hears their own.
-    assert heard_by(bob, jfk) is not job
-    assert bob.transcription_job(*job.heard) is bob.all()[0]
+    assert transcribed_by(bob, jfk) is not job
+    assert bob.transcription_job(job.task.recording.id, job.task.config.key) is bob.all()[0]
 
 
 def test_where_nobody_logs_in_all_see_all(queue, store, jfk):
     one, other = UserSession(queue, store, "a session"), UserSession(queue, store, "another")
-    job = heard_by(one, jfk)
+    job = transcribed_by(one, jfk)
     assert other.all() == [job] and other.unfinished_jobs_of_others() == 0
 
 
 def test_a_finished_evaluation_of_ones_own_speech_lies_with_the_user(queue, jfk):
-    ann = desk_of(queue, "ann")
+    ann = session_of(queue, "ann")
     sets = UserSets(ann.store.root)
     (kept,) = RecordingStore(ann.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
     sets.add(
@@ -115,7 +109,11 @@ def test_a_finished_evaluation_of_ones_own_speech_lies_with_the_user(queue, jfk)
     )
     (planned,) = ann.plan([request("tiny.en", sets.path_of("calls"))])
     (job,) = ann.evaluate([planned])
-    assert (job.who, job.owner, job.store.root) == ("ann@example.org", "ann", ann.store.root)
+    assert (job.task.user_name, job.owner, job.task.store.root) == (
+        "ann@example.org",
+        "ann",
+        ann.store.root,
+    )
 
 
 def request(model: str, eval_set: str) -> Request:
@@ -124,7 +122,7 @@ def request(model: str, eval_set: str) -> Request:
 
 @pytest.mark.parametrize("user", ["bob", ""])
 def test_nobody_evaluates_in_anothers_folder(queue, tmp_path, user, jfk):
-    ann = desk_of(queue, "ann")
+    ann = session_of(queue, "ann")
     root = UserStore(queue.store, user, is_public).root if user else tmp_path
     (kept,) = RecordingStore(root).add([("jfk.flac", jfk.audio.read_bytes())])
     UserSets(root).add(
@@ -138,7 +136,7 @@ def test_nobody_evaluates_in_anothers_folder(queue, tmp_path, user, jfk):
 
 
 def test_nobody_reads_a_model_from_a_folder_of_the_machine(queue, tmp_path, jfk):
-    ann = desk_of(queue, "ann")
+    ann = session_of(queue, "ann")
     with pytest.raises(InputError, match="is a folder"):
         ann.plan([request(str(tmp_path), "jfk")])
     with pytest.raises(InputError, match="no exported model of yours"):
@@ -155,7 +153,7 @@ def test_nobody_reads_a_model_from_a_folder_of_the_machine(queue, tmp_path, jfk)
 
 
 def test_an_export_lies_with_the_user(queue):
-    ann = desk_of(queue, "ann")
+    ann = session_of(queue, "ann")
     job = ann.export("tiny.en", recipe("torch-int8"), "cpu", STUDY)
-    assert job.folder.parent == ann.store.root / model_export.FOLDER
-    assert desk_of(queue, "bob").exported_models() == {}
+    assert job.task.folder.parent == ann.store.root / model_export.FOLDER
+    assert session_of(queue, "bob").exported_models() == {}

@@ -107,17 +107,18 @@ def _run_on_cluster(queue: JobQueue, todo: list[tuple[PlannedRun, str]]) -> int:
     for item, label in todo:
         if item.status == "cached":
             print(f"{label}: {_figures(_stored(queue, item.key))} [cached]", flush=True)
-    labels = {id(item): label for item, label in todo}
     waiting = queue.evaluate([item for item, _ in todo])
+    to_run = [label for item, label in todo if item.status == "to run"]
+    labels = dict(zip(waiting, to_run, strict=True))
     try:
         while waiting:
             time.sleep(_POLL_S)
             queue.all()
             for job in [job for job in waiting if job.is_over]:
                 waiting.remove(job)
-                label, elapsed_s = labels[id(job.planned)], time.perf_counter() - start
+                label, elapsed_s = labels[job], time.perf_counter() - start
                 if job.state == JobState.DONE:
-                    figures = _figures(_stored(queue, job.value))
+                    figures = _figures(_stored(queue, job.result))
                     print(f"{label}: {figures} [{elapsed_s:.0f} s since the start]", flush=True)
                 else:
                     failed += 1
