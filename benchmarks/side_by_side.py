@@ -139,7 +139,7 @@ def main() -> None:
             page.goto(f"{app.address}/recordings?{urlencode(asked, doseq=True)}")
             wait_until_drawn(page)
             box = page.get_by_test_id("stMultiSelect").filter(
-                has=page.get_by_text("Recipes, beside fp32")
+                has=page.get_by_text("Recipes to compare with fp32")
             )
             times = []
             for _ in range(repeats):
@@ -149,7 +149,7 @@ def main() -> None:
                 option = page.get_by_role("option", name=names[-1], exact=True)
                 option.wait_for()
                 times.append(redrawn_s(page, len(names) + 1, option.click))
-                page.get_by_text("Upload speech or record").click(force=True)  # closes the list
+                page.get_by_text("Upload or record speech").click(force=True)  # closes the list
             browser.close()
         print(
             f"click to drawn: {median_and_range(times, 2)} s, {len(times)} changes;"

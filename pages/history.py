@@ -1,4 +1,4 @@
-"""Who ran what on this machine, when, for how long, and how it ended."""
+"""Every job on this machine: who ran it, when, for how long, and its outcome."""
 
 import pandas as pd
 import streamlit as st
@@ -15,7 +15,7 @@ from whisperq_core.present import markup
 
 ICONS = {history.DONE: "✓ done", history.FAILED: "✗ failed", history.STOPPED: "■ stopped"}
 LINKS = {
-    "Result": st.column_config.LinkColumn(display_text="its utterances"),
+    "Result": st.column_config.LinkColumn(display_text="per-utterance results"),
     "Again": st.column_config.LinkColumn(
         display_text="run again", help="Opens Run evaluations with the same choices."
     ),
@@ -53,7 +53,7 @@ def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:
             "What": entry.work.kind,
             "Model": entry.work.model,
             "Recipe": entry.work.recipe,
-            "Speech": entry.work.eval_set or "",
+            "Evaluation set": entry.work.eval_set or "",
             "Measures": entry.work.measures or "",
             "Result": link_to(runs.get(entry.key)),
             "Again": run_url(entry.work) if entry.work.kind == history.EVALUATION else None,
@@ -67,7 +67,10 @@ def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:
     config = with_help({name: name for name in lines[0]} | LINKS)
     st.dataframe(without_formulas(pd.DataFrame(lines)), hide_index=True, column_config=config)
     took_s = sum(entry.took_s for entry in entries)
-    st.caption(f"{len(entries)} pieces of work, {history.format_duration(took_s)} in all.")
+    st.caption(
+        f"{len(entries)} {'job' if len(entries) == 1 else 'jobs'},"
+        f" {history.format_duration(took_s)} total"
+    )
 
 
 def link_to(run: AccuracyRun | SpeedRun | None) -> str | None:
@@ -75,11 +78,11 @@ def link_to(run: AccuracyRun | SpeedRun | None) -> str | None:
 
 
 def show_others(others: list[AccuracyRun | SpeedRun]) -> None:
-    st.header("Results without an entry")
+    st.header("Results without a history entry")
     st.markdown(
         f"{len(others)} stored results came with WhisperQ, were copied here, or are older than this"
-        " history: who measured them and how long it took is not known. Their records say when, and"
-        " on what."
+        " history. Who measured them and how long it took is unknown; their records hold the date"
+        " and the machine."
     )
     box = st.expander("Show them", key="history_others", on_change="rerun")
     if box.open:
@@ -93,7 +96,7 @@ def table_of(others: list[AccuracyRun | SpeedRun]) -> None:
             "Measured (UTC)": run.created_at,
             "Model": run.model,
             "Recipe": run.spec.recipe.name,
-            "Speech": run.eval_set,
+            "Evaluation set": run.eval_set,
             "Measures": run.measures,
             "Result": link_to(run),
             "Machine": f"{run.machine.cpu}, {run.machine.cores} cores",
@@ -109,13 +112,13 @@ def table_of(others: list[AccuracyRun | SpeedRun]) -> None:
 def main() -> None:
     open_in_app("history.py")
     st.title("History")
-    st.markdown("Who ran what on this machine, when, for how long, and how it ended.")
+    st.markdown("Every job on this machine: who ran it, when, for how long, and its outcome.")
     store = user_store()
     log, stored = history.read(store.root), store.runs()
     if log.unreadable:
         names = ", ".join(path.name for path in log.unreadable)
         st.warning(
-            f"Left out, for they cannot be read: {markup.escape_markdown(names)}. They are kept in"
+            f"Unreadable entries were left out: {markup.escape_markdown(names)}. They are kept in"
             f" `{store.root / history.FOLDER}`."
         )
     if log.entries:
@@ -125,7 +128,7 @@ def main() -> None:
     else:
         st.info(
             "Nothing has run on this machine yet. Open **Run evaluations** and press Start, or run"
-            " `python -m whisperq_core run`: whatever ends, well or not, is listed here."
+            " `python -m whisperq_core run`. Every finished job is listed here, failed ones too."
         )
     runs = [run for run in stored if isinstance(run, AccuracyRun | SpeedRun)]
     if others := history.runs_without_entry(runs, log.entries):

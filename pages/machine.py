@@ -13,11 +13,11 @@ from whisperq_core.serve.diagnostics import MachineReport
 THERE = {
     True: ":green-badge[:material/check: yes]",
     False: ":gray-badge[:material/close: no]",
-    None: ":gray-badge[not told by this system]",
+    None: ":gray-badge[unknown on this system]",
 }
 
 
-@st.cache_data(ttl=30, show_spinner="Looking around")
+@st.cache_data(ttl=30, show_spinner="Inspecting this machine")
 def looked(root) -> MachineReport:
     return diagnostics.machine_report(root)
 
@@ -32,11 +32,11 @@ def facts(found: MachineReport) -> None:
         hide_index=True,
         width="stretch",
     )
-    st.header("Instruction sets that matter here")
+    st.header("Relevant CPU instruction sets")
     st.table(
         {
             "Name": [f"**{one.name}**" for one in found.instruction_sets],
-            "There": [THERE[one.available] for one in found.instruction_sets],
+            "Available": [THERE[one.available] for one in found.instruction_sets],
             "What it does": [one.meaning for one in found.instruction_sets],
         },
         border="horizontal",
@@ -48,7 +48,9 @@ def facts(found: MachineReport) -> None:
 def libraries(found: MachineReport) -> None:
     st.header("Libraries")
     if found.command:
-        st.warning("Some are missing. This installs them; restart WhisperQ afterwards.")
+        st.warning(
+            "Some libraries are missing. Install them with this command, then restart WhisperQ."
+        )
         st.code(found.command, language="bash", wrap_lines=True)
     else:
         st.markdown("Nothing is missing.")
@@ -58,9 +60,9 @@ def libraries(found: MachineReport) -> None:
                 {
                     "Package": [library.package for library in found.libraries],
                     "For": [library.use for library in found.libraries],
-                    "Here": [library.version or "missing" for library in found.libraries],
+                    "Installed": [library.version or "missing" for library in found.libraries],
                     "Tested with": [library.tested_version for library in found.libraries],
-                    "To put it right": [library.command for library in found.libraries],
+                    "Fix": [library.command for library in found.libraries],
                 }
             )
         ),
@@ -72,7 +74,7 @@ def libraries(found: MachineReport) -> None:
 def show_unsupported_recipes(found: MachineReport) -> None:
     st.header("Recipes that cannot run here")
     if not found.unsupported_recipes:
-        st.markdown("All of them can.")
+        st.markdown("All recipes can run here.")
         return
     st.table(
         {
@@ -89,12 +91,12 @@ def show_unsupported_recipes(found: MachineReport) -> None:
 def main() -> None:
     open_in_app("machine.py")
     st.title("This machine")
-    st.markdown("What it has, what is missing, and which recipes therefore cannot run.")
+    st.markdown("Its hardware, its libraries, and the recipes that cannot run on it.")
     found = looked(Store().root)
     facts(found)
     libraries(found)
     show_unsupported_recipes(found)
-    st.header("Models that need no download")
+    st.header("Models available offline")
     if found.offline_models:
         st.markdown(markup.escape_markdown(", ".join(found.offline_models)))
     else:
@@ -103,8 +105,8 @@ def main() -> None:
             " folder on **Run evaluations**."
         )
     st.header("For a bug report")
-    st.caption("The same as text; the button at its top right copies it.")
-    with st.expander("All of it as text"):
+    st.caption("The same information as text; copy it with the button at its top right.")
+    with st.expander("Show as text"):
         st.code(diagnostics.as_text(found), language=None, wrap_lines=True)
     st.download_button(
         "Save as text",

@@ -54,7 +54,7 @@ def everyday(sets: UserSets, name: str, found: EvalSet) -> None:
         f" {', '.join(found.languages)}"
     )
     with st.container(horizontal=True):
-        if st.button("Run an evaluation on it", type="primary", icon=":material/play_circle:"):
+        if st.button("Evaluate on this set", type="primary", icon=":material/play_circle:"):
             st.switch_page("pages/run_evaluations.py", query_params={"sets": name})
         st.download_button(
             "Export",
@@ -67,14 +67,16 @@ def everyday(sets: UserSets, name: str, found: EvalSet) -> None:
         )
         with st.popover("Delete", icon=":material/delete:"):
             st.markdown(
-                "The set, its copies of the recordings and its votes are removed from this machine."
-                " Results that were measured on it stay."
+                "Removes the set, its copies of the recordings and its votes from this machine."
+                " Results measured on it are kept."
             )
             button("Delete the set", "delete-set", sets.delete, name, type="primary")
 
 
 def recordings(sets: UserSets, name: str, found: EvalSet) -> None:
-    with st.expander(f"Its {len(found.utterances)} recordings", icon=":material/graphic_eq:"):
+    with st.expander(
+        f"Recordings in this set ({len(found.utterances)})", icon=":material/graphic_eq:"
+    ):
         pages = -(-len(found.utterances) // 10)
         page = st.pagination(pages, key=f"own-{name}") if pages > 1 else 1
         for utterance in found.utterances[(page - 1) * 10 : page * 10]:
@@ -87,7 +89,7 @@ def recordings(sets: UserSets, name: str, found: EvalSet) -> None:
                 st.markdown(markup.escape_markdown(utterance.reference))
                 st.audio(str(utterance.audio))
                 key = f"out-{name}-{utterance.id}"
-                button("Take it out", key, sets.remove, name, utterance.id)
+                button("Remove from set", key, sets.remove, name, utterance.id)
 
 
 def measured(found: EvalSet) -> dict[str, AccuracyRun]:
@@ -101,29 +103,33 @@ def measured(found: EvalSet) -> dict[str, AccuracyRun]:
 
 
 def blind_test(sets: UserSets, name: str, found: EvalSet) -> None:
-    st.header("How does it read?")
+    st.header("Blind test")
     st.markdown(
-        "Two transcripts of one recording, without names. Choose the one that you would rather"
-        " read; the tally is kept with the set."
+        "Two anonymous transcripts of one recording: choose the one that reads better. Votes are"
+        " stored with the set."
     )
     runs = measured(found)
     if len(runs) < 2:
         st.info(
-            "A blind test needs two recipes that were run on this set as it is now. Press **Run an"
-            " evaluation on it**."
+            "A blind test needs results of two recipes on the current set. Press **Evaluate on this"
+            " set**."
         )
         return
     names = st.multiselect(
-        "Between", list(runs), list(runs), key=f"between-{name}", placeholder="Choose two"
+        "Recipes to compare",
+        list(runs),
+        list(runs),
+        key=f"between-{name}",
+        placeholder="Choose two",
     )
     reader, votes = user_name() or history.current_user(), sets.votes(name)
     left = blind.pending_trials([runs[n] for n in names], votes, reader, name)
     if len(names) < 2:
-        st.info("Choose two recipes or more.")
+        st.info("Choose at least two recipes.")
     elif left:
         trial(sets, name, found, left, reader)
     else:
-        st.success("You have judged every recording in which these differ.")
+        st.success("You have judged every recording whose transcripts differ.")
     tally(blind.tallies(votes))
 
 
@@ -154,32 +160,32 @@ def vote(sets: UserSets, name: str, now: blind.Trial, chosen: blind.Choice, read
 def tally(found: list[Tally]) -> None:
     if not found:
         return
-    with st.expander("The tally", icon=":material/how_to_vote:"):
+    with st.expander("Votes", icon=":material/how_to_vote:"):
         st.dataframe(
             without_formulas(
                 pd.DataFrame(
                     {
-                        "one": [t.first for t in found],
-                        "other": [t.second for t in found],
-                        "for the one": [t.for_first for t in found],
-                        "for the other": [t.for_second for t in found],
-                        "no difference": [t.same for t in found],
-                        "in words": [in_words(t) for t in found],
+                        "Recipe A": [t.first for t in found],
+                        "Recipe B": [t.second for t in found],
+                        "Votes for A": [t.for_first for t in found],
+                        "Votes for B": [t.for_second for t in found],
+                        "No difference": [t.same for t in found],
+                        "Result": [in_words(t) for t in found],
                     }
                 )
             ),
             hide_index=True,
         )
         st.caption(
-            "All readers on this machine. p: sign test, two-sided; “no difference” is left out."
+            "All readers on this machine. p: two-sided sign test, without “no difference” votes."
         )
 
 
 def in_words(one: Tally) -> str:
     if one.p is None:
-        return "nobody saw a difference"
+        return "no votes for either"
     if one.p > 0.05:
-        return f"undecided (p = {one.p:.2f})"
+        return f"not significant (p = {one.p:.2f})"
     liked = one.first if one.for_first > one.for_second else one.second
     return f"{liked} reads better (p = {one.p:.3f})"
 
@@ -197,8 +203,8 @@ def main() -> None:
             name = choose(sets, view)
         if name is None:
             st.info(
-                "No set yet. Open **Compare recordings**, upload speech, say what is said in it,"
-                " and press **Add to a set**; or import one."
+                "No set yet. Open **Compare recordings**, upload speech, enter its reference"
+                " transcript and press **Add to a set**; or import a set."
             )
             return
         found = sets.get(name)

@@ -24,7 +24,7 @@ from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.whisper import model_sources
 
 LANGUAGES = {
-    AUTO: "Detect it",
+    AUTO: "Detect automatically",
     "en": "English",
     "de": "German",
     "es": "Spanish",
@@ -91,11 +91,11 @@ def choose_recordings(shelf: RecordingStore, view: View) -> list[Recording]:
         st.session_state["recordings"] = known
     view.imply("recordings", next(iter(kept)))
     chosen = view.several(
-        "Compare",
+        "Recordings to compare",
         list(kept),
         "recordings",
         format_func=label,
-        placeholder="Choose among the recordings on this machine",
+        placeholder="Choose recordings on this machine",
     )
     return [kept[id] for id in chosen]
 
@@ -110,8 +110,8 @@ def exported(mine: UserSession, view: View) -> list[str]:
         format_func=lambda folder: Path(folder).name,
         accept_new_options=True,
         placeholder="none",
-        help="Quantized models that were exported to a folder, on the Advisor page or by"
-        " `python -m whisperq_core export`. They need no other weights. Type a folder to add one.",
+        help="Quantized models exported on the Advisor page or by"
+        " `python -m whisperq_core export`; they are self-contained. Type a folder to add one.",
     )
     for folder in chosen:
         made = known.get(folder) or mine.exported_model(folder)
@@ -136,12 +136,12 @@ def choose_listeners(mine: UserSession, view: View) -> Asked:
             names,
             "model",
             names[0],
-            format_func=lambda n: n if n in (*offline, NO_MODEL) else f"{n} (fetched from the hub)",
+            format_func=lambda n: n if n in (*offline, NO_MODEL) else f"{n} (will be downloaded)",
         )
     with second:
         usual = ["torch-int8", "bnb-nf4"]
         chosen = view.several(
-            "Recipes, beside fp32", possible, "recipes", usual, disabled=model == NO_MODEL
+            "Recipes to compare with fp32", possible, "recipes", usual, disabled=model == NO_MODEL
         )
     folders = exported(mine, view)
     multilingual = not model.endswith(".en")
@@ -178,7 +178,7 @@ def header(shelf: RecordingStore, kept: Recording, heard: list[Transcription]) -
         with st.popover("Delete", icon=":material/delete:"):
             st.markdown("The recording and its transcripts are removed from this machine.")
             if ends := retention.expires_at(kept):
-                st.caption(f"If you do nothing, on {ends:%-d %B %Y}.")
+                st.caption(f"It is deleted automatically on {ends:%-d %B %Y}.")
             button("Delete it", f"delete-{kept.id}", shelf.delete, kept.id, type="primary")
     facts = [f"{kept.sound.duration_s:.1f} s"]
     if heard:
@@ -186,13 +186,13 @@ def header(shelf: RecordingStore, kept: Recording, heard: list[Transcription]) -
         facts.append(f"{language} (detected)" if heard[0].detected else language)
     st.caption(" · ".join(facts))
     if kept.sound.silent:
-        st.warning("This recording is silent; any words below are invented by the model.")
+        st.warning("This recording is silent; the model invented any words below.")
 
 
 def add_to_set(shelf: RecordingStore, kept: Recording, heard: list[Transcription]) -> None:
     sets = UserSets(shelf.folder.parent)
     if not kept.reference:
-        st.markdown("Say below what is said in it: a set needs the reference of each recording.")
+        st.markdown("Enter a reference transcript before adding this recording to a set.")
         return
     name = st.selectbox(
         "Evaluation set",
@@ -205,8 +205,8 @@ def add_to_set(shelf: RecordingStore, kept: Recording, heard: list[Transcription
     speaker = st.text_input(
         "Speaker (optional)",
         key=f"speaker-{kept.id}",
-        help="Any name, the same for all recordings of one person: intervals are honest only when"
-        " it is known who speaks.",
+        help="Any name; use the same one for all recordings of a person. Without speakers,"
+        " confidence intervals are too narrow.",
     )
     language = heard[0].language if heard else "en"
     how = {"type": "primary", "disabled": not name}
@@ -228,7 +228,8 @@ def add(
 
 def reference(shelf: RecordingStore, kept: Recording, suggestion: str) -> None:
     """The words that are said, to type or to correct; what is typed is kept and scored."""
-    with st.expander("What is said in it", expanded=not kept.reference, icon=":material/edit:"):
+    title, icon = "Reference transcript", ":material/edit:"
+    with st.expander(title, expanded=not kept.reference, icon=icon):
         key = f"reference-{kept.id}-{hash(kept.reference):x}"
         typed = st.text_area(
             "Reference",
@@ -236,7 +237,7 @@ def reference(shelf: RecordingStore, kept: Recording, suggestion: str) -> None:
             key=key,
             on_change=carry_out,
             args=(kept.id, refer, shelf, kept.id, key),
-            placeholder="Type the words that are said, and every recipe is scored against them.",
+            placeholder="Type the spoken words to score every recipe against them.",
             height="content",
         )
         label = "Start from fp32's transcript"
@@ -273,7 +274,7 @@ def compare(shelf: RecordingStore, mine: UserSession, kept: Recording, asked: As
         headings.append(Heading("Reference"))
         transcripts.append(words_of(kept.reference, language))
     elif fp32:
-        st.caption("No reference: differences are from fp32, which is not necessarily right.")
+        st.caption("No reference: differences are from the fp32 transcript, which may be wrong.")
     words = {
         one: words_of(found.text, language, [w.start_s for w in found.words])
         for one, found in heard.items()
@@ -300,13 +301,13 @@ def heading(
         if score.words.rate is not None:
             facts.append(f"WER {score.words.rate:.1f} %, CER {score.characters.rate:.1f} %")
     if fp32 is not None and (unlike := disagreement_pct(fp32, words)) is not None:
-        facts.append(f"{unlike:.1f} % unlike fp32")
+        facts.append(f"{unlike:.1f} % word difference from fp32")
     facts.append(f"{heard.wall_s:.2f} s, RTF {heard.rtf:.2f}, {heard.weights_bytes / 1e6:.0f} MB")
     warnings = []
     if heard.looped:
         warnings.append("Repeats itself: a decoding loop.")
     if not heard.text:
-        warnings.append("Nothing was heard.")
+        warnings.append("The transcript is empty.")
     return Heading(listener.name, tuple(facts), tuple(warnings))
 
 
@@ -350,8 +351,8 @@ def main() -> None:
         "until you delete them" if days is None else f"for {days:g} days, or until you delete them"
     )
     st.markdown(
-        "Upload speech or record some, and read what each recipe hears. Recordings stay on this"
-        f" machine {until}; in a set of **My speech** they stay."
+        "Upload or record speech and compare the transcripts of each recipe. Recordings stay on"
+        f" this machine {until}. Copies in a set on **My speech** are kept."
     )
     mine = user_session()
     shelf = RecordingStore(mine.store.root)
@@ -367,7 +368,9 @@ def main() -> None:
     how = {"type": "primary", "icon": ":material/graphic_eq:", "disabled": not missing}
     button("Transcribe", "transcribe", transcribe, mine, missing, **how)
     if not chosen:
-        st.info("Nothing yet. A few seconds of clear speech are enough for a first impression.")
+        st.info(
+            "No recordings yet. A few seconds of clear speech are enough for a first impression."
+        )
         return
     shown = chosen[(page - 1) * SHOWN : page * SHOWN]
     for kept in shown:

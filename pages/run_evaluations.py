@@ -53,7 +53,7 @@ def choose_models(view: View) -> list[str]:
     )
     here = offline_models()
     if fetched := [name for name in names if name in model_sources.NAMES and name not in here]:
-        st.caption(f"Fetched from the hub when they run: {', '.join(fetched)}.")
+        st.caption(f"Will be downloaded from the model hub: {', '.join(fetched)}.")
     return names
 
 
@@ -65,8 +65,8 @@ def choose_recipes(view: View) -> list[recipes.Recipe]:
         "recipes",
         ["fp32", "torch-int8", "bnb-nf4"],
         accept_new_options=True,
-        help="How the model is quantized. fp32 is the baseline that everything is compared with."
-        " Type to name another size, such as mixed-82 or hqq-int4-g32.",
+        help="How the model is quantized. fp32 is the unquantized baseline."
+        " Type other sizes, such as mixed-82 or hqq-int4-g32.",
     )
     sized = {name for name in names if name in catalogue and catalogue[name].backend == "hqq"}
     if sized or view.has("group_size"):
@@ -106,13 +106,13 @@ def choose_protocol(view: View) -> protocols.Protocol:
 def choose_sets(mine: UserSession, view: View) -> list[str]:
     own = UserSets(mine.store.root)
     chosen = view.several(
-        "Speech",
+        "Evaluation sets",
         [*evaluation_sets.EVALUATION_SETS, *librispeech.SPLITS, *own.names()],
         "sets",
         ["quick-look"],
         accept_new_options=True,
         help="The excerpts come with WhisperQ. test-clean and test-other are the full LibriSpeech"
-        " sets, downloaded below. Sets of your own are made on Compare recordings.",
+        " sets; download them below. Create your own sets on Compare recordings.",
     )
     known = evaluation_sets.shipped_sets()
     for found in (known[name] for name in chosen if name in known):
@@ -124,11 +124,11 @@ def choose_sets(mine: UserSession, view: View) -> list[str]:
     if mine.is_private:
         return chosen
     folder = view.text(
-        "Your own speech: a folder on this machine",
+        "Your own evaluation set: a folder on this machine",
         "run_folder",
         placeholder="/path/to/folder",
         help="Audio with a manifest.jsonl or manifest.csv (columns audio, text), with a .txt file"
-        " beside each recording, or a LibriSpeech split in OpenSLR's layout.",
+        " for each recording, or a LibriSpeech split in OpenSLR's layout.",
     )
     return [*chosen, folder.strip()] if folder.strip() else chosen
 
@@ -151,7 +151,7 @@ def download_sets() -> None:
                 found = evaluation_sets.download_librispeech(
                     split, librispeech.data_folder(), report
                 )
-                st.success(f"{split} is here: {len(found.utterances)} utterances.")
+                st.success(f"Downloaded {split}: {len(found.utterances)} utterances.")
             except WhisperQError as error:
                 st.error(str(error))
 
@@ -186,12 +186,12 @@ def choose(mine: UserSession, view: View) -> list[Request]:
         if only_quick and (asked := view.given("run_speed")):
             view.imply("run_speed_quick", asked)
         speed = view.flag(
-            "Measure speed beside fp32",
+            "Measure speed compared with fp32",
             not only_quick,
             "run_speed_quick" if only_quick else "run_speed",
-            help=f"{SPEED_REPEATS} passes over the quick look, fp32 and the recipe in"
-            " turn, so that a noisy machine disturbs both alike. Without it, the time is that of"
-            " the one pass that gave the transcripts.",
+            help=f"{SPEED_REPEATS} passes over the quick-look set, alternating between fp32 and the"
+            " recipe, so that other load on the machine affects both alike. When off, the time is"
+            " that of the single pass that produced the transcripts.",
         )
         download_sets()
     return requests_for(
@@ -209,7 +209,7 @@ def show_plan(planned: list[planner.PlannedRun]) -> list[planner.PlannedRun]:
     to_run = [item for item in planned if item.status == "to run"]
     cached = sum(item.status == "cached" for item in planned)
     refused = sum(item.status == "refused" for item in planned)
-    st.header("What will happen")
+    st.header("Plan")
     parts = [f"**{len(to_run)} to run**"]
     if to_run:
         parts[0] += f", about {format_duration(sum(item.estimate_s for item in to_run))}"
@@ -243,8 +243,8 @@ def start(mine: UserSession, to_run: list[planner.PlannedRun], seen: dict) -> No
     """Queues the plan, if the choices are still those that the user saw it with."""
     if any(st.session_state.get(key, value) != value for key, value in seen.items()):
         raise InputError(
-            "The choices changed while you pressed Start, so nothing was started. Look at what"
-            " would run now, and press it again."
+            "The choices changed while you pressed Start, so nothing was started. Check the plan"
+            " and press Start again."
         )
     mine.evaluate(to_run)
 
@@ -330,13 +330,13 @@ def show_results(store: Store, keys: list[str | None]) -> None:
         ),
     )
     st.page_link(
-        "pages/tradeoffs.py", label="See them among all results", icon=":material/scatter_plot:"
+        "pages/tradeoffs.py", label="Show them with all results", icon=":material/scatter_plot:"
     )
 
 
 open_in_app("run_evaluations.py")
 st.title("Run evaluations")
-st.markdown("Choose what to compare. What was measured before is not run again.")
+st.markdown("Choose models, recipes and evaluation sets. Stored results are not measured again.")
 mine = user_session()
 try:
     with View("run_evaluations") as shown:
@@ -346,7 +346,7 @@ try:
         how = {"type": "primary", "icon": ":material/play_arrow:", "disabled": not to_run}
         button("Start", "start", start, mine, to_run, shown.state(), **how)
     else:
-        st.info("Choose at least one model, one recipe and some speech.")
+        st.info("Choose at least one model, one recipe and one evaluation set.")
 except WhisperQError as error:
     st.error(markup.escape_markdown(str(error)))
 busy = not all(job.is_over for job in mine.all())

@@ -46,7 +46,7 @@ def test_the_advisor_leads_to_its_evidence(page):
 
 def test_a_small_evaluation_runs_to_its_end(page, app):
     open_page(page, "Run evaluations")
-    expect(page.get_by_text("What will happen")).to_be_visible(timeout=LOADED_MS)
+    expect(page.get_by_text("Plan", exact=True)).to_be_visible(timeout=LOADED_MS)
     page.get_by_role("button", name="Start").click()
     # Nothing is lost of who leaves at once.
     open_page(page, "Terms")

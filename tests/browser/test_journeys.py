@@ -68,11 +68,11 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk,
     expect(page.get_by_role("alert").first).to_contain_text("letter.wav", timeout=LOADED_MS)
     for name in (jfk.audio.name, disputed.audio.name):
         expect(page.get_by_role("heading", name=name)).to_be_visible(timeout=LOADED_MS)
-    recipes = multiselect(page, "Recipes, beside fp32")
+    recipes = multiselect(page, "Recipes to compare with fp32")
     recipes.get_by_role("combobox").fill("quanto-int4")
     page.get_by_role("option", name="quanto-int4", exact=True).click()
     wait_until_drawn(page)
-    page.get_by_text("Upload speech or record").click(force=True)  # closes the list
+    page.get_by_text("Upload or record speech").click(force=True)  # closes the list
     page.get_by_role("button", name="Transcribe", exact=True).click()
     sheets = page.get_by_role("table", name="Transcripts side by side")
     for place in (0, 1):
@@ -102,14 +102,16 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk,
         add_to_set(page, utterance.audio.name, "calls")
     open_page(page, "My speech")
     expect(page.get_by_text("2 recordings", exact=True).first).to_be_visible(timeout=LOADED_MS)
-    page.get_by_role("button", name="Run an evaluation on it").click()
+    page.get_by_role("button", name="Evaluate on this set").click()
     expect(page.get_by_role("heading", name="Run evaluations", level=1)).to_be_visible()
     recipes = multiselect(page, "Recipes")
     recipes.get_by_role("combobox").fill("quanto-int4")
     page.get_by_role("option", name="quanto-int4", exact=True).click()
     wait_until_drawn(page)
-    page.get_by_text("Choose what to compare").click(force=True)  # closes the list
-    page.get_by_text("Measure speed beside fp32").click()
+    page.get_by_text("Choose models, recipes and evaluation sets").click(
+        force=True
+    )  # closes the list
+    page.get_by_text("Measure speed compared with fp32").click()
     wait_until_drawn(page)
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("finished").first).to_be_visible(timeout=LOADED_MS)
@@ -118,7 +120,7 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk,
     while_running(page, blind)
     assert violations(page) == []
     blind.click()
-    expect(page.get_by_text("The tally", exact=True)).to_be_visible(timeout=LOADED_MS)
+    expect(page.get_by_text("Votes", exact=True)).to_be_visible(timeout=LOADED_MS)
     (vote, *_) = UserSets(app.cache).votes("calls")
     assert vote.chosen == "same"
     with page.expect_download() as download:

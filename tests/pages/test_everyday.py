@@ -73,7 +73,7 @@ def test_a_damaged_entry_is_named(store):
 def test_this_machine_is_shown_and_can_be_copied(store):
     app = opened("machine")
     assert [t.value for t in app.header][:2] == [
-        "Instruction sets that matter here",
+        "Relevant CPU instruction sets",
         "Libraries",
     ]
     assert "CPU: " in app.code[-1].value

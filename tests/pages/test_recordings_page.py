@@ -56,14 +56,14 @@ def drawn(app: AppTest) -> dict:
 def test_recordings_wait_for_a_recording(store):
     app = opened("recordings")
     assert by_label(app.button, "Transcribe").disabled
-    assert "Nothing yet" in app.info[0].value
+    assert "No recordings yet" in app.info[0].value
     assert by_label(app.selectbox, "Language").options == ["English"]
 
 
 def test_a_multilingual_model_offers_languages_and_translation(store):
     app = opened("recordings")
     app = changed(by_label(app.selectbox, "Model"), "base")
-    assert by_label(app.selectbox, "Language").options[:2] == ["Detect it", "English"]
+    assert by_label(app.selectbox, "Language").options[:2] == ["Detect automatically", "English"]
     assert "Translate to English" in by_label(app.selectbox, "Task").options
     recipes = by_label(app.multiselect, "Recipes").options
     assert "fp32" not in recipes and not any("eval10" in name for name in recipes)
@@ -85,7 +85,7 @@ def test_what_was_heard_before_is_there_after_a_reload(kept):
     app = opened("recordings")
     data = drawn(app)
     assert [column["name"] for column in data["columns"]] == ["fp32", "torch-int8"]
-    assert any("unlike fp32" in fact for fact in data["columns"][1]["facts"])
+    assert any("word difference from fp32" in fact for fact in data["columns"][1]["facts"])
     assert data["columns"][1]["warnings"] == ["Repeats itself: a decoding loop."]
     assert any("nf4: not transcribed yet" in c.value for c in app.caption)
     kinds = [
@@ -125,7 +125,7 @@ def test_a_recording_goes_into_a_set_and_away(kept, shelf, store, jfk):
     assert "calls" in app.success[0].value
     assert [u.reference for u in UserSets(store.root).get("calls").utterances] == [jfk.reference]
     by_label(app.button, "Delete it").click().run()
-    assert not shelf.all() and "Nothing yet" in app.info[0].value
+    assert not shelf.all() and "No recordings yet" in app.info[0].value
     assert UserSets(store.root).names() == ["calls"]  # a set has a copy of its own
 
 
@@ -173,7 +173,7 @@ def test_without_a_set_my_speech_says_what_to_do(store):
 def test_a_set_can_be_looked_at_and_thinned_out(own):
     app = opened("my_speech", set="calls")
     assert "2 recordings" in app.markdown[1].value and "unknown speakers" in app.markdown[1].value
-    by_label(app.button, "Take it out").click().run()
+    by_label(app.button, "Remove from set").click().run()
     assert len(own.get("calls").utterances) == 1 and not app.exception
     by_label(app.button, "Delete the set").click().run()
     assert own.names() == [] and "No set yet" in app.info[0].value
@@ -209,4 +209,4 @@ def test_a_blind_test_shows_no_names_and_keeps_the_tally(own, store):
         "base bf16",
         "base fp32",
     }
-    assert app.dataframe[0].value["no difference"].tolist() == [1]
+    assert app.dataframe[0].value["No difference"].tolist() == [1]

@@ -167,7 +167,11 @@ def test_what_may_be_typed_is_judged_by_its_page(store, key, value):
         ("run_threads", "2.5", "Threads “2\\.5”"),
         ("run_protocol", "nope", "Protocol “nope” \\(shown instead\\: as in"),
         ("run_device", "tpu", "Device “tpu” \\(shown instead\\: cpu"),
-        ("run_speed", "perhaps", "Measure speed beside fp32 “perhaps” \\(shown instead\\: off"),
+        (
+            "run_speed",
+            "perhaps",
+            "Measure speed compared with fp32 “perhaps” \\(shown instead\\: off",
+        ),
         ("group_size", "33", "HQQ group size “33” \\(shown instead\\: 64"),
     ],
 )

@@ -36,7 +36,7 @@ def test_what_is_cached_is_not_run_again(store):
 
 def test_larger_sets_are_timed_beside_fp32_too(store):
     app = opened("run_evaluations")
-    app = changed(by_label(app.multiselect, "Speech"), ["test-clean-excerpt"])
+    app = changed(by_label(app.multiselect, "Evaluation sets"), ["test-clean-excerpt"])
     assert [row[2] for row in plan_of(app)] == ["test-clean-excerpt"] * 3 + ["quick-look"] * 3
 
 
@@ -60,7 +60,7 @@ def test_the_group_size_of_hqq_can_be_chosen(store):
 @pytest.mark.parametrize("folder", ["/nowhere/at/all", "relative"])
 def test_a_folder_that_is_no_set_is_a_sentence(store, folder):
     app = opened("run_evaluations")
-    app = changed(by_label(app.text_input, "Your own speech"), folder)
+    app = changed(by_label(app.text_input, "Your own evaluation set"), folder)
     assert folder in app.error[0].value and "Traceback" not in app.error[0].value
 
 
@@ -69,7 +69,7 @@ def test_a_folder_of_ones_own_is_planned(store, tmp_path, jfk):
     (tmp_path / "mine" / "jfk.flac").write_bytes(jfk.audio.read_bytes())
     (tmp_path / "mine" / "jfk.txt").write_text(jfk.reference)
     app = opened("run_evaluations")
-    app = changed(by_label(app.text_input, "Your own speech"), str(tmp_path / "mine"))
+    app = changed(by_label(app.text_input, "Your own evaluation set"), str(tmp_path / "mine"))
     assert plan_of(app)[1][2:] == ("mine", "to run")
 
 
@@ -91,7 +91,7 @@ def test_nothing_chosen_is_a_hint_not_an_error(store):
 def test_full_sets_are_offered_and_their_absence_is_a_sentence(store, monkeypatch, tmp_path):
     monkeypatch.setenv("WHISPERQ_CACHE", str(tmp_path))
     app = opened("run_evaluations")
-    app = changed(by_label(app.multiselect, "Speech"), ["test-clean"])
+    app = changed(by_label(app.multiselect, "Evaluation sets"), ["test-clean"])
     assert "Download it first" in app.error[0].value
 
 
@@ -152,5 +152,5 @@ def test_what_a_press_changes_is_not_left_to_the_end_of_the_script(page):
         if isinstance(node, ast.If) and "st.button(" in ast.unparse(node.test)
     ]
     # These open a dialog or a page, or are waited for: a file's import, a download with its bar.
-    may = ("Save figure", "Run an evaluation on it", "Import", "Download ")
+    may = ("Save figure", "Evaluate on this set", "Import", "Download ")
     assert [test for test in pressed if not any(label in test for label in may)] == []
