@@ -196,7 +196,7 @@ def test_a_vote_counts_once_and_also_of_who_leaves_at_once(own, store, monkeypat
 
 
 def test_a_blind_test_shows_no_names_and_keeps_the_tally(own, store):
-    assert "needs two recipes" in opened("my_speech").info[0].value
+    assert "needs results of two recipes" in opened("my_speech").info[0].value
     put_runs(store, own)
     app = opened("my_speech")
     assert "1 to judge" in [c.value for c in app.caption]
