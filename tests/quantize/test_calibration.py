@@ -19,7 +19,7 @@ def test_calibration_is_held_out_unless_the_study_is_followed():
 
 def test_what_fp32_hears_is_heard_once_and_shown_to_each_recipe(tiny, jfk, monkeypatch):
     monkeypatch.setattr(
-        calibration, "_HEARD", SingleItemCache()
+        calibration, "_TRANSCRIBED", SingleItemCache()
     )  # not what other tests made it hear
     passes = []
     encoder = tiny.torch_model.model.encoder

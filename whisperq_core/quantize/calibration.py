@@ -5,8 +5,6 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from whisperq_core.memory import SingleItemCache
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.speech import evaluation_sets
@@ -14,6 +12,7 @@ from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.speech.evaluation_sets import EvalSet, Utterance
 from whisperq_core.whisper.protocols import Protocol
 from whisperq_core.whisper.short_window import Window
+from whisperq_core.whisper.torch_types import Array, WhisperModule
 from whisperq_core.whisper.transcription import WINDOW_S, forward, transcribe
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 # with would be rounded for silence.
 SPEECH_ONLY = Window(margin_s=1.0)
 
-# Static recipes follow each other in a grid: what fp32 hears in their speech is heard once.
-_HEARD = SingleItemCache()
+# Static recipes follow each other in a grid: fp32 transcribes their speech once.
+_TRANSCRIBED = SingleItemCache()
 
 
 def calibration_conflict(recipe: Recipe, protocol: Protocol) -> str | None:
@@ -46,7 +45,7 @@ def utterances_for(recipe: Recipe, eval_set: EvalSet | None) -> tuple[Utterance,
     """
     if recipe.calibration == "held-out":
         return evaluation_sets.by_name(evaluation_sets.CALIBRATION_SET).utterances
-    if recipe.calibration == "evaluation-10%":
+    if recipe.calibration == "evaluation-10%" and eval_set is not None:
         ordered = sorted(eval_set.utterances, key=lambda u: u.id)
         return tuple(random.Random(0).sample(ordered, math.ceil(len(ordered) / 10)))
     return ()
@@ -59,14 +58,14 @@ def digest(utterances: Sequence[Utterance]) -> str | None:
 
 def teacher_forced_inputs(
     model: "Model", utterances: Sequence[Utterance], protocol: Protocol
-) -> list[tuple[np.ndarray, list[int]]]:
+) -> list[tuple[Array, list[int]]]:
     """The first 30 s of each utterance, and their fp32 transcript as a whole decoder sequence.
 
     A teacher-forced pass sees one window, and the decoder holds so many tokens at most.
     """
     most = model.torch_model.config.max_target_positions
 
-    def listen() -> list:
+    def transcribe_all() -> list[tuple[Array, list[int]]]:
         found = []
         for utterance in utterances:
             audio = evaluation_sets.read_audio(utterance)[: int(WINDOW_S * SAMPLE_RATE)]
@@ -75,7 +74,10 @@ def teacher_forced_inputs(
             found.append((audio, model.tokens(text, language, protocol.task)[:most]))
         return found
 
-    return _HEARD.get((model.digest, tuple(utterances), protocol), listen)
+    inputs: list[tuple[Array, list[int]]] = _TRANSCRIBED.get(
+        (model.digest, tuple(utterances), protocol), transcribe_all
+    )
+    return inputs
 
 
 def calibrate_on(
@@ -95,7 +97,7 @@ def calibrate_on(
         return None
     samples = teacher_forced_inputs(model, utterances, protocol)
 
-    def calibrate(torch_model) -> None:
+    def calibrate(torch_model: WhisperModule) -> None:
         for audio, tokens in samples:
             forward(model, torch_model, [audio], [tokens], window)
 

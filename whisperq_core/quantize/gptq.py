@@ -8,10 +8,12 @@ of the row's, the zero point in 256ths of the range of codes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from whisperq_core.whisper.torch_types import Module
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 # Added to the diagonal of the second moments, times their mean: little speech says little of the
 # directions it does not reach. Chosen on held-out speech from 0.01 to 1.
@@ -37,22 +39,24 @@ class GroupedWeight:
     units: "Tensor"
 
 
-def dequantize(codes: "Tensor", steps: "Tensor", zeros: "Tensor", units: "Tensor", bits: int):
-    """The weight in fp32, or some rows of it; see Coded."""
-    groups = codes.unflatten(-1, (steps.shape[-1], -1)).float()
+def dequantize(
+    codes: Any, steps: "Tensor", zeros: "Tensor", units: "Tensor", bits: int
+) -> "Tensor":
+    """The weight in fp32, or some rows of it; see GroupedWeight."""
+    groups: Tensor = codes.unflatten(-1, (steps.shape[-1], -1)).float()
     groups.sub_(zeros.float().mul_(2**bits / 256)[..., None])
     return groups.mul_((steps.float() * units.float()[..., None])[..., None]).flatten(-2)
 
 
 def input_second_moments(
-    model: "nn.Module", layers: Mapping[str, "nn.Module"], show: Callable[["nn.Module"], None]
+    model: Module, layers: Mapping[str, Module], show: Callable[[Module], None]
 ) -> dict[str, "Tensor"]:
     """Mean of x xᵀ over the inputs x of each layer, shape (in, in), while show runs the model."""
     sums: dict[str, Tensor] = {}
     counts = dict.fromkeys(layers, 0)
 
-    def watch(name: str, layer: "nn.Module"):
-        def see(_, inputs) -> None:
+    def watch(name: str, layer: Module) -> Any:
+        def see(_: Module, inputs: tuple["Tensor", ...]) -> None:
             rows = inputs[0].reshape(-1, inputs[0].shape[-1])
             sums[name] = sums.get(name, 0) + rows.T @ rows
             counts[name] += len(rows)
@@ -78,7 +82,8 @@ def quantize_weight(
     """
     import torch
 
-    work, (rows, columns), top = weight.clone(), weight.shape, 2**bits - 1
+    work: Any = weight.clone()  # torch does not type unflatten
+    (rows, columns), top = weight.shape, 2**bits - 1
     spread = _spread(moments)
     whole = work.unflatten(-1, (-1, group_size))
     need = (whole.amax(-1).clamp(min=0) - whole.amin(-1).clamp(max=0)).amax(1) / top
@@ -117,11 +122,12 @@ def _spread(moments: "Tensor") -> "Tensor":
     """
     import torch
 
-    damped = moments.clone()
+    damped: Any = moments.clone()
     damped.diagonal().add_(_DAMPING * moments.diagonal().mean() + 1e-12)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
     factor = torch.linalg.cholesky(inverse, upper=True)
-    return factor / factor.diagonal()[:, None]
+    spread: Tensor = factor / factor.diagonal()[:, None]
+    return spread
 
 
 def _grid(group: "Tensor", units: "Tensor", bits: int) -> tuple["Tensor", "Tensor"]:

@@ -321,7 +321,8 @@ def _without_weights(manifest: Manifest, folder: Path) -> models.Model:
 
     settings = json.loads((folder / _CONFIG).read_text("utf-8"))
     # Numbers only: for some names, such as that of another attention, Transformers fetches code.
-    config = WhisperConfig(**{k: v for k, v in settings.items() if isinstance(v, int | float)})
+    numbers: dict[str, Any] = {k: v for k, v in settings.items() if isinstance(v, int | float)}
+    config = WhisperConfig(**numbers)
     with torch.device("meta"):
         torch_model = WhisperForConditionalGeneration(config)
     torch_model.generation_config = GenerationConfig.from_pretrained(folder)

@@ -1,11 +1,14 @@
 """A quantized model taken apart into plain tensors and settings, and put together again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from whisperq_core.errors import ExportError
 from whisperq_core.quantize import backends
 from whisperq_core.quantize.recipes import Recipe
+from whisperq_core.whisper.torch_types import Module
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,13 +31,16 @@ class ModelParts:
 def disassemble(quantized: backends.Quantized) -> ModelParts:
     """The model in parts; raises RecipeUnsupported where its library cannot give them any more."""
     backend, model = backends.module_of(quantized.recipe), quantized.torch_model
-    layers, every = {}, {}
+    layers: dict[str, dict[str, Any]] = {}
+    every: dict[str, Tensor] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         if _owner(name, layers) is None and (state := backend.state_of(module)) is not None:
             own, layers[name] = state
             every |= {f"{name}.{key}": tensor for key, tensor in own.items()}
     plain = {n: t for n, t in model.state_dict().items() if _owner(n, layers) is None}
-    tensors, shared, names = {}, {}, {}
+    tensors: dict[str, Tensor] = {}
+    shared: dict[str, str] = {}
+    names: dict[Any, str] = {}
     for name, tensor in (plain | every).items():
         same = (tensor.data_ptr(), tensor.shape, tensor.dtype) if tensor.numel() else name
         if same in names:
@@ -60,7 +66,8 @@ def assemble(parts: ModelParts, recipe: Recipe, model: "nn.Module", device: str)
     # The same object under both names, so that what was tied is tied again.
     for name, other in parts.shared.items():
         tensors[name], parameters[name] = tensors[other], parameters[other]
-    plain, of_layers = {}, {name: {} for name in parts.layers}
+    plain: dict[str, Tensor] = {}
+    of_layers: dict[str, dict[str, Tensor]] = {name: {} for name in parts.layers}
     for name, tensor in tensors.items():
         layer = _owner(name, parts.layers)
         if layer is None:
@@ -87,12 +94,12 @@ def assemble(parts: ModelParts, recipe: Recipe, model: "nn.Module", device: str)
     model.requires_grad_(False).eval()
 
 
-def _owner(name: str, layers: dict) -> str | None:
+def _owner(name: str, layers: Mapping[str, Any]) -> str | None:
     """The layer, of those that were taken apart as a whole, that the module or tensor is in."""
     return next((layer for layer in layers if name.startswith(f"{layer}.")), None)
 
 
-def _replace(model: "nn.Module", name: str, layer: "nn.Module", backend) -> None:
+def _replace(model: Module, name: str, layer: Module, backend: ModuleType) -> None:
     before = model.get_submodule(name).weight.shape
     weight = backend.weight_of(layer)
     if weight is not None and weight.shape != before:

@@ -50,7 +50,9 @@ def load_model(model: str | Source) -> models.Model:
     """
     source = model_sources.find(model) if isinstance(model, str) else model
     source = model_sources.download(source)
-    return _MODEL.get((source, model_weights.digest(source)), lambda: models.load(source))
+    key = source, model_weights.digest(source)
+    loaded: models.Model = _MODEL.get(key, lambda: models.load(source))
+    return loaded
 
 
 def quantize_model(

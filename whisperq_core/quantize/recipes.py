@@ -48,7 +48,8 @@ def recipe(name: str) -> Recipe:
         return CATALOGUE[name]
     for module in registry.MODULES.values():
         parametrized = getattr(module, "recipe_named", None)
-        if parametrized and (found := parametrized(name)):
+        found: Recipe | None = parametrized(name) if parametrized else None
+        if found:
             return found
     raise RecipeError(f"There is no recipe named “{name}”. Known: {', '.join(CATALOGUE)}.")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from whisperq_core.errors import Cancelled
 from whisperq_core.machine import this_machine
 from whisperq_core.quantize import backends, calibration, gptq
-from whisperq_core.quantize.backends import mixed_precision
+from whisperq_core.quantize.backends import Calibrate, mixed_precision
 from whisperq_core.quantize.bit_allocation import FORMATS, stored_bytes
 from whisperq_core.quantize.calibration import SPEECH_ONLY
 from whisperq_core.quantize.recipes import recipe
@@ -33,15 +33,19 @@ from whisperq_core.speech.evaluation_sets import Utterance
 from whisperq_core.whisper import model_sources, model_weights, models
 from whisperq_core.whisper.protocols import STUDY
 from whisperq_core.whisper.short_window import encoder_stem, kept_positions
+from whisperq_core.whisper.torch_types import Module
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 # Losses are measured on the shortest utterances of the calibration set, which bounds the time;
 # weights are rounded for what the others sound like, lest they fit too well.
 UTTERANCES = 6
 # Recipes whose losses are also measured as a whole, to tell whether those of layers add up.
 CHECKED = (recipe("mixed-80"), recipe("mixed-84"))
+
+# Weights of fewer than 8 bits share a step in groups of this many in every mixed recipe.
+_GROUP_SIZE = 64
 
 Progress = Callable[[int, int], None]
 
@@ -66,17 +70,17 @@ def conditions_of(name: str) -> tuple[Conditions, list[Utterance], list[Utteranc
     """
     speech = evaluation_sets.by_name(evaluation_sets.CALIBRATION_SET).utterances
     ordered = sorted(speech, key=lambda u: (u.duration_s, u.id))
-    heard, fitted_to = ordered[:UTTERANCES], ordered[UTTERANCES:]
+    measured, fitted_to = ordered[:UTTERANCES], ordered[UTTERANCES:]
     conditions = Conditions(
         weights_digest=model_weights.digest(model_sources.find(name)),
-        speech_digest=calibration.digest(heard),
-        calibration_digest=calibration.digest(fitted_to),
+        speech_digest=calibration.digest(measured) or "",
+        calibration_digest=calibration.digest(fitted_to) or "",
         margin_s=SPEECH_ONLY.margin_s,
         formats=FORMATS,
-        group_size=CHECKED[0].group_size,
+        group_size=_GROUP_SIZE,
         versions=backends.versions(CHECKED[0], name),
     )
-    return conditions, heard, fitted_to
+    return conditions, measured, fitted_to
 
 
 def measure(
@@ -98,8 +102,10 @@ def measure(
         return known[0]
     model = models.load(name)
     speech = CachedActivations(model, utterances)
-    linears, layers = _linears(model.torch_model), []
+    linears = _linears(model.torch_model)
+    pieces_of_layers: list[dict[str, Any]] = []
     calibrate = calibration.calibrate_on(model, fitted_to, STUDY, SPEECH_ONLY)
+    assert calibrate is not None  # the calibration set is not empty
     moments = gptq.input_second_moments(model.torch_model, linears, calibrate)
     for done, (module, layer) in enumerate(linears.items()):
         piece = pieces.piece(key, f"layer-{module}")
@@ -107,32 +113,39 @@ def measure(
             if stop():
                 raise Cancelled(f"The measurement of {name} was stopped; what it has is kept.")
             start = time.perf_counter()
-            found = losses(speech, module, layer, moments[module], conditions.group_size)
-            piece = found.model_dump() | {"wall_s": time.perf_counter() - start}
+            lost = losses(speech, module, layer, moments[module], conditions.group_size)
+            piece = lost.model_dump() | {"wall_s": time.perf_counter() - start}
             pieces.put_piece(key, f"layer-{module}", piece)
-        layers.append(piece)
+        pieces_of_layers.append(piece)
         progress(done + 1, len(linears))
-    measured_s = sum(piece.pop("wall_s") for piece in layers)
+    measured_s = sum(piece.pop("wall_s") for piece in pieces_of_layers)
+    layers = tuple(LayerLosses.model_validate(piece) for piece in pieces_of_layers)
     found = _concluded(model, conditions, speech, layers, measured_s, calibrate)
     store_measurement(found)
     pieces.drop_pieces(key)
     return found
 
 
-def _concluded(model, conditions, speech, layers, measured_s, calibrate) -> Sensitivity:
+def _concluded(
+    model: models.Model,
+    conditions: Conditions,
+    speech: "CachedActivations",
+    layers: tuple[LayerLosses, ...],
+    measured_s: float,
+    calibrate: Calibrate | None,
+) -> Sensitivity:
     """Sizes and checks of whole models, once all layers are known."""
     start = time.perf_counter()
-    uniform = dict.fromkeys((layer["module"] for layer in layers), "int4")
+    uniform = dict.fromkeys((layer.module for layer in layers), "int4")
     quantized = _quantized(model, uniform, calibrate)
     weights = sum(
-        stored_bytes("int4", layer["rows"], layer["columns"], conditions.group_size)
-        for layer in layers
+        stored_bytes("int4", layer.rows, layer.columns, conditions.group_size) for layer in layers
     )
     found = Sensitivity(
         conditions=conditions,
         model=model.name,
         eval_set=evaluation_sets.CALIBRATION_SET,
-        utterances=[u.id for u in speech.utterances],
+        utterances=tuple(u.id for u in speech.utterances),
         tokens=len(speech.said),
         created_at=datetime.now(UTC),
         machine=this_machine(),
@@ -144,6 +157,7 @@ def _concluded(model, conditions, speech, layers, measured_s, calibrate) -> Sens
     )
     checks = [_check(found, "int4 everywhere", uniform, quantized, speech)]
     for mixture in CHECKED:
+        assert mixture.smaller_pct is not None
         formats = found.formats_for(mixture.smaller_pct)
         whole = _quantized(model, formats, calibrate)
         checks.append(_check(found, mixture.name, formats, whole, speech))
@@ -151,7 +165,13 @@ def _concluded(model, conditions, speech, layers, measured_s, calibrate) -> Sens
     return found.model_copy(update={"checks": tuple(checks), "measured_s": measured_s})
 
 
-def _check(found: Sensitivity, name: str, formats: dict, quantized, speech) -> AdditivityCheck:
+def _check(
+    found: Sensitivity,
+    name: str,
+    formats: dict[str, str],
+    quantized: backends.Quantized,
+    speech: "CachedActivations",
+) -> AdditivityCheck:
     return AdditivityCheck(
         name=name,
         smaller_pct=100 * (1 - quantized.weights_bytes / found.fp32_bytes),
@@ -160,19 +180,21 @@ def _check(found: Sensitivity, name: str, formats: dict, quantized, speech) -> A
     )
 
 
-def _quantized(model: models.Model, formats: dict[str, str], calibrate) -> backends.Quantized:
+def _quantized(
+    model: models.Model, formats: dict[str, str], calibrate: Calibrate | None
+) -> backends.Quantized:
     mixture = CHECKED[0].with_layers(formats)
     return backends.quantize(model.torch_model, mixture, "cpu", calibrate, "dequantized")
 
 
-def _linears(torch_model: "nn.Module") -> dict[str, "nn.Module"]:
+def _linears(torch_model: Module) -> dict[str, Module]:
     from torch import nn
 
     return {name: m for name, m in torch_model.named_modules() if type(m) is nn.Linear}
 
 
 def losses(
-    speech: "CachedActivations", module: str, layer: "nn.Module", moments: "Tensor", group_size: int
+    speech: "CachedActivations", module: str, layer: Module, moments: "Tensor", group_size: int
 ) -> LayerLosses:
     """What a layer loses in each format. moments: second moments of its inputs."""
     torch_model, weight = speech.torch_model, layer.weight
@@ -190,7 +212,7 @@ def losses(
     return LayerLosses(module=module, rows=rows, columns=columns, losses=losses)
 
 
-def set_weight(torch_model: "nn.Module", layer: "nn.Module", weight: "Tensor") -> None:
+def set_weight(torch_model: Module, layer: Module, weight: "Tensor") -> None:
     """Replaces a layer's weight, also in the token table where the layer is tied to it."""
     from torch import nn
 
@@ -219,7 +241,7 @@ class CachedActivations:
             self._given.append(self._blocks(model.features.windows([samples]), kept))
         self.said = self._say(model.torch_model, None)
 
-    def loss(self, torch_model: "nn.Module", first: int | None) -> FormatLoss:
+    def loss(self, torch_model: Module, first: int | None) -> FormatLoss:
         """Disagreement of a changed model. first: block of the encoder from which it differs.
 
         None where only the decoder does.
@@ -240,7 +262,7 @@ class CachedActivations:
                 states.append(block(states[-1], attention_mask=None))
             return [*states[:-1], encoder.layer_norm(states[-1])]
 
-    def _say(self, torch_model: "nn.Module", first: int | None) -> "Tensor":
+    def _say(self, torch_model: Module, first: int | None) -> "Tensor":
         import torch
 
         encoder, said = torch_model.model.encoder, []

@@ -157,7 +157,7 @@ def stored_measurements() -> list[Sensitivity]:
     roots = (settings.current().cache, settings.SHIPPED_CACHE)
     folders = dict.fromkeys(root / "sensitivity" for root in roots)
     paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
-    found = {}
+    found: dict[str, Sensitivity] = {}
     for path in paths:
         try:
             one = _read(path, path.stat().st_mtime_ns)

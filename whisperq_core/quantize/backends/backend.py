@@ -2,10 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from whisperq_core.whisper.runtime import Runtime
 
 # Runs a model on calibration speech.
 Calibrate = Callable[[Any], None]
+# A layer's dequantized weight, shape (out, in) in fp32; None for another library's layer.
+Weight: TypeAlias = Any
+# What a layer is rebuilt from: tensors by name, and settings that JSON can hold.
+Tensors = dict[str, Any]
+Settings = dict[str, Any]
+LayerState = tuple[Tensors, Settings]
+# A runtime with the model, names of the quantized modules, and bytes on disk.
+OpenedRuntime: TypeAlias = "tuple[Runtime, tuple[str, ...], int]"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,20 @@
 """bitsandbytes: LLM.int8(), nf4 and fp4 with or without double quantization."""
 
 import logging
+from typing import Any
 
 from whisperq_core.errors import RecipeUnsupported
-from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.backend import (
+    Backend,
+    Calibrate,
+    LayerState,
+    Settings,
+    Tensors,
+    Weight,
+)
 from whisperq_core.quantize.backends.linear_layers import linears
 from whisperq_core.quantize.recipe import NOT_PROJ_OUT, Recipe
+from whisperq_core.whisper.torch_types import Module, WhisperModule
 
 BACKEND = Backend("bitsandbytes", "bitsandbytes", ("bitsandbytes",), imports=("bitsandbytes",))
 
@@ -50,12 +59,14 @@ def _quieten() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
-def quantize(model, recipe, calibrate):
+def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) -> WhisperModule:
     """Replaces the Linears of the recipe; moving a new layer to its device quantizes it."""
     _quieten()
-    import bitsandbytes as bnb
+    import bitsandbytes
     import torch
     from torch import nn
+
+    bnb: Any = bitsandbytes  # its stubs do not export the layers
 
     for parent, attribute, layer in linears(model, recipe):
         rows, columns = layer.weight.shape
@@ -86,9 +97,11 @@ def quantize(model, recipe, calibrate):
     return model
 
 
-def weight_of(layer):
+def weight_of(layer: Module) -> Weight:
     """The dequantized weight of a Linear4bit or Linear8bitLt."""
-    import bitsandbytes as bnb
+    import bitsandbytes
+
+    bnb: Any = bitsandbytes  # its stubs do not export the layers
 
     if isinstance(layer, bnb.nn.Linear4bit):
         return bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
@@ -98,13 +111,15 @@ def weight_of(layer):
     return None
 
 
-def state_of(layer):
+def state_of(layer: Module) -> LayerState | None:
     """Packed weight and statistics, as the layer's own state_dict has them.
 
     Raises RecipeUnsupported for a 4-bit layer that has computed on a CPU with AVX-512: bitsandbytes
     then rounds its scales, and what it saves is no longer what was quantized.
     """
-    import bitsandbytes as bnb
+    import bitsandbytes
+
+    bnb: Any = bitsandbytes  # its stubs do not export the layers
 
     if isinstance(layer, bnb.nn.Linear4bit):
         if getattr(layer.weight.quant_state, "packing_format_for_cpu", False):
@@ -112,7 +127,7 @@ def state_of(layer):
                 "bitsandbytes has rounded this model's scales to transcribe with it. Export it"
                 " before it transcribes."
             )
-        settings = {"compute_dtype": str(layer.compute_dtype).removeprefix("torch.")}
+        settings: Settings = {"compute_dtype": str(layer.compute_dtype).removeprefix("torch.")}
     elif isinstance(layer, bnb.nn.Linear8bitLt):
         settings = {"threshold": layer.state.threshold}
     else:
@@ -121,12 +136,14 @@ def state_of(layer):
     return layer.state_dict(), shape | settings
 
 
-def layer_from(tensors, settings):
+def layer_from(tensors: Tensors, settings: Settings) -> Module:
     """A Linear4bit or Linear8bitLt around the packed weight."""
     _quieten()
-    import bitsandbytes as bnb
+    import bitsandbytes
     import torch
     from torch import nn
+
+    bnb: Any = bitsandbytes  # its stubs do not export the layers
 
     shape = settings["in_features"], settings["out_features"], "bias" in tensors
     data, device = tensors["weight"], tensors["weight"].device

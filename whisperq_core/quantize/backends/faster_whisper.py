@@ -8,21 +8,26 @@ import copy
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.backend import Backend, OpenedRuntime
 from whisperq_core.quantize.recipe import Recipe, Scheme
 from whisperq_core.scoring.loops import COMPRESSION_RATIO_THRESHOLD
 from whisperq_core.speech.decode import SAMPLE_RATE
-from whisperq_core.whisper.protocols import STUDY
+from whisperq_core.whisper.protocols import STUDY, Protocol
 from whisperq_core.whisper.runtime import Runtime, Transcripts, combine_transcripts
+from whisperq_core.whisper.torch_types import Array
 from whisperq_core.whisper.transcription import (
     LOGPROB_THRESHOLD,
     NO_SPEECH_THRESHOLD,
     SEED,
     WINDOW_S,
 )
+
+if TYPE_CHECKING:
+    from whisperq_core.whisper.models import Model
 
 BACKEND = Backend(
     "faster-whisper",
@@ -72,7 +77,7 @@ RECIPES = (
 _TYPES = {"fp32": "float32", "int8": "int8"}
 
 
-def open_runtime(model, recipe, threads):
+def open_runtime(model: "Model", recipe: Recipe, threads: int) -> OpenedRuntime:
     """The model in faster-whisper, names of its quantized variables, and bytes of its model.bin."""
     import ctranslate2
     from ctranslate2.converters.transformers import WhisperLoader
@@ -100,25 +105,26 @@ def open_runtime(model, recipe, threads):
 class _Watched:
     """CTranslate2's model, and what its encoder and decoder did since `reset`."""
 
-    def __init__(self, model):
+    def __init__(self, model: Any) -> None:
         self._model = model
         self.reset()
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     def reset(self) -> None:
         """attempts: at each window."""
-        self.encoder_s, self.tokens, self.attempts = 0.0, 0, []
+        self.encoder_s, self.tokens = 0.0, 0
+        self.attempts: list[int] = []
 
-    def encode(self, *arguments, **options):
+    def encode(self, *arguments: Any, **options: Any) -> Any:
         start = time.perf_counter()
         found = self._model.encode(*arguments, **options)
         self.encoder_s += time.perf_counter() - start
         self.attempts.append(0)
         return found
 
-    def generate(self, *arguments, **options):
+    def generate(self, *arguments: Any, **options: Any) -> Any:
         found = self._model.generate(*arguments, **options)
         # The end of each sequence is generated too, but not returned.
         self.tokens += sum(len(tokens) + 1 for tokens in found[0].sequences_ids)
@@ -129,21 +135,23 @@ class _Watched:
 class _FasterWhisper(Runtime):
     """Utterances one by one, as its `transcribe` takes them."""
 
-    def __init__(self, model, opened):
+    def __init__(self, model: "Model", opened: Any) -> None:
         self.model, self.opened = model, opened
         self.watched = opened.model = _Watched(opened.model)
 
-    def warm_up(self, audio):
+    def warm_up(self, audio: Sequence[Array]) -> None:
         """Transcribes the beginning of the audio."""
         self.transcribe([audio[0][:SAMPLE_RATE]], ["en"], STUDY)
 
-    def transcribe(self, audio, languages, protocol):
+    def transcribe(
+        self, audio: Sequence[Array], languages: Sequence[str | None], protocol: Protocol
+    ) -> Transcripts:
         """Transcribes each by itself; times and tokens are of all."""
         self.model.require_english(languages, protocol.task)
         every = zip(audio, languages, strict=True)
         return combine_transcripts([self._one(*given, protocol) for given in every])
 
-    def _one(self, samples, language, protocol) -> Transcripts:
+    def _one(self, samples: Array, language: str | None, protocol: Protocol) -> Transcripts:
         watched = self.watched
         watched.reset()
         segments, _ = self.opened.transcribe(
@@ -165,7 +173,7 @@ class _FasterWhisper(Runtime):
         )
 
 
-def _fallback(protocol) -> dict:
+def _fallback(protocol: Protocol) -> dict[str, Any]:
     """Its own fallback at the protocol's temperatures, one sample at each as in Transformers."""
     on = protocol.has_fallback
     return {

@@ -1,8 +1,16 @@
 """HQQ: grouped int8 to int2 weights with zero points, fitted by half-quadratic optimization."""
 
-from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.backend import (
+    Backend,
+    Calibrate,
+    LayerState,
+    Settings,
+    Tensors,
+    Weight,
+)
 from whisperq_core.quantize.backends.linear_layers import linears
 from whisperq_core.quantize.recipe import NOT_PROJ_OUT, Recipe
+from whisperq_core.whisper.torch_types import Module, WhisperModule
 
 BACKEND = Backend("hqq", "HQQ", ("hqq",), imports=("hqq",), same_dequantized=True)
 GROUP_SIZES = (16, 32, 64, 128)
@@ -36,7 +44,7 @@ def recipe_named(name: str) -> Recipe | None:
     return None
 
 
-def quantize(model, recipe, calibrate):
+def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) -> WhisperModule:
     """Swaps every Linear of the recipe for HQQLinear; Transformers 5 no longer does it."""
     import torch
     from hqq.core.quantize import BaseQuantizeConfig, HQQLinear
@@ -50,14 +58,14 @@ def quantize(model, recipe, calibrate):
     return model
 
 
-def weight_of(layer):
+def weight_of(layer: Module) -> Weight:
     """The dequantized weight of an HQQLinear."""
     from hqq.core.quantize import HQQLinear
 
     return layer.dequantize() if isinstance(layer, HQQLinear) else None
 
 
-def state_of(layer):
+def state_of(layer: Module) -> LayerState | None:
     """Packed weight, scales and zero points of an HQQLinear.
 
     Not in its own encoding for safetensors: HQQ reads that with eval().
@@ -73,7 +81,7 @@ def state_of(layer):
     return tensors, settings | {"shape": list(layer.meta["shape"])}
 
 
-def layer_from(tensors, settings):
+def layer_from(tensors: Tensors, settings: Settings) -> Module:
     """An HQQLinear around the packed weight."""
     import torch
     from hqq.core.quantize import BaseQuantizeConfig, HQQLinear

@@ -11,13 +11,25 @@ import math
 import re
 from functools import lru_cache
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.quantize import gptq
 from whisperq_core.quantize.backends import whole_int8
-from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.backend import (
+    Backend,
+    Calibrate,
+    LayerState,
+    Settings,
+    Tensors,
+    Weight,
+)
 from whisperq_core.quantize.backends.linear_layers import linears
 from whisperq_core.quantize.recipe import BITS, Recipe
+from whisperq_core.whisper.torch_types import Module, WhisperModule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BACKEND = Backend(
     "mixed",
@@ -68,7 +80,7 @@ _CHUNK = 1024
 
 
 @lru_cache
-def _bits_as_bytes():
+def _bits_as_bytes() -> "Tensor":
     """For each byte its eight bits as eight bytes, lowest first, in one int64: shape (256,)."""
     import torch
 
@@ -76,21 +88,24 @@ def _bits_as_bytes():
     return bits.to(torch.uint8).view(torch.int64)[:, 0]
 
 
-def to_planes(codes, bits):
+def to_planes(codes: "Tensor", bits: int) -> "Tensor":
     """Codes below 2**bits, uint8 of shape (rows, columns) → (rows, bits, columns / 8)."""
     import torch
 
     planes = codes[:, None] >> torch.arange(bits, dtype=torch.uint8)[:, None] & 1
     powers = 1 << torch.arange(8, dtype=torch.uint8)
-    return (planes.unflatten(-1, (-1, 8)) * powers).sum(-1, dtype=torch.uint8)
+    bytewise: Any = planes  # torch does not type unflatten
+    packed: Tensor = (bytewise.unflatten(-1, (-1, 8)) * powers).sum(-1, dtype=torch.uint8)
+    return packed
 
 
-def from_planes(planes):
+def from_planes(planes: "Tensor") -> "Tensor":
     """The codes again."""
     import torch
 
-    table, codes = _bits_as_bytes(), 0
-    for place in range(planes.shape[1]):
+    table = _bits_as_bytes()
+    codes = table[planes[:, 0].int()]
+    for place in range(1, planes.shape[1]):
         # Eight bytes are shifted as one int64: no bit of theirs reaches the next byte.
         codes = codes | table[planes[:, place].int()] << place
     return codes.view(torch.uint8)
@@ -109,39 +124,51 @@ def layers() -> SimpleNamespace:
     class Groups(nn.Module):
         """A weight of shape (out, in) as gptq.Coded has it, its codes in planes of bits."""
 
-        def __init__(self, planes, steps, zeros, units):
+        planes: "Tensor"
+        steps: "Tensor"
+        zeros: "Tensor"
+        units: "Tensor"
+
+        def __init__(
+            self, planes: "Tensor", steps: "Tensor", zeros: "Tensor", units: "Tensor"
+        ) -> None:
             super().__init__()
             self.register_buffer("planes", planes)
             self.register_buffer("steps", steps)
             self.register_buffer("zeros", zeros)
             self.register_buffer("units", units)
 
-        def __len__(self):
+        def __len__(self) -> int:
             return len(self.planes)
 
-        def rows(self, which):
+        def rows(self, which: "slice | Tensor") -> "Tensor":
             """Rows of the weight, dequantized; which: a slice, or indices."""
             planes = self.planes[which]
             scales = self.steps[which], self.zeros[which], self.units[which]
             return gptq.dequantize(from_planes(planes), *scales, planes.shape[1])
 
-        def weight(self):
+        def weight(self) -> "Tensor":
             """All of it, dequantized."""
             return self.rows(slice(None))
 
     class GroupedLinear(nn.Module):
         """A Linear of a grouped weight. rows: quantizes its input, None where it stays in fp32."""
 
-        def __init__(self, groups, bias, rows):
+        bias: "Tensor | None"
+
+        def __init__(self, groups: Groups, bias: "Tensor | None", rows: Any) -> None:
             super().__init__()
             self.groups = groups
             self.register_buffer("bias", bias)
             # In a tuple it is no part of what is stored.
-            self.int8 = () if rows is None else (_int8_linear(groups.weight(), bias, rows),)
+            self.int8: tuple[Any, ...] = (
+                () if rows is None else (_int8_linear(groups.weight(), bias, rows),)
+            )
 
-        def forward(self, x):
+        def forward(self, x: "Tensor") -> "Tensor":
             if self.int8:
-                return self.int8[0](x)
+                product: Tensor = self.int8[0](x)
+                return product
             starts = range(0, len(self.groups), _CHUNK)
             parts = (self.groups.rows(slice(start, start + _CHUNK)) for start in starts)
             out = torch.cat([functional.linear(x, part) for part in parts], -1)
@@ -150,17 +177,17 @@ def layers() -> SimpleNamespace:
     class GroupedEmbedding(nn.Module):
         """A table of tokens that dequantizes the rows it is asked for."""
 
-        def __init__(self, groups):
+        def __init__(self, groups: Groups) -> None:
             super().__init__()
             self.groups = groups
 
-        def forward(self, ids):
+        def forward(self, ids: "Tensor") -> "Tensor":
             return self.groups.rows(ids.flatten()).view(*ids.shape, -1)
 
     class Sinusoids(nn.Embedding):
         """The encoder's positions, shape (positions, width), which need not be stored."""
 
-        def __init__(self, positions, width):
+        def __init__(self, positions: int, width: int) -> None:
             super().__init__(positions, width)
             del self.weight
             self.register_buffer("weight", sinusoids(positions, width), persistent=False)
@@ -173,7 +200,7 @@ def layers() -> SimpleNamespace:
     )
 
 
-def sinusoids(positions, width):
+def sinusoids(positions: int, width: int) -> "Tensor":
     """Whisper's positions of the encoder, shape (positions, width), in fp32 from halves.
 
     Radford et al. (2022) have them from Vaswani et al. (2017), section 3.5: sines, then cosines, of
@@ -188,11 +215,11 @@ def sinusoids(positions, width):
     return torch.cat([angles.sin(), angles.cos()], 1).float().half().float()
 
 
-def _int8_linear(weight, bias, rows):
+def _int8_linear(weight: "Tensor", bias: "Tensor | None", rows: Any) -> Module:
     return whole_int8.layers().Int8Linear(*whole_int8._rounded(weight), bias, rows)
 
 
-def grouped(weight, moments, name, group_size):
+def grouped(weight: "Tensor", moments: "Tensor", name: str, group_size: int) -> Module:
     """The weight, shape (out, in), in groups of the format of that name, such as int4.
 
     moments: second moments of what it is multiplied with, shape (in, in).
@@ -202,15 +229,16 @@ def grouped(weight, moments, name, group_size):
     return layers().Groups(planes, coded.steps, coded.zeros, coded.units)
 
 
-def dequantized(weight, moments, name, group_size):
+def dequantized(weight: "Tensor", moments: "Tensor", name: str, group_size: int) -> "Tensor":
     """What is left of a weight, shape (out, in) in fp32, in the format of that name."""
     if name == "int8":
         codes, scale = whole_int8._rounded(weight)
         return codes * scale[:, None]
-    return grouped(weight, moments, name, group_size).weight()
+    restored: Tensor = grouped(weight, moments, name, group_size).weight()
+    return restored
 
 
-def quantize(model, recipe, calibrate):
+def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) -> WhisperModule:
     """Replaces every layer that the recipe names; the rest is stored in half precision.
 
     Raises RecipeUnsupported where it does not name the layers that the model has.
@@ -225,12 +253,17 @@ def quantize(model, recipe, calibrate):
         )
     rows = whole_int8.layers().Rows() if recipe.scheme == "dynamic" else None
     below = {name: layer for name, layer in named.items() if formats[name] != "int8"}
-    moments = gptq.input_second_moments(model, below, calibrate) if below else {}
+    moments: dict[str, Tensor] = {}
+    if below:
+        assert calibrate is not None
+        moments = gptq.input_second_moments(model, below, calibrate)
     for name, layer in named.items():
         parent, attribute = places[id(layer)]
         bias = None if layer.bias is None else layer.bias.half().float()
         if name in below:
-            groups = grouped(layer.weight, moments.pop(name), formats[name], recipe.group_size)
+            assert recipe.group_size is not None
+            moment = moments.pop(name)
+            groups = grouped(layer.weight, moment, formats[name], recipe.group_size)
             new = layers().GroupedLinear(groups, bias, rows)
         else:
             new = _int8_linear(layer.weight, bias, rows)
@@ -242,14 +275,14 @@ def quantize(model, recipe, calibrate):
     return prepare(model, recipe)
 
 
-def _embedding(projection):
+def _embedding(projection: Module) -> Module:
     """The token table whose other use the projection is."""
     if isinstance(projection, layers().GroupedLinear):
         return layers().GroupedEmbedding(projection.groups)
     return whole_int8.layers().Int8Embedding(projection.weight, projection.scale)
 
 
-def prepare(model, recipe):
+def prepare(model: WhisperModule, recipe: Recipe) -> WhisperModule:
     """What a model needs besides, once its layers are replaced: the rest, stored in half precision.
 
     Layers share what quantizes their inputs, so that those with the same input share the result.
@@ -266,7 +299,7 @@ def prepare(model, recipe):
     return model
 
 
-def _stored_as_fp16(module, state, prefix, metadata):
+def _stored_as_fp16(module: Module, state: Tensors, prefix: str, metadata: Any) -> None:
     """Hook of state_dict(): what is not quantized computes in fp32, but is stored as published."""
     for name, value in module.named_parameters(recurse=False):
         state[f"{prefix}{name}"] = value.half()
@@ -274,27 +307,27 @@ def _stored_as_fp16(module, state, prefix, metadata):
         state[f"{prefix}bias"] = state[f"{prefix}bias"].half()
 
 
-def weight_of(layer):
+def weight_of(layer: Module) -> Weight:
     """The dequantized weight of an Int8Linear or a GroupedLinear."""
     if isinstance(layer, layers().GroupedLinear):
         return layer.groups.weight()
     return whole_int8.weight_of(layer)
 
 
-def state_of(layer):
+def state_of(layer: Module) -> LayerState | None:
     """Weight, scales and bias of a layer of this backend or of whisperq's."""
     made = layers()
     if isinstance(layer, made.Sinusoids):
         return {}, {"class": "Sinusoids", "shape": list(layer.weight.shape)}
     if not isinstance(layer, made.GroupedLinear | made.GroupedEmbedding):
         return whole_int8.state_of(layer)
-    settings = {"class": type(layer).__name__}
+    settings: Settings = {"class": type(layer).__name__}
     if isinstance(layer, made.GroupedLinear):
         settings["dynamic"] = bool(layer.int8)
     return layer.state_dict(), settings
 
 
-def layer_from(tensors, settings):
+def layer_from(tensors: Tensors, settings: Settings) -> Module:
     """The layer again; where inputs are quantized, its weight is rounded and packed anew."""
     made = layers()
     if settings["class"] == "Sinusoids":

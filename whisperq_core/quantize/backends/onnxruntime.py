@@ -6,12 +6,18 @@ positions stay in fp32. The table they are written with is another one there.
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from whisperq_core.errors import RecipeUnsupported
-from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.backend import Backend, OpenedRuntime
 from whisperq_core.quantize.recipe import Recipe
-from whisperq_core.whisper.graph_export import GraphRuntime, export_graphs
+from whisperq_core.whisper.graph_export import Graph, GraphRuntime, Run, export_graphs
+from whisperq_core.whisper.torch_types import Array
+
+if TYPE_CHECKING:
+    from whisperq_core.whisper.models import Model
 
 BACKEND = Backend(
     "onnxruntime",
@@ -43,7 +49,7 @@ RECIPES = (
 _LARGEST_FILE = 2**31
 
 
-def open_runtime(model, recipe, threads):
+def open_runtime(model: "Model", recipe: Recipe, threads: int) -> OpenedRuntime:
     """The model in ONNX Runtime, its quantized layers, and the bytes of its two files."""
     import onnxruntime
     from torch import nn
@@ -71,7 +77,7 @@ def open_runtime(model, recipe, threads):
     return GraphRuntime(model, *runs), modules, size
 
 
-def _quantized(graph, folder: Path) -> Path:
+def _quantized(graph: Graph, folder: Path) -> Path:
     """The graph's int8 file."""
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -102,8 +108,9 @@ def _quantized(graph, folder: Path) -> Path:
     return small
 
 
-def _running(session, names):
-    def run(*arrays):
-        return session.run(None, dict(zip(names, arrays, strict=True)))
+def _running(session: Any, names: Sequence[str]) -> Run:
+    def run(*arrays: Array) -> Sequence[Array]:
+        outputs: Sequence[Array] = session.run(None, dict(zip(names, arrays, strict=True)))
+        return outputs
 
     return run

@@ -10,10 +10,15 @@ import sys
 import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.backend import Backend, OpenedRuntime
 from whisperq_core.quantize.recipe import Recipe
-from whisperq_core.whisper.graph_export import GraphRuntime, export_graphs
+from whisperq_core.whisper.graph_export import GraphRuntime, Run, export_graphs
+from whisperq_core.whisper.torch_types import Array
+
+if TYPE_CHECKING:
+    from whisperq_core.whisper.models import Model
 
 BACKEND = Backend(
     "openvino",
@@ -47,10 +52,11 @@ RECIPES = (
 _GROUP = 32
 
 
-def open_runtime(model, recipe, threads):
+def open_runtime(model: "Model", recipe: Recipe, threads: int) -> OpenedRuntime:
     """The model in OpenVINO, its quantized layers, and the bytes of its two graphs."""
     # OpenVINO and NNCF report their use to their maker, unless this package is missing.
-    sys.modules["openvino_telemetry"] = None
+    modules: dict[str, Any] = sys.modules
+    modules["openvino_telemetry"] = None
     import nncf
     import openvino
     from torch import nn
@@ -74,16 +80,16 @@ def open_runtime(model, recipe, threads):
             size += sum(file.stat().st_size for file in path.parent.glob(f"{graph.name}.*"))
             runs.append(_running(openvino.compile_model(small, "CPU", settings)))
     kinds = nn.Linear, nn.Conv1d, nn.Embedding
-    modules = tuple(
+    quantized = tuple(
         layer
         for layer, module in model.torch_model.named_modules()
         if isinstance(module, kinds) and layer != "model.encoder.embed_positions"
     )
-    return GraphRuntime(model, *runs), modules, size
+    return GraphRuntime(model, *runs), quantized, size
 
 
-def _running(compiled):
-    def run(*arrays):
+def _running(compiled: Any) -> Run:
+    def run(*arrays: Array) -> list[Array]:
         # Read where they are; what comes out is a copy, since the next step reads it.
         return list(compiled(arrays, share_inputs=True).values())
 

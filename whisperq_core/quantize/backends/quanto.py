@@ -1,7 +1,15 @@
 """Optimum-Quanto: int8, int4, int2 and float8 weights; static int8 or float8 activations."""
 
-from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.backend import (
+    Backend,
+    Calibrate,
+    LayerState,
+    Settings,
+    Tensors,
+    Weight,
+)
 from whisperq_core.quantize.recipe import Calibration, Recipe
+from whisperq_core.whisper.torch_types import Module, WhisperModule
 
 BACKEND = Backend(
     "quanto", "Quanto", ("optimum-quanto",), imports=("optimum",), same_dequantized=True
@@ -52,7 +60,7 @@ RECIPES = (
 )
 
 
-def quantize(model, recipe, calibrate):
+def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) -> WhisperModule:
     """Replaces the Linears of the recipe by QLinear; static ones are calibrated, then frozen.
 
     generate() cannot copy the quantized tensor that a static layer puts out, so proj_out, whose
@@ -69,20 +77,21 @@ def quantize(model, recipe, calibrate):
         quanto.quantize(model, weights=weights, activations=activations, exclude=["proj_out"])
         if not tied:
             quanto.quantize(model, weights=weights, include=["proj_out"])
+        assert calibrate is not None  # a static recipe has calibration speech
         with quanto.Calibration():
             calibrate(model)
     quanto.freeze(model)
     return model
 
 
-def weight_of(layer):
+def weight_of(layer: Module) -> Weight:
     """The dequantized weight of a QLinear."""
     from optimum.quanto import QLinear
 
     return layer.weight.dequantize() if isinstance(layer, QLinear) else None
 
 
-def state_of(layer):
+def state_of(layer: Module) -> LayerState | None:
     """Packed weight and scales of a QLinear, or of a QLayerNorm, which a static recipe has too.
 
     Its weight stays in floating point and its output is quantized.
@@ -103,7 +112,7 @@ def state_of(layer):
     return layer.state_dict(), shape | {"activations": activations}
 
 
-def layer_from(tensors, settings):
+def layer_from(tensors: Tensors, settings: Settings) -> Module:
     """A frozen QLinear, or a QLayerNorm, again."""
     from optimum.quanto import QLayerNorm, QLinear, qtypes
 

@@ -4,8 +4,18 @@ torch.ao.quantization warns that it will be removed in favour of torchao; it is 
 what the study measured, and it is used in this file only.
 """
 
-from whisperq_core.quantize.backends.backend import Backend
+from typing import Any
+
+from whisperq_core.quantize.backends.backend import (
+    Backend,
+    Calibrate,
+    LayerState,
+    Settings,
+    Tensors,
+    Weight,
+)
 from whisperq_core.quantize.recipe import Granularity, Recipe
+from whisperq_core.whisper.torch_types import Module, WhisperModule
 
 BACKEND = Backend("torch", "PyTorch", ("torch",))
 
@@ -34,42 +44,41 @@ RECIPES = (
 )
 
 
-def quantize(model, recipe, calibrate):
+def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) -> WhisperModule:
     """Replaces the Linears of the recipe by nn.quantized.dynamic.Linear.
 
     Weights are scaled per tensor or per channel.
     """
     import torch
-    from torch.ao.quantization import (
-        default_dynamic_qconfig,
-        per_channel_dynamic_qconfig,
-        quantize_dynamic,
-    )
+    from torch.ao import quantization
 
+    library: Any = quantization  # without type information
     qconfig = (
-        default_dynamic_qconfig if recipe.granularity == "tensor" else per_channel_dynamic_qconfig
+        library.default_dynamic_qconfig
+        if recipe.granularity == "tensor"
+        else library.per_channel_dynamic_qconfig
     )
-    chosen = {torch.nn.Linear: qconfig}
+    chosen: dict[Any, Any] = {torch.nn.Linear: qconfig}
     if recipe.modules != "all-linear":
         chosen["proj_out"] = None
-    return quantize_dynamic(model, chosen, dtype=torch.qint8, inplace=True)
+    return library.quantize_dynamic(model, chosen, dtype=torch.qint8, inplace=True)
 
 
-def weight_of(layer):
+def weight_of(layer: Module) -> Weight:
     """The dequantized weight of a dynamic quantized Linear."""
     from torch.ao.nn.quantized.dynamic import Linear
 
-    return layer.weight().dequantize() if isinstance(layer, Linear) else None
+    return layer.weight().dequantize() if isinstance(layer, Linear) else None  # type: ignore[no-untyped-call]
 
 
-def state_of(layer):
+def state_of(layer: Module) -> LayerState | None:
     """The unpacked int8 weight with its scales, which a dynamic quantized Linear keeps packed."""
     import torch
     from torch.ao.nn.quantized.dynamic import Linear
 
     if not isinstance(layer, Linear):
         return None
-    weight, bias = layer._weight_bias()
+    weight, bias = layer._weight_bias()  # type: ignore[no-untyped-call]
     tensors = {"weight": weight.int_repr()}
     if bias is not None:
         tensors["bias"] = bias
@@ -83,7 +92,7 @@ def state_of(layer):
     return tensors, {"granularity": "channel" if by_channel else "tensor"}
 
 
-def layer_from(tensors, settings):
+def layer_from(tensors: Tensors, settings: Settings) -> Module:
     """Packs the weight again."""
     import torch
     from torch.ao.nn.quantized.dynamic import Linear
@@ -94,6 +103,6 @@ def layer_from(tensors, settings):
     else:
         packed = torch._make_per_tensor_quantized_tensor(weight, scale.item(), zero.item())
     rows, columns = weight.shape
-    layer = Linear(columns, rows)
+    layer: Module = Linear(columns, rows)  # type: ignore[no-untyped-call]
     layer.set_weight_bias(packed, tensors.get("bias"))
     return layer

@@ -1,8 +1,16 @@
 """torchao, PyTorch's successor to torch.ao.quantization: int8 weights as tensor subclasses."""
 
-from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.backend import (
+    Backend,
+    Calibrate,
+    LayerState,
+    Settings,
+    Tensors,
+    Weight,
+)
 from whisperq_core.quantize.backends.linear_layers import linears
 from whisperq_core.quantize.recipe import Recipe
+from whisperq_core.whisper.torch_types import Module, WhisperModule
 
 BACKEND = Backend("torchao", "torchao", ("torchao",), imports=("torchao",), same_dequantized=True)
 
@@ -28,7 +36,7 @@ RECIPES = (
 )
 
 
-def quantize(model, recipe, calibrate):
+def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) -> WhisperModule:
     """Swaps the weight of every Linear of the recipe for torchao's int8 tensor."""
     from torchao.quantization import (
         Int8DynamicActivationInt8WeightConfig,
@@ -43,7 +51,7 @@ def quantize(model, recipe, calibrate):
     return model
 
 
-def weight_of(layer):
+def weight_of(layer: Module) -> Weight:
     """The dequantized weight where it is one of torchao's tensors."""
     from torch import nn
     from torchao.utils import TorchAOBaseTensor
@@ -53,7 +61,7 @@ def weight_of(layer):
     return None
 
 
-def state_of(layer):
+def state_of(layer: Module) -> LayerState | None:
     """torchao's tensor taken apart, with its settings."""
     from torchao.prototype.safetensors.safetensors_support import flatten_tensor_state_dict
 
@@ -65,7 +73,7 @@ def state_of(layer):
     return tensors, settings
 
 
-def layer_from(tensors, settings):
+def layer_from(tensors: Tensors, settings: Settings) -> Module:
     """A Linear with torchao's tensor put together again."""
     from torch import nn
     from torchao.prototype.safetensors.safetensors_support import unflatten_tensor_state_dict

@@ -1,7 +1,15 @@
 """fp32, and half precision where the device computes in it: nothing is quantized."""
 
-from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.backend import (
+    Backend,
+    Calibrate,
+    LayerState,
+    Settings,
+    Tensors,
+    Weight,
+)
 from whisperq_core.quantize.recipe import Recipe
+from whisperq_core.whisper.torch_types import Module, WhisperModule
 
 BACKEND = Backend("none", "not quantized", ("torch",))
 
@@ -27,7 +35,7 @@ RECIPES = (
 )
 
 
-def quantize(model, recipe, calibrate):
+def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) -> WhisperModule:
     """Casts the whole model to the recipe's floating-point format."""
     import torch
 
@@ -36,16 +44,16 @@ def quantize(model, recipe, calibrate):
     )
 
 
-def weight_of(layer):
+def weight_of(layer: Module) -> Weight:
     """No layer is quantized."""
     return None
 
 
-def state_of(layer):
+def state_of(layer: Module) -> LayerState | None:
     """No layer is the library's own."""
     return None
 
 
-def layer_from(tensors, settings):
+def layer_from(tensors: Tensors, settings: Settings) -> Module:
     """Never called for what `state_of` gives."""
     raise ValueError("the model was not quantized, and yet has quantized layers")

@@ -8,18 +8,23 @@ time, the first token's, or how many tokens it chose.
 import hashlib
 import struct
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whisperq_core import settings
 from whisperq_core.errors import RecipeUnsupported
-from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.backend import Backend, OpenedRuntime
 from whisperq_core.quantize.recipe import Recipe, Scheme
 from whisperq_core.speech.decode import SAMPLE_RATE
-from whisperq_core.whisper.protocols import STUDY
+from whisperq_core.whisper.protocols import STUDY, Protocol
 from whisperq_core.whisper.runtime import Runtime, Transcripts
+from whisperq_core.whisper.torch_types import Array
 from whisperq_core.whisper.transcription import WINDOW_S
+
+if TYPE_CHECKING:
+    from whisperq_core.whisper.models import Model
 
 BACKEND = Backend(
     "whisper.cpp",
@@ -81,7 +86,7 @@ def folder() -> Path:
     return chosen.ggml or chosen.cache / "ggml"
 
 
-def missing_file_reason(recipe) -> str | None:
+def missing_file_reason(recipe: Recipe) -> str | None:
     """Why no model can run after the recipe, and how to get a file; None where there is one."""
     ending = _ENDINGS[recipe.weights]
     found = [path.stem for path in folder().glob(f"ggml-*{ending}.bin")]
@@ -89,7 +94,7 @@ def missing_file_reason(recipe) -> str | None:
     return None if there else _how_to_get(recipe, "base")
 
 
-def _how_to_get(recipe, name: str) -> str:
+def _how_to_get(recipe: Recipe, name: str) -> str:
     plain = f"ggml-{Path(name).name}.bin"
     wanted = plain.replace(".bin", f"{_ENDINGS[recipe.weights]}.bin")
     made = (
@@ -104,7 +109,7 @@ def _how_to_get(recipe, name: str) -> str:
     )
 
 
-def file_of(name: str, recipe) -> Path:
+def file_of(name: str, recipe: Recipe) -> Path:
     """The ggml file of the model of that name; RecipeUnsupported says how to get one."""
     found = folder() / f"ggml-{Path(name).name}{_ENDINGS[recipe.weights]}.bin"
     if not found.is_file():
@@ -112,7 +117,7 @@ def file_of(name: str, recipe) -> Path:
     return found
 
 
-def identity(name: str, recipe) -> dict[str, str]:
+def identity(name: str, recipe: Recipe) -> dict[str, str]:
     """The file's sha256, since its weights are the user's."""
     found = file_of(name, recipe)
     stat = found.stat()
@@ -125,7 +130,7 @@ def _sha256(path: Path, *_stamp: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_runtime(model, recipe, threads):
+def open_runtime(model: "Model", recipe: Recipe, threads: int) -> OpenedRuntime:
     """The user's file in whisper.cpp, names of what is quantized in it, and its bytes."""
     path = file_of(model.name, recipe)
     _check(path, model)
@@ -133,7 +138,7 @@ def open_runtime(model, recipe, threads):
 
     # None: whisper.cpp tells at length what it loads.
     opened = Model(str(path), redirect_whispercpp_logs_to=None, n_threads=threads)
-    modules = ()
+    modules: tuple[str, ...] = ()
     if recipe.modules == "whole-model":
         modules = tuple(
             name.removesuffix(".weight")
@@ -143,7 +148,7 @@ def open_runtime(model, recipe, threads):
     return _WhisperCpp(model, opened), modules, path.stat().st_size
 
 
-def _check(path: Path, model) -> None:
+def _check(path: Path, model: "Model") -> None:
     """Raises RecipeUnsupported for a file of another kind or of a model of another shape."""
     config = model.torch_model.config
     with path.open("rb") as file:
@@ -164,14 +169,16 @@ def _check(path: Path, model) -> None:
 class _WhisperCpp(Runtime):
     """Utterances one by one."""
 
-    def __init__(self, model, opened):
+    def __init__(self, model: "Model", opened: Any) -> None:
         self.model, self.opened = model, opened
 
-    def warm_up(self, audio):
+    def warm_up(self, audio: Sequence[Array]) -> None:
         """Transcribes the beginning of the audio."""
         self.transcribe([audio[0][:SAMPLE_RATE]], ["en"], STUDY)
 
-    def transcribe(self, audio, languages, protocol):
+    def transcribe(
+        self, audio: Sequence[Array], languages: Sequence[str | None], protocol: Protocol
+    ) -> Transcripts:
         """Transcribes each by itself, greedily: it does not tell when it fell back."""
         self.model.require_english(languages, protocol.task)
         texts, start = [], time.perf_counter()

@@ -9,11 +9,23 @@ summed exactly in int32: by oneDNN on weights packed for it where the CPU has it
 import weakref
 from functools import lru_cache
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from whisperq_core.machine import cpu_flags
-from whisperq_core.quantize.backends.backend import Backend
+from whisperq_core.quantize.backends.backend import (
+    Backend,
+    Calibrate,
+    LayerState,
+    Settings,
+    Tensors,
+    Weight,
+)
 from whisperq_core.quantize.backends.linear_layers import linears
 from whisperq_core.quantize.recipe import Recipe
+from whisperq_core.whisper.torch_types import Module, WhisperModule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BACKEND = Backend("whisperq", "WhisperQ", ("torch",), same_dequantized=True)
 
@@ -74,11 +86,11 @@ def layers() -> SimpleNamespace:
         offset is added to what is stored: 0 for int8, 128 for uint8, which oneDNN wants.
         """
 
-        def __init__(self):
+        def __init__(self) -> None:
             self.offset = 128 if _packs() else 0
-            self._last = lambda: None, None
+            self._last: tuple[Any, Any] = (lambda: None, None)
 
-        def __call__(self, x):
+        def __call__(self, x: "Tensor") -> tuple["Tensor", "Tensor"]:
             """Rows of shape (rows, in), and a scale for each, shape (rows, 1)."""
             known, found = self._last
             if known() is not x:
@@ -90,7 +102,8 @@ def layers() -> SimpleNamespace:
                     steps,
                 )
                 self._last = weakref.ref(x), found
-            return found
+            quantized: tuple[Tensor, Tensor] = found
+            return quantized
 
     class Int8Linear(nn.Module):
         """A Linear with int8 weights of shape (out, in) and one scale for each output channel.
@@ -98,7 +111,13 @@ def layers() -> SimpleNamespace:
         rows: quantizes its input, or None where that stays in fp32.
         """
 
-        def __init__(self, weight, scale, bias, rows):
+        weight: "Tensor"
+        scale: "Tensor"
+        bias: "Tensor | None"
+
+        def __init__(
+            self, weight: "Tensor", scale: "Tensor", bias: "Tensor | None", rows: Any
+        ) -> None:
             super().__init__()
             self.register_buffer("weight", weight)
             self.register_buffer("scale", scale)
@@ -107,7 +126,7 @@ def layers() -> SimpleNamespace:
             packed = rows is not None and rows.offset
             self.packed = torch.ops.onednn.qlinear_prepack(weight, None) if packed else None
 
-        def forward(self, x):
+        def forward(self, x: "Tensor") -> "Tensor":
             if self.rows is None:
                 return self._with_floats(x)
             rows, steps = self.rows(x)
@@ -122,26 +141,30 @@ def layers() -> SimpleNamespace:
             out = sums.mul_(steps) if self.bias is None else torch.addcmul(self.bias, sums, steps)
             return out.view(*x.shape[:-1], -1)
 
-        def _with_floats(self, x):
-            parts = [functional.linear(x, part.float()) for part in self.weight.split(_CHUNK)]
+        def _with_floats(self, x: "Tensor") -> "Tensor":
+            split = torch.split(self.weight, _CHUNK)
+            parts = [functional.linear(x, part.float()) for part in split]
             out = (parts[0] if len(parts) == 1 else torch.cat(parts, -1)) * self.scale
             return out if self.bias is None else out + self.bias
 
     class Int8Embedding(nn.Module):
         """A table of tokens whose rows are int8 with one scale each."""
 
-        def __init__(self, weight, scale):
+        weight: "Tensor"
+        scale: "Tensor"
+
+        def __init__(self, weight: "Tensor", scale: "Tensor") -> None:
             super().__init__()
             self.register_buffer("weight", weight)
             self.register_buffer("scale", scale)
 
-        def forward(self, ids):
+        def forward(self, ids: "Tensor") -> "Tensor":
             return self.weight[ids] * self.scale[ids][..., None]
 
     return SimpleNamespace(Int8Linear=Int8Linear, Int8Embedding=Int8Embedding, Rows=Rows)
 
 
-def _rounded(weight):
+def _rounded(weight: "Tensor") -> tuple["Tensor", "Tensor"]:
     """int8 weights and one scale for each row, symmetric about zero."""
     import torch
 
@@ -149,7 +172,7 @@ def _rounded(weight):
     return (weight / scale[:, None]).round().to(torch.int8), scale
 
 
-def quantize(model, recipe, calibrate):
+def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) -> WhisperModule:
     """Replaces every Linear and the token table; the rest is stored in half precision."""
     made = layers()
     rows = made.Rows() if recipe.scheme == "dynamic" else None
@@ -161,7 +184,7 @@ def quantize(model, recipe, calibrate):
     return prepare(model, recipe)
 
 
-def prepare(model, recipe):
+def prepare(model: WhisperModule, recipe: Recipe) -> WhisperModule:
     """What a model whose layers are int8 needs besides: how the rest is stored and computed."""
     encoder, decoder = model.model.encoder, model.model.decoder
     for module in (encoder.conv1, encoder.conv2, encoder.embed_positions, decoder.embed_positions):
@@ -177,13 +200,13 @@ def prepare(model, recipe):
     return model
 
 
-def _stored_as_fp16(module, state, prefix, metadata):
+def _stored_as_fp16(module: Module, state: Tensors, prefix: str, metadata: Any) -> None:
     """Hook of state_dict(): computed in fp32, stored in fp16, as OpenAI published them."""
     for name, value in module.named_parameters(prefix.removesuffix("."), recurse=False):
         state[name] = value.half()
 
 
-def _compute_in_bf16(model) -> None:
+def _compute_in_bf16(model: WhisperModule) -> None:
     """Attention and convolutions by plain bfloat16 products.
 
     On CPUs that have them they are faster than fp32's, and at the lengths of short utterances also
@@ -194,7 +217,15 @@ def _compute_in_bf16(model) -> None:
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import eager_mask
 
-    def attend(module, query, key, value, attention_mask, scaling=1.0, **_):
+    def attend(
+        module: Module,
+        query: "Tensor",
+        key: "Tensor",
+        value: "Tensor",
+        attention_mask: "Tensor | None",
+        scaling: float = 1.0,
+        **_: Any,
+    ) -> tuple["Tensor", None]:
         scores = query.bfloat16() @ key.bfloat16().transpose(2, 3)
         if scaling != 1.0:
             scores *= scaling
@@ -203,7 +234,7 @@ def _compute_in_bf16(model) -> None:
         found = scores.softmax(-1) @ value.bfloat16()
         return found.transpose(1, 2).to(query.dtype), None
 
-    def convolve(module, x):
+    def convolve(module: Module, x: "Tensor") -> "Tensor":
         weight, bias = module.weight.bfloat16(), module.bias.bfloat16()
         made = functional.conv1d(x.bfloat16(), weight, bias, module.stride, module.padding)
         return made.to(x.dtype)
@@ -216,23 +247,23 @@ def _compute_in_bf16(model) -> None:
         conv.forward = convolve.__get__(conv)
 
 
-def weight_of(layer):
+def weight_of(layer: Module) -> Weight:
     """The dequantized weight of an Int8Linear."""
     return layer.weight * layer.scale[:, None] if isinstance(layer, layers().Int8Linear) else None
 
 
-def state_of(layer):
+def state_of(layer: Module) -> LayerState | None:
     """int8 weight, scales and bias of an Int8Linear or an Int8Embedding."""
     made = layers()
     if not isinstance(layer, made.Int8Linear | made.Int8Embedding):
         return None
-    settings = {"class": type(layer).__name__}
+    settings: Settings = {"class": type(layer).__name__}
     if isinstance(layer, made.Int8Linear):
         settings["dynamic"] = layer.rows is not None
     return layer.state_dict(), settings
 
 
-def layer_from(tensors, settings):
+def layer_from(tensors: Tensors, settings: Settings) -> Module:
     """An Int8Linear or an Int8Embedding; the weight is packed again for this CPU."""
     made = layers()
     if settings["class"] == "Int8Embedding":
