@@ -15,7 +15,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="whisperq-no-hub-")
 
 from tests.support.served_app import Served, chromium, launched, served
+from whisperq_core.evaluate import history
 from whisperq_core.evaluate.store import Store
+from whisperq_core.settings import SHIPPED_CACHE
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper import models
 
@@ -33,6 +35,15 @@ def one_thread():
     yield
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def users_history_is_untouched():
+    """A test that runs or exports without the `store` fixture would write to the user's cache."""
+    folder = SHIPPED_CACHE / history.FOLDER
+    before = set(folder.glob("*"))
+    yield
+    assert set(folder.glob("*")) == before, f"tests wrote to {folder}"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 
 from whisperq_core.cli.main import main
 from whisperq_core.errors import ExportError, ModelError, RecipeUnsupported
+from whisperq_core.evaluate import history
 from whisperq_core.quantize import backends, model_export, sensitivity_results
 from whisperq_core.quantize.calibration import calibrate_on
 from whisperq_core.quantize.recipes import recipe
@@ -298,7 +299,7 @@ def test_an_exported_model_is_no_fp32_model(made):
         model_sources.find(str(made[0]["bf16"]))
 
 
-def test_the_command_line_exports(tmp_path, capsys):
+def test_the_command_line_exports(store, tmp_path, capsys):
     folder = tmp_path / "small enough"
     command = ["export", "--model", "tiny.en", "--recipe", "torchao-int8", "--out", str(folder)]
     assert main([*command, "--protocol", "corrected"]) == 0
@@ -310,6 +311,8 @@ def test_the_command_line_exports(tmp_path, capsys):
     assert model_export.digest(folder) in printed
     assert main(["export", "--recipe", "torch-int8", "--out", str(tmp_path)]) == 1
     assert "holds something else" in capsys.readouterr().err
+    failed, done = history.read(store.root).entries
+    assert (failed.outcome, done.outcome) == (history.FAILED, history.DONE)
 
 
 def test_the_app_s_folder_names_are_plain():

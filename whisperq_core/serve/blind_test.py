@@ -115,12 +115,14 @@ def tallies(votes: Iterable[Vote]) -> list[Tally]:
     """One tally for each pair of systems that was judged, the most judged first."""
     counts: dict[tuple[str, str], list[int]] = {}
     for vote in votes:
-        pair = tuple(sorted((vote.left_name, vote.right_name)))
+        one, other = sorted((vote.left_name, vote.right_name))
+        pair = one, other
         chosen = {"left": vote.left_name, "right": vote.right_name}.get(vote.chosen)
         place = 2 if chosen is None else pair.index(chosen)
         counts.setdefault(pair, [0, 0, 0])[place] += 1
     found = []
-    for (first, second), (one, two, same) in counts.items():
-        p = float(stats.binomtest(one, one + two).pvalue) if one + two else None
-        found.append(Tally(first, second, one, two, same, p))
+    for (first, second), (for_first, for_second, same) in counts.items():
+        chosen_sides = for_first + for_second
+        p = float(stats.binomtest(for_first, chosen_sides).pvalue) if chosen_sides else None
+        found.append(Tally(first, second, for_first, for_second, same, p))
     return sorted(found, key=lambda t: -(t.for_first + t.for_second + t.same))

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -174,7 +175,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _facts(root: Path):
+def _facts(root: Path) -> Iterator[tuple[str, str]]:
     import psutil
 
     machine, memory = this_machine(), psutil.virtual_memory()

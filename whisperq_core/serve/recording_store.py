@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,6 +27,7 @@ from whisperq_core.speech.isolated_decoder import AudioSummary, decode_files
 
 # Of a recording, and of all that one user may have.
 MAX_BYTES, MAX_ALL_BYTES = 200_000_000, 10_000_000_000
+Record = TypeVar("Record", bound=BaseModel)
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -175,7 +177,7 @@ def _original(folder: Path) -> Path:
     return next(folder.glob("original*"), folder / "original")
 
 
-def _read(kind: type[BaseModel], path: Path):
+def _read(kind: type[Record], path: Path) -> Record | None:
     try:
         return kind.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 from whisperq_core.errors import AudioError, EvalSetError, StoreError
 from whisperq_core.file_storage import write_atomically
@@ -68,7 +69,7 @@ class UserSets:
         """The set. Raises EvalSetError where it is damaged or gone."""
         return evaluation_sets.by_name(str(self.folder(name)))
 
-    def rows(self, name: str) -> list[dict]:
+    def rows(self, name: str) -> list[dict[str, Any]]:
         """The lines of its manifest; none for a set that does not exist."""
         manifest = self.folder(name) / _MANIFEST
         if not manifest.is_file():
@@ -111,7 +112,7 @@ class UserSets:
             if row not in left and path.is_relative_to(folder):
                 path.unlink(missing_ok=True)
 
-    def _write(self, name: str, rows: list[dict]) -> None:
+    def _write(self, name: str, rows: list[dict[str, Any]]) -> None:
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
         write_atomically(self.folder(name) / _MANIFEST, "\n".join(lines) + "\n")
 
@@ -293,11 +294,12 @@ def _contents(
 
 def _lengths_of(recordings: Sequence[Path]) -> list[float]:
     """In seconds, of recordings that come from outside; the first that is none is an AudioError."""
-    found = decode_files([(path, None) for path in recordings])
-    for sound in found:
-        if isinstance(sound, AudioError):
-            raise sound
-    return [sound.duration_s for sound in found]
+    lengths_s = []
+    for summary in decode_files([(path, None) for path in recordings]):
+        if isinstance(summary, AudioError):
+            raise summary
+        lengths_s.append(summary.duration_s)
+    return lengths_s
 
 
 def _full(folder: Path, error: OSError) -> StoreError:
