@@ -39,7 +39,7 @@ def choose(view: View, runs: list[AccuracyRun]) -> tuple[AccuracyRun | None, Acc
         return by_key.get(chosen)
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        first = one("First", "first", by_key.get(view.given("second")))
+        first = one("First", "first", by_key.get(view.requested("second")))
         st.button("Swap", icon=":material/swap_horiz:", on_click=swap)
         second = one("Second", "second", first)
     return first, second

@@ -183,7 +183,7 @@ def choose(mine: UserSession, view: View) -> list[Request]:
         # What is sensible without a word depends on the speech, so there is one switch for the
         # quick look and one for the rest; `run_speed` in a link sets either.
         only_quick = sets == ["quick-look"]
-        if only_quick and (asked := view.given("run_speed")):
+        if only_quick and (asked := view.requested("run_speed")):
             view.imply("run_speed_quick", asked)
         speed = view.flag(
             "Measure speed compared with fp32",

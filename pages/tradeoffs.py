@@ -47,7 +47,7 @@ DECIMALS = {"lower_wer_pct": "%.0f", "minutes_needed": "%.0f", "difference_point
 
 def follow_link(view: View, results: pd.DataFrame) -> None:
     """A link that names a result and nothing else is to be found among the results shown."""
-    named = results["key"] == view.given("run")
+    named = results["key"] == view.requested("run")
     if named.any():
         wanted = results[named]
         for column in ("model", "set", "protocol"):

@@ -20,7 +20,7 @@ def main(view: View) -> None:
     if rows.empty:
         st.info("There are no results yet. Open **Run evaluations** and measure a few recipes.")
         return
-    wanted = rows[rows["key"] == view.given("run")]
+    wanted = rows[rows["key"] == view.requested("run")]
     for column in ("model", "set", "protocol"):
         if len(wanted):
             view.imply(column, wanted.iloc[0][column])

@@ -42,7 +42,9 @@ def test_an_engineer_goes_from_the_front_to_the_words_and_shares_the_view(page, 
     expect(other.get_by_text("have errors")).to_have_text(facts, timeout=LOADED_MS)
     wrong = page.url.replace("run=", "run=%3Cscript%3E")
     other.goto(wrong)
-    expect(other.get_by_text("The link asks for what is not here")).to_be_visible(timeout=LOADED_MS)
+    expect(other.get_by_text("The link contains values that are not available here")).to_be_visible(
+        timeout=LOADED_MS
+    )
     other.close()
     # How it differs from fp32, and what the advisor makes of the needs.
     chosen = runs_of("base")["torch-int8"]

@@ -3,7 +3,7 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages import _view
+from pages import _url_state
 from tests.support.made_runs import accuracy_run
 from tests.support.opened_pages import again, by_label, everything, opened
 from tests.support.spoken_runs import MANY, SOME, run_with
@@ -58,7 +58,7 @@ def key_of(store: Store, recipe: str) -> str:
 
 
 def complaints(app: AppTest) -> str:
-    return "\n".join(w.value for w in app.warning if "link asks" in w.value)
+    return "\n".join(w.value for w in app.warning if "The link contains" in w.value)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -200,7 +200,7 @@ def test_what_is_pressed_before_the_browser_has_the_new_url_undoes_nothing(fille
     again(app)  # a button that belongs to no picture
     assert by_label(app.multiselect, "Library").value == ["torch"]
     # The browser's back button, a while later.
-    monkeypatch.setattr(_view, "_LATE_S", 0)
+    monkeypatch.setattr(_url_state, "LATE_S", 0)
     app.query_params.clear()
     app.query_params["margin"] = "1.5"
     again(app)
@@ -209,7 +209,7 @@ def test_what_is_pressed_before_the_browser_has_the_new_url_undoes_nothing(fille
 
 
 def test_back_comes_from_a_link_to_the_page_before_it(filled, monkeypatch):
-    monkeypatch.setattr(_view, "_LATE_S", 0)
+    monkeypatch.setattr(_url_state, "LATE_S", 0)
     app = opened("tradeoffs", margin="1.5")
     by_label(app.number_input, "Margin (points of WER)").set_value(2.5)
     again(app)
