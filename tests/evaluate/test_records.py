@@ -71,6 +71,7 @@ OTHER_AXES = {
     "attention": "bf16",
     "smaller_pct": 84,
     "layers": (("proj_out", "int5"),),
+    "full_range": True,
 }
 OTHER_DECODING = {
     "batch_size": 1,

@@ -254,3 +254,24 @@ def test_values_that_are_not_numbers_are_reported_not_transcribed(tiny, jfk):
     broken.proj_out.weight[7] = math.nan
     with pytest.raises(Exception, match="not numbers"):
         warm_up(tiny, broken, [evaluation_sets.read_audio(jfk)])
+
+
+@pytest.mark.parametrize("name", ["torch-int8", "torch-int8-channel"])
+def test_the_full_range_has_twice_as_many_steps(name, tiny):
+    torch.manual_seed(0)
+    x = torch.randn(64, 384)
+    exact = tiny.torch_model.model.encoder.layers[0].fc1
+    layers = [
+        backends.quantize(tiny.torch_model, recipe(n), "cpu")
+        .torch_model.model.encoder.layers[0]
+        .fc1
+        for n in (name, f"{name}-full-range")
+    ]
+    module = backends.module_of(recipe(name))
+    assert torch.equal(module.weight_of(layers[0]), module.weight_of(layers[1]))
+    # Against the same weights, so that what differs is how the input was rounded.
+    expected = torch.nn.functional.linear(x, module.weight_of(layers[0]), exact.bias)
+    reduced, full = (float((layer(x) - expected).square().mean().sqrt()) for layer in layers)
+    assert 1.7 < reduced / full < 2.3
+    again = module.layer_from(*module.state_of(layers[1]))
+    assert torch.equal(again(x), layers[1](x))

@@ -1,3 +1,6 @@
+import pytest
+
+from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.memory import SingleItemCache
 from whisperq_core.quantize import calibration
 from whisperq_core.quantize.calibration import calibrate_on, digest, utterances_for
@@ -30,3 +33,9 @@ def test_what_fp32_hears_is_heard_once_and_shown_to_each_recipe(tiny, jfk, monke
     hook.remove()
     assert len(passes) == 3
     assert calibrate_on(tiny, [], STUDY) is None
+
+
+def test_a_tenth_of_less_than_ten_utterances_is_refused():
+    few = evaluation_sets.by_name("jfk")
+    with pytest.raises(RecipeUnsupported, match="100%"):
+        calibration.utterances_for(recipe("quanto-int8-int8-eval10"), few)

@@ -35,6 +35,15 @@ def test_silence_is_said_to_be_silence(tmp_path):
     assert transcribe_file(silent, FP32).silent
 
 
+def test_silence_gets_no_text(tmp_path):
+    silent = tmp_path / "s.wav"
+    silent.write_bytes(decode.encode_wav(np.zeros(45 * 16_000, np.float32)))
+    for config in (FP32, TranscriptionConfig("tiny.en", recipe("fp32"))):
+        found = transcribe_file(silent, config)
+        assert (found.text, found.words, found.silent, found.language) == ("", (), True, "en")
+        assert not found.detected and found.audio_s == pytest.approx(45)
+
+
 @pytest.mark.parametrize("data", [b"", b"this is no sound", b"RIFF\x00\x00\x00\x00WAVE"])
 def test_what_is_no_audio_is_one_sentence(tmp_path, data):
     (tmp_path / "original").write_bytes(data)

@@ -143,7 +143,9 @@ def test_axes_are_all_fields_but_the_labels(chosen):
     labels = {"name", "description", "devices"}
     # They came later, and count where they say something.
     silent = {field for field in ("rest", "attention") if getattr(chosen, field) == "fp32"}
-    silent |= {field for field in ("smaller_pct", "layers") if not getattr(chosen, field)}
+    silent |= {
+        field for field in ("smaller_pct", "layers", "full_range") if not getattr(chosen, field)
+    }
     assert set(chosen.axes()) == {f.name for f in fields(chosen)} - labels - silent
     assert all(value == getattr(chosen, axis) for axis, value in chosen.axes().items())
 
@@ -174,11 +176,11 @@ def test_hqq_has_every_group_size_by_name(weights, size):
         ),
     ),
 )
-def test_an_unknown_name_is_refused_with_the_names_there_are(name):
+def test_an_unknown_name_is_refused_with_where_the_names_are(name):
     with pytest.raises(RecipeError) as refusal:
         recipe(name)
     assert f"“{name}”" in str(refusal.value)
-    assert all(known in str(refusal.value) for known in CATALOGUE)
+    assert "python -m whisperq_core recipes" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -194,3 +196,30 @@ def test_a_mixed_recipe_is_found_for_any_percentage():
     assert found.axes() == recipe("mixed-84-dynamic").axes() | {"smaller_pct": 82}
     assert (found.name, found.layers) == ("mixed-82-dynamic", ())
     assert found.with_layers({"proj_out": "int5"}).axes()["layers"] == (("proj_out", "int5"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("hqq-int4-g96", ["16, 32, 64, 128", "hqq-int4-g64"]),
+        ("torchao-int4", ["torchao-int8"]),
+        ("awq", ["python -m whisperq_core recipes"]),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(name, parts):
+    with pytest.raises(RecipeError, match="no recipe named") as refused:
+        recipe(name)
+    assert all(part in str(refused.value) for part in parts)
+    assert len(str(refused.value)) < 300 and "whisper.cpp" not in str(refused.value)
+
+
+def test_activation_bits_and_batch_dependence_are_data():
+    bits = {name: chosen.activation_bits for name, chosen in CATALOGUE.items()}
+    assert bits["torch-int8"] == bits["torch-int8-channel"] == 7
+    assert bits["torch-int8-full-range"] == bits["onnxruntime-int8"] == bits["bnb-int8"] == 8
+    assert bits["quanto-int8"] is None
+    shared = {name for name, chosen in CATALOGUE.items() if chosen.depends_on_batch}
+    assert shared == {
+        *("torch-int8", "torch-int8-channel", "torch-int8-full-range"),
+        *("torch-int8-channel-full-range", "onnxruntime-int8"),
+    }

@@ -34,6 +34,7 @@ def _print(name: str, measured: Sensitivity) -> None:
             f"  {layer.module:44s} int4: {loss.nats:.5f} nats per token"
             f" ({100 * loss.nats / total:.0f}%)"
         )
+    print("  Whole models, on the same utterances that the formats are chosen on (not held out):")
     for check in measured.checks:
         print(
             f"  {check.name:18s} −{check.smaller_pct:.1f}%: predicted"

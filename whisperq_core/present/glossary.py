@@ -286,6 +286,12 @@ _DESIGN = _group(
         "row",
     ),
     (
+        "full range of activations",
+        "Activations use all 8 bits. PyTorch's dynamic int8 uses 7 by default, so its activations"
+        " are coarser.",
+        "full_range",
+    ),
+    (
         "double quantization",
         "The scales are quantized as well, which saves a little more space.",
         "double_quant",

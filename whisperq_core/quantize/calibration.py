@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.memory import SingleItemCache
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.speech import evaluation_sets
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 # Most of 30 s is silence after the speech: weights that are rounded for what they are multiplied
 # with would be rounded for silence.
 SPEECH_ONLY = Window(margin_s=1.0)
+
+# Of fewer utterances even one is more than a tenth.
+_SMALLEST_EVALUATION = 10
 
 # Static recipes follow each other in a grid: fp32 transcribes their speech once.
 _TRANSCRIBED = SingleItemCache()
@@ -41,12 +45,20 @@ def calibration_conflict(recipe: Recipe, protocol: Protocol) -> str | None:
 def utterances_for(recipe: Recipe, eval_set: EvalSet | None) -> tuple[Utterance, ...]:
     """What the recipe calibrates on; empty where it does not calibrate.
 
-    eval_set is only looked at by recipes that calibrate on a part of it.
+    eval_set is only looked at by recipes that calibrate on a part of it. Raises RecipeUnsupported
+    for a set of which no utterance is as little as a tenth.
     """
     if recipe.calibration == "held-out":
         return evaluation_sets.by_name(evaluation_sets.CALIBRATION_SET).utterances
     if recipe.calibration == "evaluation-10%" and eval_set is not None:
         ordered = sorted(eval_set.utterances, key=lambda u: u.id)
+        if len(ordered) < _SMALLEST_EVALUATION:
+            share = 100 * math.ceil(len(ordered) / 10) / max(len(ordered), 1)
+            raise RecipeUnsupported(
+                f"{recipe.name} calibrates on 10% of the evaluated utterances, and of the"
+                f" {len(ordered)} of this set one alone is {share:.0f}%. Evaluate at least"
+                f" {_SMALLEST_EVALUATION}, or take {recipe.name.removesuffix('-eval10')}."
+            )
         return tuple(random.Random(0).sample(ordered, math.ceil(len(ordered) / 10)))
     return ()
 

@@ -76,7 +76,7 @@ def _replaceable_weights(model: str) -> str | None:
 
 
 class Transcription(BaseModel, frozen=True):
-    """What one recipe heard in one recording.
+    """What one recipe transcribed in one recording; empty, without running it, where `silent`.
 
     language: as chosen, or as detected where `detected`. words: with their times, from the fp32
     model's attention. words_note: why these times are estimates, where they are. rtf is of this
@@ -143,20 +143,24 @@ def transcribe_file(
     )
     threads = threads or machine.default_threads()
     model = _quantized_model(config.model, recipe, device, threads, replaceable or "")
-    model.warm_up(samples[: decode.SAMPLE_RATE])
+    silent = decode.is_silent(samples)
+    if not silent:
+        model.warm_up(samples[: decode.SAMPLE_RATE])
     language = None if config.language == AUTO else config.language
     transcript = model.transcribe(samples, language, config.task)
     language = transcript.language
     return Transcription(
         text=transcript.text,
-        words=timed_words(model.source, samples, transcript.segments, language, config.task),
-        words_note=alignment_problem(model.source, config.task),
+        words=()
+        if silent
+        else timed_words(model.source, samples, transcript.segments, language, config.task),
+        words_note=None if silent else alignment_problem(model.source, config.task),
         language=language,
         detected=transcript.language_detected,
         audio_s=transcript.audio_s,
         wall_s=transcript.wall_s,
         weights_bytes=model.weights_bytes,
         fp32_bytes=model.fp32_bytes,
-        silent=decode.is_silent(samples),
+        silent=silent,
         looped=loops.is_looped(transcript.text),
     )

@@ -80,6 +80,9 @@ class QuantizedModel:
     ) -> Transcript:
         """Transcribes one recording of up to two hours with greedy decoding.
 
+        Digital silence, or faint steady noise, has an empty text: the model is not run, since it
+        would invent words. Its language is the one passed, or "en".
+
         Args:
             speech: a path, the content of an audio file, or 16 kHz mono float32 samples, shape
                 (samples,).
@@ -94,8 +97,12 @@ class QuantizedModel:
             samples = speech
         else:
             samples = decode.load(Path(speech) if isinstance(speech, str) else speech)
-        spoken = language or detect_language(self._model, samples)
         protocol = Protocol("recording", batch_size=1, task=task)
+        if decode.is_silent(samples):
+            self._model.require_english([language], task)
+            spoken = language or "en"
+            return Transcript("", (), spoken, False, decode.duration_s(samples), 0.0)
+        spoken = language or detect_language(self._model, samples)
         result = self._runtime.transcribe([samples], [spoken], protocol)
         text, audio_s = result.texts[0], decode.duration_s(samples)
         return Transcript(

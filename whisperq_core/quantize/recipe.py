@@ -34,7 +34,13 @@ Device = Literal["cpu", "cuda", "mps"]
 NOT_PROJ_OUT = "linear-but-proj_out"
 
 # Fields that came after results were stored, and what they are where they say nothing.
-_DEFAULTS_OF_NEW_FIELDS = {"rest": "fp32", "attention": "fp32", "smaller_pct": None, "layers": ()}
+_DEFAULTS_OF_NEW_FIELDS = {
+    "rest": "fp32",
+    "attention": "fp32",
+    "smaller_pct": None,
+    "layers": (),
+    "full_range": False,
+}
 
 # Families of recipes.
 NOT_QUANTIZED = "not quantized"
@@ -67,7 +73,8 @@ class Recipe:
     smaller_pct: with mixed weights, how much smaller than fp32 the stored model has to be, in
         percent. Which layer gets which format for it differs from model to model.
     layers: module and number format of each layer of a certain model, with mixed weights; empty
-        until the model is known (see sensitivity.py).
+        until the model is known (see sensitivity_results.py).
+    full_range: whether activations use all 8 bits where the backend's default is a reduced range.
     """
 
     name: str
@@ -88,12 +95,28 @@ class Recipe:
     attention: str = "fp32"
     smaller_pct: int | None = None
     layers: tuple[tuple[str, str], ...] = ()
+    full_range: bool = False
     devices: tuple[Device, ...] = ("cpu", "cuda", "mps")
 
     @property
     def bits(self) -> int | None:
         """Bits of a stored weight; None where layers differ in it."""
         return BITS.get(self.weights)
+
+    @property
+    def activation_bits(self) -> int | None:
+        """Bits of quantized activations that are in use; None in floating point."""
+        # Backends declare their recipes with this class, so it cannot import them first.
+        from whisperq_core.quantize.backends.registry import BACKENDS
+
+        bits = BITS.get(self.activations)
+        reduced = BACKENDS[self.backend].reduced_range and not self.full_range
+        return bits - 1 if bits and reduced else bits
+
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether one activation range spans the batch, so that neighbours change a transcript."""
+        return self.scheme == "dynamic" and self.activation_granularity == "tensor"
 
     @property
     def is_baseline(self) -> bool:

@@ -4,6 +4,9 @@ Recipes are declared by the backend that runs them, in quantize/backends/; `Reci
 recipe.py.
 """
 
+import difflib
+import re
+
 from whisperq_core.errors import RecipeError
 from whisperq_core.quantize.backends import hqq, registry
 from whisperq_core.quantize.backends.hqq import GROUP_SIZES as HQQ_GROUP_SIZES
@@ -42,7 +45,7 @@ def recipe(name: str) -> Recipe:
     HQQ's may name any group size, such as hqq-int4-g32, and mixed ones any percentage, such as
     mixed-82.
 
-    Raises RecipeError with the names there are.
+    Raises RecipeError that names the nearest recipes, and the allowed group sizes.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
@@ -51,7 +54,22 @@ def recipe(name: str) -> Recipe:
         found: Recipe | None = parametrized(name) if parametrized else None
         if found:
             return found
-    raise RecipeError(f"There is no recipe named “{name}”. Known: {', '.join(CATALOGUE)}.")
+    raise RecipeError(_unknown_name(name))
+
+
+def _unknown_name(name: str) -> str:
+    """Why there is no such recipe, and which ones come nearest."""
+    sentences = [f"There is no recipe named “{name}”."]
+    if re.search(r"-g\d+$", name):
+        sizes = ", ".join(map(str, HQQ_GROUP_SIZES))
+        sentences.append(f"Group sizes are {sizes}, for HQQ's recipes only.")
+    stem = re.sub(r"-g\d+$", "", name)
+    nearest = [one for one in CATALOGUE if stem and one.startswith(f"{stem}-")]
+    nearest += difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.6)
+    if nearest:
+        sentences.append(f"Nearest: {', '.join(dict.fromkeys(nearest))}.")
+    sentences.append("All recipes: python -m whisperq_core recipes.")
+    return " ".join(sentences)
 
 
 def with_group_size(recipe: Recipe, group_size: int) -> Recipe:

@@ -49,6 +49,8 @@ class LayerLosses(_Frozen):
 class AdditivityCheck(_Frozen):
     """A whole model with many layers quantized: the sum of its layers' losses, and its own.
 
+    Not held out from the solver: both are measured on the utterances whose losses chose the
+    formats, so it tells whether losses add up there, not what other speech would lose.
     smaller_pct: than fp32, as serialized.
     """
 

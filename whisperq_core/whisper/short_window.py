@@ -6,7 +6,8 @@ is cut, or folded: one position represents many, and counts as many in attention
 of their number added to its scores (proportional attention of Bolya et al., Token Merging, 2023).
 In the same way, pairs of positions may be merged in the upper encoder layers, which halves what the
 decoder reads at every step. Every utterance has a window of its own, so that its neighbours in a
-batch do not change its text.
+batch do not change its text, unless the recipe has one activation range a batch
+(`Recipe.depends_on_batch`): the decoder is batched.
 
 It works on the layers of any recipe, at batch size 1 in the encoder, where activations stay in the
 CPU's caches.

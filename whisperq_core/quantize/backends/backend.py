@@ -33,6 +33,7 @@ class Backend:
         layers with the dequantized weights give the same transcripts, faster
         (tests/quantize/test_backends.py compares them on real speech). Not so where the library
         computes in lower precision, as bitsandbytes' 4-bit CPU kernels do.
+    reduced_range: its int8 activations use 7 of the 8 bits unless the recipe says `full_range`.
     code_version: of our code for it, gptq.py included. Raise it when a change can change a
         transcript: it is part of a result's identity where it is above 1.
     """
@@ -44,4 +45,5 @@ class Backend:
     is_runtime: bool = False
     greedy_only: bool = False
     same_dequantized: bool = False
+    reduced_range: bool = False
     code_version: int = 1

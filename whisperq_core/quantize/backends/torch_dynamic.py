@@ -17,10 +17,12 @@ from whisperq_core.quantize.backends.backend import (
 from whisperq_core.quantize.recipe import Granularity, Recipe
 from whisperq_core.whisper.torch_types import Module, WhisperModule
 
-BACKEND = Backend("torch", "PyTorch", ("torch",))
+BACKEND = Backend("torch", "PyTorch", ("torch",), reduced_range=True)
 
 
-def _dynamic(name: str, granularity: Granularity, description: str) -> Recipe:
+def _dynamic(
+    name: str, granularity: Granularity, description: str, full_range: bool = False
+) -> Recipe:
     return Recipe(
         name,
         BACKEND.name,
@@ -30,6 +32,7 @@ def _dynamic(name: str, granularity: Granularity, description: str) -> Recipe:
         granularity=granularity,
         activations="int8",
         activation_granularity="tensor",
+        full_range=full_range,
         devices=("cpu",),
     )
 
@@ -38,10 +41,31 @@ RECIPES = (
     _dynamic(
         "torch-int8",
         "tensor",
-        "PyTorch dynamic int8, per-tensor weight scales: the study's CPU recipe.",
+        "PyTorch dynamic int8, per-tensor weight scales, 7-bit activations: the study's.",
     ),
-    _dynamic("torch-int8-channel", "channel", "PyTorch dynamic int8, per-channel weight scales."),
+    _dynamic(
+        "torch-int8-channel",
+        "channel",
+        "PyTorch dynamic int8, per-channel weight scales, 7-bit activations.",
+    ),
+    _dynamic(
+        "torch-int8-full-range",
+        "tensor",
+        "PyTorch dynamic int8, per-tensor weight scales, activations in all 8 bits.",
+        full_range=True,
+    ),
+    _dynamic(
+        "torch-int8-channel-full-range",
+        "channel",
+        "PyTorch dynamic int8, per-channel weight scales, activations in all 8 bits.",
+        full_range=True,
+    ),
 )
+
+
+# forward() of a layer of version 4 passes reduce_range=True whatever its qconfig says; of an older
+# one it leaves the range whole.
+_FULL_RANGE = 3
 
 
 def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) -> WhisperModule:
@@ -51,6 +75,7 @@ def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) 
     """
     import torch
     from torch.ao import quantization
+    from torch.ao.nn.quantized.dynamic import Linear
 
     library: Any = quantization  # without type information
     qconfig = (
@@ -61,7 +86,12 @@ def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) 
     chosen: dict[Any, Any] = {torch.nn.Linear: qconfig}
     if recipe.modules != "all-linear":
         chosen["proj_out"] = None
-    return library.quantize_dynamic(model, chosen, dtype=torch.qint8, inplace=True)
+    quantized = library.quantize_dynamic(model, chosen, dtype=torch.qint8, inplace=True)
+    if recipe.full_range:
+        for layer in quantized.modules():
+            if isinstance(layer, Linear):
+                layer.version = _FULL_RANGE
+    return quantized
 
 
 def weight_of(layer: Module) -> Weight:
@@ -89,7 +119,10 @@ def state_of(layer: Module) -> LayerState | None:
     else:
         tensors["scale"] = torch.tensor(weight.q_scale(), dtype=torch.float64)
         tensors["zero_point"] = torch.tensor(weight.q_zero_point())
-    return tensors, {"granularity": "channel" if by_channel else "tensor"}
+    settings: Settings = {"granularity": "channel" if by_channel else "tensor"}
+    if layer.version == _FULL_RANGE:
+        settings["full_range"] = True
+    return tensors, settings
 
 
 def layer_from(tensors: Tensors, settings: Settings) -> Module:
@@ -104,5 +137,7 @@ def layer_from(tensors: Tensors, settings: Settings) -> Module:
         packed = torch._make_per_tensor_quantized_tensor(weight, scale.item(), zero.item())
     rows, columns = weight.shape
     layer: Module = Linear(columns, rows)  # type: ignore[no-untyped-call]
+    if settings.get("full_range"):
+        layer.version = _FULL_RANGE
     layer.set_weight_bias(packed, tensors.get("bias"))
     return layer
