@@ -46,7 +46,7 @@ st.session_state["in_app"] = True
 if "page_to_open" in st.session_state:
     wanted, query = st.session_state.pop("page_to_open")
     st.switch_page(wanted, query_params=query)
-# Drawn last, for the page may start work; its place is above what the page has in the sidebar.
+# Drawn last because the page may start jobs; placed above the page's own part of the sidebar.
 work = st.sidebar.container()
 page.run()
 with work:

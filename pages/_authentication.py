@@ -1,4 +1,4 @@
-"""Who may come in, where the app is shared: Streamlit's own login, by OpenID Connect.
+"""Access control for a shared app: Streamlit's own login, by OpenID Connect.
 
 It is on where .streamlit/secrets.toml has an [auth] section; docs/operating.md says how.
 """
@@ -19,12 +19,12 @@ def is_on() -> bool:
 
 
 def is_logged_in() -> bool:
-    """Whether this user did."""
+    """Whether this user is logged in."""
     return is_on() and bool(st.user.is_logged_in)
 
 
 def user_id() -> str | None:
-    """32 hex digits that are this user's at this provider for ever; None where nobody logs in."""
+    """A permanent id of this user at this provider, 32 hex digits; None without a login."""
     if not is_logged_in():
         return None
     named = f"{st.user.get('iss')}\n{st.user['sub']}"
@@ -32,17 +32,17 @@ def user_id() -> str | None:
 
 
 def user_name() -> str | None:
-    """The user for people to read, in the history; None where nobody logs in."""
+    """The name shown in the history; None without a login."""
     if not is_logged_in():
         return None
     return str(st.user.get("email") or st.user.get("name") or st.user["sub"])[:200]
 
 
 def access_denied() -> str | None:
-    """Why the one who logged in may not come in; None for who may.
+    """Why the logged-in user is denied access; None where access is granted.
 
-    WHISPERQ_USERS lists who may: addresses, and domains as @example.org. Where it is empty the
-    provider alone decides.
+    WHISPERQ_USERS lists who has access: addresses, and domains as @example.org. If it is empty,
+    everyone whom the provider authenticates has.
     """
     names = settings.current().users.lower().split(",")
     listed = {name.strip() for name in names} - {""}
@@ -51,7 +51,7 @@ def access_denied() -> str | None:
     email = str(st.user.get("email") or "").lower()
     if not {email, f"@{email.rpartition('@')[2]}"} & listed:
         return f"{email or 'An account without an address'} is not on the list of this app's users."
-    # An address that a provider has not verified is anybody's.
+    # Anybody can claim an address that the provider has not verified.
     if str(st.user.get("email_verified")).lower() != "true":
         return f"{email} is not verified by your provider, so access is denied."
     return None
@@ -63,27 +63,30 @@ def is_allowed() -> bool:
 
 
 def sign_in() -> None:
-    """What the others see."""
+    """The page for users without access: log in, or why access is denied."""
     st.title("WhisperQ")
-    st.markdown("Which way of quantizing Whisper to use, and what it costs.")
+    st.markdown("Compare quantization recipes for Whisper: WER, latency, size and memory.")
     if is_logged_in():
         st.error(
-            markup.escape_markdown(f"{access_denied()} Ask whoever runs it, or log in as another.")
+            markup.escape_markdown(
+                f"{access_denied()} Contact the administrator, or log in with another account."
+            )
         )
         st.button("Log out", icon=":material/logout:", on_click=st.logout)
         return
-    st.markdown("Your recordings and what is heard in them are seen by nobody else who logs in.")
-    st.caption("A link that brought you here has to be opened once more when you are logged in.")
+    st.markdown("Other users cannot see your recordings or their transcripts.")
+    st.caption("If you followed a link, open it again after logging in.")
     st.button("Log in", type="primary", icon=":material/login:", on_click=st.login)
 
 
 def show_user() -> None:
-    """In the sidebar: who one is; or that nobody is asked, where others can reach the app."""
+    """In the sidebar: the user; or a warning if others can reach the app without a login."""
     if is_on():
         st.caption(f"Logged in as {markup.escape_markdown(user_name())}")
         st.button("Log out", icon=":material/logout:", on_click=st.logout)
     elif st.get_option("server.address") not in _LOCAL:
         st.warning(
-            "Whoever reaches this address can use this machine, and sees all recordings on it."
-            " docs/operating.md, “Sharing the app”, says how to ask for a login."
+            "No login is required: anyone who can reach this address can use this machine and see"
+            " all recordings on it. To require a login, see “Sharing the app” in"
+            " docs/operating.md."
         )

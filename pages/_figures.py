@@ -1,4 +1,4 @@
-"""How every page draws a figure, and lets it be saved as PNG, SVG or HTML."""
+"""Draws a figure, with a button to save it as PNG, SVG or HTML."""
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -11,18 +11,18 @@ INK = {"light": "#31333f", "dark": "#d5d6dc"}
 
 
 def draw(figure: go.Figure, title: str, alt: str, *, key: str, config: dict | None = None, **how):
-    """The figure, and a button that opens it for saving.
+    """Draws the figure and a button that opens it for saving.
 
-    title heads the saved file; alt is said by screen readers; further arguments are Streamlit's own
-    (on_select). Returns what st.plotly_chart does.
+    title heads the saved file; alt is for screen readers; further arguments go to
+    st.plotly_chart (on_select). Returns what st.plotly_chart does.
     """
     # Streamlit's own grey is too faint for what has to be read.
     ink = INK.get(st.context.theme.type)
     for axes in (figure.update_xaxes, figure.update_yaxes) if ink else ():
         axes(title_font_color=ink, tickfont_color=ink)
-    found = st.plotly_chart(figure, key=key, config=config or _QUIET, alt=alt, **how)
+    selection = st.plotly_chart(figure, key=key, config=config or _QUIET, alt=alt, **how)
     _offer(figure, title, key)
-    return found
+    return selection
 
 
 @st.fragment
@@ -33,7 +33,7 @@ def _offer(figure: go.Figure, title: str, key: str) -> None:
         key=f"save-{key}",
         icon=":material/download:",
         type="tertiary",
-        help="As PNG, SVG or HTML, dark on white.",
+        help="As PNG, SVG or HTML, on a white background.",
     ):
         _save(figure, title)
 
@@ -44,7 +44,7 @@ def _save(figure: go.Figure, title: str) -> None:
     height = figure_export.print_version(figure, title).layout.height + _AROUND_PX
     st.iframe(page, height=int(height))
     st.download_button(
-        "Save as HTML, which opens offline",
+        "Save as HTML (works offline)",
         page,
         f"{figure_export.file_name(title)}.html",
         "text/html",

@@ -1,4 +1,4 @@
-"""Work under way, in the sidebar of every page, and a notice when it ends."""
+"""Running jobs in the sidebar of every page, and a notification when one ends."""
 
 import streamlit as st
 
@@ -38,11 +38,11 @@ def draw(mine: UserSession, looks_again: bool) -> None:
     with st.container(border=True, gap="xsmall"):
         label = markup.escape_markdown(running.label)
         st.progress(min(1.0, done / max(1, total)), f"**{label}** · {running.state}")
-        parts = [f"{done} of {total} pieces"] if isinstance(running.task, EvaluationTask) else []
-        parts += [f"{len(waiting) - 1} waiting"] if len(waiting) > 1 else []
+        parts = [f"{done} of {total} steps"] if isinstance(running.task, EvaluationTask) else []
+        parts += [f"{len(waiting) - 1} queued"] if len(waiting) > 1 else []
         parts += [f"about {format_duration(left_s)} left"] if left_s else []
         if others := mine.unfinished_jobs_of_others():
-            parts.append(f"{others} of other users, taken in turn")
+            parts.append(f"{others} of other users, run alternately")
         if parts:
             st.caption(" · ".join(parts))
         page, name = where(running)
@@ -50,7 +50,7 @@ def draw(mine: UserSession, looks_again: bool) -> None:
 
 
 def where(job: job_queue.Job) -> tuple[str, str]:
-    """The page that has all about a job."""
+    """The page with the details of a job: its path and name."""
     if isinstance(job.task, EvaluationTask):
         return "pages/run_evaluations.py", "Run evaluations"
     if isinstance(job.task, ExportTask):

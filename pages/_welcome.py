@@ -1,4 +1,4 @@
-"""Where to begin, for whoever opens WhisperQ for the first time: above the first page."""
+"""Introduction for first-time users, above the first page."""
 
 from pathlib import Path
 
@@ -9,29 +9,29 @@ from whisperq_core.serve import dismissed_hints
 NAME = "first-run"
 STEPS = (
     (
-        ":material/assistant: **Choose a recipe.** Say how large, how slow and how wrong it may be;"
-        " the [Advisor](./advisor) names what is decided to keep to that."
+        ":material/assistant: **Choose a recipe.** Set limits on size, latency and WER"
+        " increase; the [Advisor](./advisor) lists configurations that meet them."
     ),
     (
-        ":material/graphic_eq: **Try your own recordings.** Upload some or speak, and read what"
-        " each recipe hears: [Compare recordings](./recordings)."
+        ":material/graphic_eq: **Try your own recordings.** Upload or record audio and compare"
+        " the transcripts of several recipes: [Compare recordings](./recordings)."
     ),
     (
-        ":material/slideshow: **Show others.** One message a screen, in large type:"
-        " [Presentation](./presentation). The [Report](./report) is one file to send."
+        ":material/slideshow: **Share the results.** As slides: [Presentation](./presentation)."
+        " As one file: [Report](./report)."
     ),
 )
 
 
 def show_first_run(root: Path) -> None:
-    """Three ways in, until somebody puts them away."""
+    """Three starting points, until somebody dismisses them."""
     if st.session_state.get(NAME) or dismissed_hints.is_dismissed(root, NAME):
         return
     with st.container(border=True):
         for column, step in zip(st.columns(len(STEPS)), STEPS, strict=True):
             column.markdown(step)
         st.button(
-            "Got it, do not show this again",
+            "Do not show this again",
             icon=":material/close:",
             type="tertiary",
             on_click=dismiss,
@@ -40,6 +40,6 @@ def show_first_run(root: Path) -> None:
 
 
 def dismiss(root: Path) -> None:
-    # Where it cannot be kept on disk, it is away for this session at least.
+    # If this cannot be saved, it is dismissed for this session at least.
     st.session_state[NAME] = True
     dismissed_hints.dismiss(root, NAME)

@@ -1,4 +1,4 @@
-"""What a user needs, and which recipe is decided to give it."""
+"""Requirements, the configurations that meet them, and the evidence for it."""
 
 import pandas as pd
 import streamlit as st
@@ -9,11 +9,13 @@ from pages._navigation import open_in_app, utterances_url
 from pages._session import all_runs, user_session
 from pages._view import View
 from whisperq_core.analyze import advisor
+from whisperq_core.analyze.pareto_front import BASELINE
 from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.analyze.user_requirements import Configuration, Requirements, Status
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import advisor_text, glossary, markup
+from whisperq_core.present.labels import protocol_label, verdict_label
 from whisperq_core.quantize import model_export
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.job_queue import JobState
@@ -21,8 +23,8 @@ from whisperq_core.serve.tasks import ExportTask
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.whisper import protocols
 
-SPEECH = {"hard": "Hard, noisy", "clean": "Clean, in quiet"}
-PRIORITIES = {"smallest": "The smallest", "fastest": "The fastest"}
+SPEECH = {"hard": "Difficult (noisy, accented)", "clean": "Clean"}
+PRIORITIES = {"smallest": "Size", "fastest": "Speed"}
 BADGES = {
     Status.MET: ":green-badge[:material/check: met]",
     Status.INCONCLUSIVE: ":orange-badge[:material/question_mark: inconclusive]",
@@ -39,7 +41,7 @@ ENDS = ("WER, low", "WER, high")
 
 
 def ask(view: View, models: list[str], known: list[str]) -> Requirements:
-    """The questions, answered already with what most people want."""
+    """The form of requirements; its defaults suit most users."""
     with st.container(border=True, horizontal=True, vertical_alignment="bottom"):
         how = {"width": 165}
         default = ["base"] if "base" in models else models[:1]
@@ -50,12 +52,12 @@ def ask(view: View, models: list[str], known: list[str]) -> Requirements:
             "need_speech",
             "hard",
             format_func=SPEECH.get,
-            help="Hard is judged on LibriSpeech test-other, clean on test-clean, or on excerpts of"
-            " them where the whole was not run.",
+            help="Difficult: LibriSpeech test-other. Clean: test-clean. Excerpts of them are used"
+            " where the whole set was not run.",
             **how,
         )
         priority = view.one_of(
-            "Of what fits, I want",
+            "Optimise for",
             list(PRIORITIES),
             "need_priority",
             "smallest",
@@ -63,15 +65,15 @@ def ask(view: View, models: list[str], known: list[str]) -> Requirements:
             **how,
         )
         rise = view.number(
-            "WER may rise by (points)",
+            "Maximum WER increase (points)",
             *(0.1, 20.0, MARGIN, 0.1),
             "need_rise",
             format="%.1f",
-            help="Over fp32 of the same model. Less is harder to decide, and takes more speech.",
+            help="Relative to fp32 of the same model. Smaller margins need more test data.",
             **how,
         )
         size = view.number(
-            "Largest size (MB)",
+            "Maximum size (MB)",
             *(1.0, None, None, 10.0),
             "need_mb",
             format="%.0f",
@@ -80,21 +82,21 @@ def ask(view: View, models: list[str], known: list[str]) -> Requirements:
             **how,
         )
         time = view.number(
-            "Slowest time (× fp32's)",
+            "Maximum latency relative to fp32",
             *(0.05, None, 1.0, 0.05),
             "need_time",
             may_be_empty=True,
             placeholder="any",
-            help="1 is as fast as fp32. Empty the field for no limit.",
+            help="1: as fast as fp32. 0.5: twice as fast. Leave empty for no limit.",
             **how,
         )
         rtf = view.number(
-            "Slowest RTF",
+            "Maximum RTF",
             *(0.01, None, None, 0.05),
             "need_rtf",
             placeholder="any",
-            help="Time over the audio's length on the machine that was measured: 0.1 is six seconds"
-            " for a minute.",
+            help="Processing time divided by audio duration, on the machine that was measured."
+            " 0.1: six seconds per minute of audio.",
             **how,
         )
         device = view.one_of(
@@ -112,8 +114,10 @@ def ask(view: View, models: list[str], known: list[str]) -> Requirements:
                 known,
                 "need_protocol",
                 protocol if protocol in known else known[0],
+                format_func=protocol_label,
                 help="  \n".join(
-                    f"**{markup.escape_markdown(name)}**: {markup.escape_markdown(found.summary)}"
+                    f"**{markup.escape_markdown(protocol_label(name))}**:"
+                    f" {markup.escape_markdown(found.summary)}"
                     for name, found in protocols.PROTOCOLS.items()
                 ),
                 **how,
@@ -165,7 +169,7 @@ def show_card(option: Configuration, mine: UserSession) -> None:
         )
         st.markdown("  \n".join(lines))
         st.caption(markup.escape_markdown(advisor_text.evaluated_on(option)))
-        st.markdown(f"[Evidence: its utterances]({utterances_url(option.run)})")
+        st.markdown(f"[Per-utterance results]({utterances_url(option.run)})")
         with st.popover("Use it", icon=":material/code:"):
             st.code(advisor_text.snippet(option), language="python", wrap_lines=True)
             export(option, mine)
@@ -177,13 +181,13 @@ def export(option: Configuration, mine: UserSession) -> None:
         st.caption(markup.escape_markdown(reason))
         return
     button(
-        "Export it",
+        "Export model",
         f"export-{spec.key}",
         start_export,
         mine,
         option,
         icon=":material/download:",
-        help="Writes the quantized model to a folder, which transcribes without other weights.",
+        help="Saves a self-contained quantized model.",
     )
 
 
@@ -202,13 +206,13 @@ def show_exports(mine: UserSession) -> None:
         if job.state == JobState.DONE:
             size = job.result.weights_bytes / 1e6
             st.success(
-                f"**{label}** is in `{job.task.folder}`, {size:.0f} MB. Transcribe with it on the"
-                f" **Compare recordings** page, or in Python:"
+                f"**{label}** is saved in `{job.task.folder}` ({size:.0f} MB). Use it on the"
+                " **Compare recordings** page, or in Python:"
                 f' `whisperq_core.load("{job.task.folder}").transcribe("speech.wav").text`',
                 icon=":material/download_done:",
             )
         elif job.is_over:
-            st.error(f"**{label}** was not exported. {markup.escape_markdown(job.message)}")
+            st.error(f"**{label}** could not be exported. {markup.escape_markdown(job.message)}")
         else:
             st.caption(f":material/progress_activity: Exporting {label}: {job.state} …")
 
@@ -222,29 +226,31 @@ def watch_exports(mine: UserSession) -> None:
 
 
 def show_next(measurement: advisor.NextMeasurement, priority: str) -> None:
-    st.header("What to measure next")
+    st.header("Recommended next measurement")
     st.markdown(markup.escape_markdown(advisor_text.next_measurement(measurement, priority)))
     if measurement.commands:
         st.code("\n".join(measurement.commands), language="bash", wrap_lines=True)
 
 
 def show_table(advice: advisor.Advice) -> None:
-    st.header("All that was measured")
+    st.header("All results")
     rows = [
         {
             "Status": option.status,
             "Model": option.model,
             "Recipe": option.recipe,
             "Size (MB)": option.row["weights_bytes"] / 1e6,
-            "Time / fp32": option.row["rtf_ratio"],
+            "Relative latency": option.row["rtf_ratio"],
             "WER (%)": option.wer.value,
             "WER, low": option.wer.low,
             "WER, high": option.wer.high,
-            "Difference to fp32": option.comparison.difference.value if option.comparison else None,
-            "Verdict": option.comparison.verdict if option.comparison else "baseline",
-            "What speaks against it": advisor_text.unmet_text(option),
+            "WER difference from fp32": option.comparison.difference.value
+            if option.comparison
+            else None,
+            "Verdict": verdict_label(option.comparison.verdict if option.comparison else BASELINE),
+            "Requirements not met": advisor_text.unmet_text(option),
             "Evaluated on": advisor_text.evaluated_on(option),
-            "Evidence": utterances_url(option.run),
+            "Per-utterance results": utterances_url(option.run),
         }
         for option in advice.configurations
     ]
@@ -256,28 +262,28 @@ def show_table(advice: advisor.Advice) -> None:
             {
                 **{name: name for name in ("Model", "Recipe", "Verdict")},
                 "Size (MB)": number(format="%.0f"),
-                **{name: number(format="%.2f") for name in ("Time / fp32", "WER (%)", *ENDS)},
-                "Difference to fp32": number(format="%+.2f"),
-                "Evidence": st.column_config.LinkColumn(display_text="its utterances"),
+                **{name: number(format="%.2f") for name in ("Relative latency", "WER (%)", *ENDS)},
+                "WER difference from fp32": number(format="%+.2f"),
+                "Per-utterance results": st.column_config.LinkColumn(display_text="open"),
             }
         ),
     )
     st.caption(
-        "WER, low and high: its 95 % interval. Verdicts are of WER beside fp32 of the same model on"
-        " the same utterances, Holm-corrected over that model's recipes. A limit on time is met"
-        " where all repeated passes keep it."
+        "WER, low and high: 95 % confidence interval. Verdicts compare WER with fp32 of the same"
+        " model on the same utterances, Holm-corrected over that model's recipes. A latency limit"
+        " is met if all repeated passes are within it."
     )
 
 
 def main(view: View) -> None:
     stored = all_runs()
-    heard = [run for run in stored if isinstance(run, AccuracyRun)]
-    models = sorted({run.model for run in heard})
-    known = sorted({run.spec.protocol.name for run in heard} & protocols.PROTOCOLS.keys())
+    accuracy_runs = [run for run in stored if isinstance(run, AccuracyRun)]
+    models = sorted({run.model for run in accuracy_runs})
+    known = sorted({run.spec.protocol.name for run in accuracy_runs} & protocols.PROTOCOLS.keys())
     if not models:
         st.info(
-            "There are no results yet to advise from. Open **Run evaluations** and measure fp32 and"
-            " a few recipes, or run `python -m whisperq_core run --models base --recipes"
+            "No results yet. Open **Run evaluations** and evaluate fp32 and a few recipes, or run"
+            " `python -m whisperq_core run --models base --recipes"
             " fp32,quanto-int8 --sets test-other-excerpt`."
         )
         return
@@ -305,6 +311,8 @@ def main(view: View) -> None:
 
 open_in_app("advisor.py")
 st.title("Advisor")
-st.markdown("Say what you need; read which recipe is decided to give it, and what is not.")
+st.markdown(
+    "Enter your requirements to see which configurations meet them, and how strong the evidence is."
+)
 with View("advisor") as shown:
     main(shown)

@@ -1,4 +1,4 @@
-"""Every measured result: as a plot, as a table, and utterance by utterance."""
+"""All results: as a plot, as a table, and per utterance."""
 
 from functools import partial
 
@@ -17,6 +17,7 @@ from whisperq_core.analyze import pareto_front, results_table
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import glossary, markup, tradeoff_chart
+from whisperq_core.present.labels import protocol_label, verdict_label
 from whisperq_core.quantize import recipes
 from whisperq_core.whisper import protocols
 
@@ -63,11 +64,11 @@ def choose_machine(view: View, stored: list) -> str | None:
         return None
     with st.sidebar:
         return view.one_of(
-            "Times of",
+            "Speed measured on",
             kinds,
             "machine",
             kinds[0] if kinds else None,
-            help="Speed is compared within one kind of machine only: CPU, cores and system.",
+            help="Speeds are comparable only on the same CPU, core count and operating system.",
         )
 
 
@@ -84,11 +85,12 @@ def choose(view: View, results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
         alike = alike[alike["set"] == name]
         known = sorted(results["protocol"].unique())
         if len(known) > 1 or view.has("protocol"):
-            protocol = one_of(view, "Protocol", known, protocols.STUDY.name, "protocol")
+            how = {"format_func": protocol_label, "help": "How audio is cut, decoded and batched."}
+            protocol = one_of(view, "Protocol", known, protocols.STUDY.name, "protocol", **how)
             alike = alike[alike["protocol"] == protocol]
         alike = filtered(view, alike, results, {"device": "Device"}, always=True)
         alike = filtered(view, alike, results, {"threads": "Threads"})
-        with st.expander("Design of the quantization"):
+        with st.expander("Quantization scheme"):
             return filtered(view, alike, results, results_table.AXES, always=True), alike
 
 
@@ -105,18 +107,19 @@ def compared_with(view: View, alike: pd.DataFrame) -> tuple[str, float]:
     with st.sidebar:
         baseline = one_of(
             view,
-            "Compare with",
+            "Baseline",
             names,
             "fp32",
             "baseline",
-            help="The baseline of every difference in WER and of every verdict.",
+            help="All WER differences and verdicts are relative to this recipe.",
         )
         margin = view.number(
             "Margin (points of WER)",
             *(0.1, 20.0, MARGIN, 0.1),
             "margin",
             format="%.1f",
-            help="A recipe that is decided to lose less than this counts as no worse.",
+            help="Non-inferiority margin. “No worse”: the WER increase over the baseline is"
+            " shown to be below it. Smaller margins need more test data.",
         )
     return baseline, margin
 
@@ -146,7 +149,7 @@ def summary(found: pd.DataFrame, runs: list[AccuracyRun]) -> None:
     first = found.iloc[0]
     keys = set(found["key"])
     used = {run.spec.protocol for run in runs if run.key in keys}
-    ways = "; ".join(sorted(f"{p.name} ({p.summary})" for p in used))
+    ways = "; ".join(sorted(f"{protocol_label(p.name)} ({p.summary})" for p in used))
     facts = [
         f"**{len(found)} {'result' if len(found) == 1 else 'results'}**",
         markup.escape_markdown(
@@ -164,25 +167,25 @@ def summary(found: pd.DataFrame, runs: list[AccuracyRun]) -> None:
 
 
 def leaders(found: pd.DataFrame, baseline: str, margin: float) -> None:
-    """What is first in accuracy, speed and size as measured, and what of it is decided."""
+    """The lowest WER, relative latency and size, each with the verdict on its WER."""
     firsts = results_table.highlights(found, baseline, margin)
     for column, first in zip(st.columns(len(firsts) or 1), firsts, strict=False):
         row = first.row
         parts = [f"WER {row['wer_pct']:.2f} %"]
         if pd.notna(row["rtf_ratio"]):
-            parts.append(f"{row['rtf_ratio']:.2f} × fp32's time")
+            parts.append(f"{row['rtf_ratio']:.2f} × fp32's latency")
         parts.append(f"{row['weights_bytes'] / 1e6:.0f} MB")
         name = row["recipe"] if found["model"].nunique() == 1 else f"{row['model']} {row['recipe']}"
         words = row["in_words"]
         with column.container(border=True, height="stretch", gap=None):
-            st.caption(f"{first.title}, as measured")
+            st.caption(first.title)
             st.markdown(f"## {markup.escape_markdown(name)}")
             st.markdown(" · ".join(parts))
             st.caption(markup.escape_markdown(f"WER: {words}." if words else ""))
 
 
 def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float) -> pd.DataFrame:
-    """The plot below its axes; returns the rows with where each stands, the lowest `up` first."""
+    """The plot and its controls; returns the rows with their Pareto status, lowest y first."""
     metrics = list(results_table.METRICS)
 
     def named(column: str) -> str:
@@ -190,17 +193,17 @@ def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         how = {"format_func": named, "width": 180}
-        x = view.one_of("Across", metrics, "x", "rtf", **how)
-        y = view.one_of("Up", metrics, "y", metrics[0], **how)
+        x = view.one_of("X axis", metrics, "x", "rtf", **how)
+        y = view.one_of("Y axis", metrics, "y", metrics[0], **how)
         size = view.one_of("Marker area", metrics, "area", "weights_bytes", **how)
         how["format_func"] = results_table.AXES.get
         color = view.one_of("Colour", COLOURS, "color", COLOURS[0], **how)
-        log_x = view.flag("Logarithmic", x.startswith("rtf"), f"log_{x}")
+        log_x = view.flag("Log X axis", x.startswith("rtf"), f"log_{x}")
         drawn = found[[x, y]].notna().all(axis=1)
         off = (tradeoff_chart.beyond_axis(found, x) | tradeoff_chart.beyond_axis(found, y)) & drawn
         show_all = False
         if off.any() or view.has("whole_range"):
-            show_all = view.flag("Whole range", False, "whole_range")
+            show_all = view.flag("Include outliers", False, "whole_range")
     found = pareto_front.pareto_status(found, runs, x, y, margin)
     figure = tradeoff_chart.tradeoff_figure(
         found, x, y, size, color, log_x=log_x, show_all=show_all, chosen=st.session_state.get("run")
@@ -216,11 +219,9 @@ def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float
     )
     notes = [explained(found, {x, y}, margin)]
     if off.any() and not show_all:
-        notes.append(f"{off.sum()} off the chart, drawn as arrows with their values.")
+        notes.append(f"Arrows mark {off.sum()} outside the axis range, with their values.")
     if not drawn.all():
-        notes.append(
-            f"{(~drawn).sum()} not drawn, for want of a measured {named(x)} or {named(y)}."
-        )
+        notes.append(f"{(~drawn).sum()} not drawn: {named(x)} or {named(y)} was not measured.")
     st.caption(" ".join(notes))
     return found.sort_values(y, kind="stable")
 
@@ -229,23 +230,27 @@ def explained(found: pd.DataFrame, axes: set[str], margin: float) -> str:
     """What the bars, the line and the hollow points are."""
     notes = []
     if found[sorted(axes)].notna().all(axis=1).sum() > tradeoff_chart.MAX_LABELLED_POINTS:
-        notes.append("With so many results only the front has bars and names.")
+        notes.append(
+            "With this many results, only those on the Pareto front have labels and error bars."
+        )
     if axes & {"rtf", "rtf_ratio"}:
-        notes.append("Bars of times: lowest to highest of repeated passes.")
+        notes.append("Error bars of speed: minimum to maximum of repeated passes.")
     if axes & {"wer_pct", "cer_pct"}:
         over = sorted(found["resampled"].unique())
-        notes.append(f"Bars of error rates: 95 % intervals, bootstrap over {', '.join(over)}.")
+        notes.append(
+            f"Error bars of WER and CER: 95 % intervals, bootstrap over {', '.join(over)}."
+        )
         if any("utterance" in blocks for blocks in over):
             notes.append(
-                "**Where the speakers are not known, utterances are resampled: too narrow.**"
+                "**Without speaker labels, utterances are resampled: intervals are too narrow.**"
             )
         notes.append(
-            "Recipes err on the same words, so a difference can be decided where bars overlap."
+            "Comparisons are paired, so a difference can be significant where intervals overlap."
         )
     notes.append(
-        "Named, on the dashed line: the Pareto front as measured. Hollow: decidedly dominated, by a"
-        f" recipe no worse on both axes (WER and CER by {margin:g} points, times by 5 %) and better"
-        " on one, corrected for how many were compared with it. All others may be on the front."
+        "Dashed line: Pareto front of the measured values. Hollow: significantly dominated, by a"
+        f" recipe no worse on both axes (margins: {margin:g} points of WER or CER, 5 % of time) and"
+        " better on one (corrected for multiple comparisons). Filled: possibly on the front."
     )
     return " ".join(notes)
 
@@ -277,7 +282,7 @@ def show_table(found: pd.DataFrame, baseline: str, margin: float) -> None:
             on_click="ignore",
         )
     st.dataframe(
-        results_table.without_formulas(results_table.display(found)),
+        results_table.without_formulas(labelled(results_table.display(found), baseline)),
         hide_index=True,
         column_order=TABLE_COLUMNS,
         column_config=with_help(results_table.LABELS | pareto_front.LABELS | numbers | sure),
@@ -288,11 +293,19 @@ def show_table(found: pd.DataFrame, baseline: str, margin: float) -> None:
     st.session_state["table_keys"] = found["key"].tolist()
     st.caption(
         markup.escape_markdown(
-            f"Differences, probabilities and verdicts are against {baseline} on the same"
-            " utterances, Holm-corrected over the recipes shown;"
-            f" “no worse” is by {margin:g} points. Minutes: of speech in all, to decide it with a"
-            " chance of 80 %, if more speech were like this."
+            f"Differences, probabilities and verdicts are relative to {baseline} on the same"
+            " utterances, Holm-corrected over the recipes shown."
+            f" No worse: WER increase below {margin:g} points. Minutes: estimated total audio for"
+            " 80 % power, if further audio is similar."
         )
+    )
+
+
+def labelled(frame: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """The frame with verdicts and protocols in the words of the pages."""
+    return frame.assign(
+        verdict=[verdict_label(verdict, baseline) for verdict in frame["verdict"]],
+        protocol=[protocol_label(name) for name in frame["protocol"]],
     )
 
 
@@ -309,10 +322,10 @@ def main(view: View) -> None:
     results = all_rows(stored, choose_machine(view, stored))
     if store.unreadable:
         names = ", ".join(store.unreadable)
-        st.warning(f"Left out, for they cannot be read: {markup.escape_markdown(names)}.")
+        st.warning(f"Results that cannot be read are not shown: {markup.escape_markdown(names)}.")
     if results.empty:
         st.info(
-            "There are no results yet. Open **Run evaluations** and measure a few recipes, or run"
+            "No results yet. Open **Run evaluations** and evaluate a few recipes, or run"
             " `python -m whisperq_core run --models base --recipes fp32,quanto-int8 --sets"
             " quick-look`."
         )
@@ -320,13 +333,13 @@ def main(view: View) -> None:
     follow_link(view, results)
     found, alike = choose(view, results)
     if found.empty:
-        st.info("No result matches these filters. Clear one of them in the sidebar.")
+        st.info("No results match these filters. Clear one of them in the sidebar.")
         return
     baseline, margin = compared_with(view, alike)
     runs = [run for run in stored if isinstance(run, AccuracyRun)]
     keys = set(alike["key"])
     comparable = [run for run in runs if run.key in keys]
-    with st.spinner("Resampling the results", show_time=True):
+    with st.spinner("Computing confidence intervals", show_time=True):
         found = pareto_front.with_verdicts(found, comparable, baseline, margin)
     # The plot is what a reader waits for, and takes the browser longest.
     first = st.container()
@@ -336,9 +349,11 @@ def main(view: View) -> None:
         summary(found, comparable)
     if st.session_state.get("run") in set(found["key"]):
         name = found.set_index("key")["recipe"][st.session_state["run"]]
-        st.markdown(f"Chosen: **{markup.escape_markdown(name)}**. [Its utterances](#utterances)")
+        st.markdown(
+            f"Selected: **{markup.escape_markdown(name)}**. [Per-utterance results](#utterances)"
+        )
     show_table(found, baseline, margin)
-    st.header("Utterances", anchor="utterances")
+    st.header("Per-utterance results", anchor="utterances")
     run = _result_details.choose(view, found, runs)
     if run is not None:
         row = found[found["key"] == run.key].iloc[0]
@@ -347,6 +362,6 @@ def main(view: View) -> None:
 
 open_in_app("tradeoffs.py")
 st.title("Trade-offs")
-st.markdown("Which way of quantizing Whisper should I use, and what will it cost me?")
+st.markdown("Compare quantization recipes for Whisper: WER, latency, size and memory.")
 with View("tradeoffs") as shown:
     main(shown)

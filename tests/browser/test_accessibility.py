@@ -142,7 +142,7 @@ def test_the_keyboard_chooses_and_starts_an_evaluation(page, app):
 def test_the_keyboard_asks_the_advisor_and_opens_its_code(page, app):
     opened(page, app, "advisor")
     passed = tab_to(page, "Use it")
-    assert in_order(passed, ("Skip to", "Model", "Audio", "WER may rise", "Use it"))
+    assert in_order(passed, ("Skip to", "Model", "Audio", "Maximum WER", "Use it"))
     page.keyboard.press("Enter")
     expect(page.get_by_test_id("stPopoverBody")).to_be_visible()
     page.keyboard.press("Escape")
@@ -151,7 +151,7 @@ def test_the_keyboard_asks_the_advisor_and_opens_its_code(page, app):
 
 def test_the_keyboard_filters_the_trade_offs(page, app):
     opened(page, app, "")
-    tab_to(page, "Design of the quantization")
+    tab_to(page, "Quantization scheme")
     library = page.get_by_test_id("stSidebar").get_by_text("Library", exact=True)
     for key, is_open in (("Enter", True), ("Space", False)):
         page.keyboard.press(key)

@@ -40,7 +40,7 @@ def test_the_advisor_leads_to_its_evidence(page):
     open_page(page, "Advisor")
     expect(page.get_by_test_id("stAlert").first).to_contain_text("base", timeout=LOADED_MS)
     with page.context.expect_page() as opened:
-        page.get_by_role("link", name="Evidence").first.click()
+        page.get_by_role("link", name="Per-utterance results").first.click()
     expect(opened.value.get_by_text("have errors")).to_be_visible(timeout=LOADED_MS)
 
 

@@ -160,4 +160,6 @@ def test_who_is_not_on_the_list_stays_out(app, context, email, why):
 def test_without_a_login_an_open_address_is_warned_of(tmp_path: Path, context):
     with served(tmp_path / "cache", options=["--server.address", "0.0.0.0"]) as running:
         page = opened(context, running.address)
-        expect(page.get_by_test_id("stSidebar")).to_contain_text("Whoever reaches this address")
+        expect(page.get_by_test_id("stSidebar")).to_contain_text(
+            "anyone who can reach this address"
+        )

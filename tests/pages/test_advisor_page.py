@@ -42,15 +42,15 @@ def test_without_results_it_says_what_to_do(store):
 
 
 def test_the_answer_is_on_top(filled):
-    app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
+    app = ask(opened("advisor"), "Maximum WER increase (points)", 2.0)
     assert "Use quanto-int8 on base: 120 MB, 0.68 × fp32's latency" in text(app)
     assert len(app.success) == 1 and not app.warning
     assert app.dataframe[0].value["Recipe"].tolist()[0] == "quanto-int8"
 
 
 def test_what_is_undecided_is_never_a_plain_recommendation(filled):
-    app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
-    app = ask(app, "Largest size (MB)", 100.0)
+    app = ask(opened("advisor"), "Maximum WER increase (points)", 2.0)
+    app = ask(app, "Maximum size (MB)", 100.0)
     assert not app.success
     assert "No configuration is shown yet to meet these requirements" in app.warning[
         0
@@ -59,18 +59,18 @@ def test_what_is_undecided_is_never_a_plain_recommendation(filled):
 
 
 def test_evidence_leads_to_the_utterances_of_the_result(filled):
-    app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
+    app = ask(opened("advisor"), "Maximum WER increase (points)", 2.0)
     key = next(run.key for run in filled.runs() if run.slug.startswith("base_quanto-int8_test"))
     link = f"./utterances?run={key}"
     assert any(link in part.value for part in app.markdown)
-    assert app.dataframe[0].value["Evidence"][0] == link
+    assert app.dataframe[0].value["Per-utterance results"][0] == link
 
 
 def test_the_next_measurement_and_the_code_can_be_copied(filled):
-    app = ask(opened("advisor"), "WER may rise by (points)", 3.0)
+    app = ask(opened("advisor"), "Maximum WER increase (points)", 3.0)
     codes = [code.value for code in app.code]
     assert any("whisperq_core download test-other" in code for code in codes)
-    assert any("recipe('quanto-int8')" in code for code in codes)
+    assert any('wq.quantize("base", "quanto-int8")' in code for code in codes)
 
 
 def test_other_speech_and_devices_have_their_own_answers(filled):
@@ -81,6 +81,6 @@ def test_other_speech_and_devices_have_their_own_answers(filled):
 
 
 def test_a_recipe_can_be_exported(filled):
-    app = ask(opened("advisor"), "WER may rise by (points)", 2.0)
-    exports = [button for button in app.button if button.label == "Export it"]
+    app = ask(opened("advisor"), "Maximum WER increase (points)", 2.0)
+    exports = [button for button in app.button if button.label == "Export model"]
     assert len(exports) == 3 and not any(button.disabled for button in exports)

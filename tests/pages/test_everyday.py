@@ -229,7 +229,7 @@ def own(store, tmp_path, jfk) -> str:
 def test_the_first_hint_is_put_away_for_good(measured):
     app = opened("tradeoffs")
     assert any("Choose a recipe" in element.value for element in app.markdown)
-    app = by_label(app.button, "Got it").click().run()
+    app = by_label(app.button, "Do not show").click().run()
     assert dismissed_hints.is_dismissed(measured.root, "first-run")
     again = opened("tradeoffs")
     assert not any("Choose a recipe" in element.value for element in again.markdown)

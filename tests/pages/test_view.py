@@ -97,11 +97,11 @@ def test_unknown_parameters_are_ignored(filled, page):
 
 def test_changes_are_in_the_url_and_reload_to_the_same(filled):
     app = opened("tradeoffs")
-    by_label(app.selectbox, "Across").set_value("weights_bytes")
+    by_label(app.selectbox, "X axis").set_value("weights_bytes")
     by_label(app.multiselect, "Library").set_value(["torch"])
     by_label(app.number_input, "Margin (points of WER)").set_value(1.5)
     again(app)
-    by_label(app.toggle, "Logarithmic").set_value(True)
+    by_label(app.toggle, "Log X axis").set_value(True)
     by_label(app.selectbox, "Result").set_value(key_of(filled, "torch-int8"))
     by_label(again(app).multiselect, "With").set_value(["deletions"])
     again(app)
@@ -111,7 +111,7 @@ def test_changes_are_in_the_url_and_reload_to_the_same(filled):
     assert not complaints(copy)
     assert everything(copy) == everything(app)
     assert dict(copy.query_params) == query
-    assert by_label(copy.toggle, "Logarithmic").value is True
+    assert by_label(copy.toggle, "Log X axis").value is True
     assert by_label(copy.multiselect, "Library").value == ["torch"]
 
 

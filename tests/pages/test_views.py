@@ -59,7 +59,7 @@ def test_opens_on_base_and_the_harder_excerpt(filled):
 
 def test_summary_stands_beside_the_numbers(filled):
     text = everything(opened("tradeoffs"))
-    for fact in ("excerpt", "2 threads", "A CPU", "as in the study", "fixed 30 s window", "cpu"):
+    for fact in ("excerpt", "2 threads", "A CPU", "Study protocol", "fixed 30 s window", "cpu"):
         assert fact in text
     assert "1 not drawn" in text
 
@@ -103,8 +103,8 @@ def test_filters_that_leave_nothing_say_so(filled):
 
 def test_axes_can_be_chosen(filled):
     app = opened("tradeoffs")
-    by_label(app.selectbox, "Across").set_value("weights_bytes")
-    by_label(app.selectbox, "Up").set_value("cer_pct")
+    by_label(app.selectbox, "X axis").set_value("weights_bytes")
+    by_label(app.selectbox, "Y axis").set_value("cer_pct")
     assert "not drawn" not in everything(again(app))
 
 
@@ -126,7 +126,11 @@ def verdicts(app: AppTest) -> dict[str, str]:
 
 def test_every_result_has_its_interval_and_verdict(compared):
     app = opened("tradeoffs")
-    assert verdicts(app) == {"fp32": "baseline", "bnb-nf4": "inconclusive", "quanto-int2": "worse"}
+    assert verdicts(app) == {
+        "fp32": "baseline",
+        "bnb-nf4": "too close to call",
+        "quanto-int2": "worse",
+    }
     text = everything(app).replace("\\", "")
     assert "95 % intervals, bootstrap over 20 speakers" in text
     assert "Holm-corrected over the recipes shown" in text
@@ -134,12 +138,12 @@ def test_every_result_has_its_interval_and_verdict(compared):
 
 def test_the_baseline_and_the_margin_can_be_chosen(compared):
     app = opened("tradeoffs")
-    assert by_label(app.selectbox, "Compare with").value == "fp32"
-    by_label(app.selectbox, "Compare with").set_value("quanto-int2")
+    assert by_label(app.selectbox, "Baseline").value == "fp32"
+    by_label(app.selectbox, "Baseline").set_value("quanto-int2")
     assert verdicts(again(app))["fp32"] == "better"
-    by_label(app.selectbox, "Compare with").set_value("fp32")
+    by_label(app.selectbox, "Baseline").set_value("fp32")
     by_label(app.number_input, "Margin (points of WER)").set_value(20.0)
-    assert verdicts(again(app))["bnb-nf4"] == "no worse"
+    assert verdicts(again(app))["bnb-nf4"] == "no worse than fp32 (95 %)"
 
 
 def test_a_filter_of_the_design_leaves_the_baseline(compared):
@@ -156,7 +160,7 @@ def test_the_cards_say_what_is_undecided(compared):
 
 def test_the_front_is_in_words(compared):
     app = opened("tradeoffs")
-    by_label(app.selectbox, "Across").set_value("weights_bytes")
+    by_label(app.selectbox, "X axis").set_value("weights_bytes")
     frame = again(app).dataframe[0].value.set_index("recipe")["front"]
     assert frame["quanto-int2"] == "dominated by fp32"
     assert not frame["bnb-nf4"].startswith("dominated")
@@ -191,18 +195,20 @@ def test_loops_are_counted_and_set_aside(store):
 
 
 def test_unknown_speakers_are_said(filled):
-    assert "utterances are resampled: too narrow" in everything(opened("tradeoffs"))
+    assert "utterances are resampled: intervals are too narrow" in everything(opened("tradeoffs"))
 
 
 def test_protocols_are_shown_one_at_a_time(compared):
     compared.put(run_with("bf16", SOME, protocol=protocols.CORRECTED))
     app = opened("tradeoffs")
     assert "bf16" not in results(app)
-    assert "Protocol: as in the study (greedy" in everything(app).replace("\\", "")
+    assert "Protocol: Study protocol (greedy" in everything(app).replace("\\", "")
     by_label(app.selectbox, "Protocol").set_value("corrected")
     app = again(app)
     assert results(app) == ["bf16"]
-    assert "Protocol: corrected (greedy, temp" in everything(app).replace("\\", "")
+    assert "Protocol: Corrected (Whisper's own fallback) (greedy, temp" in everything(app).replace(
+        "\\", ""
+    )
 
 
 def test_a_chosen_result_shows_its_utterances(filled):

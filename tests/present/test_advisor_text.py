@@ -121,7 +121,7 @@ def test_the_code_of_a_configuration_runs(recipe, jfk):
 def test_the_code_names_the_device_where_it_is_not_the_default():
     runs = [run_with("bnb-nf4", SOME, device="cuda")]
     configuration = advise(requirements(device="cuda"), runs).configurations[0]
-    assert "recipe('bnb-nf4'), device='cuda')" in snippet(configuration)
+    assert '"bnb-nf4", device="cuda")' in snippet(configuration)
 
 
 def test_the_command_line_prints_the_same_answer(store, capsys):

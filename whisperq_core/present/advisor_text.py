@@ -1,5 +1,6 @@
 """The Advisor's wording: the sentences for what `analyze.advisor` concludes from the results."""
 
+import json
 from collections.abc import Iterator
 
 import pandas as pd
@@ -174,15 +175,22 @@ def next_measurement(measurement: NextMeasurement, priority: str) -> str:
 def snippet(configuration: Configuration, path: str = "speech.wav") -> str:
     """Python that quantizes the configuration's model with its recipe and transcribes a file."""
     device = configuration.run.spec.device
-    on = "" if device == "cpu" else f", device={device!r}"
-    return f"""from pathlib import Path
+    return python_lines(configuration.model, configuration.recipe, device, path)
 
-from whisperq_core.quantize.recipes import recipe
-from whisperq_core.quantize.file_transcription import TranscriptionConfig, transcribe_file
 
-config = TranscriptionConfig({configuration.model!r}, recipe({configuration.recipe!r}){on})
-print(transcribe_file(Path({path!r}), config).text)
-"""
+def python_lines(model: str, recipe: str, device: str = "cpu", path: str = "speech.wav") -> str:
+    """Python that quantizes the model with the recipe of that name and transcribes a file."""
+    arguments = f"{_literal(model)}, {_literal(recipe)}"
+    if device != "cpu":
+        arguments += f", device={_literal(device)}"
+    return f"""import whisperq_core as wq
+model = wq.quantize({arguments})
+print(model.transcribe({_literal(path)}).text)"""
+
+
+def _literal(text: str) -> str:
+    # A JSON string is a Python literal too, in the double quotes of the documentation.
+    return json.dumps(text, ensure_ascii=False)
 
 
 def as_text(advice: Advice, count: int = 8) -> str:

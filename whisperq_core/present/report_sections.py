@@ -12,14 +12,11 @@ from whisperq_core.analyze import paired_comparisons, pareto_front, results_tabl
 from whisperq_core.analyze.verdicts import MARGIN, Verdict
 from whisperq_core.errors import EvalSetError, InputError
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
+from whisperq_core.present.advisor_text import python_lines
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import STUDY, short_name
 
 COMMAND = "python -m whisperq_core"
-_USE_IT = """\
-import whisperq_core as wq
-model = wq.quantize("{model}", "{recipe}")
-print(model.transcribe("speech.wav").text)"""
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ class Section:
         """Python lines that use the recommended configuration; None where none is recommended."""
         if self.recommended is None:
             return None
-        return _USE_IT.format(model=self.newest.model, recipe=self.recommended["recipe"])
+        return python_lines(self.newest.model, self.recommended["recipe"])
 
 
 def _command(name: str, arguments: dict[str, str]) -> str:
