@@ -76,7 +76,7 @@ def test_a_set_with_one_long_utterance_can_be_evaluated(name, protocol, mixed_se
 
 
 def test_its_speed_can_be_measured(mixed_set, store, monkeypatch):
-    monkeypatch.setattr("whisperq_core.evaluate.runner.SPEED_REPEATS", 1)
+    monkeypatch.setattr("whisperq_core.evaluate.resolution.SPEED_REPEATS", 1)
     request = Request("tiny.en", recipe("torch-int8"), str(mixed_set), "speed")
     assert [one.subject for one in run(request, store).passes] == ["fp32", "recipe"]
 

@@ -163,7 +163,7 @@ def test_a_missing_runtime_names_the_pip_command(monkeypatch, tiny):
     def not_installed(package):
         raise backends.PackageNotFoundError(package)
 
-    monkeypatch.setattr(backends, "version", not_installed)
+    monkeypatch.setattr(backends.availability, "version", not_installed)
     with pytest.raises(LibraryMissing, match="pip install faster-whisper"):
         backends.open_runtime(tiny, recipe(INT8))
 
@@ -174,7 +174,7 @@ def test_what_a_runtime_needs_beside_its_library_is_named_too(monkeypatch):
             raise backends.PackageNotFoundError(package)
         return "1"
 
-    monkeypatch.setattr(backends, "version", without_nncf)
+    monkeypatch.setattr(backends.availability, "version", without_nncf)
     assert "pip install nncf" in backends.unavailable_reason(recipe("openvino-int8"), "cpu")
     assert backends.unavailable_reason(recipe("onnxruntime-int8"), "cpu") is None
 
