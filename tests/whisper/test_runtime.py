@@ -161,7 +161,7 @@ def test_what_a_runtime_cannot_do_is_refused_with_the_reason(store, tiny):
 
 def test_a_missing_runtime_names_the_pip_command(monkeypatch, tiny):
     def not_installed(package):
-        raise backends.PackageNotFoundError(package)
+        raise backends.availability.PackageNotFoundError(package)
 
     monkeypatch.setattr(backends.availability, "version", not_installed)
     with pytest.raises(LibraryMissing, match="pip install faster-whisper"):
@@ -171,7 +171,7 @@ def test_a_missing_runtime_names_the_pip_command(monkeypatch, tiny):
 def test_what_a_runtime_needs_beside_its_library_is_named_too(monkeypatch):
     def without_nncf(package):
         if package == "nncf":
-            raise backends.PackageNotFoundError(package)
+            raise backends.availability.PackageNotFoundError(package)
         return "1"
 
     monkeypatch.setattr(backends.availability, "version", without_nncf)
