@@ -4,12 +4,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from whisperq_core.analyze import advisor
-from whisperq_core.analyze.user_requirements import Requirements
+from whisperq_core import api
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.cli import options
-from whisperq_core.evaluate.store import Store
-from whisperq_core.present import advisor_text
 
 
 def advise(
@@ -34,15 +31,15 @@ def advise(
     ] = "smallest",
 ) -> None:
     """Recommend a configuration that meets your limits, and show how strong the evidence is."""
-    requirements = Requirements(
-        device=device,
-        max_weights_bytes=None if max_mb is None else round(max_mb * 1e6),
-        max_rtf_ratio=max_time,
+    recommendation = api.advise(
+        max_mb=max_mb,
+        max_time=max_time,
         max_rtf=max_rtf,
-        max_wer_rise_points=max_rise,
+        max_rise=max_rise,
+        models=options.names(models),
         speech=speech,
-        models=tuple(options.names(models)),
         priority=priority,
-        protocol=options.protocol_of(protocol).name,
+        protocol=protocol,
+        device=device,
     )
-    print(advisor_text.as_text(advisor.advise(requirements, Store().runs())))
+    print(recommendation)

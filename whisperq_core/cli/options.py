@@ -1,9 +1,10 @@
 """Options that several commands share, and what their texts stand for."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from whisperq_core.api import DeviceName, ProtocolName
 from whisperq_core.file_storage import clean_path as clean_path
 from whisperq_core.quantize import pipeline
 from whisperq_core.quantize.recipes import CATALOGUE, Recipe, recipe
@@ -19,8 +20,7 @@ Recipes = Annotated[
         help="Recipe names, or “all” for every recipe that this device and protocol can run.",
     ),
 ]
-Device = Annotated[Literal["cpu", "cuda", "mps"], typer.Option("--device")]
-ProtocolName = Literal["study", "corrected", "fitted", "merged"]
+Device = Annotated[DeviceName, typer.Option("--device")]
 ProtocolOption = Annotated[
     ProtocolName, typer.Option("--protocol", help="How the model is made to transcribe.")
 ]

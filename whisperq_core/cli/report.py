@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from whisperq_core.analyze.verdicts import MARGIN
+from whisperq_core.api import ProtocolName
 from whisperq_core.cli import options
 from whisperq_core.errors import StoreError
 from whisperq_core.evaluate import records
@@ -25,7 +26,7 @@ def report(
     sets: Annotated[str, typer.Option(metavar="A,B", help="[default: all with results]")] = "",
     recipes: Annotated[str, typer.Option(metavar="A,B", help="[default: all with results]")] = "",
     protocol: Annotated[
-        options.ProtocolName | None, typer.Option(help="[default: all with results]")
+        ProtocolName | None, typer.Option(help="[default: all with results]")
     ] = None,
     baseline: Annotated[str, typer.Option(help="The recipe that others are compared with.")] = (
         "fp32"

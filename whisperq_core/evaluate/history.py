@@ -30,7 +30,6 @@ Outcome = Literal["done", "failed", "stopped"]
 DONE: Outcome = "done"
 FAILED: Outcome = "failed"
 STOPPED: Outcome = "stopped"
-OUTCOMES = (DONE, FAILED, STOPPED)
 Kind = Literal["evaluation", "export"]
 EVALUATION: Kind = "evaluation"
 EXPORT: Kind = "export"
