@@ -14,7 +14,7 @@ from whisperq_core.speech.decode import AudioStream, Limits, file_duration_s, lo
 
 SPEECH = PROJECT / "speech"
 JFK = SPEECH / "jfk" / "jfk.flac"
-SHORT = SPEECH / "test-clean-excerpt" / "2830-3980-0043.flac"
+SHORT = SPEECH / "test-clean" / "2830-3980-0043.flac"
 
 
 @pytest.fixture(scope="module")
@@ -314,10 +314,10 @@ def read(data: bytes) -> tuple[np.ndarray, AudioStream]:
     [
         ("jfk/jfk.flac", "e7bd740ecf3c332c"),
         ("fleurs-de-example/fleurs-de-000.flac", "87ab254124dfd423"),
-        ("test-clean-excerpt/61-70968-0000.flac", "c8d8746147f533e8"),
-        ("test-clean-excerpt/61-70968-0011.flac", "67fb0bdea7aeae64"),
-        ("test-other-excerpt/367-130732-0000.flac", "3e2a787591127e10"),
-        ("test-other-excerpt/367-130732-0001.flac", "d97db58cc4ce429f"),
+        ("test-clean/61-70968-0000.flac", "c8d8746147f533e8"),
+        ("test-clean/61-70968-0011.flac", "67fb0bdea7aeae64"),
+        ("test-other/367-130732-0000.flac", "3e2a787591127e10"),
+        ("test-other/367-130732-0001.flac", "d97db58cc4ce429f"),
         ("dev-clean-excerpt/1272-141231-0002.flac", "c62aa4b236f4aecf"),
     ],
 )

@@ -30,6 +30,8 @@ class TestShipped:
     def test_names_and_sizes(self):
         assert {name: len(s.utterances) for name, s in shipped_sets().items()} == {
             "quick-look": 8,
+            "test-clean-34-speakers": 72,
+            "test-other-25-speakers": 261,
             "test-clean-excerpt": 22,
             "test-other-excerpt": 74,
             "dev-clean-excerpt": 13,
@@ -65,6 +67,21 @@ class TestShipped:
         assert quick.audio_s == pytest.approx(56, abs=1)
         for name in ("test-clean-excerpt", "test-other-excerpt"):
             assert len(set(quick.utterances) & set(shipped_sets()[name].utterances)) == 4
+
+    def test_balanced_sets_have_all_speakers_alike(self):
+        clean, other = (
+            shipped_sets()[n] for n in ("test-clean-34-speakers", "test-other-25-speakers")
+        )
+        assert (len(clean.speakers), len(other.speakers)) == (34, 25)
+        spoken_s: Counter[str | None] = Counter()
+        for u in sorted(other.utterances, key=lambda u: [int(part) for part in u.id.split("-")]):
+            # A speaker's next utterance is taken while there are less than 75 s of theirs.
+            assert spoken_s[u.speaker] < 75
+            spoken_s[u.speaker] += u.duration_s
+        assert other.audio_s / 60 == pytest.approx(29.6, abs=0.1)
+        assert sum(s >= 75 for s in spoken_s.values()) == 22
+        # Whisper's window holds every one, so that each protocol decodes it in one go.
+        assert max(u.duration_s for u in clean.utterances + other.utterances) < 30
 
     def test_calibration_is_apart_from_evaluation(self):
         held_out = {u.sha256 for u in shipped_sets()[evaluation_sets.CALIBRATION_SET].utterances}

@@ -20,7 +20,13 @@ from whisperq_core.speech.manifests import Skipped
 
 SPEECH = PROJECT / "speech"
 
-EVALUATION_SETS = ("quick-look", "test-clean-excerpt", "test-other-excerpt")
+EVALUATION_SETS = (
+    "quick-look",
+    "test-clean-34-speakers",
+    "test-other-25-speakers",
+    "test-clean-excerpt",
+    "test-other-excerpt",
+)
 CALIBRATION_SET = "dev-clean-excerpt"
 # The sets of each kind of speech, best first: a whole LibriSpeech split, or an excerpt of it.
 SETS_OF_KIND = {
@@ -101,6 +107,8 @@ class EvalSet:
 
 
 SHIPPED_TITLES = {
+    "test-clean-34-speakers": ("LibriSpeech test-clean, 34 speakers", librispeech.CREDIT),
+    "test-other-25-speakers": ("LibriSpeech test-other, 25 speakers", librispeech.CREDIT),
     "test-clean-excerpt": ("LibriSpeech test-clean, excerpt", librispeech.CREDIT),
     "test-other-excerpt": ("LibriSpeech test-other, excerpt", librispeech.CREDIT),
     "dev-clean-excerpt": ("LibriSpeech dev-clean, excerpt", librispeech.CREDIT),
@@ -137,7 +145,7 @@ def shipped_sets() -> dict[str, EvalSet]:
                 sha256=row["sha256"],
             )
             for row in rows
-            if row["set"] == name
+            if name in row["sets"]
         )
         sets[name] = EvalSet(name, title, utterances, attribution, "An excerpt, not the whole set.")
     sets["jfk"] = replace(sets["jfk"], note="")
