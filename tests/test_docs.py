@@ -1,10 +1,13 @@
 """The documentation holds against the project: links lead somewhere, commands exist, code runs."""
 
+import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -25,17 +28,21 @@ def named(path: Path) -> str:
     return str(path.relative_to(PROJECT))
 
 
-def blocks(language: str) -> list:
+class Block(NamedTuple):
+    """A block of code; line: the number of lines of the page before the code."""
+
+    page: Path
+    line: int
+    language: str
+    code: str
+
+
+def every_block() -> list[Block]:
     return [
-        pytest.param(
-            code, id=f"{named(page)}:{page.read_text(encoding='utf-8')[:at].count(chr(10))}"
-        )
+        Block(page, text[: match.start(2)].count("\n"), *match.groups())
         for page in PAGES
-        for at, kind, code in (
-            (match.start(), *match.groups())
-            for match in _BLOCK.finditer(page.read_text(encoding="utf-8"))
-        )
-        if kind == language
+        for text in [page.read_text(encoding="utf-8")]
+        for match in _BLOCK.finditer(text)
     ]
 
 
@@ -73,7 +80,14 @@ def test_the_readme_is_short():
     assert len((PROJECT / "README.md").read_text(encoding="utf-8").splitlines()) <= 160
 
 
-@pytest.mark.parametrize("code", blocks("sh"))
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(block.code, id=f"{named(block.page)}:{block.line}")
+        for block in every_block()
+        if block.language == "sh"
+    ],
+)
 def test_commands_exist(code, capsys):
     """Every command of a block of shell code, with the options that it is given."""
     for line in code.replace("\\\n", "").splitlines():
@@ -87,21 +101,41 @@ def test_commands_exist(code, capsys):
         assert missing == [], f"{line}: {missing}"
 
 
+# Each block in a namespace of its own, named by its page and line where it fails.
+_RUN_BLOCKS = """
+import json, sys
+for page, line, code in json.load(sys.stdin):
+    print("BLOCK")
+    exec(compile("\\n" * line + code, page, "exec"), {})
+"""
+
+
 @pytest.mark.model
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_code_runs(code, tmp_path, monkeypatch):
-    """As a reader would run it, in a folder of their own with the shipped speech in it."""
+def test_python_code_runs(tmp_path):
+    """As a reader would run it, in a folder of their own with the shipped speech in it.
+
+    One process runs all of it, so that a later block finds what an earlier one evaluated.
+    """
+    blocks = [block for block in every_block() if block.language == "python"]
     (tmp_path / "speech").symlink_to(PROJECT / "speech")
-    environment = {"WHISPERQ_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(PROJECT)}
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    if "wq.results()" in code or "wq.advise" in code:  # of the shipped results
-        monkeypatch.setenv("WHISPERQ_RESULTS", str(_copy_of_results(tmp_path)))
+    environment = {
+        "WHISPERQ_CACHE": str(tmp_path / "cache"),
+        "WHISPERQ_RESULTS": str(_copy_of_results(tmp_path)),
+        "PYTHONPATH": str(PROJECT),
+    }
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=250
+        [sys.executable, "-c", _RUN_BLOCKS],
+        input=json.dumps([(named(block.page), block.line, block.code) for block in blocks]),
+        cwd=tmp_path,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=250,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    before, *printed = done.stdout.split("BLOCK\n")
+    assert before == "" and len(printed) == len(blocks) > 0
+    assert all(text.strip() for text in printed)
 
 
 def _copy_of_results(folder: Path) -> Path:
