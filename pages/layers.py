@@ -1,4 +1,4 @@
-"""What each layer loses when it alone is quantized, and how many bits it gets for a size."""
+"""Sensitivity of each layer to quantization, and the bits it gets for a chosen size."""
 
 import streamlit as st
 
@@ -14,83 +14,85 @@ from whisperq_core.quantize.sensitivity_results import Sensitivity
 
 COMMAND = "python -m whisperq_core sensitivity --models base"
 STEP_PCT = 0.5
+DEFAULT_REDUCTION_PCT = 84
+BY_KEY = {Sensitivity: lambda sensitivity: sensitivity.conditions.key}
 
 
-@st.cache_data(show_spinner=False, hash_funcs={Sensitivity: lambda one: one.conditions.key})
-def formats_for(one: Sensitivity, smaller_pct: float) -> dict[str, str]:
-    return one.formats_for(smaller_pct)
+@st.cache_data(show_spinner=False, hash_funcs=BY_KEY)
+def formats_for(sensitivity: Sensitivity, reduction_pct: float) -> dict[str, str]:
+    return sensitivity.formats_for(reduction_pct)
 
 
-@st.cache_data(show_spinner=False, hash_funcs={Sensitivity: lambda one: one.conditions.key})
-def budgets_of(one: Sensitivity) -> list[Budget]:
-    """The best choice at every step from all layers at most bits to all at fewest."""
-    widest, *_, narrowest = one.conditions.formats
+@st.cache_data(show_spinner=False, hash_funcs=BY_KEY)
+def feasible_budgets(sensitivity: Sensitivity) -> list[Budget]:
+    """The best allocation at every step, from all layers at the most bits to all at the fewest."""
+    widest, *_, narrowest = sensitivity.conditions.formats
     low, high = (
-        one.smaller_pct({layer.module: name for layer in one.layers})
+        sensitivity.smaller_pct({layer.module: name for layer in sensitivity.layers})
         for name in (widest, narrowest)
     )
-    steps = range(int(low / STEP_PCT) + 1, int(high / STEP_PCT) + 1)
-    found = []
-    for step in steps:
+    budgets = []
+    for step in range(int(low / STEP_PCT) + 1, int(high / STEP_PCT) + 1):
         try:
-            formats = one.formats_for(step * STEP_PCT)
+            formats = sensitivity.formats_for(step * STEP_PCT)
         except RecipeUnsupported:
             break
-        found.append(Budget(step * STEP_PCT, one.predicted_nats(formats)))
-    return found
+        budgets.append(Budget(step * STEP_PCT, sensitivity.predicted_nats(formats)))
+    return budgets
 
 
-def about(one: Sensitivity) -> None:
+def describe_measurement(sensitivity: Sensitivity) -> None:
     st.caption(
-        f"Loss is the mean Kullback-Leibler divergence between the next token's distribution under"
-        f" fp32 and with that layer alone quantized, in nats a token, both given what fp32 heard"
-        f" ({one.tokens} tokens of {len(one.utterances)} utterances of"
-        f" {markup.escape_markdown(one.eval_set)}, held out from every test set). Weights below 8"
-        f" bits are rounded by GPTQ for the speech of the set's other utterances. Measured in"
-        f" {one.measured_s / 60:.0f} min on {markup.escape_markdown(one.machine.cpu)}."
+        "Loss: mean Kullback-Leibler divergence of the next-token distribution from fp32's, in nats"
+        " per token, with only that layer quantized. Both models decode fp32's transcript"
+        f" (teacher forcing): {sensitivity.tokens} tokens of {len(sensitivity.utterances)}"
+        f" utterances of {markup.escape_markdown(sensitivity.eval_set)}, which no test set"
+        " contains. Weights below 8 bits are rounded by GPTQ, calibrated on the set's other"
+        f" utterances. Measured in {sensitivity.measured_s / 60:.0f} min on"
+        f" {markup.escape_markdown(sensitivity.machine.cpu)}."
     )
 
 
-def metrics(one: Sensitivity, formats: dict[str, str]) -> None:
-    size = one.fp32_bytes * (1 - one.smaller_pct(formats) / 100)
-    weights = {layer.module: layer.rows * layer.columns for layer in one.layers}
+def show_metrics(sensitivity: Sensitivity, formats: dict[str, str]) -> None:
+    size = sensitivity.fp32_bytes * (1 - sensitivity.smaller_pct(formats) / 100)
+    weights = {layer.module: layer.rows * layer.columns for layer in sensitivity.layers}
     bits = sum(BITS[formats[module]] * count for module, count in weights.items())
-    offered = one.conditions.formats
+    offered = sensitivity.conditions.formats
     counts = [list(formats.values()).count(name) for name in offered]
     columns = st.columns([3, 4, 4, 5])
     columns[0].metric("Size", f"{size / 1e6:.1f} MB", help=glossary.definition("Size"))
     columns[1].metric(
-        "Bits a weight, scales aside",
+        "Bits per weight (excluding scales)",
         f"{bits / sum(weights.values()):.2f}",
         help=glossary.definition("bits"),
     )
     columns[2].metric(
-        "Predicted loss, nats a token",
-        f"{one.predicted_nats(formats):.3g}",
-        help=glossary.definition("nats a token"),
+        "Predicted loss (nats per token)",
+        f"{sensitivity.predicted_nats(formats):.3g}",
+        help=glossary.definition("nats per token"),
     )
     columns[3].metric(
-        f"Layers of {', '.join(str(BITS[name]) for name in offered)} bits",
+        f"Layers at {', '.join(str(BITS[name]) for name in offered)} bits",
         " · ".join(map(str, counts)),
     )
 
 
-def checks(one: Sensitivity) -> None:
-    st.header("Do the losses of layers add up?")
+def show_additivity(sensitivity: Sensitivity) -> None:
+    st.header("Are layer losses additive?")
     st.markdown(
-        "The choice assumes so, as small independent disturbances do. Whole models were measured to"
-        " see how nearly:"
+        "Bits are allocated as if the losses of layers add up. Whole quantized models were measured"
+        " on the same speech to check that:"
     )
     st.table(
         [
             {
                 "Model": check.name,
-                "Smaller by": f"{check.smaller_pct:.1f} %",
-                "Sum of its layers": f"{check.predicted_nats:.3g} nats a token",
-                "Measured as a whole": f"{check.measured.nats:.3g} nats a token",
-                "Tokens changed": f"{100 * check.measured.changed:.1f} %",
+                "Size reduction": f"{check.smaller_pct:.1f} %",
+                "Sum of layer losses": f"{check.predicted_nats:.3g} nats per token",
+                "Measured loss": f"{check.measured.nats:.3g} nats per token",
+                "Most likely token changed": f"{100 * check.measured.changed:.1f} %",
             }
-            for check in one.checks
+            for check in sensitivity.checks
         ],
         border="horizontal",
         hide_index=True,
@@ -98,66 +100,68 @@ def checks(one: Sensitivity) -> None:
 
 
 def main(view: View) -> None:
-    known = {one.model: one for one in sensitivity_results.stored_measurements()}
-    if not known:
-        st.info("No model's layers were measured yet. Measure them on the command line:")
+    by_model = {s.model: s for s in sensitivity_results.stored_measurements()}
+    if not by_model:
+        st.info("No layer sensitivities are stored yet. Measure them on the command line:")
         st.code(COMMAND, language="bash")
         return
     model = view.one_of(
         "Model",
-        list(known),
+        list(by_model),
         "layers_model",
-        "base" if "base" in known else next(iter(known)),
+        "base" if "base" in by_model else next(iter(by_model)),
         st.segmented_control,
         required=True,
     )
-    one = known[model]
-    budgets = budgets_of(one)
-    offered = [budget.smaller_pct for budget in budgets]
-    smaller_pct = view.one_of(
-        "Smaller than fp32 by (%)",
-        offered,
+    sensitivity = by_model[model]
+    budgets = feasible_budgets(sensitivity)
+    reductions = [budget.smaller_pct for budget in budgets]
+    reduction_pct = view.one_of(
+        "Size reduction (%)",
+        reductions,
         "layers_smaller",
-        min(offered, key=lambda pct: abs(pct - 84)),
+        min(reductions, key=lambda pct: abs(pct - DEFAULT_REDUCTION_PCT)),
         st.select_slider,
+        help=glossary.definition("size reduction"),
     )
-    formats = formats_for(one, smaller_pct)
-    metrics(one, formats)
-    shown = view.one_of(
-        "Colour: what a layer loses in",
-        list(one.conditions.formats),
+    formats = formats_for(sensitivity, reduction_pct)
+    show_metrics(sensitivity, formats)
+    coloured_format = view.one_of(
+        "Colour: sensitivity at",
+        list(sensitivity.conditions.formats),
         "layers_format",
         "int4",
         st.segmented_control,
         required=True,
     )
     draw(
-        layer_charts.sensitivity_map(one, shown, formats),
-        f"{one.model}: what each layer loses in {shown}, and its bits at −{smaller_pct:g} %",
+        layer_charts.sensitivity_map(sensitivity, coloured_format, formats),
+        f"{model}: layer sensitivity at {coloured_format}, and bits per layer at a size reduction"
+        f" of {reduction_pct:g} %",
         key="layer-map",
-        alt=f"What each layer loses in {shown}, and the bits it gets for this size.",
+        alt=f"Sensitivity of each layer at {coloured_format}, and the bits it gets for this size.",
     )
-    st.caption("The number in a cell is the bits that the layer gets for the size chosen above.")
-    about(one)
-    st.header("What a size costs")
-    chosen = Budget(smaller_pct, one.predicted_nats(formats))
+    st.caption("Numbers in cells: bits of the layer at the size reduction selected above.")
+    describe_measurement(sensitivity)
+    st.header("Loss by size")
+    selected = Budget(reduction_pct, sensitivity.predicted_nats(formats))
     draw(
-        layer_charts.size_loss_figure(one, budgets, chosen),
-        f"{one.model}: loss by size",
+        layer_charts.size_loss_figure(sensitivity, budgets, selected),
+        f"{model}: loss by size",
         key="loss-by-size",
         alt="Predicted and measured loss by size.",
     )
-    checks(one)
-    st.markdown(f"Another model's layers: `{COMMAND.replace('base', '<model>')}`")
+    show_additivity(sensitivity)
+    st.markdown(f"To measure another model: `{COMMAND.replace('base', '<model>')}`")
 
 
 open_in_app("layers.py")
 st.title("Layers")
 st.markdown(
-    "**How many bits does each layer need?** The study names mixed precision as future work."
-    " Here every layer was quantized alone, in every format; the recipes `mixed-84`,"
-    " `mixed-84-dynamic` and any `mixed-…` give each layer the bits that lose least for their"
-    " size."
+    "**How many bits does each layer need?** The study leaves mixed precision to future work. Here"
+    " each layer was quantized by itself, in each format. The recipes `mixed-84`,"
+    " `mixed-84-dynamic` and any other `mixed-…` choose each layer's bits so that the predicted"
+    " loss is lowest for their size."
 )
 with View("layers") as page:
     main(page)

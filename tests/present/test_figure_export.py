@@ -21,7 +21,7 @@ from whisperq_core.present import (
 from whisperq_core.quantize import sensitivity_results
 
 UNITLESS = {"RTF", "RTF / fp32", "Tokens per second"}
-UNIT = re.compile(r"\((%|MB|s|points|nats a token)\)$|^Points of WER")
+UNIT = re.compile(r"\((%|MB|s|points|nats per token)\)$|^Points of WER")
 
 
 def section() -> report_sections.Section:
@@ -72,7 +72,7 @@ def test_axes_of_numbers_name_their_unit(name):
 
 def test_the_map_of_layers_has_its_unit_on_the_scale_and_its_bits_as_text():
     scale = FIGURES["layer map"].data[0]
-    assert scale.colorbar.title.text.startswith("nats a token")
+    assert scale.colorbar.title.text.startswith("nats per token")
     assert any("4" in row for row in scale.text)
 
 

@@ -230,7 +230,7 @@ _STATISTICS = _group(
         "dominated",
     ),
     (
-        "nats a token",
+        "nats per token",
         "Kullback-Leibler divergence of the next-token distribution from fp32's; 0 is no change. A"
         " finer measure of a layer's sensitivity than WER.",
         "sensitivity",

@@ -1,4 +1,4 @@
-"""Sensitivity of a model's layers, and predicted loss by size. Colours are Okabe and Ito's."""
+"""Figures of layer sensitivity and of loss by size. Colours are Okabe and Ito's."""
 
 import math
 import re
@@ -24,8 +24,8 @@ _KINDS = {
     "fc2": "fc2",
 }
 _PLACE = re.compile(r"model\.(encoder|decoder)\.layers\.(\d+)\.(.+)")
-_TABLE = "Token table"
-# Smaller losses are drawn as this: they come from arithmetic, not from rounded weights.
+_EMBEDDINGS = "Token embeddings"
+# Smaller losses are drawn as this: they are floating-point noise, not rounded weights.
 _LEAST_NATS = 1e-6
 _ROW_PX = 30
 
@@ -34,30 +34,35 @@ def _cell(layer: LayerLosses) -> tuple[str, str]:
     """Row and column of a layer in the map; the token embeddings have a row of their own."""
     match = _PLACE.fullmatch(layer.module)
     if not match:
-        return _TABLE, ""
+        return _EMBEDDINGS, ""
     part, block, kind = match.groups()
     return f"{part.capitalize()} {int(block) + 1}", _KINDS[kind]
 
 
-def sensitivity_map(one: Sensitivity, shown: str, formats: Mapping[str, str]) -> go.Figure:
-    """A heat map of the layers: colour is sensitivity in the format shown, text the bits chosen.
+def sensitivity_map(
+    sensitivity: Sensitivity, coloured_format: str, formats: Mapping[str, str]
+) -> go.Figure:
+    """A heat map of the layers: colour is sensitivity at one format, text the allocated bits.
 
     A row for each encoder and decoder block, and one for the token embeddings. The colour scale is
-    logarithmic, in nats a token. formats: the chosen format of each module.
+    logarithmic, in nats per token. coloured_format: whose sensitivity is the colour. formats: the
+    allocated format of each module.
     """
     kinds = list(_KINDS.values())
-    rows = list(dict.fromkeys(_cell(layer)[0] for layer in one.layers))
+    rows = list(dict.fromkeys(_cell(layer)[0] for layer in sensitivity.layers))
     nats: list[list[float | None]] = [[None] * len(kinds) for _ in rows]
     bits = [[""] * len(kinds) for _ in rows]
     hover = [[""] * len(kinds) for _ in rows]
-    for layer in one.layers:
+    for layer in sensitivity.layers:
         row, kind = _cell(layer)
-        at = rows.index(row)
-        columns = range(len(kinds)) if row == _TABLE else [kinds.index(kind)]
+        row_index = rows.index(row)
+        columns = range(len(kinds)) if row == _EMBEDDINGS else [kinds.index(kind)]
         for column in columns:
-            nats[at][column] = math.log10(max(layer.losses[shown].nats, _LEAST_NATS))
-            hover[at][column] = _hover(layer, row, kind, formats[layer.module])
-        bits[at][columns[len(columns) // 2]] = str(BITS[formats[layer.module]])
+            nats[row_index][column] = math.log10(
+                max(layer.losses[coloured_format].nats, _LEAST_NATS)
+            )
+            hover[row_index][column] = _hover(layer, row, kind, formats[layer.module])
+        bits[row_index][columns[len(columns) // 2]] = str(BITS[formats[layer.module]])
     values = [value for row in nats for value in row if value is not None]
     ticks = range(math.floor(min(values)), math.ceil(max(values)) + 1)
     figure = go.Figure(
@@ -75,7 +80,7 @@ def sensitivity_map(one: Sensitivity, shown: str, formats: Mapping[str, str]) ->
             ygap=2,
             colorscale="Cividis",
             colorbar={
-                "title": {"text": f"nats a token, in {shown}", "side": "right"},
+                "title": {"text": f"nats per token at {coloured_format}", "side": "right"},
                 "tickvals": list(ticks),
                 "ticktext": [f"{10.0**tick:g}" for tick in ticks],
                 "thickness": 12,
@@ -99,10 +104,14 @@ _COMMON = {
 }
 
 
-def _hover(layer: LayerLosses, row: str, kind: str, chosen: str) -> str:
-    lines = [f"<b>{row}</b> {kind}", f"{layer.rows} × {layer.columns} weights, chosen: {chosen}"]
+def _hover(layer: LayerLosses, row: str, kind: str, allocated: str) -> str:
+    lines = [
+        f"<b>{row}</b> {kind}",
+        f"{layer.rows} × {layer.columns} weights, allocated: {allocated}",
+    ]
     lines += [
-        f"{name}: {loss.nats:.2g} nats a token, {100 * loss.changed:.1f} % of tokens changed"
+        f"{name}: {loss.nats:.2g} nats per token,"
+        f" most likely token changed: {100 * loss.changed:.1f} %"
         for name, loss in layer.losses.items()
     ]
     return "<br>".join(lines)
@@ -110,16 +119,19 @@ def _hover(layer: LayerLosses, row: str, kind: str, chosen: str) -> str:
 
 @dataclass(frozen=True)
 class Budget:
-    """A size, and the predicted loss of the best allocation of formats for it."""
+    """A size reduction from fp32 in percent, and the best allocation's predicted loss, in nats."""
 
     smaller_pct: float
     nats: float
 
 
 def size_loss_figure(
-    one: Sensitivity, budgets: Sequence[Budget], chosen: Budget | None = None
+    sensitivity: Sensitivity, budgets: Sequence[Budget], selected: Budget | None = None
 ) -> go.Figure:
-    """Predicted loss of the best allocation by size, and measured losses of whole models."""
+    """Predicted loss of the best allocation by size, and measured losses of whole models.
+
+    selected: a budget to mark.
+    """
     figure = go.Figure()
     figure.add_scatter(
         x=[budget.smaller_pct for budget in budgets],
@@ -127,35 +139,35 @@ def size_loss_figure(
         mode="lines",
         name="best allocation, predicted",
         line={"color": "#0072B2", "width": 2},
-        hovertemplate="−%{x:.1f} %: %{y:.3g} nats a token predicted<extra></extra>",
+        hovertemplate="−%{x:.1f} %: %{y:.3g} nats per token predicted<extra></extra>",
     )
-    if chosen:
+    if selected:
         figure.add_scatter(
-            x=[chosen.smaller_pct],
-            y=[chosen.nats],
+            x=[selected.smaller_pct],
+            y=[selected.nats],
             mode="markers",
-            name="your budget",
+            name="selected size",
             marker={"color": "#D55E00", "size": 14, "symbol": "circle-open", "line": {"width": 3}},
-            hovertemplate="−%{x:.1f} %: %{y:.3g} nats a token predicted<extra></extra>",
+            hovertemplate="−%{x:.1f} %: %{y:.3g} nats per token predicted<extra></extra>",
         )
     for name, symbol, values in (
-        ("whole model, predicted", "circle-open", [c.predicted_nats for c in one.checks]),
-        ("whole model, measured", "diamond", [c.measured.nats for c in one.checks]),
+        ("whole model, predicted", "circle-open", [c.predicted_nats for c in sensitivity.checks]),
+        ("whole model, measured", "diamond", [c.measured.nats for c in sensitivity.checks]),
     ):
         figure.add_scatter(
-            x=[check.smaller_pct for check in one.checks],
+            x=[check.smaller_pct for check in sensitivity.checks],
             y=values,
-            text=[check.name for check in one.checks],
+            text=[check.name for check in sensitivity.checks],
             mode="markers",
             name=name,
             marker={"color": "#009E73", "size": 10, "symbol": symbol},
-            hovertemplate="%{text}, −%{x:.1f} %: %{y:.3g} nats a token<extra></extra>",
+            hovertemplate="%{text}, −%{x:.1f} %: %{y:.3g} nats per token<extra></extra>",
         )
     figure.update_layout(
         height=360,
         xaxis={"title": {"text": "Size reduction from fp32 (%)"}, "zeroline": False},
         yaxis={
-            "title": {"text": "Sensitivity (nats a token)"},
+            "title": {"text": "Loss (nats per token)"},
             "type": "log",
             "dtick": "D2",
             "exponentformat": "none",

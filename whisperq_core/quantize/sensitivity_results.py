@@ -1,9 +1,10 @@
-"""What each layer of a model loses when it alone is quantized, and what follows for mixed recipes.
+"""Sensitivity of each layer of a model to quantization, on which mixed recipes are based.
 
     <cache>/sensitivity/<model>_<key>.json   one measurement (sensitivity_measurement.py makes it)
 
 Loss is disagreement with fp32 on held-out speech: the mean Kullback-Leibler divergence of the
-next token's distribution, in nats a token, where both models are given what fp32 heard.
+next token's distribution, in nats per token, where both models decode fp32's transcript
+(teacher forcing) and one layer alone is quantized.
 """
 
 import hashlib
@@ -31,14 +32,14 @@ class _Frozen(BaseModel):
 
 
 class FormatLoss(_Frozen):
-    """Disagreement with fp32: nats a token, and the share (0 to 1) of likeliest tokens changed."""
+    """Loss against fp32 in nats per token, and the share (0 to 1) of top-1 tokens that changed."""
 
     nats: float
     changed: float
 
 
 class LayerLosses(_Frozen):
-    """One layer, its weight's shape, and what it loses in each format when it alone has it."""
+    """One layer, its weight's shape, and its loss by format, with all other layers in fp32."""
 
     module: str
     rows: int
