@@ -2,28 +2,16 @@
 
 from dataclasses import replace
 
-import pytest
-
+from tests.support.made_runs import accuracy_run
 from whisperq_core.evaluate.planner import plan
 from whisperq_core.evaluate.requests import Request, requests_for
-from whisperq_core.evaluate.runner import run
-from whisperq_core.evaluate.store import Store
+from whisperq_core.evaluate.resolution import resolve
 from whisperq_core.quantize.recipes import recipe
-
-# Most of these tests load real weights.
-pytestmark = pytest.mark.model
-
 
 QUICK = Request("tiny.en", recipe("torch-int8"), "quick-look", threads=2)
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    """The result of QUICK, run once."""
-    return run(QUICK, Store(tmp_path_factory.mktemp("quick")))
-
-
-def test_a_plan_says_what_is_cached_what_will_run_and_what_cannot(store, quick):
+def test_a_plan_says_what_is_cached_what_will_run_and_what_cannot(store):
     requests = requests_for(
         ["tiny.en", "small"],
         [recipe("torch-int8"), recipe("fp32")],
@@ -31,7 +19,7 @@ def test_a_plan_says_what_is_cached_what_will_run_and_what_cannot(store, quick):
         speed=False,
         threads=2,
     )
-    store.put(quick)
+    store.put(accuracy_run("torch-int8").model_copy(update={"spec": resolve(QUICK).spec}))
     planned = plan(requests, store)
     assert [(p.request.model, p.request.recipe.name, p.status) for p in planned] == [
         ("tiny.en", "fp32", "to run"),

@@ -1,9 +1,16 @@
 """Pages run by Streamlit's own test harness, and what tests read from them."""
 
+from functools import lru_cache
+
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from whisperq_core.settings import PROJECT
+
+# Each AppTest reads the metadata of all installed packages in search of components, which takes
+# longer than a page does. A test process needs it once.
+manifest_scanner.scan_component_manifests = lru_cache(manifest_scanner.scan_component_manifests)
 
 
 def opened(name: str, /, **query: str | list[str]) -> AppTest:
