@@ -4,10 +4,10 @@
 const views = new WeakMap();
 
 export default function ({ data, parentElement }) {
-  const before = views.get(parentElement);
-  // Redrawn only when something changed: the place one scrolled to stays.
-  if (before && before.stamp === data.stamp) return;
-  if (before) before.close();
+  const current = views.get(parentElement);
+  // Redrawn only when something changed, so that the scroll position stays.
+  if (current?.stamp === data.stamp) return;
+  current?.close();
   views.set(parentElement, draw(data, parentElement.querySelector(".view")));
   return () => {
     views.get(parentElement)?.close();
@@ -16,10 +16,10 @@ export default function ({ data, parentElement }) {
 }
 
 function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text) made.textContent = text;
-  return made;
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text) node.textContent = text;
+  return node;
 }
 
 function clock(seconds) {
@@ -28,14 +28,20 @@ function clock(seconds) {
   return `${minutes}:${String(whole % 60).padStart(2, "0")}`;
 }
 
-const SAID = { sub: "another word than in the first column", del: "left out", ins: "added" };
+const TAGS = { del: "del", ins: "ins" };
+// Of a word, compared with the first column.
+const KINDS = {
+  sub: "substituted (differs from the first column)",
+  del: "deleted (only in the first column)",
+  ins: "inserted (not in the first column)",
+};
 
 function draw(data, root) {
   root.replaceChildren();
   const audio = () => document.querySelector(data.audio);
   const starts = [];
   const slots = [];
-  const disputes = [];
+  const differences = [];
 
   function play(seconds) {
     const player = audio();
@@ -44,27 +50,27 @@ function draw(data, root) {
     player.play();
   }
 
-  const wave = drawWave(data, (seconds) => {
+  const wave = drawWaveform(data, (seconds) => {
     const player = audio();
     if (player) player.currentTime = seconds;
   });
   root.append(wave.element);
 
   const bar = element("div", "bar");
-  const earlier = element("button", "", "‹ Previous");
-  const later = element("button", "", "Next ›");
+  const previous = element("button", "", "‹ Previous");
+  const next = element("button", "", "Next ›");
   const count = element("span", "count");
   const label = element("label", "only");
-  const box = element("input");
-  box.type = "checkbox";
-  label.append(box, "Only phrases in dispute");
-  bar.append(count, earlier, later, label, element("span", "hint", "Click a word to hear it."));
+  const checkbox = element("input");
+  checkbox.type = "checkbox";
+  label.append(checkbox, "Only differences");
+  bar.append(count, previous, next, label, element("span", "hint", "Click a word to play it."));
   root.append(bar);
   const legend = element("div", "legend");
-  for (const [kind, what] of Object.entries(SAID)) {
-    const sample = element({ del: "del", ins: "ins" }[kind] || "span", `word ${kind} disputed`, "word");
+  for (const [kind, meaning] of Object.entries(KINDS)) {
+    const sample = element(TAGS[kind] || "span", `word ${kind} differs`, "word");
     const item = element("span");
-    item.append(sample, ` ${what}`);
+    item.append(sample, ` ${meaning}`);
     legend.append(item);
   }
   root.append(legend);
@@ -77,7 +83,7 @@ function draw(data, root) {
 
   const head = element("div", "line head");
   head.setAttribute("role", "row");
-  const corner = element("div", "cell when", "Time");
+  const corner = element("div", "cell time", "Time");
   corner.setAttribute("role", "columnheader");
   head.append(corner);
   for (const column of data.columns) {
@@ -91,27 +97,27 @@ function draw(data, root) {
   sheet.append(head);
 
   let number = 0;
-  for (const { slots: phrase, left_out: leftOut } of data.phrases) {
+  for (const { slots: phrase, hidden } of data.phrases) {
     const line = element("div", "line");
     line.setAttribute("role", "row");
-    if (leftOut) {
-      line.classList.add("left-out");
-      const note = element("div", "cell", `… ${leftOut} lines of added words are not shown …`);
+    if (hidden) {
+      line.classList.add("hidden-lines");
+      const note = element("div", "cell", `… ${hidden} lines of inserted words are not shown …`);
       note.setAttribute("role", "cell");
       line.append(note);
       sheet.append(line);
       continue;
     }
     const first = phrase.find((slot) => slot.at !== null);
-    const when = element("div", "cell when");
-    when.setAttribute("role", "rowheader");
+    const time = element("div", "cell time");
+    time.setAttribute("role", "rowheader");
     if (first) {
       const button = element("button", "", clock(first.at));
       button.setAttribute("aria-label", `Play from ${clock(first.at)}`);
       button.onclick = () => play(first.at);
-      when.append(button);
+      time.append(button);
     }
-    line.append(when);
+    line.append(time);
     const cells = data.columns.map((column) => {
       const cell = element("div", "cell words");
       cell.setAttribute("role", "cell");
@@ -120,60 +126,60 @@ function draw(data, root) {
       return cell;
     });
     for (const slot of phrase) {
-      const here = [];
+      const spans = [];
       slot.words.forEach((word, column) => {
         if (!word) return;
         const [text, kind] = word;
-        const tag = { del: "del", ins: "ins" }[kind] || "span";
-        const span = element(tag, `word ${kind || "same"}${slot.disputed ? " disputed" : ""}`, text);
-        if (SAID[kind]) span.title = SAID[kind];
+        const difference = slot.differs ? " differs" : "";
+        const span = element(TAGS[kind] || "span", `word ${kind || "same"}${difference}`, text);
+        if (KINDS[kind]) span.title = KINDS[kind];
         span.dataset.slot = number;
         cells[column].append(span, " ");
-        here.push(span);
+        spans.push(span);
       });
-      slots.push(here);
+      slots.push(spans);
       starts.push(slot.at);
-      if (slot.disputed) {
-        disputes.push(number);
-        line.classList.add("open");
+      if (slot.differs) {
+        differences.push(number);
+        line.classList.add("differs");
       }
       number += 1;
     }
     sheet.append(line);
   }
   root.append(sheet);
-  const total = data.disputed;
-  count.textContent = total === 1 ? "1 place in dispute" : `${total} places in dispute`;
-  wave.mark(disputes.map((slot) => starts[slot]).filter((at) => at !== null));
-  earlier.disabled = later.disabled = !disputes.length;
+  const total = data.differing;
+  count.textContent = total === 1 ? "1 difference" : `${total} differences`;
+  wave.mark(differences.map((slot) => starts[slot]).filter((at) => at !== null));
+  previous.disabled = next.disabled = !differences.length;
 
-  box.onchange = () => sheet.classList.toggle("disputes-only", box.checked);
+  checkbox.onchange = () => sheet.classList.toggle("only-differences", checkbox.checked);
   sheet.onclick = (event) => {
     const word = event.target.closest(".word");
     if (word && starts[word.dataset.slot] !== null) play(starts[word.dataset.slot]);
   };
-  sheet.onmouseover = (event) => point(event.target.closest(".word"));
-  sheet.onmouseleave = () => point(null);
+  sheet.onmouseover = (event) => highlight(event.target.closest(".word"));
+  sheet.onmouseleave = () => highlight(null);
 
-  let pointed = [];
-  function point(word) {
-    for (const span of pointed) span.classList.remove("pointed");
-    pointed = word ? slots[word.dataset.slot] : [];
-    for (const span of pointed) span.classList.add("pointed");
+  let highlighted = [];
+  function highlight(word) {
+    for (const span of highlighted) span.classList.remove("highlighted");
+    highlighted = word ? slots[word.dataset.slot] : [];
+    for (const span of highlighted) span.classList.add("highlighted");
   }
 
-  let place = -1;
+  let position = -1;
   function go(step) {
-    place = (place + step + disputes.length) % disputes.length;
-    const spans = slots[disputes[place]];
-    point(spans[0]);
+    position = (position + step + differences.length) % differences.length;
+    const spans = slots[differences[position]];
+    highlight(spans[0]);
     spans[0].scrollIntoView({ block: "center", inline: "nearest", behavior: "instant" });
-    count.textContent = `${place + 1} of ${disputes.length} shown`;
+    count.textContent = `Difference ${position + 1} of ${differences.length}`;
   }
-  earlier.onclick = () => go(place < 0 ? 0 : -1);
-  later.onclick = () => go(1);
+  previous.onclick = () => go(position < 0 ? 0 : -1);
+  next.onclick = () => go(1);
 
-  let said = [];
+  let playing = [];
   function follow(event) {
     if (event.target !== audio()) return;
     const now = event.target.currentTime;
@@ -182,9 +188,9 @@ function draw(data, root) {
     for (let slot = 0; slot < starts.length; slot += 1) {
       if (starts[slot] !== null && starts[slot] <= now) current = slot;
     }
-    for (const span of said) span.classList.remove("now");
-    said = current < 0 ? [] : slots[current];
-    for (const span of said) span.classList.add("now");
+    for (const span of playing) span.classList.remove("now");
+    playing = current < 0 ? [] : slots[current];
+    for (const span of playing) span.classList.add("now");
   }
   // Media events do not bubble, but they are captured; the element may come after this one.
   const events = ["timeupdate", "seeked"];
@@ -198,7 +204,7 @@ function draw(data, root) {
   };
 }
 
-function drawWave(data, seek) {
+function drawWaveform(data, seek) {
   const SVG = "http://www.w3.org/2000/svg";
   const box = element("div", "wave");
   const svg = document.createElementNS(SVG, "svg");
@@ -224,7 +230,7 @@ function drawWave(data, seek) {
   slider.max = data.duration;
   slider.step = 0.05;
   slider.value = 0;
-  slider.setAttribute("aria-label", "Place in the recording, in seconds");
+  slider.setAttribute("aria-label", "Position in the recording, in seconds");
   const marks = element("div", "marks");
   box.append(svg, marks, cursor, slider);
   const move = (seconds) => {

@@ -1,4 +1,4 @@
-"""Transcripts side by side, tied to the recording: a part of the Compare recordings page."""
+"""Aligned transcripts side by side with the recording's waveform, for Compare recordings."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from whisperq_core.scoring.transcript_alignment import Slot, phrases
 from whisperq_core.speech.isolated_decoder import AudioSummary
 
 _HERE = Path(__file__).parent
-# More lines in a row than this that have only added words are not all drawn.
-_ADDED_LINES = 4
+# Of more consecutive lines of only inserted words, the first and the last are drawn.
+_MOST_INSERTED_LINES = 4
 _KINDS = {"equal": "", "substitute": "sub", "delete": "del", "insert": "ins"}
 
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands above a column."""
+    """The head of a column: its name, lines of facts, and warnings."""
 
     name: str
     facts: tuple[str, ...] = ()
@@ -34,12 +34,15 @@ def _component():
 
 
 def transcript_view(
-    key: str, headings: list[Heading], slots: list[Slot], sound: AudioSummary, audio: str
+    key: str, headings: list[Heading], slots: list[Slot], recording: AudioSummary, player: str
 ) -> None:
-    """Draws slots below their headings. audio: the key of the container with the player."""
+    """Draws the aligned words below their headings.
+
+    headings: one for each word of a slot. player: key of the container with the audio player.
+    """
     lines = [
-        {"left_out": line} if isinstance(line, int) else {"slots": [_slot(slot) for slot in line]}
-        for line in _without_loops(phrases(slots))
+        {"hidden": line} if isinstance(line, int) else {"slots": [_slot(slot) for slot in line]}
+        for line in _shortened(phrases(slots))
     ]
     columns = [
         {"name": h.name, "facts": list(h.facts), "warnings": list(h.warnings)} for h in headings
@@ -47,33 +50,33 @@ def transcript_view(
     data = {
         "columns": columns,
         "phrases": lines,
-        "disputed": sum(slot.differs for slot in slots),
-        "outline": list(sound.outline),
-        "duration": sound.duration_s,
-        "audio": f".st-key-{audio} audio",
+        "differing": sum(slot.differs for slot in slots),
+        "outline": list(recording.outline),
+        "duration": recording.duration_s,
+        "audio": f".st-key-{player} audio",
         "stamp": f"{hash(str((columns, lines))):x}",
     }
     _component()(data=data, key=key)
 
 
-def _without_loops(lines: list[list[Slot]]) -> Iterator[list[Slot] | int]:
-    """Long runs of lines that only have added words, as of a decoding loop, become their ends.
+def _shortened(lines: list[list[Slot]]) -> Iterator[list[Slot] | int]:
+    """The lines, where long runs of only inserted words (decoding loops) are shortened.
 
-    Between these stands how many lines are left out.
+    Of such a run the first and the last line stay, and between them how many are hidden.
     """
-    for added, run in groupby(lines, lambda line: all(slot.words[0] is None for slot in line)):
-        found = list(run)
-        if added and len(found) > _ADDED_LINES:
-            found = [found[0], len(found) - 2, found[-1]]
-        yield from found
+    for inserted, group in groupby(lines, lambda line: all(s.words[0] is None for s in line)):
+        run: list[list[Slot] | int] = list(group)
+        if inserted and len(run) > _MOST_INSERTED_LINES:
+            run = [run[0], len(run) - 2, run[-1]]
+        yield from run
 
 
 def _slot(slot: Slot) -> dict:
-    """A slot as the component draws it; a word left out is shown where it was left out."""
-    pivot = slot.words[0]
+    """A slot as the component draws it; a deleted word is drawn as that of the first column."""
+    first = slot.words[0]
     words = []
     for column, word in enumerate(slot.words):
         kind = slot.kind(column)
-        shown = pivot if kind == "delete" else word
+        shown = first if kind == "delete" else word
         words.append([shown.written, _KINDS[kind]] if shown else None)
-    return {"at": slot.start_s, "disputed": slot.differs, "words": words}
+    return {"at": slot.start_s, "differs": slot.differs, "words": words}

@@ -1,14 +1,21 @@
-"""Utterances as they were heard: what every page that shows some has in common."""
+"""Utterances with their audio and marked errors: shared by every page that shows some."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
 from whisperq_core.analyze import confusions
 from whisperq_core.errors import EvalSetError
 from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
 from whisperq_core.present import markup
+from whisperq_core.present.labels import protocol_label
+from whisperq_core.scoring.error_rates import Edit
 from whisperq_core.speech import evaluation_sets
+
+NO_WORD = "–"
+EDIT_NAMES = {"substitute": "substitution", "delete": "deletion", "insert": "insertion"}
 
 
 @st.cache_resource
@@ -20,55 +27,70 @@ def shipped_sets() -> dict[str, evaluation_sets.EvalSet]:
 
 
 def set_title(name: str) -> str:
-    """What an evaluation set is called."""
+    """The title of an evaluation set; its name where it has none."""
     return shipped_sets()[name].title if name in shipped_sets() else name
 
 
 def run_label(run: AccuracyRun) -> str:
-    """A run in a list of many."""
+    """A run as an option of a list: model, set, recipe, protocol, WER, start of the key."""
     rate = "no words" if run.words.rate is None else f"WER {run.words.rate:.2f} %"
-    name, protocol = run.spec.recipe.name, run.spec.protocol.name
+    name, protocol = run.spec.recipe.name, protocol_label(run.spec.protocol.name)
     return " · ".join((run.model, run.eval_set, name, protocol, rate, run.key[:6]))
 
 
 def audio_files(run: AccuracyRun) -> dict[str, Path]:
-    """Files by utterance, of the sets that are at hand."""
-    found = (s for s in shipped_sets().values() if s.digest == run.spec.eval_set_digest)
-    return {u.id: u.audio for s in found for u in s.utterances if u.audio and u.audio.is_file()}
+    """Audio files by utterance id; empty where the run's set is not a shipped one."""
+    sets = (s for s in shipped_sets().values() if s.digest == run.spec.eval_set_digest)
+    return {u.id: u.audio for s in sets for u in s.utterances if u.audio and u.audio.is_file()}
 
 
-def alignment(utterance: UtteranceResult) -> None:
-    """Its words beside the reference's."""
+def count_text(number: int, noun: str) -> str:
+    """As in “1 error” and “2 errors”."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def edits_table(edits: Sequence[Edit], counts: Mapping[str, Sequence[int]]) -> pd.DataFrame:
+    """Errors as rows: hypothesis, reference, type, and the columns of counts."""
+    columns = {
+        "Hypothesis": [edit.hypothesis or NO_WORD for edit in edits],
+        "Reference": [edit.reference or NO_WORD for edit in edits],
+        "Type": [EDIT_NAMES[edit.kind] for edit in edits],
+    }
+    return pd.DataFrame(columns | dict(counts))
+
+
+def show_alignment(utterance: UtteranceResult) -> None:
+    """The transcript aligned with the reference, errors marked."""
     st.html(markup.alignment_html(confusions.aligned(utterance)))
 
 
-def transcript(run: AccuracyRun, utterance: UtteranceResult) -> None:
+def show_transcript(run: AccuracyRun, utterance: UtteranceResult) -> None:
     """One recipe's transcript with its errors."""
     words = utterance.score.words
     loop = " :orange-badge[loop]" if utterance.score.looped else ""
-    errors = "1 error" if words.errors == 1 else f"{words.errors} errors"
     st.markdown(
-        f"**{markup.escape_markdown(run.spec.recipe.name)}**: {errors} in"
-        f" {words.reference_length} words{loop}"
+        f"**{markup.escape_markdown(run.spec.recipe.name)}**: {count_text(words.errors, 'error')}"
+        f" in {count_text(words.reference_length, 'word')}{loop}"
     )
-    alignment(utterance)
+    show_alignment(utterance)
 
 
-def side_by_side(
+def show_side_by_side(
     runs: tuple[AccuracyRun, AccuracyRun],
     pair: tuple[UtteranceResult, UtteranceResult],
     audio: Path | None,
     note: str = "",
 ) -> None:
-    """An utterance as two runs heard it, side by side."""
-    first = pair[0]
-    parts = [f"**{markup.escape_markdown(first.id)}**"]
-    parts += [f"speaker {markup.escape_markdown(first.speaker)}"] if first.speaker else []
-    parts += [f"{first.duration_s:.1f} s", *([note] if note else [])]
+    """An utterance with its transcripts in two runs. note: a text to add to its heading."""
+    utterance = pair[0]
+    parts = [f"**{markup.escape_markdown(utterance.id)}**"]
+    if utterance.speaker:
+        parts.append(f"speaker {markup.escape_markdown(utterance.speaker)}")
+    parts += [f"{utterance.duration_s:.1f} s", *([note] if note else [])]
     with st.container(border=True):
         st.markdown(" · ".join(parts))
-        for column, run, utterance in zip(st.columns(2), runs, pair, strict=True):
+        for column, run, result in zip(st.columns(2), runs, pair, strict=True):
             with column:
-                transcript(run, utterance)
+                show_transcript(run, result)
         if audio is not None:
             st.audio(str(audio))

@@ -1,4 +1,6 @@
-"""Two results on the same speech: by how much they differ, where, and in which words."""
+"""Two results on the same audio: the difference in WER, and the utterances and words behind it."""
+
+from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
@@ -6,18 +8,24 @@ import streamlit as st
 from pages._figures import draw
 from pages._navigation import open_in_app, utterances_url
 from pages._session import all_runs
-from pages._utterance_view import audio_files, run_label, side_by_side
+from pages._utterance_view import (
+    audio_files,
+    count_text,
+    edits_table,
+    run_label,
+    show_side_by_side,
+)
 from pages._view import View
 from whisperq_core.analyze import confusions, paired_comparisons, verdict_text
 from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.present import markup
+from whisperq_core.present import glossary, markup
 from whisperq_core.present.contribution_chart import contribution_figure
 
-BARS, WORDS, A_PAGE = 25, 100, 6
-BY = {"utterance": "By utterance", "speaker": "By speaker"}
+MOST_BARS, MOST_ERRORS, UTTERANCES_A_PAGE = 25, 100, 6
+GROUPS = {"utterance": "By utterance", "speaker": "By speaker"}
 
 
 def swap() -> None:
@@ -25,13 +33,15 @@ def swap() -> None:
     state["first"], state["second"] = state["second"], state["first"]
 
 
-def choose(view: View, runs: list[AccuracyRun]) -> tuple[AccuracyRun | None, AccuracyRun | None]:
-    """The two runs; those that the second can be compared with come first."""
+def choose_runs(
+    view: View, runs: list[AccuracyRun]
+) -> tuple[AccuracyRun | None, AccuracyRun | None]:
+    """Baseline and compared run; each list begins with the runs on the other's audio."""
     by_key = {run.key: run for run in reversed(runs)}
     labels = {key: run_label(run) for key, run in by_key.items()}
 
-    def one(label: str, key: str, beside: AccuracyRun | None) -> AccuracyRun | None:
-        speech = beside.speech_digest if beside else None
+    def choose(label: str, key: str, other: AccuracyRun | None) -> AccuracyRun | None:
+        speech = other.speech_digest if other else None
         order = sorted(by_key, key=lambda k: (by_key[k].speech_digest != speech, labels[k]))
         chosen = view.one_of(
             label, order, key, format_func=lambda k: labels.get(k, k), placeholder="Choose a result"
@@ -39,107 +49,118 @@ def choose(view: View, runs: list[AccuracyRun]) -> tuple[AccuracyRun | None, Acc
         return by_key.get(chosen)
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        first = one("First", "first", by_key.get(view.requested("second")))
+        baseline = choose("Baseline result", "first", by_key.get(view.requested("second")))
         st.button("Swap", icon=":material/swap_horiz:", on_click=swap)
-        second = one("Second", "second", first)
-    return first, second
+        compared = choose("Compared result", "second", baseline)
+    return baseline, compared
 
 
-def by_how_much(first: AccuracyRun, second: AccuracyRun, margin: float) -> None:
-    found = paired_comparisons.compare_runs(first, second, margin=margin)
+def show_difference(baseline: AccuracyRun, compared: AccuracyRun, margin: float) -> None:
+    """Both rates, their difference with its interval, and the verdict."""
+    comparison = paired_comparisons.compare_runs(baseline, compared, margin=margin)
     columns = st.columns(3)
-    for column, run in zip(columns, (first, second), strict=False):
-        rate = paired_comparisons.estimate(run, found.unit)
+    for column, run in zip(columns, (baseline, compared), strict=False):
+        rate = paired_comparisons.estimate(run, comparison.unit)
         with column.container(border=True, height="stretch", gap=None):
             st.caption(markup.escape_markdown(f"{run.spec.recipe.name} on {run.model}"))
-            st.markdown(f"### {found.rate_name} {rate.value:.2f} %")
-            st.markdown(
-                "no interval" if pd.isna(rate.low) else f"{rate.low:.2f} to {rate.high:.2f}"
-            )
-            st.markdown(f"[Its utterances]({utterances_url(run)})")
-    d = found.difference
+            st.markdown(f"### {comparison.rate_name} {rate.value:.2f} %")
+            st.markdown(interval(rate.low, rate.high))
+            st.markdown(f"[Per-utterance results]({utterances_url(run)})")
+    difference = comparison.difference
     with columns[2].container(border=True, height="stretch", gap=None):
-        st.caption("Second minus first")
-        st.markdown(f"### {d.value:+.2f} points".replace("-", "−"))
-        ends = "no interval" if pd.isna(d.low) else f"{d.low:+.2f} to {d.high:+.2f}"
-        st.markdown(ends.replace("-", "−"))
-        words = verdict_text.describe_runs(found, first, second)
+        st.caption("Compared minus baseline")
+        st.markdown(f"### {verdict_text.signed(difference.value)} points")
+        st.markdown(interval(difference.low, difference.high, "+"))
+        words = verdict_text.describe_runs(comparison, baseline, compared)
         st.markdown(markup.escape_markdown(words[:1].upper() + words[1:] + "."))
-    if paired_comparisons.condition(first) != paired_comparisons.condition(second):
+    if paired_comparisons.condition(baseline) != paired_comparisons.condition(compared):
         st.caption(
-            "The two differ in more than the recipe (model, protocol, device or threads), and so"
-            f" may their {found.rate_name}."
+            "The results differ in more than the recipe (model, protocol, device or threads), so"
+            f" the difference in {comparison.rate_name} may not be caused by the recipe."
         )
 
 
-def where(view: View, first: AccuracyRun, second: AccuracyRun) -> None:
+def interval(low: float, high: float, sign: str = "") -> str:
+    if pd.isna(low):
+        return "no interval"
+    return f"95 % interval {low:{sign}.2f} to {high:{sign}.2f}".replace("-", "−")
+
+
+def show_contributions(view: View, baseline: AccuracyRun, compared: AccuracyRun) -> None:
+    """What each utterance or speaker adds to the difference, and the utterances themselves."""
     st.header("Where they differ", anchor="where")
-    by = view.one_of(
-        "Where",
-        list(BY),
+    group = view.one_of(
+        "Group by",
+        list(GROUPS),
         "by",
         "utterance",
         st.segmented_control,
-        format_func=BY.get,
+        format_func=GROUPS.get,
         required=True,
         label_visibility="collapsed",
     )
-    changes = confusions.error_contributions(first, second, by == "speaker")
-    differing = paired_comparisons.differing(first, second)
-    if not changes and not differing:
-        st.info("No utterance has another number of errors. The words may still differ; see below.")
+    contributions = confusions.error_contributions(baseline, compared, group == "speaker")
+    differing = paired_comparisons.differing(baseline, compared)
+    if not contributions and not differing:
+        st.info(
+            "Both results have the same number of errors in every utterance. The words may still"
+            " differ; see below."
+        )
         return
-    names = [run.spec.recipe.name for run in (first, second)]
-    st.markdown(driven_by(changes, by))
-    if changes:
-        draw(
-            contribution_figure(changes[:BARS], *names),
-            f"What each {by} adds to the difference between {' and '.join(names)}",
-            key="changes",
-            on_select=take_bar,
-            selection_mode="points",
-            alt=f"What each {by} adds to the difference in WER.",
-        )
-        beyond = len(changes) - BARS
-        st.caption(
-            f"The {BARS} largest; {beyond} smaller ones are not drawn. Click a bar to see it below."
-            if beyond > 0
-            else "Click a bar to see it below."
-        )
-    inside = {change.name: change for change in changes}
-    chosen = view.one_of(by.capitalize(), list(inside), "at", placeholder="all", width=320)
-    if chosen in inside:
-        differing = [pair for pair in differing if pair[0].id in inside[chosen].ids]
+    st.markdown(contributions_text(contributions, group))
+    if contributions:
+        draw_contributions(contributions, baseline, compared, group)
+    by_name = {contribution.name: contribution for contribution in contributions}
+    chosen = view.one_of(group.capitalize(), list(by_name), "at", placeholder="all", width=320)
+    if chosen in by_name:
+        differing = [pair for pair in differing if pair[0].id in by_name[chosen].ids]
     st.html(markup.alignment_legend_html())
-    page = view.page_of(max(1, -(-len(differing) // A_PAGE)), "page")
-    audio, total = audio_files(first), first.words.reference_length
-    for pair in differing[(page - 1) * A_PAGE : page * A_PAGE]:
+    page = view.page_of(max(1, -(-len(differing) // UTTERANCES_A_PAGE)), "page")
+    audio, total_words = audio_files(baseline), baseline.words.reference_length
+    for pair in differing[(page - 1) * UTTERANCES_A_PAGE : page * UTTERANCES_A_PAGE]:
         more = pair[1].score.words.errors - pair[0].score.words.errors
-        points = 100 * more / total if total else 0.0
-        note = f"{more:+d} errors, {points:+.2f} points".replace("-", "−")
-        side_by_side((first, second), pair, audio.get(pair[0].id), note)
+        points = 100 * more / total_words if total_words else 0.0
+        errors = f"{more:+d} {'error' if abs(more) == 1 else 'errors'}".replace("-", "−")
+        note = f"{errors}, {verdict_text.signed(points)} points of WER"
+        show_side_by_side((baseline, compared), pair, audio.get(pair[0].id), note)
 
 
-def driven_by(changes: list[confusions.ErrorContribution], by: str) -> str:
-    """How few of them make the difference, in a sentence."""
-    up = [c for c in changes if c.errors > 0]
-    down = [c for c in changes if c.errors < 0]
-    total = sum(c.errors for c in changes)
-    text = (
-        f"The second has more errors in {counted(len(up), by)} ({sum(c.errors for c in up)} more)"
-        f" and fewer in {len(down)} ({-sum(c.errors for c in down)} fewer)."
+def draw_contributions(
+    contributions: list[confusions.ErrorContribution],
+    baseline: AccuracyRun,
+    compared: AccuracyRun,
+    group: str,
+) -> None:
+    names = distinct_names((baseline, compared))
+    draw(
+        contribution_figure(contributions[:MOST_BARS], *names),
+        f"Contribution of each {group} to the difference between {' and '.join(names)}",
+        key="changes",
+        on_select=take_bar,
+        selection_mode="points",
+        alt=f"Contribution of each {group} to the difference in WER.",
     )
-    side = up if total > 0 else down
-    if total:
-        share = 100 * side[0].errors / total
-        name = markup.escape_markdown(side[0].name)
-        text += f" The largest share is that of {name}: {share:.0f} % of the difference"
-        text += ", more than all of it." if share > 100 else "."
+    left_out = len(contributions) - MOST_BARS
+    largest = f"The {MOST_BARS} largest of {len(contributions)} contributions. "
+    st.caption((largest if left_out > 0 else "") + "Click a bar to show its utterances below.")
+
+
+def contributions_text(contributions: list[confusions.ErrorContribution], group: str) -> str:
+    """In how many of the groups errors rise or fall, and which contributes most."""
+    up = [c for c in contributions if c.errors > 0]
+    down = [c for c in contributions if c.errors < 0]
+    added, removed = sum(c.errors for c in up), -sum(c.errors for c in down)
+    text = (
+        f"The compared result has more errors in {count_text(len(up), group)} (+{added}) and fewer"
+        f" in {len(down)} (−{removed})."
+    )
+    if added != removed:
+        largest = (up if added > removed else down)[0]
+        share = 100 * largest.errors / (added - removed)
+        name = markup.escape_markdown(largest.name)
+        text += f" Largest contribution: {name}, {share:.0f} % of the difference"
+        text += ", partly offset by others." if share > 100 else "."
     return text
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def take_bar() -> None:
@@ -149,54 +170,65 @@ def take_bar() -> None:
         st.session_state["page"] = 1
 
 
-def words(first: AccuracyRun, second: AccuracyRun) -> None:
-    st.header("In which words", anchor="words")
-    alone = confusions.unique_errors(first, second)
-    if not alone:
-        st.info("Both make the same errors.")
+def show_word_differences(baseline: AccuracyRun, compared: AccuracyRun) -> None:
+    """Errors that one of the two has and the other has not, with their counts."""
+    st.header("Word-level differences", anchor="words")
+    unique = confusions.unique_errors(baseline, compared)
+    if not unique:
+        st.info("Both results have the same word errors.")
         return
-    names = [run.spec.recipe.name for run in (first, second)]
-    if names[0] == names[1]:
-        names = [f"{name} {run.key[:6]}" for name, run in zip(names, (first, second), strict=True)]
-    st.markdown("Errors that only one of the two makes, the most frequent first.")
-    lines = [
-        {
-            "Heard": edit.hypothesis or "–",
-            "Said": edit.reference or "–",
-            "Kind": edit.kind,
-            names[0]: ours,
-            names[1]: theirs,
-        }
-        for edit, ours, theirs in alone[:WORDS]
-    ]
-    st.dataframe(without_formulas(pd.DataFrame(lines)), hide_index=True, height=320)
-    if len(alone) > WORDS:
-        st.caption(f"{len(alone) - WORDS} rarer ones are left out.")
+    names = distinct_names((baseline, compared))
+    st.markdown("Errors that occur in only one of the two results, the most frequent first.")
+    shown = unique[:MOST_ERRORS]
+    counts = {
+        names[0]: [in_baseline for _, in_baseline, _ in shown],
+        names[1]: [in_compared for _, _, in_compared in shown],
+    }
+    table = edits_table([edit for edit, *_ in shown], counts)
+    st.dataframe(without_formulas(table), hide_index=True, height=320)
+    if len(unique) > MOST_ERRORS:
+        st.caption(f"{len(unique) - MOST_ERRORS} less frequent errors are not shown.")
+
+
+def distinct_names(runs: Sequence[AccuracyRun]) -> list[str]:
+    """Names of the recipes; with the start of the key where they are equal."""
+    names = [run.spec.recipe.name for run in runs]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name} {run.key[:6]}" for name, run in zip(names, runs, strict=True)]
 
 
 def main(view: View) -> None:
     runs = [run for run in all_runs() if isinstance(run, AccuracyRun)]
     if not runs:
-        st.info("There are no results yet. Open **Run evaluations** and measure a few recipes.")
+        st.info("No results yet. Open **Run evaluations** and evaluate a few recipes.")
         return
-    first, second = choose(view, runs)
-    if first is None or second is None:
-        st.info("Choose two results above, or follow a link from a result's utterances.")
+    baseline, compared = choose_runs(view, runs)
+    if baseline is None or compared is None:
+        st.info("Choose two results above, or follow a **Compare with** link on another page.")
         return
     margin = view.number(
-        "Margin (points of WER)", 0.1, 20.0, MARGIN, 0.1, "margin", format="%.1f", width=200
+        "Margin (points of WER)",
+        *(0.1, 20.0, MARGIN, 0.1),
+        "margin",
+        format="%.1f",
+        width=200,
+        help=glossary.definition("margin"),
     )
     try:
-        by_how_much(first, second, margin)
+        show_difference(baseline, compared, margin)
     except NotComparable as error:
         st.warning(markup.escape_markdown(str(error)))
         return
-    where(view, first, second)
-    words(first, second)
+    show_contributions(view, baseline, compared)
+    show_word_differences(baseline, compared)
 
 
 open_in_app("compare.py")
 st.title("Compare runs")
-st.markdown("Two results on the same speech: by how much they differ, where, and in which words.")
+st.markdown(
+    "Compare two results on the same audio: the difference in WER, and the utterances, speakers and"
+    " words that cause it."
+)
 with View("compare") as shown:
     main(shown)

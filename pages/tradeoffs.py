@@ -354,10 +354,10 @@ def main(view: View) -> None:
         )
     show_table(found, baseline, margin)
     st.header("Per-utterance results", anchor="utterances")
-    run = _result_details.choose(view, found, runs)
+    run = _result_details.choose_result(view, found, runs)
     if run is not None:
         row = found[found["key"] == run.key].iloc[0]
-        _result_details.details(view, run, row, runs, baseline, margin)
+        _result_details.show_details(view, run, row, runs, baseline, margin)
 
 
 open_in_app("tradeoffs.py")

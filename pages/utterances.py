@@ -1,9 +1,9 @@
-"""One result, utterance by utterance: where a point of a plot leads."""
+"""One result, utterance by utterance: where links from plots and tables lead."""
 
 import streamlit as st
 
 from pages._navigation import open_in_app
-from pages._result_details import choose, details
+from pages._result_details import choose_result, show_details
 from pages._session import all_rows, all_runs
 from pages._utterance_view import set_title
 from pages._view import View
@@ -11,6 +11,7 @@ from whisperq_core.analyze import pareto_front
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import markup
+from whisperq_core.present.labels import protocol_label
 from whisperq_core.whisper import protocols
 
 
@@ -18,34 +19,40 @@ def main(view: View) -> None:
     stored = all_runs()
     rows = all_rows(stored)
     if rows.empty:
-        st.info("There are no results yet. Open **Run evaluations** and measure a few recipes.")
+        st.info("No results yet. Open **Run evaluations** and evaluate a few recipes.")
         return
-    wanted = rows[rows["key"] == view.requested("run")]
+    linked = rows[rows["key"] == view.requested("run")]
     for column in ("model", "set", "protocol"):
-        if len(wanted):
-            view.imply(column, wanted.iloc[0][column])
+        if len(linked):
+            view.imply(column, linked.iloc[0][column])
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        for column, label, default in (
-            ("model", "Model", "base"),
-            ("set", "Evaluation set", "test-other-excerpt"),
-            ("protocol", "Protocol", protocols.STUDY.name),
+        for column, label, default, format_func in (
+            ("model", "Model", "base", str),
+            ("set", "Evaluation set", "test-other-excerpt", set_title),
+            ("protocol", "Protocol", protocols.STUDY.name, protocol_label),
         ):
             options = sorted(rows[column].unique())
-            first = default if default in options else options[0]
-            how = {"format_func": set_title} if column == "set" else {}
-            value = view.one_of(label, options, column, first, width=300, **how)
+            value = view.one_of(
+                label,
+                options,
+                column,
+                default if default in options else options[0],
+                width=300,
+                format_func=format_func,
+            )
             rows = rows[rows[column] == value]
     runs = [run for run in stored if isinstance(run, AccuracyRun)]
-    run = choose(view, rows, runs)
+    run = choose_result(view, rows, runs)
     if run is None:
         st.info("Choose a result above, or click a point of a plot on another page.")
         return
     st.header(markup.escape_markdown(f"{run.spec.recipe.name} on {run.model}"), anchor=False)
     row = pareto_front.with_verdicts(rows[rows["key"] == run.key], runs, margin=MARGIN).iloc[0]
-    details(view, run, row, runs)
+    show_details(view, run, row, runs)
 
 
 open_in_app("utterances.py")
 st.title("Utterances")
+st.markdown("The transcripts of one result, with errors marked and the audio to play.")
 with View("utterances") as shown:
     main(shown)

@@ -51,7 +51,7 @@ def test_an_engineer_goes_from_the_front_to_the_words_and_shares_the_view(page, 
     page.goto(f"{app.address}/utterances?run={chosen.key}")
     wait_until_drawn(page)
     with page.context.expect_page() as opened:
-        page.get_by_role("link", name="Where it differs from fp32").click()
+        page.get_by_role("link", name="Compare with fp32").click()
     heading = opened.value.get_by_role("heading", name="Where they differ")
     expect(heading).to_be_visible(timeout=LOADED_MS)
     opened.value.close()
@@ -61,14 +61,14 @@ def test_an_engineer_goes_from_the_front_to_the_words_and_shares_the_view(page, 
 
 def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk, tmp_path):
     open_page(page, "Compare recordings")
-    disputed = a_disputed_utterance()
+    differing = an_utterance_that_differs()
     (tmp_path / "letter.wav").write_text("Dear Sir or Madam")
     page.locator("input[type=file]").first.set_input_files(
-        [str(jfk.audio), str(disputed.audio), str(tmp_path / "letter.wav")]
+        [str(jfk.audio), str(differing.audio), str(tmp_path / "letter.wav")]
     )
     # The file that is no sound is one sentence; the others are there.
     expect(page.get_by_role("alert").first).to_contain_text("letter.wav", timeout=LOADED_MS)
-    for name in (jfk.audio.name, disputed.audio.name):
+    for name in (jfk.audio.name, differing.audio.name):
         expect(page.get_by_role("heading", name=name)).to_be_visible(timeout=LOADED_MS)
     recipes = multiselect(page, "Recipes to compare with fp32")
     recipes.get_by_role("combobox").fill("quanto-int4")
@@ -80,18 +80,18 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk,
     for place in (0, 1):
         headings = sheets.nth(place).get_by_role("columnheader").filter(has_text="RTF")
         expect(headings).to_have_count(4, timeout=WORK_MS)
-    heard = re.compile("fellow americans.*fellow americans", re.I | re.S)
-    expect(sheets.filter(has_text=heard)).to_have_count(1, timeout=LOADED_MS)
+    spoken = re.compile("fellow americans.*fellow americans", re.I | re.S)
+    expect(sheets.filter(has_text=spoken)).to_have_count(1, timeout=LOADED_MS)
     # A click on a word plays the recording from there.
-    spoken = sheets.filter(has_text=heard)
-    spoken.locator(".word", has_text="country").first.click()
-    expect(spoken.locator(".word.now").first).to_be_visible(timeout=LOADED_MS)
+    sheet = sheets.filter(has_text=spoken)
+    sheet.locator(".word", has_text="country").first.click()
+    expect(sheet.locator(".word.now").first).to_be_visible(timeout=LOADED_MS)
     at = page.evaluate(
         "() => Math.max(...[...document.querySelectorAll('audio')].map(a => a.currentTime))"
     )
     assert 4 < at < 9  # he says it at about 5.8 s
     # What is typed is scored at once, and a reload loses nothing.
-    for utterance in (jfk, disputed):
+    for utterance in (jfk, differing):
         type_reference(page, utterance)
     expect(page.get_by_text("WER", exact=False).first).to_be_visible(timeout=LOADED_MS)
     page.reload()
@@ -100,7 +100,7 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk,
     assert {kept.reference != "" for kept in RecordingStore(app.cache).all()} == {True}
     assert violations(page) == []
     # A set of the two, run, judged, taken away, deleted.
-    for utterance in (jfk, disputed):
+    for utterance in (jfk, differing):
         add_to_set(page, utterance.audio.name, "calls")
     open_page(page, "My speech")
     expect(page.get_by_text("2 recordings", exact=True).first).to_be_visible(timeout=LOADED_MS)
@@ -157,14 +157,14 @@ def test_a_stakeholder_is_shown_what_to_choose_and_why(page, app):
     assert "WhisperQ" in download.value.path().read_text("utf-8")
 
 
-def a_disputed_utterance() -> evaluation_sets.Utterance:
-    """A short one that fp32 and quanto-int4 heard differently."""
-    heard = {
+def an_utterance_that_differs() -> evaluation_sets.Utterance:
+    """The shortest one whose transcripts by fp32 and quanto-int4 differ."""
+    transcripts = {
         name: {u.id: u.hypothesis for u in run.utterances}
         for name, run in runs_of("tiny.en").items()
     }
     utterances = evaluation_sets.shipped_sets()["test-other-excerpt"].utterances
-    first, second = heard["fp32"], heard["quanto-int4"]
+    first, second = transcripts["fp32"], transcripts["quanto-int4"]
     return min((u for u in utterances if first[u.id] != second[u.id]), key=lambda u: u.duration_s)
 
 

@@ -1,4 +1,4 @@
-"""The pages of utterances and of two runs, by Streamlit's own test harness."""
+"""The pages Utterances and Compare runs, by Streamlit's own test harness."""
 
 import pytest
 
@@ -39,12 +39,12 @@ def shown(app) -> list[str]:
 def test_utterances_are_worst_first_and_filtered(filled):
     app = opened("utterances", run=INT8.key)
     assert shown(app) == [IDS[1], IDS[0], IDS[2]]
-    by_label(app.multiselect, "With").set_value(["exact"])
+    by_label(app.multiselect, "Error types").set_value(["exact"])
     assert shown(again(app)) == [IDS[2]]
-    by_label(app.multiselect, "With").set_value([])
+    by_label(app.multiselect, "Error types").set_value([])
     by_label(app.multiselect, "Speaker").set_value(["2"])
     assert shown(again(app)) == [IDS[1], IDS[2]]
-    box = by_label(app.selectbox, "With the error (heard → said)")
+    box = by_label(app.selectbox, "Error (hypothesis → reference)")
     box.set_value("hat → cat")
     assert "No utterance matches" in again(app).info[0].value
 
@@ -53,10 +53,12 @@ def test_the_most_frequent_errors_are_listed(filled):
     app = opened("utterances", run=INT8.key, confusion="hat → cat")
     assert shown(app) == [IDS[0]]
     table = app.dataframe[0].value
-    assert "hat" in set(table["Heard"]) and set(table["Times"]) == {1}
+    assert list(table.columns) == ["Hypothesis", "Reference", "Type", "Count"]
+    assert "hat" in set(table["Hypothesis"]) and set(table["Count"]) == {1}
+    assert set(table["Type"]) == {"substitution", "insertion"}
 
 
-def test_other_recipes_are_heard_once_asked_for(filled):
+def test_transcripts_by_other_recipes_are_drawn_when_opened(filled):
     app = opened("utterances", run=INT8.key)
     assert "**fp32**" not in everything(app)
     app.session_state[f"others-{INT8.key}-{IDS[1]}"] = True
@@ -67,18 +69,18 @@ def test_two_runs_differ_by_utterance_speaker_and_word(filled):
     app = opened("compare", first=FP32.key, second=INT8.key)
     text = everything(app).replace("\\", "")
     assert "WER 28.57 %" in text and "WER 42.86 %" in text and "+14.29 points" in text
-    assert "more errors in 1 utterance (2 more) and fewer in 1 (1 fewer)" in text
-    assert "200 % of the difference, more than all of it" in text
+    assert "more errors in 1 utterance (+2) and fewer in 1 (−1)" in text
+    assert "200 % of the difference, partly offset by others" in text
     assert shown(app) == [IDS[1], IDS[2]]
     assert len(app.get("audio")) == 2 and "<i>" not in text
     assert len(app.dataframe[0].value) == 3
     by_label(app.selectbox, "Utterance").set_value(IDS[2])
     assert shown(again(app)) == [IDS[2]]
-    by_label(app.get("button_group"), "Where").set_value("speaker")
-    assert "in 1 speaker (1 more)" in everything(again(app))
+    by_label(app.get("button_group"), "Group by").set_value("speaker")
+    assert "in 1 speaker (+1)" in everything(again(app))
 
 
-def test_the_two_can_be_swapped(filled):
+def test_baseline_and_compared_result_can_be_swapped(filled):
     app = opened("compare", first=FP32.key, second=INT8.key)
     by_label(app.button, "Swap").click()
     assert "−14.29 points" in everything(again(app))
@@ -102,9 +104,9 @@ def test_an_empty_store_says_what_to_do(store, page):
     assert "Run evaluations" in opened(page).info[0].value
 
 
-def test_a_run_beside_itself_is_no_difference(store):
+def test_a_run_compared_with_itself_has_no_difference(store):
     store.put(run_with("fp32", MANY))
     key = store.runs()[0].key
-    assert (
-        "No utterance has another number" in opened("compare", first=key, second=key).info[0].value
-    )
+    app = opened("compare", first=key, second=key)
+    assert "the same number of errors in every utterance" in app.info[0].value
+    assert app.info[1].value == "Both results have the same word errors."

@@ -103,7 +103,7 @@ def test_changes_are_in_the_url_and_reload_to_the_same(filled):
     again(app)
     by_label(app.toggle, "Log X axis").set_value(True)
     by_label(app.selectbox, "Result").set_value(key_of(filled, "torch-int8"))
-    by_label(again(app).multiselect, "With").set_value(["deletions"])
+    by_label(again(app).multiselect, "Error types").set_value(["deletions"])
     again(app)
     query = dict(app.query_params)
     assert query.keys() == {"x", "filter_backend", "margin", "log_weights_bytes", "run", "errors"}
