@@ -1,30 +1,31 @@
-"""The study's claims with their verdicts and evidence: a answer of the Study page."""
+"""The study's claims with verdicts and evidence: the first part of the Study page."""
 
 import pandas as pd
 import streamlit as st
 
 from pages._navigation import compare_url, utterances_url
-from pages._utterance_view import audio_files, side_by_side
+from pages._utterance_view import audio_files, show_side_by_side
 from pages._view import View
 from whisperq_core.analyze import paired_comparisons
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import markup
+from whisperq_core.present.labels import protocol_label
 from whisperq_core.study.claims import CLAIMS, ClaimResult, Finding, evaluate_claims
 from whisperq_core.study.evidence import POINTS, Answer, Outcome
-from whisperq_core.whisper.protocols import STUDY
 
-LOOKS = {
+BADGES = {
     Outcome.REPRODUCED: ("green", ":material/check:"),
     Outcome.NOT_REPRODUCED: ("red", ":material/close:"),
     Outcome.INCONCLUSIVE: ("orange", ":material/help:"),
     Outcome.NOT_MEASURABLE: ("gray", ":material/block:"),
 }
-WORST = 4
+# How many utterances of a comparison are shown: those that differ most.
+MOST_UTTERANCES = 4
 
 
 def badge(verdict: str) -> str:
-    colour, icon = LOOKS[verdict]
+    colour, icon = BADGES[verdict]
     return f":{colour}-badge[{icon} {verdict}]"
 
 
@@ -38,45 +39,47 @@ def _claim_results(_runs: list, keys: tuple[str, ...]) -> list[ClaimResult]:
     return evaluate_claims(_runs)
 
 
-def claims(view: View, store: Store) -> None:
-    """Every claim, its verdict, and the evidence it opens."""
-    st.header("What our measurements say of its claims", anchor="claims")
+def show_claims(view: View, store: Store) -> None:
+    """Every claim with its verdict; its evidence is in an expander."""
+    st.header("Claims and verdicts", anchor="claims")
     results = claim_results(store)
-    counts = {verdict: sum(j.outcome == verdict for j in results) for verdict in LOOKS}
+    counts = {verdict: sum(r.outcome == verdict for r in results) for verdict in BADGES}
     st.markdown(
         f"{len(CLAIMS)} claims: "
         + " ".join(f"{badge(verdict)} {count}" for verdict, count in counts.items())
     )
     st.caption(
-        "Verdicts are computed from the records, each at 95 %: *reproduced* and *not reproduced*"
-        " are decided by intervals that resample speakers, *inconclusive* is everything else. About"
-        " one in twenty may be chance. The study measured most claims on whisper-small;"
-        " where that is not measured here, the verdict is that of the smaller models named beside"
-        " it. `python -m whisperq_core claims` prints the same."
+        "Verdicts are computed from the stored results at 95 % confidence. *Reproduced* and *not"
+        " reproduced*: settled by the 95 % interval (of WER over speakers, of latency over repeated"
+        " passes); sizes are exact. *Inconclusive*: the interval does not settle it. Verdicts are"
+        " not corrected for multiple comparisons: about one in twenty may be due to chance. The"
+        " study measured most claims on whisper-small. While that is not measured here, verdicts"
+        " are those of the smaller models in parentheses. `python -m whisperq_core claims` prints"
+        " the same."
     )
-    wanted = view.one_of(
+    selected = view.one_of(
         "Verdict",
-        list(LOOKS),
+        list(BADGES),
         "verdict",
         widget=st.segmented_control,
         label_visibility="collapsed",
     )
     for result in results:
-        if wanted in (None, result.outcome):
-            claim(store, result)
+        if selected in (None, result.outcome):
+            show_claim(store, result)
 
 
-def claim(store: Store, result: ClaimResult) -> None:
-    on = ", ".join(result.rests_on) or result.why_not
-    label = f"{badge(result.outcome)} {result.claim.wording} :gray[({on})]"
+def show_claim(store: Store, result: ClaimResult) -> None:
+    models = ", ".join(result.evaluated_models) or result.requirements
+    label = f"{badge(result.outcome)} {result.claim.statement} :gray[({models})]"
     box = st.expander(label, key=f"claim-{result.claim.id}", on_change="rerun")
     if box.open:
         with box:
-            opened(store, result)
+            show_evidence(store, result)
 
 
-def opened(store: Store, result: ClaimResult) -> None:
-    st.caption(f"In the study: {result.claim.place}.")
+def show_evidence(store: Store, result: ClaimResult) -> None:
+    st.caption(f"Source in the study: {result.claim.source}.")
     if result.claim.note:
         st.caption(markup.escape_markdown(result.claim.note))
     for protocol in dict.fromkeys(finding.protocol for finding in result.findings):
@@ -84,41 +87,36 @@ def opened(store: Store, result: ClaimResult) -> None:
         findings += [
             f
             for f in result.under(protocol)
-            if f.outcome == Outcome.NOT_MEASURABLE and any(p.effect is not None for p in f.answers)
+            if f.outcome == Outcome.NOT_MEASURABLE and any(a.effect is not None for a in f.answers)
         ]
         if findings:
-            heading = (
-                "Protocol: as in the study" if protocol == STUDY.name else f"Protocol: {protocol}"
-            )
-            verdicts = ", ".join(f"{f.measured_on} {badge(f.outcome)}" for f in findings)
-            st.markdown(f"**{heading}** · {verdicts}")
+            verdicts = ", ".join(f"{f.model_text} {badge(f.outcome)}" for f in findings)
+            st.markdown(f"**Protocol: {protocol_label(protocol)}** · {verdicts}")
             st.table(answers_table(findings), border="horizontal", hide_index=True)
     if result.commands:
-        needs = f" ({result.why_not})" if result.why_not else ""
-        st.markdown(f"**Not measured here yet**{needs}. The verdict follows when this is run:")
+        requirements = f" ({result.requirements})" if result.requirements else ""
+        st.markdown(f"**Not measured here yet**{requirements}. To measure it:")
         st.code("\n".join(result.commands), language="bash", wrap_lines=True)
-    compared = [
+    comparisons = [
         answer
         for finding in result.findings
         for answer in finding.answers
         if answer.unit == POINTS and len(answer.keys) == 2
     ]
-    if compared:
-        utterances(store, result.claim.id, compared)
+    if comparisons:
+        show_utterances(store, result.claim.id, comparisons)
 
 
 def answers_table(findings: list[Finding]) -> pd.DataFrame:
     lines = [
         {
-            "Question": markup.escape_markdown(answer.question),
+            "Statement": markup.escape_markdown(answer.question),
             "Model": answer.model,
             "Measured": answer.shown,
-            "Published": "–"
-            if answer.published is None
-            else f"{answer.published:+.2f}".lstrip("+"),
+            "Published": published_text(answer),
             "Verdict": badge(answer.outcome),
-            "On": markup.escape_markdown(sample(answer)),
-            "Records": " ".join(key[:6] for key in answer.keys[:4]),
+            "Evaluated on": markup.escape_markdown(sample(answer)),
+            "Results": " ".join(key[:6] for key in answer.keys[:4]),
         }
         for finding in findings
         for answer in finding.answers
@@ -126,48 +124,58 @@ def answers_table(findings: list[Finding]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def published_text(answer: Answer) -> str:
+    """The published value, with a sign where it is a difference, as in the measured one."""
+    if answer.published is None:
+        return "–"
+    sign = "+" if answer.unit == POINTS else ""
+    return f"{answer.published:{sign}.2f}".replace("-", "−")
+
+
 def sample(answer: Answer) -> str:
     if answer.minutes_needed is None:
         return answer.sample
-    minutes = f"an estimated {answer.minutes_needed:.0f} min of audio in all"
+    minutes = f"an estimated {answer.minutes_needed:.0f} minutes of audio in total"
     return f"{answer.sample}; {minutes} are needed for a conclusion"
 
 
-def utterances(store: Store, claim_id: str, answers: list[Answer]) -> None:
-    """The utterances that drive one of the comparisons."""
-    names = {
-        f"{p.model}: {p.question} ({p.sample.split(',')[0]}, {p.protocol})": p for p in answers
+def show_utterances(store: Store, claim_id: str, answers: list[Answer]) -> None:
+    """The utterances in which the runs of a selected comparison differ most."""
+    by_label = {
+        f"{a.model}: {a.question} ({a.sample.split(',')[0]}, {protocol_label(a.protocol)})": a
+        for a in answers
     }
     chosen = st.selectbox(
-        "Down to the utterances",
-        list(names),
+        "Per-utterance results",
+        list(by_label),
         index=None,
         key=f"part-{claim_id}",
         placeholder="Choose a comparison",
     )
     if chosen is None:
         return
-    runs = [store.get(key) for key in names[chosen].keys]
+    runs = [store.get(key) for key in by_label[chosen].keys]
     if not all(isinstance(run, AccuracyRun) for run in runs):
-        st.warning("One of its records is no longer there.")
+        st.warning("A result of this comparison no longer exists.")
         return
-    links(runs)
+    show_links(runs)
     differing = paired_comparisons.differing(*runs)
+    shown = differing[:MOST_UTTERANCES]
     st.markdown(
-        f"**{len(differing)} of {len(runs[0].utterances)} utterances have another number of"
-        f" errors**; the {min(WORST, len(differing))} that differ most:"
+        f"**The number of errors differs in {len(differing)} of {len(runs[0].utterances)}"
+        f" utterances**; the {len(shown)} largest differences:"
     )
     st.html(markup.alignment_legend_html())
     audio = audio_files(runs[0])
-    for pair in differing[:WORST]:
-        side_by_side(tuple(runs), pair, audio.get(pair[0].id))
+    for pair in shown:
+        show_side_by_side(tuple(runs), pair, audio.get(pair[0].id))
 
 
-def links(runs: list[AccuracyRun]) -> None:
+def show_links(runs: list[AccuracyRun]) -> None:
     names = [markup.escape_markdown(run.spec.recipe.name) for run in runs]
     urls = [utterances_url(run) for run in runs]
     st.markdown(
-        "All utterances of "
+        "All utterances: "
         + " · ".join(f"[{name}]({url})" for name, url in zip(names, urls, strict=True))
-        + f" · [Compare the two]({compare_url(*runs)})"
+        + f" · [Compare the two runs]({compare_url(*runs)})"
     )

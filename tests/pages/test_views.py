@@ -270,12 +270,12 @@ def study_tables(app: AppTest) -> list:
 def test_study_without_results_shows_the_published_tables(store):
     app = opened("study")
     assert [header.value for header in app.header] == [
-        "What our measurements say of its claims",
-        "Its tables and figure",
+        "Claims and verdicts",
+        "Tables and figure",
         "Table 2: whisper-small",
         "Table 3: whisper-base and whisper-tiny",
-        "Figure 1: how much harder is test-other?",
-        "Table 4: what to choose",
+        "Figure 1: robustness gap",
+        "Table 4: recommendations",
     ]
     assert "--models small" in app.code[0].value
     first = study_tables(app)[0].to_string()
@@ -283,16 +283,16 @@ def test_study_without_results_shows_the_published_tables(store):
     assert "not measured here" in first
 
 
-def test_study_shows_measured_rows_as_ours_with_interval_and_record(filled):
+def test_study_shows_measured_rows_with_interval_and_key(filled):
     app = opened("study")
     base = study_tables(app)[2]
     assert base["Source"].tolist()[:2] == ["Study, base", "Here, base"]
-    assert base["Measured on"].tolist()[:2] == ["whole sets", "excerpts (2), CPU"]
-    record = next(r for r in filled.runs() if r.spec.recipe.name == "fp32")
-    assert base["Records"][0] == "–"
-    assert record.key[:6] in base["Records"][1].split()
+    assert base["Evaluated on"].tolist()[:2] == ["full sets", "excerpts (2), CPU"]
+    fp32 = next(r for r in filled.runs() if r.spec.recipe.name == "fp32")
+    assert base["Results"][0] == "–"
+    assert fp32.key[:6] in base["Results"][1].split()
     assert base["WER other"].tolist()[:2] == ["12.87", "12.50 (0.0\u00a0to\u00a025.0)"]
-    assert "tiny.en is another model" in everything(app)
+    assert "tiny.en is not the study's model" in everything(app)
     assert "excerpts" in app.info[0].value
 
 
@@ -307,15 +307,15 @@ def test_study_counts_verdicts_and_opens_a_claim_down_to_its_utterances(store):
     store.put(accuracy_run("torch-int8", WRONG, ids=ids))
     app = opened("study")
     assert f"{len(CLAIMS)} claims" in everything(app)
-    assert not [b for b in app.selectbox if b.label == "Down to the utterances"]
+    assert not [b for b in app.selectbox if b.label == "Per-utterance results"]
     app.session_state["claim-fastest-costs-wer"] = True
     again(app)
-    question = app.table[0].value["Question"][0].replace("\\", "")
-    assert question == "torch-int8 is worse than fp32 on test-other"
-    choice = by_label(app.selectbox, "Down to the utterances")
+    statement = app.table[0].value["Statement"][0].replace("\\", "")
+    assert statement == "torch-int8 is worse than fp32 on test-other"
+    choice = by_label(app.selectbox, "Per-utterance results")
     choice.set_value(choice.options[0])
     text = everything(again(app))
-    assert "1 of 2 utterances have another number of errors" in text
+    assert "The number of errors differs in 1 of 2 utterances" in text
     assert ids[0] in text.replace("\\", "")
 
 

@@ -18,10 +18,10 @@ SPEAKERS = [str(i) for i in range(12)]
 
 
 def run(recipe: str, wrong_words: int, eval_set: str = "test-other", model: str = "small"):
-    heard = " ".join(["x"] * wrong_words + WORDS.split()[wrong_words:])
+    hypothesis = " ".join(["x"] * wrong_words + WORDS.split()[wrong_words:])
     return accuracy_run(
         recipe,
-        [(WORDS, heard)] * len(SPEAKERS),
+        [(WORDS, hypothesis)] * len(SPEAKERS),
         eval_set=eval_set,
         model=model,
         speakers=SPEAKERS,
@@ -49,7 +49,7 @@ def of(id: str, runs) -> claims.ClaimResult:
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_every_claim_has_a_rule_that_the_records_can_answer(claim):
     assert claim.measures
-    runs = [r for model in (*claim.about, *claim.elsewhere) for r in everything(model)]
+    runs = [r for model in (*claim.models, *claim.substitutes) for r in everything(model)]
     (result,) = evaluate_claims(runs, [claim])
     for finding in result.under(STUDY.name):
         answers = [p for p in finding.answers if p.effect is not None]
@@ -58,7 +58,7 @@ def test_every_claim_has_a_rule_that_the_records_can_answer(claim):
     assert result.outcome in (Outcome.REPRODUCED, Outcome.NOT_REPRODUCED, Outcome.INCONCLUSIVE)
 
 
-def test_claims_are_told_apart_and_speak_of_known_recipes():
+def test_claims_have_unique_ids_and_recipes_of_the_catalogue():
     assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
     named = {
         getattr(measure, field)
@@ -74,27 +74,27 @@ def test_without_records_nothing_is_measurable_and_commands_say_what_to_run():
     for result in evaluate_claims([]):
         assert result.outcome == Outcome.NOT_MEASURABLE
         assert result.commands
-        assert result.rests_on == ()
+        assert result.evaluated_models == ()
 
 
-def test_small_is_asked_for_by_its_exact_command():
-    found = of("quanto-int8-regularizes", [])
-    assert found.why_not == "needs whisper-small"
-    assert "python -m whisperq_core download test-other" in found.commands
+def test_the_exact_command_for_small_is_given():
+    result = of("quanto-int8-regularizes", [])
+    assert result.requirements == "needs whisper-small"
+    assert "python -m whisperq_core download test-other" in result.commands
     wanted = "run --models small --recipes fp32,quanto-int8 --sets test-other"
-    assert f"python -m whisperq_core {wanted}" in found.commands
+    assert f"python -m whisperq_core {wanted}" in result.commands
 
 
 def test_the_verdict_updates_when_small_is_measured():
     of_base = [run("fp32", 3, model="base"), run("quanto-int8", 1, model="base")]
-    found = of("quanto-int8-regularizes", of_base)
-    assert (found.outcome, found.rests_on) == (Outcome.REPRODUCED, ("base",))
+    result = of("quanto-int8-regularizes", of_base)
+    assert (result.outcome, result.evaluated_models) == (Outcome.REPRODUCED, ("base",))
     of_small = [run("fp32", 1), run("quanto-int8", 3)]
-    found = of("quanto-int8-regularizes", [*of_base, *of_small])
-    assert (found.outcome, found.rests_on) == (Outcome.NOT_REPRODUCED, ("small",))
+    result = of("quanto-int8-regularizes", [*of_base, *of_small])
+    assert (result.outcome, result.evaluated_models) == (Outcome.NOT_REPRODUCED, ("small",))
 
 
-def test_another_protocol_is_judged_beside_the_study_s_not_instead():
+def test_another_protocol_gets_findings_but_does_not_change_the_verdict():
     corrected = [
         r.model_copy(
             update={
@@ -105,12 +105,12 @@ def test_another_protocol_is_judged_beside_the_study_s_not_instead():
         )
         for r in (run("fp32", 3), run("quanto-int8", 1))
     ]
-    found = of("quanto-int8-regularizes", corrected)
-    assert found.outcome == Outcome.NOT_MEASURABLE
-    assert [f.outcome for f in found.under("corrected")] == [Outcome.REPRODUCED]
+    result = of("quanto-int8-regularizes", corrected)
+    assert result.outcome == Outcome.NOT_MEASURABLE
+    assert [f.outcome for f in result.under("corrected")] == [Outcome.REPRODUCED]
 
 
-def test_tiny_en_stands_in_for_tiny_but_not_for_its_published_numbers():
+def test_tiny_en_replaces_tiny_except_in_comparisons_with_published_numbers():
     runs = [run("fp32", 1, model="tiny.en"), run("quanto-int8", 1, model="tiny.en")]
     models = {p.model for f in of("quanto-int8-regularizes", runs).findings for p in f.answers}
     assert "tiny.en" in models
@@ -119,7 +119,7 @@ def test_tiny_en_stands_in_for_tiny_but_not_for_its_published_numbers():
 
 
 def claim_of(*measures, may_fail: int = 0) -> Claim:
-    return Claim("id", "wording", "place", ("base",), measures, may_fail=may_fail)
+    return Claim("id", "statement", "source", ("base",), measures, may_fail=may_fail)
 
 
 def verdict(runs, *measures, may_fail: int = 0) -> str:

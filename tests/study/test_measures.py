@@ -23,9 +23,9 @@ SPEAKERS = 12
 
 
 def texts(wrong_words: int) -> list[tuple[str, str]]:
-    """One utterance of ten words a speaker, with so many of them misheard."""
-    heard = ["x"] * wrong_words + WORDS.split()[wrong_words:]
-    return [(WORDS, " ".join(heard))] * SPEAKERS
+    """One utterance of ten words a speaker, with so many of them wrong."""
+    hypothesis = ["x"] * wrong_words + WORDS.split()[wrong_words:]
+    return [(WORDS, " ".join(hypothesis))] * SPEAKERS
 
 
 def run(recipe: str, wrong_words: int, eval_set: str = "test-other-excerpt", model: str = "base"):
@@ -36,9 +36,9 @@ def run(recipe: str, wrong_words: int, eval_set: str = "test-other-excerpt", mod
 
 
 def answer(measure, *runs, model: str = "base"):
-    found = measure.answers(Evidence(runs), model, STUDY.name)
-    assert len(found) == 1
-    return found[0]
+    result = measure.answers(Evidence(runs), model, STUDY.name)
+    assert len(result) == 1
+    return result[0]
 
 
 def comparison(value: float, low: float, high: float, p: float, inferior: float) -> Comparison:
@@ -52,19 +52,19 @@ UNCLEAR = comparison(0.3, -2, 2, 0.8, 0.4)
 
 
 @pytest.mark.parametrize(
-    "found, worse, better, no_worse",
+    "result, worse, better, no_worse",
     [
         (CLEARLY_WORSE, Outcome.REPRODUCED, Outcome.NOT_REPRODUCED, Outcome.NOT_REPRODUCED),
         (CLEARLY_BETTER, Outcome.NOT_REPRODUCED, Outcome.REPRODUCED, Outcome.REPRODUCED),
         (THE_SAME, Outcome.NOT_REPRODUCED, Outcome.NOT_REPRODUCED, Outcome.REPRODUCED),
         (UNCLEAR, Outcome.INCONCLUSIVE, Outcome.INCONCLUSIVE, Outcome.INCONCLUSIVE),
     ],
-    ids=["worse", "better", "the same", "unclear"],
+    ids=["worse", "better", "equal", "unclear"],
 )
-def test_what_a_comparison_says_of_each_expectation(found, worse, better, no_worse):
-    assert expected_outcome(found, Verdict.WORSE) == worse
-    assert expected_outcome(found, Verdict.BETTER) == better
-    assert expected_outcome(found, Verdict.NO_WORSE) == no_worse
+def test_what_a_comparison_says_of_each_expectation(result, worse, better, no_worse):
+    assert expected_outcome(result, Verdict.WORSE) == worse
+    assert expected_outcome(result, Verdict.BETTER) == better
+    assert expected_outcome(result, Verdict.NO_WORSE) == no_worse
 
 
 def test_as_published_needs_an_interval_that_could_tell():
@@ -83,10 +83,10 @@ def test_without_an_interval_nothing_is_decided():
 
 def test_a_loss_is_the_difference_in_points_and_names_its_records():
     fp32, worse = run("fp32", 1), run("torch-int8", 3)
-    found = answer(WerDifference("torch-int8", "other", "worse"), fp32, worse)
-    assert found.effect == pytest.approx(20.0)
-    assert (found.outcome, found.keys) == (Outcome.REPRODUCED, (fp32.key, worse.key))
-    assert found.sample == "test-other-excerpt, 12 utterances, 12 speakers, 2.0 min"
+    result = answer(WerDifference("torch-int8", "other", "worse"), fp32, worse)
+    assert result.effect == pytest.approx(20.0)
+    assert (result.outcome, result.keys) == (Outcome.REPRODUCED, (fp32.key, worse.key))
+    assert result.sample == "test-other-excerpt, 12 utterances, 12 speakers, 2.0 min"
 
 
 def test_published_differences_are_the_study_s_own():
@@ -104,16 +104,16 @@ def test_whole_sets_come_before_excerpts_and_the_large_set_is_added():
         for recipe in ("fp32", "torch-int8")
         for place in ("test-clean", "test-clean-excerpt", "librispeech-dev-clean-mp3")
     ]
-    found = WerDifference("torch-int8", "clean", "no worse").answers(
+    result = WerDifference("torch-int8", "clean", "no worse").answers(
         Evidence(runs), "base", STUDY.name
     )
-    assert [p.sample.split(",")[0] for p in found] == ["test-clean", "librispeech-dev-clean-mp3"]
+    assert [p.sample.split(",")[0] for p in result] == ["test-clean", "librispeech-dev-clean-mp3"]
 
 
-def test_what_is_missing_is_asked_for():
-    found = answer(WerDifference("torch-int8", "other", "worse"), run("fp32", 1))
-    assert (found.outcome, found.effect) == (Outcome.NOT_MEASURABLE, None)
-    assert found.missing == (
+def test_missing_runs_are_listed():
+    result = answer(WerDifference("torch-int8", "other", "worse"), run("fp32", 1))
+    assert (result.outcome, result.effect) == (Outcome.NOT_MEASURABLE, None)
+    assert result.missing == (
         MissingRun("base", "fp32", "accuracy", "test-other-excerpt"),
         MissingRun("base", "torch-int8", "accuracy", "test-other-excerpt"),
     )
@@ -126,16 +126,16 @@ def test_the_gap_is_the_loss_on_other_minus_the_loss_on_clean():
         run("fp32", 2),
         run("torch-int8", 6),
     ]
-    found = answer(RobustnessGapChange("torch-int8"), *runs)
-    assert found.effect == pytest.approx(40 - 10)
-    assert found.outcome == Outcome.REPRODUCED
-    assert len(found.keys) == 4
+    result = answer(RobustnessGapChange("torch-int8"), *runs)
+    assert result.effect == pytest.approx(40 - 10)
+    assert result.outcome == Outcome.REPRODUCED
+    assert len(result.keys) == 4
 
 
 def test_times_are_decided_by_the_repeats():
     steady = speed_run("torch-int8", [1.0, 1.01, 1.02], [2.0, 2.0, 2.0])
-    found = answer(RelativeTime("torch-int8", "faster"), steady)
-    assert (found.outcome, found.effect) == (Outcome.REPRODUCED, pytest.approx(0.505))
+    result = answer(RelativeTime("torch-int8", "faster"), steady)
+    assert (result.outcome, result.effect) == (Outcome.REPRODUCED, pytest.approx(0.505))
     assert answer(RelativeTime("torch-int8", "slower"), steady).outcome == Outcome.NOT_REPRODUCED
     noisy = speed_run("torch-int8", [1.0, 3.0, 2.0], [2.0, 2.0, 2.0])
     assert answer(RelativeTime("torch-int8", "faster"), noisy).outcome == Outcome.INCONCLUSIVE
@@ -144,9 +144,9 @@ def test_times_are_decided_by_the_repeats():
 def test_a_time_against_another_recipe_is_the_quotient_of_both_ratios():
     fast = speed_run("torch-int8", [1.0, 1.01, 1.02], [2.0, 2.0, 2.0])
     slow = speed_run("quanto-int8", [3.0, 3.01, 3.02], [2.0, 2.0, 2.0])
-    found = answer(RelativeTime("quanto-int8", "slower", against="torch-int8"), fast, slow)
-    assert found.effect == pytest.approx(3.01 / 1.01)
-    assert found.outcome == Outcome.REPRODUCED
+    result = answer(RelativeTime("quanto-int8", "slower", against="torch-int8"), fast, slow)
+    assert result.effect == pytest.approx(3.01 / 1.01)
+    assert result.outcome == Outcome.REPRODUCED
 
 
 def test_sizes_are_exact_and_of_the_model_s_shape():
@@ -161,15 +161,15 @@ def test_sizes_are_exact_and_of_the_model_s_shape():
 
 def test_first_needs_every_rival_behind_it():
     first = RanksFirst("torch-int8", "time", among=("torch-int8", "quanto-int8", "bnb-nf4"))
-    mine = speed_run("torch-int8", [1.0, 1.01, 1.02], [2.0, 2.0, 2.0])
+    recipe = speed_run("torch-int8", [1.0, 1.01, 1.02], [2.0, 2.0, 2.0])
     slow = speed_run("quanto-int8", [3.0, 3.01, 3.02], [2.0, 2.0, 2.0])
     tie = speed_run("bnb-nf4", [1.0, 1.02, 1.01], [2.0, 2.0, 2.0])
     ahead = speed_run("bnb-nf4", [0.5, 0.51, 0.52], [2.0, 2.0, 2.0])
-    assert answer(first, mine, slow).outcome == Outcome.REPRODUCED
-    assert answer(first, mine, slow, tie).outcome == Outcome.INCONCLUSIVE
-    beaten = answer(first, mine, slow, ahead)
+    assert answer(first, recipe, slow).outcome == Outcome.REPRODUCED
+    assert answer(first, recipe, slow, tie).outcome == Outcome.INCONCLUSIVE
+    beaten = answer(first, recipe, slow, ahead)
     assert beaten.outcome == Outcome.NOT_REPRODUCED
-    assert "compared with bnb-nf4, the closest of 2" in beaten.sample
+    assert "compared with bnb-nf4, the closest of 2 rivals" in beaten.sample
 
 
 def test_the_most_accurate_is_only_so_where_rivals_are_decidedly_no_better():

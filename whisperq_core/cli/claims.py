@@ -27,9 +27,9 @@ def claims(
 
 
 def _print_claim(result: study_claims.ClaimResult) -> None:
-    models = f" on {', '.join(result.rests_on)}" if result.rests_on else ""
+    models = f" on {', '.join(result.evaluated_models)}" if result.evaluated_models else ""
     print(f"{result.claim.id}: {result.outcome.upper()}{models}")
-    print(f"  {result.claim.wording} ({result.claim.place})")
+    print(f"  {result.claim.statement} ({result.claim.source})")
     if result.claim.note:
         print(f"  Note: {result.claim.note}")
     for finding in result.findings:
@@ -39,7 +39,7 @@ def _print_claim(result: study_claims.ClaimResult) -> None:
                 print(f"    {where}: {answer.question}: {answer.shown} → {answer.outcome}")
                 print(f"      {answer.sample}")
     if result.commands:
-        why = f" ({result.why_not})" if result.why_not else ""
+        why = f" ({result.requirements})" if result.requirements else ""
         print(f"    not measured here{why}; run:")
         for command in result.commands:
             print(f"      {command}")

@@ -1,1 +1,1 @@
-"""The study's published tables and claims, and the measures that decide the claims."""
+"""The study's published tables and claims, and the measures by which claims are judged."""

@@ -1,8 +1,8 @@
-"""The study's claims as data, and what our records say of each: computed, never typed.
+"""The study's claims as data, and their verdicts, which are computed from the stored results.
 
-A claim is a conjunction of measures. For one model and protocol it is reproduced when each of them
-is, not reproduced when one is shown not to hold, inconclusive otherwise. Sets that answer the same
-question are weighed together: a conclusive answer outweighs an inconclusive one.
+A claim is a conjunction of measures. For one model and protocol it is reproduced when every measure
+is, not reproduced when one is shown not to hold, and inconclusive otherwise. Answers to the same
+question on several evaluation sets are combined: conclusive ones outweigh inconclusive ones.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,25 +19,25 @@ from whisperq_core.study.measures import (
 )
 from whisperq_core.whisper.protocols import CORRECTED, STUDY
 
-# tiny.en stands in for the study's tiny where tiny is not measured: another model, and said so.
+# tiny.en replaces the study's tiny where tiny is not measured. It is another model, and is named.
 _STAND_INS = {"tiny": "tiny.en"}
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the study says, in our words.
+    """A claim of the study, paraphrased.
 
-    place: where it says so. about: the models that it is about. elsewhere: models that may stand in
-    while none of those is measured. may_fail: how many measures may fail ("almost every"). note:
-    what limits the comparison.
+    source: tables and sections of the study. models: that the claim is about. substitutes: models
+    that are judged while none of those is measured. may_fail: how many measures may fail, for
+    claims of "almost every". note: what limits the comparison.
     """
 
     id: str
-    wording: str
-    place: str
-    about: tuple[str, ...]
+    statement: str
+    source: str
+    models: tuple[str, ...]
     measures: tuple[Measure, ...]
-    elsewhere: tuple[str, ...] = ()
+    substitutes: tuple[str, ...] = ()
     may_fail: int = 0
     device: str = "cpu"
     note: str = ""
@@ -51,22 +51,23 @@ _STATIC = "quanto-int8-float8-eval10"
 CLAIMS = (
     Claim(
         "size-int8",
-        "Int8 for every Linear layer makes tiny 19 %, base 36 % and small 57 % smaller.",
+        "Int8 for every linear layer reduces the size of tiny by 19 %, of base by 36 % and of small"
+        " by 57 %.",
         "Tables 2 and 3, abstract",
         _ALL,
         (SizeReduction("torch-int8"), SizeReduction("quanto-int8"), SizeReduction(_STATIC)),
     ),
     Claim(
         "size-low-bit",
-        "nf4 makes tiny 37 %, base 52 % and small 70 % smaller; HQQ int4 makes small 69 % and HQQ"
-        " int3 71 % smaller.",
+        "nf4 reduces the size of tiny by 37 %, of base by 52 % and of small by 70 %; HQQ int4"
+        " reduces that of small by 69 % and HQQ int3 by 71 %.",
         "Tables 2 and 3, section 6.1",
         _ALL,
         (SizeReduction("bnb-nf4"), SizeReduction("hqq-int4-g64"), SizeReduction("hqq-int3-g64")),
     ),
     Claim(
         "fastest-cpu",
-        "On a CPU, PyTorch's dynamic int8 is the fastest: 0.64 of fp32's time.",
+        "On a CPU, PyTorch's dynamic int8 is the fastest recipe: 0.64 times fp32's latency.",
         "Table 2, sections 6.1 and 7.1",
         _SMALL,
         (RelativeTime("torch-int8", "faster"), RanksFirst("torch-int8", "time")),
@@ -74,7 +75,7 @@ CLAIMS = (
     ),
     Claim(
         "fastest-costs-wer",
-        "PyTorch's dynamic int8 pays for its speed with WER on test-other.",
+        "The cost of PyTorch's dynamic int8 is a higher WER on test-other.",
         "Tables 2 and 4, section 7.1",
         _SMALL,
         (WerDifference("torch-int8", "other", "worse"),),
@@ -82,7 +83,7 @@ CLAIMS = (
     ),
     Claim(
         "quanto-int8-clean",
-        "Quanto int8 has fp32's accuracy on test-clean.",
+        "Quanto int8 is as accurate as fp32 on test-clean.",
         "Tables 2 and 3, section 6.1",
         _SMALL,
         (WerDifference("quanto-int8", "clean", "no worse"),),
@@ -90,7 +91,7 @@ CLAIMS = (
     ),
     Claim(
         "quanto-int8-regularizes",
-        "Quanto int8 beats fp32 on test-other: quantization acts as regularization.",
+        "Quanto int8 is more accurate than fp32 on test-other: quantization regularizes.",
         "Table 2, sections 6.1, 7.3 and 8",
         _SMALL,
         (WerDifference("quanto-int8", "other", "better"),),
@@ -98,7 +99,7 @@ CLAIMS = (
     ),
     Claim(
         "quanto-int8-slower",
-        "Quanto int8 pays for its accuracy with time.",
+        "The cost of Quanto int8's accuracy is a higher latency.",
         "Tables 2, 3 and 4, section 7.1 (measured on a GPU; here on a CPU)",
         _SMALL,
         (RelativeTime("quanto-int8", "slower"),),
@@ -106,7 +107,7 @@ CLAIMS = (
     ),
     Claim(
         "static-worse",
-        "Static int8 with float8 activations is both less accurate and slower than dynamic int8.",
+        "Static int8 with float8 activations is less accurate and slower than dynamic int8.",
         "Table 2, sections 6.1 and 7.2",
         _SMALL,
         (
@@ -118,7 +119,7 @@ CLAIMS = (
     ),
     Claim(
         "static-worse-than-fp32",
-        "Static int8 with float8 activations is both less accurate and slower than fp32.",
+        "Static int8 with float8 activations is less accurate and slower than fp32.",
         "Table 2",
         _SMALL,
         (
@@ -130,7 +131,7 @@ CLAIMS = (
     ),
     Claim(
         "more-on-other",
-        "Almost every recipe loses more on test-other than on test-clean.",
+        "Almost every recipe increases WER more on test-other than on test-clean.",
         "Figure 1, section 7.3",
         _SMALL,
         tuple(
@@ -142,7 +143,7 @@ CLAIMS = (
     ),
     Claim(
         "low-bit-steepest",
-        "nf4 and HQQ int3 lose more on test-other than int8 does.",
+        "nf4 and HQQ int3 increase WER on test-other more than int8.",
         "Figure 1, section 7.3",
         _SMALL,
         (
@@ -153,7 +154,7 @@ CLAIMS = (
     ),
     Claim(
         "eight-bits-minimum",
-        "Below 8 bits robustness goes: on test-other 4 and 3 bits lose WER, 8 bits do not.",
+        "Fewer than 8 bits are not robust: on test-other 4 and 3 bits increase WER, 8 bits do not.",
         "Sections 7.1, 7.3 and 8",
         _SMALL,
         (
@@ -166,7 +167,7 @@ CLAIMS = (
     ),
     Claim(
         "low-bit-clean",
-        "On clean speech 4 bits keep fp32's accuracy (HQQ int4 and nf4).",
+        "On clean speech 4 bits (HQQ int4, nf4) are as accurate as fp32.",
         "Table 2, section 6.1",
         _SMALL,
         (
@@ -177,8 +178,8 @@ CLAIMS = (
     ),
     Claim(
         "per-channel",
-        "A scale for each channel is more accurate than one for the tensor. PyTorch's two int8"
-        " recipes differ in nothing else.",
+        "Per-channel scales are more accurate than per-tensor scales. PyTorch's two int8 recipes"
+        " differ in nothing else.",
         "Sections 7.1 and 8",
         _SMALL,
         tuple(
@@ -205,7 +206,7 @@ CLAIMS = (
     ),
     Claim(
         "smaller-models",
-        "Smaller models follow the same pattern: nf4 loses more than int8, on both sets.",
+        "Smaller models follow the same pattern: nf4 increases WER more than int8 on both sets.",
         "Table 3, sections 6.2 and 7.1",
         _SMALLER,
         (
@@ -215,7 +216,7 @@ CLAIMS = (
     ),
     Claim(
         "losses-as-published",
-        "What int8 and nf4 cost in WER: Quanto int8 +0.02 and +1.85 points on base, +0.04 and +0.95"
+        "WER increases of int8 and nf4: Quanto int8 +0.02 and +1.85 points on base, +0.04 and +0.95"
         " on tiny; nf4 +0.97 and +5.22 on base, +3.56 and +8.50 on tiny (clean, other).",
         "Table 3",
         _SMALLER,
@@ -227,7 +228,7 @@ CLAIMS = (
     ),
     Claim(
         "choose-accurate",
-        "For accuracy choose Quanto int8.",
+        "For accuracy, choose Quanto int8.",
         "Table 4",
         _SMALL,
         (RanksFirst("quanto-int8", "wer"), WerDifference("quanto-int8", "other", "no worse")),
@@ -235,7 +236,7 @@ CLAIMS = (
     ),
     Claim(
         "choose-small",
-        "For size choose HQQ int3, at the price of a higher WER and more time.",
+        "For size, choose HQQ int3, at a higher WER and latency.",
         "Table 4, section 6.1",
         _SMALL,
         (
@@ -247,7 +248,8 @@ CLAIMS = (
     ),
     Claim(
         "memory-limited",
-        "Where memory is limited on a CPU choose HQQ int4: clean accuracy kept, slower than fp32.",
+        "On a CPU with limited memory, choose HQQ int4: as accurate as fp32 on clean speech, slower"
+        " than fp32.",
         "Table 2, sections 6.1, 7.4 and 8",
         _SMALL,
         (
@@ -273,7 +275,7 @@ CLAIMS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What the records say of a claim for one model under one protocol."""
+    """The verdict on a claim for one model under one protocol, with its evidence."""
 
     model: str
     protocol: str
@@ -281,15 +283,15 @@ class Finding:
     answers: tuple[Answer, ...]
 
     @property
-    def measured_on(self) -> str:
-        """The model, and the one that stood in for it where one did."""
+    def model_text(self) -> str:
+        """The model, and in parentheses the one that was measured in its place."""
         others = dict.fromkeys(a.model for a in self.answers if a.model != self.model)
         return f"{self.model} ({', '.join(others)})" if others else self.model
 
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """A claim with its findings; commands would measure what is missing."""
+    """A claim with its findings. commands: shell commands that measure what is missing."""
 
     claim: Claim
     findings: tuple[Finding, ...]
@@ -301,29 +303,29 @@ class ClaimResult:
 
     @property
     def _deciding(self) -> tuple[Finding, ...]:
-        """Under the study's protocol: of the models it is about, else of those that stand in."""
+        """Under the study's protocol: of the claim's models, or else of its substitutes."""
         measured = [f for f in self.under(STUDY.name) if f.outcome is not Outcome.NOT_MEASURABLE]
-        its_own = tuple(f for f in measured if f.model in self.claim.about)
-        return its_own or tuple(measured)
+        of_claimed_models = tuple(f for f in measured if f.model in self.claim.models)
+        return of_claimed_models or tuple(measured)
 
     @property
     def outcome(self) -> Outcome:
-        """The outcome of all the models that it rests on."""
+        """The verdict: the conjunction over the evaluated models."""
         return conjunction([finding.outcome for finding in self._deciding])
 
     @property
-    def rests_on(self) -> tuple[str, ...]:
-        """The models that were measured for the outcome."""
+    def evaluated_models(self) -> tuple[str, ...]:
+        """The models whose results decide the outcome."""
         answers = [a for f in self._deciding for a in f.answers if a.effect is not None]
         return tuple(dict.fromkeys(answer.model for answer in answers))
 
     @property
-    def why_not(self) -> str:
-        """What it would need to be measured on the models it is about; empty where it was."""
+    def requirements(self) -> str:
+        """What a verdict on the claim's own models needs, as text; empty if they were measured."""
         missing = [
             f"whisper-{f.model}"
             for f in self.under(STUDY.name)
-            if f.model in self.claim.about and f.outcome is Outcome.NOT_MEASURABLE
+            if f.model in self.claim.models and f.outcome is Outcome.NOT_MEASURABLE
         ]
         if not missing:
             return ""
@@ -332,7 +334,7 @@ class ClaimResult:
 
 
 def evaluate_claims(runs: Iterable[Run], claims: Iterable[Claim] = CLAIMS) -> list[ClaimResult]:
-    """Every claim with its outcome, from the newest records."""
+    """Every claim with its verdict, from the newest results."""
     runs, claims = list(runs), list(claims)
     by_device = {device: Evidence(runs, device) for device in {c.device for c in claims}}
     return [_evaluate(claim, by_device[claim.device]) for claim in claims]
@@ -341,7 +343,7 @@ def evaluate_claims(runs: Iterable[Run], claims: Iterable[Claim] = CLAIMS) -> li
 def _evaluate(claim: Claim, evidence: Evidence) -> ClaimResult:
     findings = []
     for protocol in (STUDY.name, CORRECTED.name):
-        for model in (*claim.about, *claim.elsewhere):
+        for model in (*claim.models, *claim.substitutes):
             answers = _answers(claim, evidence, model, protocol)
             if protocol == STUDY.name or any(a.effect is not None for a in answers):
                 findings.append(_finding(claim, model, protocol, answers))
@@ -367,14 +369,16 @@ def _answers(claim: Claim, evidence: Evidence, model: str, protocol: str) -> lis
     return [
         answer
         for measure in claim.measures
-        for answer in measure.answers(evidence, _measured_on(measure, evidence, model), protocol)
+        for answer in measure.answers(
+            evidence, _model_to_measure(measure, evidence, model), protocol
+        )
     ]
 
 
-def _measured_on(measure: Measure, evidence: Evidence, model: str) -> str:
-    """The model itself, or its stand-in where that alone has transcripts.
+def _model_to_measure(measure: Measure, evidence: Evidence, model: str) -> str:
+    """The model, or its stand-in where only that has transcripts.
 
-    Sizes are of the model's own shape, and published values are of the model itself.
+    Sizes and published values are those of the model itself.
     """
     stand_in = _STAND_INS.get(model)
     if stand_in is None or _needs_the_model_itself(measure) or evidence.has_transcripts(model):

@@ -1,6 +1,6 @@
-"""The stored records that bear on a claim, and the commands that would measure missing ones.
+"""The stored results that a claim is judged by, and commands that measure missing ones.
 
-A measure (measures.py) asks one question of one model under one protocol; it gets an Answer for
+A measure (measures.py) states something about one model under one protocol. It yields an Answer for
 each evaluation set that was measured.
 """
 
@@ -18,7 +18,7 @@ from whisperq_core.whisper.protocols import STUDY, short_name
 
 
 class Outcome(StrEnum):
-    """What our records say of a claim, or of one of its measures."""
+    """Verdict on a claim, or on one of its measures."""
 
     REPRODUCED = "reproduced"
     NOT_REPRODUCED = "not reproduced"
@@ -29,17 +29,18 @@ class Outcome(StrEnum):
 Run = AccuracyRun | SpeedRun | SizeRun
 Measured = Literal["accuracy", "speed", "size"]
 Split = Literal["clean", "other"]
-Unit = Literal["points of WER", "× the time", "× the bytes", "% smaller"]
+Unit = Literal["points of WER", "× latency", "× size", "% smaller"]
 POINTS: Unit = "points of WER"
-TIMES: Unit = "× the time"
-BYTES: Unit = "× the bytes"
+TIMES: Unit = "× latency"
+BYTES: Unit = "× size"
 PERCENT: Unit = "% smaller"
 
 
 class SplitSets(NamedTuple):
-    """Evaluation sets of a split: the first measured of `best_first` answers, each larger as well.
+    """Evaluation sets of a split.
 
-    The larger ones have more speech, but other speech.
+    The first measured one of `best_first` gives an answer, and so does each of `larger`, which have
+    more audio, but of other recordings.
     """
 
     best_first: tuple[str, ...]
@@ -57,7 +58,7 @@ SPLITS: dict[Split, SplitSets] = {
 
 @dataclass(frozen=True)
 class MissingRun:
-    """A record that an answer needs; eval_set is of an accuracy run."""
+    """A result that an answer needs; eval_set is set for accuracy only."""
 
     model: str
     recipe: str
@@ -67,12 +68,12 @@ class MissingRun:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: an effect with its interval, and what it says of the claim.
+    """An effect with its 95% interval, and whether it confirms the claim.
 
-    effect, low, high are in `unit`, None where nothing was measured; published is the study's own
-    value of the same, if it has one for this model. sample: what it was measured on. keys: of the
-    records that it comes from. minutes_needed: of audio in all, for a conclusion. missing: what
-    would have to be run.
+    question: the statement that is judged. effect, low, high: in `unit`; None where nothing was
+    measured. published: the study's value of the same, None where it has none for this model.
+    sample: what was measured, as text. keys: of the results it is computed from. minutes_needed:
+    total audio for a conclusion. missing: what has to be run.
     """
 
     question: str
@@ -113,9 +114,9 @@ class _RunId(NamedTuple):
 
 
 class Evidence:
-    """The newest record of each kind, model, recipe, evaluation set and protocol, on one device.
+    """The newest result of each kind, model, recipe, evaluation set and protocol, on one device.
 
-    Speed is of one kind of machine, that with most results: see `results_table.machines`.
+    Speed is that of one kind of machine, the one with most results: see `results_table.machines`.
     """
 
     def __init__(self, runs: Iterable[Run], device: str = "cpu"):
@@ -150,7 +151,7 @@ class Evidence:
         return self._speed.get(_RunId("speed", model, recipe, "", protocol))
 
     def size(self, model: str, recipe: str, protocol: str) -> SizeRun | None:
-        """The size of a model of this shape."""
+        """The size of a quantized model."""
         return self._size.get(_RunId("size", model, recipe, "", protocol))
 
     def has_transcripts(self, model: str) -> bool:
@@ -166,9 +167,9 @@ class Evidence:
     def paired_runs(
         self, split: Split, model: str, recipes: Iterable[str], protocol: str
     ) -> list[tuple[AccuracyRun, ...]]:
-        """Accuracy runs of all the recipes on the same utterances, for each set of the split.
+        """Accuracy runs of all the recipes on the same utterances, one tuple for each set.
 
-        The best set that was measured, and all larger ones.
+        The sets are the first measured one of the split's `best_first`, and all its `larger` ones.
         """
         names = list(recipes)
 
@@ -193,23 +194,24 @@ class Evidence:
 
 
 def _same_utterances(runs: Iterable[AccuracyRun]) -> bool:
-    """Two sets may have one name."""
+    """Guards against different sets of one name."""
     return len({frozenset(u.id for u in run.utterances) for run in runs}) == 1
 
 
 def sample_text(run: AccuracyRun) -> str:
-    """What a run was measured on: set, utterances, speakers, minutes."""
-    ids = {u.speaker for u in run.utterances}
-    speakers = "unknown speakers" if None in ids else f"{len(ids)} speakers"
+    """Set, utterances, speakers and minutes of a run, as text."""
+    speaker_ids = {u.speaker for u in run.utterances}
+    unknown = None in speaker_ids
+    speakers = "unknown speakers" if unknown else f"{len(speaker_ids)} speakers"
     return f"{run.eval_set}, {len(run.utterances)} utterances, {speakers}, {run.minutes:.1f} min"
 
 
-# Splits that have to be downloaded before a run on them.
+# Evaluation sets that have to be downloaded first.
 _DOWNLOADED = ("test-clean", "test-other")
 
 
 def commands(answers: Iterable[Answer], device: str = "cpu") -> list[str]:
-    """The commands that would measure what is missing, merged by model and protocol."""
+    """Commands that measure what is missing, merged by model and protocol."""
     missing: dict[tuple[str, str], list[MissingRun]] = {}
     for answer in answers:
         for run in answer.missing:
@@ -219,15 +221,17 @@ def commands(answers: Iterable[Answer], device: str = "cpu") -> list[str]:
         options = "" if protocol == STUDY.name else f" --protocol {short_name(protocol)}"
         options += "" if device == "cpu" else f" --device {device}"
         recipes = ",".join(dict.fromkeys(("fp32", *(run.recipe for run in runs))))
-        of = f"--models {model} --recipes {recipes}"
+        selection = f"--models {model} --recipes {recipes}"
         kinds = {run.measures for run in runs}
         eval_sets = list(dict.fromkeys(run.eval_set for run in runs if run.eval_set))
         if "size" in kinds:
-            lines.append(f"python -m whisperq_core sizes {of}{options}")
+            lines.append(f"python -m whisperq_core sizes {selection}{options}")
         downloads = (name for name in eval_sets if name in _DOWNLOADED)
         lines += [f"python -m whisperq_core download {name}" for name in downloads]
         if eval_sets:
-            lines.append(f"python -m whisperq_core run {of} --sets {','.join(eval_sets)}{options}")
+            lines.append(
+                f"python -m whisperq_core run {selection} --sets {','.join(eval_sets)}{options}"
+            )
         elif "speed" in kinds:
-            lines.append(f"python -m whisperq_core run {of} --only speed{options}")
+            lines.append(f"python -m whisperq_core run {selection} --only speed{options}")
     return list(dict.fromkeys(lines))

@@ -1,4 +1,4 @@
-"""Measures that decide a claim: each asks one question and answers it from the records."""
+"""Measures by which claims are judged: each is a statement, checked against the stored results."""
 
 import math
 from dataclasses import dataclass
@@ -30,28 +30,31 @@ SIZE_TOLERANCE = 1.0
 
 
 class Measure(Protocol):
-    """A question about a model, answered once for each evaluation set that was measured."""
+    """A statement about a model, judged once for each evaluation set that was measured."""
 
     @property
     def question(self) -> str:
-        """The question as a statement that holds or not."""
+        """The statement that holds or does not."""
         ...
 
     def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:
-        """The answers; one without an effect where nothing was measured, none where not asked."""
+        """An answer for each set; one without an effect where nothing was measured.
+
+        Empty where the measure does not apply to the model.
+        """
         ...
 
 
 def counterpart_recipe(recipe: str, protocol: str) -> str:
-    """The recipe that corresponds to the study's under another protocol.
+    """The recipe that corresponds to the study's under a protocol.
 
-    Calibration on evaluation data is the study's; other protocols calibrate on held-out speech.
+    Only the study calibrates on evaluation data; other protocols calibrate on held-out speech.
     """
     return recipe if protocol == STUDY.name else recipe.removesuffix("-eval10")
 
 
 def expected_outcome(comparison: Comparison, expected: Verdict) -> Outcome:
-    """What a comparison says of an expected verdict, by the rule of `verdicts.supports`."""
+    """Whether a comparison confirms an expected verdict, by the rule of `verdicts.supports`."""
     if math.isnan(comparison.difference.low):
         return Outcome.INCONCLUSIVE
     supported = supports(comparison, expected)
@@ -61,10 +64,10 @@ def expected_outcome(comparison: Comparison, expected: Verdict) -> Outcome:
 
 
 def published_outcome(comparison: Comparison, value: float) -> Outcome:
-    """What a comparison says of a published difference in points.
+    """Whether a comparison confirms a published difference, in points.
 
-    Not reproduced where the interval excludes it. That it contains it only counts where the
-    interval is narrow enough to tell the value from none, or within the margin.
+    Not reproduced where the interval excludes the value. Reproduced where the interval contains it
+    and either excludes zero or has a half-width of at most the margin; else inconclusive.
     """
     low, high = comparison.difference.low, comparison.difference.high
     if math.isnan(low):
@@ -76,7 +79,7 @@ def published_outcome(comparison: Comparison, value: float) -> Outcome:
 
 
 def _side(effect: Estimate, null: float, above: bool = True) -> Outcome:
-    """Whether the interval is above (or below) the null value."""
+    """Reproduced where the whole interval is above (or below) the null value."""
     if math.isnan(effect.low) or effect.low <= null <= effect.high:
         return Outcome.INCONCLUSIVE
     return Outcome.REPRODUCED if (effect.low > null) == above else Outcome.NOT_REPRODUCED
@@ -84,9 +87,10 @@ def _side(effect: Estimate, null: float, above: bool = True) -> Outcome:
 
 @dataclass(frozen=True)
 class WerDifference:
-    """WER of a recipe minus WER of another on one split of the speech.
+    """WER of a recipe minus WER of another on one split, in points.
 
-    expects: a verdict, or "as published" (the study's own difference, known for its models only).
+    expects: a verdict, or "as published": the study's own difference, which it gives for its own
+    models only.
     """
 
     recipe: str
@@ -96,12 +100,10 @@ class WerDifference:
 
     @property
     def question(self) -> str:  # noqa: D102
-        # Larger sets of clean speech answer as well.
+        # "Clean speech", because larger sets than test-clean are judged, too.
         where = "on clean speech" if self.split == "clean" else "on test-other"
         if self.expects == "as published":
-            return (
-                f"{self.recipe} changes the WER of {self.against} {where} by as much as published"
-            )
+            return f"WER increase of {self.recipe} over {self.against} {where} is as published"
         return f"{self.recipe} is {self.expects} than {self.against} {where}"
 
     def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
@@ -154,13 +156,13 @@ class WerDifference:
 
 @dataclass(frozen=True)
 class RobustnessGapChange:
-    """How much more WER a recipe loses to fp32 on test-other than on test-clean, in points."""
+    """WER increase over fp32 on test-other minus that on test-clean, in points."""
 
     recipe: str
 
     @property
     def question(self) -> str:  # noqa: D102
-        return f"{self.recipe} loses more on test-other than on test-clean"
+        return f"WER increase of {self.recipe} is larger on test-other than on test-clean"
 
     def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
         recipes = ("fp32", counterpart_recipe(self.recipe, protocol))
@@ -232,7 +234,7 @@ def robustness_gaps(evidence: Evidence, model: str, protocol: str) -> list[Robus
 
 @dataclass(frozen=True)
 class RelativeTime:
-    """Time of a recipe over that of another, both interleaved with fp32."""
+    """Time of a recipe over that of another, both measured interleaved with fp32."""
 
     recipe: str
     expects: Literal["faster", "slower"]
@@ -276,7 +278,7 @@ class RelativeTime:
 
 
 def relative_time(run: SpeedRun) -> Estimate:
-    """Time over fp32's, with its interval over the interleaved repeats."""
+    """Time over fp32's, with its 95% interval over the interleaved passes."""
     return time_ratio(run.ratios())
 
 
@@ -287,13 +289,13 @@ def _speed_sample(run: SpeedRun) -> str:
 
 @dataclass(frozen=True)
 class SizeReduction:
-    """How much smaller than fp32 a model of the study's shape is, in percent of fp32's bytes."""
+    """Size reduction from fp32, in percent of fp32's bytes."""
 
     recipe: str
 
     @property
     def question(self) -> str:  # noqa: D102
-        return f"{self.recipe} is as much smaller than fp32 as published"
+        return f"size reduction of {self.recipe} is as published"
 
     def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
         result = published.published_result(model, self.recipe)
@@ -321,7 +323,7 @@ class SizeReduction:
         ]
 
 
-_EXACT_SAMPLE = "serialized bytes, exact"
+_EXACT_SAMPLE = "size of the saved model, exact"
 
 
 def _exact(value: float) -> Estimate:
@@ -329,7 +331,7 @@ def _exact(value: float) -> Estimate:
     return Estimate(value, value, value, 1, "model")
 
 
-# What the study compares a choice with: its own recipes, on the CPU or on both devices.
+# What the study's choices are compared with: its own quantized recipes.
 STUDY_RECIPES = tuple(
     dict.fromkeys(
         result.recipe
@@ -341,7 +343,7 @@ STUDY_RECIPES = tuple(
 
 @dataclass(frozen=True)
 class _RivalComparison:
-    """A recipe against one rival: the effect (below 1, or below 0 points, is ahead of it)."""
+    """A recipe against one rival: below 1, or below 0 points, the recipe is ahead."""
 
     rival: str
     effect: Estimate
@@ -352,10 +354,10 @@ class _RivalComparison:
 
 @dataclass(frozen=True)
 class RanksFirst:
-    """A recipe is ahead of every other recipe of the study that was measured.
+    """A recipe is ahead of every other measured recipe of the study.
 
-    metric: time, size, or wer (on test-other). The effect is that against the closest rival: its
-    time or bytes over the rival's, or the difference in points.
+    metric: time, size, or wer (on test-other). The effect is the comparison with the closest rival:
+    time or bytes over the rival's, or WER minus the rival's in points. among: the rivals.
     """
 
     recipe: str
@@ -390,7 +392,7 @@ class RanksFirst:
                 protocol,
                 unit,
                 _worst([comparison.outcome for comparison in comparisons]),
-                f"compared with {closest.rival}, the closest of {len(comparisons)}:"
+                f"compared with {closest.rival}, the closest of {len(comparisons)} rivals:"
                 f" {closest.sample}",
                 closest.effect,
                 keys=tuple(dict.fromkeys(keys)),
@@ -405,7 +407,7 @@ class RanksFirst:
     def _compare_with(
         self, evidence: Evidence, model: str, protocol: str, rival: str
     ) -> _RivalComparison | None:
-        """None where the two were not measured alike."""
+        """None where the two are not both measured."""
         recipe = counterpart_recipe(self.recipe, protocol)
         match self.metric:
             case "time":

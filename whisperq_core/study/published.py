@@ -1,13 +1,13 @@
-"""The study's published tables as data, and the measurements here that compare with them.
+"""The study's published tables as data, and the results measured here next to them.
 
-The study's sizes tell which layers each library quantized. Quantizing every Linear, with the output
-projection untied from the token table and the table left in fp32, makes base 36 % smaller, tiny
-19 % and small 57 %: the sizes published for PyTorch and Quanto. HQQ and bitsandbytes left the tied
-projection alone: base in nf4 is then 139.2 MB of 290.5 MB, 52.1 % smaller, as published. Our
-recipes do the same, library by library.
+The published sizes show which layers each library quantized. Quantizing every linear layer, with
+the output projection untied from the token embeddings and these left in fp32, makes base 36 %
+smaller, tiny 19 % and small 57 %: the sizes published for PyTorch and Quanto. HQQ and bitsandbytes
+did not quantize the tied projection: base in nf4 is then 139.2 MB instead of 290.5 MB, 52.1 %
+smaller, as published. The recipes of WhisperQ do the same for each library.
 
-What the study calls dynamic is weight-only here for Quanto, HQQ and bitsandbytes, whose activations
-stay in floating point. It does not tell HQQ's group size (64 here), nor the device of Table 3.
+What the study calls dynamic is weight-only here for Quanto, HQQ and bitsandbytes: activations stay
+in floating point. The study gives neither HQQ's group size (64 here) nor the device of Table 3.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ CITATION = f"{AUTHORS}: {TITLE}."
 class PublishedResult:
     """A row of Table 2 or 3: WER and CER in percent on test-clean and test-other.
 
-    recipe: its name in our catalogue. device: None where the study does not tell.
+    recipe: name in the catalogue. device: None where the study does not name it.
     size_reduction_pct: of fp32's bytes; None for fp32.
     """
 
@@ -56,7 +56,7 @@ class PublishedResult:
 
     @property
     def rtf_ratio(self) -> float:
-        """RTF over fp32's: the part of a speed that other hardware can be compared with."""
+        """RTF over fp32's, which can be compared across hardware within limits."""
         return self.rtf / self.baseline.rtf
 
     def wer_pct(self, split: Literal["clean", "other"]) -> float:
@@ -71,9 +71,10 @@ class PublishedResult:
 
 @dataclass(frozen=True)
 class PublishedChoice:
-    """A row of Table 4: what matters most, the study's choice for it, and what got worse.
+    """A row of Table 4: a priority, the study's choice for it, and its drawbacks.
 
-    column: the measured column that the choice should be first in.
+    worse: metrics that are higher than fp32's. column: of the results table, in which the choice
+    should have the lowest value.
     """
 
     priority: str
@@ -119,19 +120,19 @@ TABLE_4 = (
 
 
 def published_result(model: str, recipe: str, device: str | None = None) -> PublishedResult | None:
-    """The study's row of that model and recipe, on that device where one is asked for."""
+    """The study's row of a model and recipe; None if there is none. device: None for any."""
     for row in (*TABLE_2, *TABLE_3):
         if (row.model, row.recipe) == (model, recipe) and device in (None, row.device):
             return row
     return None
 
 
-# Models that may be compared with the study's, best first; any but the first is another model.
+# Models to compare with the study's, best first; all but the first are other models.
 STAND_INS = {"small": ("small", "base"), "base": ("base",), "tiny": ("tiny", "tiny.en")}
 
 STUDY, HERE = "study", "here"
-# Beyond this many times fp32's WER a recipe has broken the model, and is no choice for anything.
-USABLE = 2.0
+# A recipe with more than this many times fp32's WER is no longer usable.
+MAX_WER_RATIO = 2.0
 
 
 def stand_in(model: str, frame: pd.DataFrame) -> str | None:
@@ -142,14 +143,14 @@ def stand_in(model: str, frame: pd.DataFrame) -> str | None:
 def measured_row(
     model: str, recipe: str, split: str, frame: pd.DataFrame
 ) -> "pd.Series[Any] | None":
-    """The newest row of that model and recipe on the best set for `split` ("clean", "other").
+    """The newest row of a model and recipe on the best measured set of a split, or None.
 
-    Rows whose speed was measured, interleaved with fp32, come before those without.
+    split: "clean" or "other". Rows with a speed result (interleaved with fp32) are preferred.
     """
     of_model = frame[frame["model"] == model]
     of_recipe = of_model[of_model["recipe"] == recipe]
     if of_recipe.empty:
-        # Other protocols than the study's calibrate on held-out speech, in a recipe of that name.
+        # The counterpart under other protocols, which calibrates on held-out speech.
         of_recipe = of_model[of_model["recipe"] == recipe.removesuffix("-eval10")]
     for name in SETS_OF_KIND[split]:
         of_set = of_recipe[of_recipe["set"] == name]
@@ -160,12 +161,12 @@ def measured_row(
 
 
 def side_by_side(results: Iterable[PublishedResult], frame: pd.DataFrame) -> pd.DataFrame:
-    """The study's rows, each followed by what was measured here for the same recipe.
+    """The study's rows, each followed by the results measured here for the same recipe.
 
     Columns: label, recipe, source (STUDY or HERE), model, what (sets and device), wer_clean_pct,
     wer_other_pct, gap_points, cer_clean_pct, cer_other_pct, rtf, rtf_ratio, size_reduction_pct, and
-    for measured ones the records' keys: clean_key, other_key, speed_key.
-    A recipe that was not measured gets a row without numbers that says so.
+    for measured rows the keys of their results: clean_key, other_key, speed_key.
+    A recipe that was not measured has a row without numbers, whose `what` is "not measured here".
     """
     lines = []
     for result in results:
@@ -180,7 +181,7 @@ def _study_line(result: PublishedResult) -> dict[str, object]:
         "recipe": result.recipe,
         "source": STUDY,
         "model": result.model,
-        "what": f"whole sets{device}",
+        "what": f"full sets{device}",
         "wer_clean_pct": result.wer_clean_pct,
         "wer_other_pct": result.wer_other_pct,
         "gap_points": result.robustness_gap,
@@ -225,7 +226,7 @@ def _here_line(result: PublishedResult, frame: pd.DataFrame) -> dict[str, object
 
 
 def _extent(rows: "Sequence[pd.Series[Any]]") -> str:
-    """The sets of the rows with their utterances, and the device."""
+    """The sets of the rows with their numbers of utterances, and the device."""
     names = [row["set"] for row in rows]
     kind = "excerpts" if all(name.endswith("-excerpt") for name in names) else ", ".join(names)
     counts = " + ".join(str(row["utterances"]) for row in rows)
@@ -236,16 +237,15 @@ def _extent(rows: "Sequence[pd.Series[Any]]") -> str:
 def best_measured_here(
     choice: PublishedChoice, frame: pd.DataFrame, model: str = "base"
 ) -> "pd.Series[Any] | None":
-    """The row of that model that is first in the choice's column, on the best set for test-other.
+    """The row with the lowest value in the choice's column, on the best set for test-other.
 
-    Only recipes that still transcribe: a WER of at most USABLE times fp32's, where fp32 was
-    measured. None where the column was not measured. Rows that are not quantized do not count, nor
-    those of other runtimes, which the study did not look at.
+    Only usable recipes: with at most MAX_WER_RATIO times fp32's WER, where fp32 was measured. Only
+    recipes quantized in PyTorch, as in the study. None where the column was not measured.
     """
     for name in SETS_OF_KIND["other"]:
         rows = frame[(frame["model"] == model) & (frame["set"] == name)]
         baseline = rows.loc[rows["recipe"] == "fp32", "wer_pct"].max()
-        usable = rows["wer_pct"] <= USABLE * baseline if pd.notna(baseline) else True
+        usable = rows["wer_pct"] <= MAX_WER_RATIO * baseline if pd.notna(baseline) else True
         candidates = rows[(rows["family"] == IN_PYTORCH) & usable].dropna(subset=[choice.column])
         if len(candidates):
             return candidates.sort_values([choice.column, "wer_pct", "recipe"]).iloc[0]
