@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ HEAVY = {"torch", "transformers", *OWN_LIBRARY}
 each_module = pytest.mark.parametrize("module", [m for m in MODULES if m != "__init__"])
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
@@ -58,8 +60,9 @@ def imported(node: ast.AST, module: str = "") -> list[str]:
     return [f"{source}.{alias.name}" for alias in node.names]
 
 
-def all_imports(path: Path, module: str = "") -> set[str]:
-    return {name for node in ast.walk(tree(path)) for name in imported(node, module)}
+@cache
+def all_imports(path: Path, module: str = "") -> frozenset[str]:
+    return frozenset(name for node in ast.walk(tree(path)) for name in imported(node, module))
 
 
 def top_level(node: ast.AST) -> Iterator[ast.AST]:
@@ -84,7 +87,7 @@ def core_module(name: str) -> str | None:
     return ".".join(inner) or "__init__"
 
 
-def libraries(names: set[str]) -> set[str]:
+def libraries(names: Set[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 

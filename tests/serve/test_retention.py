@@ -80,10 +80,8 @@ def test_what_was_cut_off_or_damaged_goes_too(store, shelves):
     assert not about.exists() and left(shelves) == [0, 1]
 
 
-def test_the_app_deletes_without_being_asked(store, shelves, monkeypatch):
-    monkeypatch.setenv("WHISPERQ_KEEP_DAYS", "0.00001")
-    time.sleep(2)
-    retention.start_hourly_deletion(store.root)
+def test_the_app_deletes_without_being_asked(store, shelves):
+    retention.start_hourly_deletion(store.root, lambda: utc_now() + 31 * DAY)
     deadline = time.monotonic() + 20
     while left(shelves) != [0, 0]:
         assert time.monotonic() < deadline

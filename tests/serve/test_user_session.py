@@ -61,10 +61,10 @@ def test_results_on_public_speech_are_shared_and_others_are_not(store):
 def test_a_store_that_is_made_anew_is_in_no_state_of_the_one_before(store):
     ann = UserStore(store, "ann", is_public)
     ann.put(ANNS)
-    ann.runs()
+    before = ann.runs()
     again = UserStore(store, "ann", is_public)
     again.put(accuracy_run("fp32", eval_set="calls", minutes=3))
-    assert again.runs() != ann._runs and again.state != ann.state
+    assert again.runs() != before and again.state != ann.state
 
 
 def test_another_process_has_the_users_store(store):

@@ -197,9 +197,9 @@ def test_commands_merge_what_is_missing_of_one_model():
 
 
 def test_the_shipped_results_decide_claims_within_five_seconds():
-    start = time.perf_counter()
+    start = time.process_time()  # of this process, however busy the machine is
     results = evaluate_claims(Store(SHIPPED_CACHE).runs())
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
     assert {j.outcome for j in results} == set(Outcome)
     by_id = {j.claim.id: j for j in results}
     assert by_id["size-int8"].outcome == Outcome.REPRODUCED

@@ -7,6 +7,7 @@ import math
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -73,15 +74,18 @@ def _ends_at(shelf: RecordingStore, folder: Path) -> datetime | None:
 
 
 @lru_cache
-def start_hourly_deletion(root: Path) -> None:
-    """Deletes now and every hour, as long as this process runs, whether or not anybody looks."""
-    threading.Thread(target=_go_on, args=(root,), name="retention", daemon=True).start()
+def start_hourly_deletion(root: Path, clock: Callable[[], datetime] = utc_now) -> None:
+    """Deletes now and every hour, as long as this process runs, whether or not anybody looks.
+
+    clock: tells the time that recordings are judged by.
+    """
+    threading.Thread(target=_go_on, args=(root, clock), name="retention", daemon=True).start()
 
 
-def _go_on(root: Path) -> None:
+def _go_on(root: Path, clock: Callable[[], datetime]) -> None:
     while True:
         try:
-            delete_expired(root)
+            delete_expired(root, clock())
         except (InputError, OSError) as error:
             # The pages say it, too; nothing is deleted by a guess.
             print(f"Old recordings are not deleted: {error}", flush=True)
