@@ -11,7 +11,9 @@ from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.evaluate import history
 from whisperq_core.evaluate.history import Entry
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
+from whisperq_core.plurals import counted
 from whisperq_core.present import markup
+from whisperq_core.present.labels import protocol_label
 
 ICONS = {history.DONE: "✓ done", history.FAILED: "✗ failed", history.STOPPED: "■ stopped"}
 LINKS = {
@@ -42,7 +44,7 @@ def choose(view: View, entries: tuple[Entry, ...]) -> list[Entry]:
 
 def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:
     if not entries:
-        st.info("Nothing matches these filters. Clear one of them.")
+        st.info("No jobs match these filters. Clear one of them.")
         return
     lines = [
         {
@@ -58,7 +60,7 @@ def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:
             "Result": link_to(runs.get(entry.key)),
             "Again": run_url(entry.work) if entry.work.kind == history.EVALUATION else None,
             "Why": entry.message if entry.outcome != history.DONE else "",
-            "Protocol": entry.work.protocol,
+            "Protocol": protocol_label(entry.work.protocol),
             "Machine": entry.machine.cpu,
             "Key": entry.key or "",
         }
@@ -67,10 +69,7 @@ def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:
     config = with_help({name: name for name in lines[0]} | LINKS)
     st.dataframe(without_formulas(pd.DataFrame(lines)), hide_index=True, column_config=config)
     took_s = sum(entry.took_s for entry in entries)
-    st.caption(
-        f"{len(entries)} {'job' if len(entries) == 1 else 'jobs'},"
-        f" {history.format_duration(took_s)} total"
-    )
+    st.caption(f"{counted(len(entries), 'job')}, {history.format_duration(took_s)} total")
 
 
 def link_to(run: AccuracyRun | SpeedRun | None) -> str | None:
@@ -80,9 +79,9 @@ def link_to(run: AccuracyRun | SpeedRun | None) -> str | None:
 def show_others(others: list[AccuracyRun | SpeedRun]) -> None:
     st.header("Results without a history entry")
     st.markdown(
-        f"{len(others)} stored results came with WhisperQ, were copied here, or are older than this"
-        " history. Who measured them and how long it took is unknown; their records hold the date"
-        " and the machine."
+        f"{counted(len(others), 'stored result')}: shipped with WhisperQ, copied here, or older"
+        " than this history. Who measured them and how long it took is unknown; their records hold"
+        " the date and the machine."
     )
     box = st.expander("Show them", key="history_others", on_change="rerun")
     if box.open:
@@ -99,7 +98,7 @@ def table_of(others: list[AccuracyRun | SpeedRun]) -> None:
             "Evaluation set": run.eval_set,
             "Measures": run.measures,
             "Result": link_to(run),
-            "Machine": f"{run.machine.cpu}, {run.machine.cores} cores",
+            "Machine": f"{run.machine.cpu}, {counted(run.machine.cores, 'core')}",
             "Key": run.key,
         }
         for run in others

@@ -1,4 +1,4 @@
-"""The chosen results for a room: large type, one message a screen."""
+"""The results selected on the Report page as slides: large type, one message each."""
 
 from html import escape
 
@@ -14,7 +14,7 @@ from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import report_sections, slides
 from whisperq_core.present.report_sections import Section
 
-SCREENS = 5
+SLIDES = 5
 # Without the sidebar and the header, and readable from the back of a room.
 STYLE = """<style>
 [data-testid="stSidebar"], [data-testid="stExpandSidebarButton"], [data-testid="stHeader"] {
@@ -32,51 +32,51 @@ STYLE = """<style>
 </style>"""
 
 
-# So that a key press shows the next screen at once.
+# So that a key press shows the next slide at once.
 @st.cache_resource(max_entries=8, show_spinner=False)
 def sections_of(_runs: list, keys: tuple[str, ...], baseline: str, margin: float) -> list[Section]:
     return report_sections.build_sections(_runs, baseline=baseline, margin=margin)
 
 
-@st.cache_data(max_entries=16, show_spinner="Preparing the screens")
-def slides_of(_section: Section, known: tuple) -> list[slides.Slide]:
+@st.cache_data(max_entries=16, show_spinner="Preparing the slides")
+def slides_of(_section: Section, identity: tuple) -> list[slides.Slide]:
     return slides.build_slides(_section)
 
 
-def screen_in_url() -> int:
-    """The number of the screen, from 1; a sentence and the first where there is no such screen."""
+def slide_in_url() -> int:
+    """The slide's number from 1; the first, and a warning, where there is no such slide."""
     text = st.query_params.get("screen", "1")
-    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= SCREENS:
+    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= SLIDES:
         return int(text)
-    st.warning(f"There are screens 1 to {SCREENS}; this is the first.")
+    st.warning(f"There are {SLIDES} slides, and none has that number. This is the first.")
     return 1
 
 
 def go(step: int) -> None:
     text = st.query_params.get("screen", "1")
     now = int(text[:9]) if text.isascii() and text.isdigit() else 1
-    st.query_params["screen"] = str(min(SCREENS, max(1, now + step)))
+    st.query_params["screen"] = str(min(SLIDES, max(1, now + step)))
 
 
-def controls(screen: int, found: list[Section], link: str) -> Section:
-    """Back, next and where one is; which of several results; the way out."""
+def controls(number: int, sections: list[Section], link: str) -> Section:
+    """Back, next, the slide's number, links to other pages; returns the section chosen."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
-            "Back", icon=":material/arrow_back:", on_click=go, args=(-1,), disabled=screen == 1
+            "Back", icon=":material/arrow_back:", on_click=go, args=(-1,), disabled=number == 1
         )
         st.button(
             "Next",
             icon=":material/arrow_forward:",
             on_click=go,
             args=(1,),
-            disabled=screen == SCREENS,
+            disabled=number == SLIDES,
         )
-        st.markdown(f"{screen} of {SCREENS}", width="content")
+        st.markdown(f"{number} of {SLIDES}", width="content")
         chosen = 0
-        if len(found) > 1:
+        if len(sections) > 1:
             titles = {
-                number: f"{s.title}, {s.newest.spec.protocol.name}"
-                for number, s in enumerate(found)
+                place: f"{section.title}, {section.newest.spec.protocol.label}"
+                for place, section in enumerate(sections)
             }
             chosen = st.selectbox(
                 "Results",
@@ -87,7 +87,7 @@ def controls(screen: int, found: list[Section], link: str) -> Section:
                 width=420,
             )
         st.markdown(f"[Report](./report?{link}) · [All results](./)", width="content")
-    return found[chosen]
+    return sections[chosen]
 
 
 def show(slide: slides.Slide, key: str) -> None:
@@ -116,8 +116,8 @@ def main() -> None:
     if not measured:
         st.title("Presentation")
         st.info(
-            "There is nothing to show yet. Open **Run evaluations** and measure fp32 and a few"
-            " recipes; then choose results on the **Report** page, and press Present there."
+            "No results yet. Open **Run evaluations** and evaluate fp32 and a few recipes. Then"
+            " select results on the **Report** page and press **Present**."
         )
         return
     try:
@@ -125,16 +125,16 @@ def main() -> None:
         selected = report_sections.select_runs(runs, **chosen)
     except InputError as error:
         st.title("Presentation")
-        st.info(f"{error} Choose results on the **Report** page, and press Present there.")
+        st.info(f"{error} Select results on the **Report** page and press **Present**.")
         return
     st.html(STYLE)
     keys = tuple(run.key for run in selected)
-    found = sections_of(selected, keys, chosen["baseline"], margin)
+    sections = sections_of(selected, keys, chosen["baseline"], margin)
     on_arrow(go)
-    screen = screen_in_url()
-    section = controls(screen, found, query(chosen, margin))
-    known = tuple(run.key for run in section.runs), section.baseline, margin
-    show(slides_of(section, known)[screen - 1], f"slide-{screen}-{section.newest.key}")
+    number = slide_in_url()
+    section = controls(number, sections, query(chosen, margin))
+    identity = tuple(run.key for run in section.runs), section.baseline, margin
+    show(slides_of(section, identity)[number - 1], f"slide-{number}-{section.newest.key}")
 
 
 main()

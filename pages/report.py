@@ -1,4 +1,4 @@
-"""A report of chosen results for people who decide, to look at and to take away."""
+"""A report of selected results: its answer and its figure, and the whole of it to download."""
 
 from functools import partial
 
@@ -14,18 +14,20 @@ from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate import records
 from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.present import interval_charts, markup, report, report_sections
+from whisperq_core.plurals import counted
+from whisperq_core.present import glossary, interval_charts, markup, report, report_sections
+from whisperq_core.present.labels import protocol_label
 from whisperq_core.present.report_sections import Section
-from whisperq_core.quantize import recipes
-from whisperq_core.whisper import protocols
+from whisperq_core.quantize.recipes import CATALOGUE
+from whisperq_core.whisper.protocols import STUDY
 
 MIMES = {".html": "text/html", ".csv": "text/csv", ".json": "application/json"}
-LABELS = {".html": "HTML, to read or print", ".csv": "CSV", ".json": "JSON"}
+LABELS = {".html": "Download HTML", ".csv": "Download CSV", ".json": "Download JSON"}
 PREVIEW_PX = 900
 
 
 def choose(view: View, runs: list[AccuracyRun]) -> dict:
-    """The sidebar: what the report is about, as `sections.select` takes it."""
+    """The sidebar: what the report is about, as arguments of `report_sections.select_runs`."""
     with st.sidebar:
         models = sorted({run.model for run in runs})
         chosen = {"models": several(view, "Model", models, "base", "report_model")}
@@ -36,28 +38,33 @@ def choose(view: View, runs: list[AccuracyRun]) -> dict:
             view, "Evaluation set", sets, "test-other-excerpt", "report_set", **how
         )
         runs = [run for run in runs if run.eval_set in (chosen["sets"] or sets)]
-        known = sorted({run.spec.protocol.name for run in runs})
-        if len(known) > 1 or view.has("report_protocol"):
-            protocol = one_of(view, "Protocol", known, protocols.STUDY.name, "report_protocol")
+        names = sorted({run.spec.protocol.name for run in runs})
+        if len(names) > 1 or view.has("report_protocol"):
+            how = {"format_func": protocol_label, "help": glossary.definition("protocol")}
+            protocol = one_of(view, "Protocol", names, STUDY.name, "report_protocol", **how)
             chosen["protocols"] = [protocol]
             runs = [run for run in runs if run.spec.protocol.name == protocol]
-        order = list(recipes.CATALOGUE)
-        found = {run.spec.recipe.name for run in runs}
-        names = sorted(found, key=lambda n: (order.index(n) if n in order else len(order), n))
+        order = list(CATALOGUE)
+        names = sorted(
+            {run.spec.recipe.name for run in runs},
+            key=lambda n: (order.index(n) if n in order else len(order), n),
+        )
         chosen["recipes"] = several(view, "Recipes", names, None, "report_recipes")
-        chosen["baseline"] = one_of(view, "Compare with", names, "fp32", "report_baseline")
+        how = {"help": glossary.definition("baseline")}
+        chosen["baseline"] = one_of(view, "Baseline", names, "fp32", "report_baseline", **how)
     return chosen
 
 
 def several(view: View, label: str, options: list[str], default: str | None, key: str, **how):
     """Any of the options; none of them is all."""
     default = [default] if default in options else []
-    how["placeholder"] = "all that were measured"
+    how["placeholder"] = "all"
     return view.several(label, options, key, default, **how)
 
 
-def one_of(view: View, label: str, options: list[str], default: str, key: str) -> str:
-    return view.one_of(label, options, key, default if default in options else options[0])
+def one_of(view: View, label: str, options: list[str], default: str, key: str, **how) -> str:
+    """One of the options; the default where it is one, else the first."""
+    return view.one_of(label, options, key, default if default in options else options[0], **how)
 
 
 def choose_margin(view: View) -> float:
@@ -67,7 +74,7 @@ def choose_margin(view: View) -> float:
             *(0.1, 20.0, MARGIN, 0.1),
             "report_margin",
             format="%.1f",
-            help="A recipe that is decided to lose less than this counts as no worse.",
+            help=glossary.definition("margin"),
         )
 
 
@@ -90,10 +97,11 @@ def show(section: Section) -> None:
     """The answer, and the figure that it is read from."""
     st.header(markup.escape_markdown(section.title))
     protocol = section.newest.spec.protocol
+    utterances = counted(len(section.newest.utterances), "utterance")
     st.caption(
         markup.escape_markdown(
-            f"{section.minutes:.1f} minutes, {len(section.newest.utterances)} utterances ·"
-            f" {protocol.name}: {protocol.summary} · {section.newest.machine.cpu}"
+            f"{section.minutes:.1f} minutes, {utterances} · {protocol.label}: {protocol.summary} ·"
+            f" {section.newest.machine.cpu}"
         )
     )
     with st.container(border=True, gap="xxsmall"):
@@ -101,14 +109,15 @@ def show(section: Section) -> None:
             st.markdown(markup.escape_markdown(sentence))
     figure = interval_charts.difference_figure(section.frame, section.margin, section.baseline)
     if figure.data:
-        st.markdown(f"**WER minus that of {markup.escape_markdown(section.baseline)}**")
+        title = f"WER difference from {section.baseline}"
+        st.markdown(f"**{markup.escape_markdown(title)}**")
         clicked = draw(
             figure,
-            f"{section.title}: WER minus that of {section.baseline}",
+            f"{section.title}: {title}",
             key=f"differences_{section.newest.key}",
             on_select="rerun",
             selection_mode="points",
-            alt="Differences in WER with their 95% intervals; the report's table has them.",
+            alt=f"{title} with 95 % intervals; the report's table has the values.",
         )
         st.caption("Click a point to see its utterances.")
         open_point(clicked)
@@ -119,8 +128,8 @@ def main(view: View) -> None:
     measured = [run for run in runs if isinstance(run, AccuracyRun)]
     if not measured:
         st.info(
-            "There is nothing to report yet. Open **Run evaluations** and measure fp32 and a few"
-            " recipes, or run `python -m whisperq_core run --models base --recipes"
+            "No results yet. Open **Run evaluations** and evaluate fp32 and a few recipes, or run"
+            " `python -m whisperq_core run --models base --recipes"
             " fp32,quanto-int8 --sets test-other-excerpt`."
         )
         return
@@ -134,12 +143,12 @@ def main(view: View) -> None:
     make = partial(report.render, selected, date=records.utc_now(), **how)
     downloads(make)
     st.link_button(
-        "Present it",
+        "Present",
         f"./presentation?{query(chosen, how['margin'])}",
         icon=":material/slideshow:",
-        help="One message a screen, in large type. Arrow keys turn the pages.",
+        help="Five slides in large type; the arrow keys go from one to the next.",
     )
-    if view.flag("Show the whole report", False, "report_whole"):
+    if view.flag("Preview the full report", False, "report_whole"):
         st.iframe(make(".html").decode(), height=PREVIEW_PX)
         return
     for section in report_sections.build_sections(selected, **how):
@@ -149,8 +158,8 @@ def main(view: View) -> None:
 open_in_app("report.py")
 st.title("Report")
 st.markdown(
-    "The results chosen in the sidebar as one file, to send to whoever decides: figures, table,"
-    " verdicts, and how all of it was measured."
+    "A shareable report of the results selected in the sidebar: figures, table, verdicts and how"
+    " everything was measured."
 )
 with View("report") as shown:
     main(shown)

@@ -17,7 +17,9 @@ from whisperq_core.evaluate import planner
 from whisperq_core.evaluate.history import format_duration
 from whisperq_core.evaluate.requests import SPEED_REPEATS, Request, requests_for
 from whisperq_core.evaluate.store import Store
+from whisperq_core.plurals import counted
 from whisperq_core.present import glossary, markup
+from whisperq_core.present.labels import protocol_label
 from whisperq_core.quantize import recipes
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.job_queue import JobState
@@ -98,7 +100,8 @@ def choose_protocol(view: View) -> protocols.Protocol:
         list(every),
         "run_protocol",
         protocols.STUDY.name,
-        help="  \n".join(f"**{name}**: {p.description}" for name, p in every.items()),
+        format_func=protocol_label,
+        help="  \n".join(f"**{p.label}**: {p.description}" for p in every.values()),
     )
     return every[name]
 
@@ -117,7 +120,7 @@ def choose_sets(mine: UserSession, view: View) -> list[str]:
     known = evaluation_sets.shipped_sets()
     for found in (known[name] for name in chosen if name in known):
         st.caption(
-            f"**{found.name}**: {found.title}, {len(found.utterances)} utterances,"
+            f"**{found.name}**: {found.title}, {counted(len(found.utterances), 'utterance')},"
             f" {found.audio_s / 60:.1f} minutes"
         )
     chosen = [own.path_of(name) for name in chosen]
@@ -311,7 +314,9 @@ def show_results(store: Store, keys: list[str | None]) -> None:
     columns = ["model", "recipe", "set", "wer_pct", "cer_pct", "rtf", "rtf_ratio"]
     columns += ["size_reduction_pct", "loops", "protocol"]
     st.dataframe(
-        results_table.without_formulas(frame[columns]),
+        results_table.without_formulas(
+            frame[columns].assign(protocol=frame["protocol"].map(protocol_label))
+        ),
         hide_index=True,
         column_config=with_help(
             {
@@ -322,9 +327,11 @@ def show_results(store: Store, keys: list[str | None]) -> None:
                 "wer_pct": st.column_config.NumberColumn("WER (%)", format="%.2f"),
                 "cer_pct": st.column_config.NumberColumn("CER (%)", format="%.2f"),
                 "rtf": st.column_config.NumberColumn("RTF", format="%.3f"),
-                "rtf_ratio": st.column_config.NumberColumn("RTF / fp32", format="%.2f"),
+                "rtf_ratio": st.column_config.NumberColumn(
+                    "Relative latency (× fp32)", format="%.2f"
+                ),
                 "size_reduction_pct": st.column_config.NumberColumn(
-                    "Smaller by (%)", format="%.1f"
+                    "Size reduction (%)", format="%.1f"
                 ),
             }
         ),

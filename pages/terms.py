@@ -1,4 +1,4 @@
-"""What the terms mean, in a sentence each."""
+"""Definitions of terms, to search."""
 
 import streamlit as st
 
@@ -11,32 +11,32 @@ from whisperq_core.study import published
 def main() -> None:
     open_in_app("terms.py")
     st.title("Terms")
-    st.markdown("What the words on these pages mean, in a sentence each.")
+    st.markdown("Definitions of the terms on these pages.")
     with View("terms") as view:
         hint, icon = "WER, nf4, group size …", ":material/search:"
         wanted = view.text("Search", "term", placeholder=hint, icon=icon)
-    found = glossary.search(wanted)
-    if not found:
+    matching = glossary.search(wanted)
+    if not matching:
         st.info(
-            f"No term has “{markup.escape_markdown(wanted)}” in it. Try one word of it, or empty"
-            " the field to see them all."
+            f"No term matches “{markup.escape_markdown(wanted)}”. Try a single word, or clear the"
+            " search."
         )
     for group in glossary.GROUPS:
-        mine = [term for term in found if term.group == group]
-        if mine:
+        terms = [term for term in matching if term.group == group]
+        if terms:
             st.header(group)
             st.table(
                 {
-                    "Term": [f"**{markup.escape_markdown(term.name)}**" for term in mine],
-                    "Meaning": [markup.escape_markdown(term.definition) for term in mine],
+                    "Term": [f"**{markup.escape_markdown(term.name)}**" for term in terms],
+                    "Meaning": [markup.escape_markdown(term.definition) for term in terms],
                 },
                 border="horizontal",
                 hide_index=True,
                 width="stretch",
             )
     st.caption(
-        f"The study's own words for these are in its section 3: {published.CITATION} The **Study**"
-        " page has its tables and claims, and how its words map to recipes here."
+        f"The study defines its terms in section 3: {published.CITATION} The **Study** page has its"
+        " tables and claims, and maps its configurations to the recipes here."
     )
 
 

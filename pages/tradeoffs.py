@@ -1,5 +1,6 @@
 """All results: as a plot, as a table, and per utterance."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
@@ -16,6 +17,7 @@ from pages._welcome import show_first_run
 from whisperq_core.analyze import pareto_front, results_table
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.plurals import counted, plural
 from whisperq_core.present import glossary, markup, tradeoff_chart
 from whisperq_core.present.labels import protocol_label, verdict_label
 from whisperq_core.quantize import recipes
@@ -118,8 +120,7 @@ def compared_with(view: View, alike: pd.DataFrame) -> tuple[str, float]:
             *(0.1, 20.0, MARGIN, 0.1),
             "margin",
             format="%.1f",
-            help="Non-inferiority margin. “No worse”: the WER increase over the baseline is"
-            " shown to be below it. Smaller margins need more test data.",
+            help=glossary.definition("margin"),
         )
     return baseline, margin
 
@@ -151,19 +152,23 @@ def summary(found: pd.DataFrame, runs: list[AccuracyRun]) -> None:
     used = {run.spec.protocol for run in runs if run.key in keys}
     ways = "; ".join(sorted(f"{protocol_label(p.name)} ({p.summary})" for p in used))
     facts = [
-        f"**{len(found)} {'result' if len(found) == 1 else 'results'}**",
+        f"**{counted(len(found), 'result')}**",
         markup.escape_markdown(
-            f"{set_title(first['set'])}: {first['utterances']} utterances,"
+            f"{set_title(first['set'])}: {counted(first['utterances'], 'utterance')},"
             f" {first['audio_s'] / 60:.1f} minutes"
         ),
         *(
-            markup.escape_markdown(", ".join(str(v) for v in found[column].unique()) + unit)
-            for column, unit in (("device", ""), ("threads", " threads"))
+            markup.escape_markdown(text)
+            for text in (", ".join(found["device"].unique()), _threads(found["threads"].unique()))
         ),
         markup.escape_markdown(f"Protocol: {ways}"),
         markup.escape_markdown(", ".join(found["cpu"].dropna().unique())),
     ]
     st.caption(" · ".join(facts))
+
+
+def _threads(numbers: Sequence[int]) -> str:
+    return f"{', '.join(map(str, numbers))} {plural(numbers[-1], 'thread')}"
 
 
 def leaders(found: pd.DataFrame, baseline: str, margin: float) -> None:

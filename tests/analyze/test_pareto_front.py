@@ -76,7 +76,7 @@ def front(runs=RUNS, x="weights_bytes", y="wer_pct", **how) -> dict[str, str]:
 
 def test_only_what_is_decided_is_dominated():
     assert front() == {
-        "fp32": "may be on it",
+        "fp32": "possibly",
         "quanto-int2": "dominated by fp32",
         "bnb-nf4": "on the front",
         "quanto-int8": "on the front",

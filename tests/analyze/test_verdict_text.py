@@ -55,8 +55,8 @@ def test_runs_that_differ_in_more_than_the_recipe_are_named_in_full():
     assert described(base, same) == describe(compare_runs(base, same), "fp32", base.minutes)
     fitted = described(base, run_with("quanto-int2", MANY, protocol=FITTED))
     assert fitted.startswith(
-        "quanto-int2 under the protocol “fitted window”: significantly higher WER than fp32 under"
-        " the protocol “as in the study” ("
+        "quanto-int2 under “Fitted window”: significantly higher WER than fp32 under “Study"
+        " protocol” ("
     )
     other = described(base, tiny_english(run_with("fp32", MANY)))
     assert other.startswith("fp32 of tiny.en: significantly higher WER than fp32 of base (")

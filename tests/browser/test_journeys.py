@@ -141,7 +141,7 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk,
 
 def test_a_stakeholder_is_shown_what_to_choose_and_why(page, app):
     page.get_by_test_id("stSidebarNav").get_by_role("link", name="Presentation").click()
-    expect(page.get_by_text("What we compared")).to_be_visible(timeout=LOADED_MS)
+    expect(page.get_by_text("Scope")).to_be_visible(timeout=LOADED_MS)
     seen = []
     for _ in range(5):
         wait_until_drawn(page)
@@ -153,7 +153,7 @@ def test_a_stakeholder_is_shown_what_to_choose_and_why(page, app):
     page.goto(f"{app.address}/report")
     wait_until_drawn(page)
     with page.expect_download(timeout=LOADED_MS) as download:
-        page.get_by_role("button", name="HTML, to read or print").click()
+        page.get_by_role("button", name="Download HTML").click()
     assert "WhisperQ" in download.value.path().read_text("utf-8")
 
 

@@ -76,10 +76,10 @@ def test_two_stored_runs_are_compared_whatever_their_protocols(store, capsys):
     keys = [run.key[:8] for run in runs]
     assert main(["--cache", str(store.root), "compare", *keys]) == 0
     printed = capsys.readouterr().out
-    assert "WER 0.00%" in printed and "WER 50.00%" in printed and "fitted window" in printed
+    assert "WER 0.00%" in printed and "WER 50.00%" in printed and "Fitted window" in printed
     assert (
-        "hqq-int3-g64 under the protocol “fitted window”: significantly higher WER than fp32 under"
-        " the protocol “as in the study” (+50.00 points"
+        "hqq-int3-g64 under “Fitted window”: significantly higher WER than fp32 under “Study"
+        " protocol” (+50.00 points"
     ) in printed
     assert main(["--cache", str(store.root), "compare", "ffffff", keys[0]]) == 1
     assert "No stored run has a key that starts with ffffff" in capsys.readouterr().err

@@ -56,7 +56,7 @@ def test_the_history_is_newest_first_and_can_be_filtered(store):
     assert frame["Why"].tolist() == ["It failed.", ""]
     assert f"run={run.key}" in frame["Result"][1] and frame["Result"].isna()[0]
     assert frame["Again"][0] == ("./run_evaluations?models=tiny.en&recipes=bf16&sets=quick-look")
-    assert "1 stored results came with WhisperQ" in app.markdown[-1].value
+    assert "1 stored result: shipped with WhisperQ" in app.markdown[-1].value
     app = changed(by_label(app.multiselect, "Outcome"), ["failed"])
     assert app.dataframe[0].value["Who"].tolist() == ["bob"]
     assert opened("history", history_who="ada").dataframe[0].value["Who"].tolist() == ["ada"]
@@ -82,7 +82,7 @@ def test_this_machine_is_shown_and_can_be_copied(store):
 def test_terms_are_searched_also_by_link(store):
     assert len(opened("terms").header) == 6
     assert [s.value for s in opened("terms", term="nf4").header] == ["Number formats"]
-    assert "No term has" in opened("terms", term="<b>xyz").info[0].value
+    assert "No term matches" in opened("terms", term="<b>xyz").info[0].value
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def shown(app: AppTest) -> str:
         ("2", "Pareto-optimal in size and WER"),
         ("3", "Use bf16"),
         ("4", "Cost and benefit of bf16"),
-        ("5", "Of 2: 1 no worse than fp32 (95 %), 1 worse"),
+        ("5", "Of 2 configurations: 1 no worse than fp32 (95 %), 1 worse"),
     ],
 )
 def test_each_screen_has_its_message(measured, screen, message):
@@ -122,13 +122,13 @@ def test_next_and_back_turn_the_pages_in_the_url(measured):
     app = by_label(app.button, "Next").click().run()
     assert app.query_params["screen"] in ("2", ["2"]) and "Pareto front" in shown(app)
     app = by_label(app.button, "Back").click().run()
-    assert "What we compared" in shown(app)
+    assert "Scope" in shown(app)
 
 
 @pytest.mark.parametrize("screen", ["0", "6", "-1", "two", "²", "9" * 30])
 def test_a_screen_that_is_none_is_a_sentence(measured, screen):
     app = opened("presentation", screen=screen)
-    assert "screens 1 to 5" in app.warning[0].value and "What we compared" in shown(app)
+    assert "5 slides" in app.warning[0].value and "Scope" in shown(app)
     by_label(app.button, "Next").click().run()
     assert not app.exception
 
@@ -138,8 +138,8 @@ def test_a_screen_that_is_none_is_a_sentence(measured, screen):
     [
         ({"report_model": "nosuch"}, "There is no result of nosuch"),
         ({"report_set": "nosuch"}, "There is no result of nosuch"),
-        ({"report_margin": "wide"}, "A margin of “wide” is none"),
-        ({"report_margin": "nan"}, "A margin of “nan” is none"),
+        ({"report_margin": "wide"}, "“wide” is not a margin"),
+        ({"report_margin": "nan"}, "“nan” is not a margin"),
     ],
 )
 def test_a_selection_that_is_none_is_a_sentence(measured, query, said):

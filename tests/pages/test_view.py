@@ -165,7 +165,7 @@ def test_what_may_be_typed_is_judged_by_its_page(store, key, value):
     [
         ("run_threads", "0", "Threads “0”"),
         ("run_threads", "2.5", "Threads “2\\.5”"),
-        ("run_protocol", "nope", "Protocol “nope” \\(shown instead\\: as in"),
+        ("run_protocol", "nope", "Protocol “nope” \\(shown instead\\: Study"),
         ("run_device", "tpu", "Device “tpu” \\(shown instead\\: cpu"),
         (
             "run_speed",

@@ -20,8 +20,8 @@ from whisperq_core.present import (
 )
 from whisperq_core.quantize import sensitivity_results
 
-UNITLESS = {"RTF", "RTF / fp32", "Tokens per second"}
-UNIT = re.compile(r"\((%|MB|s|points|nats per token)\)$|^Points of WER")
+UNITLESS = {"RTF", "Tokens per second"}
+UNIT = re.compile(r"\((%|MB|s|points|nats per token|× fp32)\)$|^Points of WER")
 
 
 def section() -> report_sections.Section:

@@ -66,5 +66,5 @@ def test_terms_are_found_by_name_and_by_meaning():
 
 def test_the_documentation_says_the_same_of_the_main_terms():
     text = " ".join((PROJECT / "docs" / "measurement.md").read_text(encoding="utf-8").split())
-    for name in ("WER", "RTF", "RTF / fp32", "Size", "peak memory", "group size", "nf4"):
+    for name in ("WER", "RTF", "Relative latency", "Size", "peak memory", "group size", "nf4"):
         assert glossary.definition(name) in text, name

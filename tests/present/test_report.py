@@ -97,7 +97,7 @@ def test_figures_table_and_answer_of_decided_results():
     assert "One of 3 configurations is shown non-inferior to fp32 (margin: 0.5 points)" in seen.text
     assert ": bf16 – 100 MB, 50 % smaller than fp32, WER 10.00 %" in seen.text
     assert 'model = wq.quantize("base", "bf16")' in seen.text
-    assert "Latency relative to fp32 0.50 (repeated passes: 0.50 to 0.50)." in seen.text
+    assert "Relative latency 0.50 × fp32 (repeated passes: 0.50 to 0.50)." in seen.text
     assert "1 has a significantly higher WER than fp32; 1 is too close to call" in seen.text
     for fact in ("13.3 minutes", "80 utterances", "80 speakers", "A CPU", "Study protocol"):
         assert fact in seen.text
@@ -147,7 +147,7 @@ def test_slower_recipes_are_not_called_fast():
     runs = [run_with("fp32", SOME * 4), run_with("bf16", SOME * 4)]
     runs.append(speed_run("bf16", [3.0, 3.1, 3.2], [2.0, 2.0, 2.0]))
     assert "not faster than fp32" in page(runs).text
-    assert "Latency relative to fp32 was not measured" in page(runs[:2]).text
+    assert "Its relative latency was not measured" in page(runs[:2]).text
 
 
 def test_protocols_sets_models_and_machines_stand_apart():
@@ -188,7 +188,7 @@ def test_the_newest_result_of_a_recipe_counts():
     ]
     (section,) = report_sections.build_sections(runs)
     assert section.frame["wer_pct"].tolist() == [10.0, 10.0]
-    assert "1 result: superseded by a newer result of the same recipe" in page(runs).text
+    assert "1 result: replaced by a newer result of the same recipe" in page(runs).text
 
 
 def test_names_are_data():
@@ -322,7 +322,7 @@ def test_files_by_suffix():
 
 def test_what_is_off_the_chart_is_named():
     runs = [*runs_of(OPEN), run_with("hqq-int2-g64", [20] * 20)]
-    assert "Beyond the axis, not drawn: hqq-int2-g64 (100.00 %)" in page(runs).text
+    assert "Not drawn, beyond the axis: hqq-int2-g64 (100.00 %)" in page(runs).text
     rates, differences = page(runs).data[:2]
     assert [a["text"] for a in rates["layout"]["annotations"]] == ["100"]
     assert [a["text"] for a in differences["layout"]["annotations"]] == ["90"]

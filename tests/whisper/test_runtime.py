@@ -151,7 +151,7 @@ def test_what_a_runtime_cannot_do_is_refused_with_the_reason(store, tiny):
     fitted = replace(request, protocol=FITTED)
     on_cuda = replace(request, device="cuda")
     reasons = [planned.reason for planned in plan([fitted, on_cuda], store)]
-    assert "pads to 30 s itself" in reasons[0] and "on cpu only" in reasons[1]
+    assert "always uses a 30 s window" in reasons[0] and "on cpu only" in reasons[1]
     for refused in (fitted, on_cuda):
         with pytest.raises(RecipeUnsupported):
             run(refused, store)
@@ -185,7 +185,7 @@ def test_exported_graphs_decode_greedily_only(name, store):
     asked = [Request("tiny.en", recipe(name), "quick-look", protocol=p) for p in protocols]
     found = plan(asked, store)
     assert found[0].status == "to run"
-    assert all("greedily only" in refused.reason for refused in found[1:])
+    assert all("greedy decoding only" in refused.reason for refused in found[1:])
 
 
 def test_whisper_cpp_says_how_to_get_the_file_that_it_needs(monkeypatch, tmp_path, store):
@@ -205,7 +205,7 @@ def test_whisper_cpp_says_how_to_get_the_file_that_it_needs(monkeypatch, tmp_pat
         store,
     )
     assert missing.status == "refused" and "such as ggml-tiny.en.bin" in missing.reason
-    assert there.status == "to run" and "greedily only" in corrected.reason
+    assert there.status == "to run" and "greedy decoding only" in corrected.reason
     (tmp_path / "ggml-base.bin").write_bytes(b"other weights")
     assert resolve(there.request).key != there.key
 

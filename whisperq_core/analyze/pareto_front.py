@@ -41,20 +41,20 @@ LABELS = {
     "wer_high_pct": "WER, high (%)",
     "cer_low_pct": "CER, low (%)",
     "cer_high_pct": "CER, high (%)",
-    "resampled": "Interval over",
-    "difference_points": "Difference to baseline (points)",
+    "resampled": "Bootstrap over",
+    "difference_points": "Difference from baseline (points)",
     "difference_low": "Difference, low",
     "difference_high": "Difference, high",
     "verdict": "Verdict",
-    "verdict_rate": "Verdict on",
-    "in_words": "Verdict in words",
+    "verdict_rate": "Rate compared",
+    "in_words": "Verdict, in full",
     "lower_wer_pct": "Probability of a lower WER (%)",
     "minutes_needed": "Minutes of audio for a conclusion",
     "front": "Pareto front",
     "dominated": "Significantly dominated",
 }
 BASELINE, NOT_COMPARED = "baseline", "not compared"
-ON_FRONT, POSSIBLY_ON_FRONT, NOT_MEASURED = "on the front", "may be on it", "not measured"
+ON_FRONT, POSSIBLY_ON_FRONT, NOT_MEASURED = "on the front", "possibly", "not measured"
 
 # A median time up to this many times another's counts as no worse.
 SAME_TIME = 1.05

@@ -46,7 +46,7 @@ _METRICS = (
     Metric("wer_pct", "WER", "%", 2),
     Metric("cer_pct", "CER", "%", 2),
     Metric("rtf", "RTF", "", 3),
-    Metric("rtf_ratio", "RTF / fp32", "", 2),
+    Metric("rtf_ratio", "Relative latency", "× fp32", 2),
     Metric("weights_bytes", "Size", "MB", 1, scale=1e-6),
     Metric("size_reduction_pct", "Size reduction", "%", 1, higher_is_better=True),
     Metric("peak_memory_bytes", "Peak memory", "MB", 0, scale=1e-6),
@@ -95,9 +95,9 @@ LABELS = AXES | {
     "utterances": "Utterances",
     "rtf_low": "RTF, lowest",
     "rtf_high": "RTF, highest",
-    "rtf_ratio_low": "RTF / fp32, lowest",
-    "rtf_ratio_high": "RTF / fp32, highest",
-    "rtf_source": "RTF from",
+    "rtf_ratio_low": "Relative latency, lowest",
+    "rtf_ratio_high": "Relative latency, highest",
+    "rtf_source": "Source of RTF",
     "encoder_share": "Encoder's share of the time",
     "kernels": "Kernels",
     "cpu": "CPU",
@@ -215,7 +215,7 @@ def _speed_of(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dic
     if speed is None or not speed.rtfs():
         elsewhere = kind is not None and run.machine_kind != kind
         rtf = None if elsewhere else run.rtf
-        source = "not measured" if rtf is None else "this single pass"
+        source = "not measured" if rtf is None else "single pass"
         return {
             "rtf": rtf,
             "rtf_source": "not measured on this kind of machine" if elsewhere else source,
@@ -230,7 +230,7 @@ def _speed_of(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dic
         "rtf_ratio": median(ratios),
         "rtf_ratio_low": min(ratios),
         "rtf_ratio_high": max(ratios),
-        "rtf_source": f"interleaved with fp32 ({len(rtfs)} passes)",
+        "rtf_source": f"{len(rtfs)} passes alternating with fp32",
         "encoder_share": speed.encoder_share(),
         "first_token_s": speed.first_token_s(),
         "tokens_per_s": speed.tokens_per_s(),
@@ -266,9 +266,9 @@ def highlights(frame: pd.DataFrame, baseline: str = "fp32", points: float = 0.5)
     recipes = frame["recipe"].tolist()
     baselines = {conditions[i]: frame.iloc[i] for i in order if recipes[i] == baseline}
     limits = [baselines[c]["wer_pct"] + points if c in baselines else np.nan for c in conditions]
-    plural = "point" if points == 1 else "points"
     close = values(frame, "wer_pct") <= np.array(limits, dtype=float)
     everything = np.ones(len(frame), dtype=bool)
+    plural = "point" if points == 1 else "points"
     ranked = (
         ("Lowest WER", everything, "wer_pct"),
         ("Lowest relative latency", everything, "rtf_ratio"),

@@ -6,6 +6,7 @@ from whisperq_core.analyze.paired_comparisons import condition
 from whisperq_core.analyze.significance import Comparison
 from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.plurals import counted
 
 # An estimate of more audio than this is too far from the measured amount to be given as a number.
 _MOST_HOURS = 300
@@ -42,7 +43,7 @@ def describe(comparison: Comparison, baseline: str, minutes: float) -> str:
 def describe_runs(comparison: Comparison, baseline: AccuracyRun, candidate: AccuracyRun) -> str:
     """`describe` for two runs, which are named in full where they differ in more than the recipe.
 
-    As in “bnb-nf4 under the protocol “fitted window”: no worse than fp32 under …”.
+    As in: bnb-nf4 under “Fitted window”: no worse than fp32 under “Study protocol”, margin: …
     """
     if condition(baseline) == condition(candidate):
         return describe(comparison, baseline.spec.recipe.name, baseline.minutes)
@@ -57,11 +58,10 @@ def _full_name(run: AccuracyRun, other: AccuracyRun) -> str:
         name += f" of {run.model}"
     if spec.protocol != its.protocol:
         same_name = spec.protocol.name == its.protocol.name
-        protocol = spec.protocol.summary if same_name else spec.protocol.name
-        name += f" under the protocol “{protocol}”"
+        protocol = spec.protocol.summary if same_name else spec.protocol.label
+        name += f" under “{protocol}”"
     if (spec.device, spec.threads) != (its.device, its.threads):
-        threads = "1 thread" if spec.threads == 1 else f"{spec.threads} threads"
-        name += f" on {spec.device} with {threads}"
+        name += f" on {spec.device} with {counted(spec.threads, 'thread')}"
     return name
 
 

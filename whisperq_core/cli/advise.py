@@ -14,23 +14,24 @@ def advise(
     device: options.Device = "cpu",
     max_mb: Annotated[float | None, typer.Option(help="Maximum size in MB.")] = None,
     max_time: Annotated[
-        float | None, typer.Option(help="Maximum latency relative to fp32; 1 is fp32's.")
+        float | None, typer.Option(help="Maximum relative latency (× fp32); 1 is as fast as fp32.")
     ] = None,
     max_rtf: Annotated[
-        float | None, typer.Option(help="Maximum real-time factor on the machine measured.")
+        float | None,
+        typer.Option(help="Maximum real-time factor (RTF) on the machine that was measured."),
     ] = None,
     max_rise: Annotated[
         float, typer.Option(help="Maximum WER increase over fp32, in points.")
     ] = MARGIN,
     protocol: options.ProtocolOption = "study",
     speech: Annotated[
-        Literal["clean", "hard"], typer.Option(help="The kind of speech to judge by.")
+        Literal["clean", "hard"], typer.Option(help="Test speech: clean, or difficult (hard).")
     ] = "hard",
     priority: Annotated[
         Literal["smallest", "fastest"], typer.Option(help="What to optimise for.")
     ] = "smallest",
 ) -> None:
-    """Recommend a configuration that meets your limits, and show how strong the evidence is."""
+    """Recommend a configuration within your limits. Shows how strong the evidence is."""
     recommendation = api.advise(
         max_mb=max_mb,
         max_time=max_time,

@@ -8,15 +8,16 @@ import typer
 from whisperq_core.evaluate.store import Store
 from whisperq_core.study import claims as study_claims
 from whisperq_core.study.evidence import Outcome
+from whisperq_core.whisper.protocols import protocol_label
 
 
 def claims(
     verdict: Annotated[
         Outcome | None,
-        typer.Option(help="Only claims with this verdict."),
+        typer.Option(help="Show only claims with this verdict."),
     ] = None,
 ) -> None:
-    """Print the study's claims, and what the stored results say of each."""
+    """Check the study's claims against the stored results."""
     results = study_claims.evaluate_claims(Store().runs())
     for result in results:
         if verdict in (None, result.outcome):
@@ -35,12 +36,12 @@ def _print_claim(result: study_claims.ClaimResult) -> None:
     for finding in result.findings:
         for answer in finding.answers:
             if answer.effect is not None:
-                where = f"{answer.model}, {answer.protocol}"
+                where = f"{answer.model}, {protocol_label(answer.protocol)}"
                 print(f"    {where}: {answer.question}: {answer.shown} → {answer.outcome}")
                 print(f"      {answer.sample}")
     if result.commands:
         why = f" ({result.requirements})" if result.requirements else ""
-        print(f"    not measured here{why}; run:")
+        print(f"    not measured{why}; to measure it, run:")
         for command in result.commands:
             print(f"      {command}")
     print()

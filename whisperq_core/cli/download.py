@@ -9,9 +9,12 @@ from whisperq_core.speech import evaluation_sets, librispeech
 
 
 def download(
-    split: Annotated[Literal["test-clean", "test-other"], typer.Argument(metavar="SPLIT")],
+    split: Annotated[
+        Literal["test-clean", "test-other"],
+        typer.Argument(metavar="SPLIT", help="test-clean or test-other."),
+    ],
 ) -> None:
-    """Download a LibriSpeech split (test-clean or test-other, about 340 MB) from OpenSLR."""
+    """Download a LibriSpeech split from OpenSLR. Each is about 340 MB."""
 
     def progress(done: int, total: int) -> None:
         print(f"\r{done / 1e6:.0f} of {total / 1e6:.0f} MB ", end="", file=sys.stderr, flush=True)

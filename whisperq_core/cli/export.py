@@ -18,7 +18,7 @@ def export(
     protocol: options.ProtocolOption = "study",
     device: options.Device = "cpu",
 ) -> None:
-    """Save a self-contained quantized model; it loads without the fp32 weights."""
+    """Save a self-contained quantized model. It loads without the fp32 weights."""
     folder, chosen = options.clean_path(out), recipe_named(recipe)
     chosen_protocol = options.protocol_of(protocol)
     work = history.WorkItem(

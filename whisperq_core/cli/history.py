@@ -5,5 +5,5 @@ from whisperq_core.evaluate.store import Store
 
 
 def history() -> None:
-    """List who ran what on this machine, when, for how long, and how it ended."""
+    """List this machine's jobs: who, when, how long, outcome."""
     print(log.as_text(log.read(Store().root)))

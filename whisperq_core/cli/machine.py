@@ -5,5 +5,5 @@ from whisperq_core.serve import diagnostics
 
 
 def machine() -> None:
-    """Show what this machine has, what is missing, and which recipes cannot run."""
+    """Show hardware, libraries and models. Names the recipes that cannot run, and why."""
     print(diagnostics.as_text(diagnostics.machine_report(Store().root)))

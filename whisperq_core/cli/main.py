@@ -55,7 +55,7 @@ COMMANDS = (
 
 app = typer.Typer(
     name="whisperq",
-    help="Quantize Whisper, measure what it costs, and choose.",
+    help="Quantize Whisper, measure accuracy, speed and size, and choose a configuration.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -67,13 +67,13 @@ app = typer.Typer(
 def _options(
     cache: Annotated[
         str | None,
-        typer.Option(help="Folder of results, downloads and recordings [default: cache/]."),
+        typer.Option(help="Folder for results, downloads and recordings. [default: cache/]"),
     ] = None,
     results: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="Folder or address (s3://…, gs://…) of results instead of the cache.",
+            help="Folder or URL (s3://…, gs://…) for results. [default: the cache]",
         ),
     ] = None,
 ) -> None:

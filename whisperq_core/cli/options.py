@@ -1,4 +1,4 @@
-"""Options that several commands share, and what their texts stand for."""
+"""Options that several commands share, and what their values stand for."""
 
 from typing import Annotated
 
@@ -10,23 +10,31 @@ from whisperq_core.quantize import pipeline
 from whisperq_core.quantize.recipes import CATALOGUE, Recipe, recipe
 from whisperq_core.whisper.protocols import SHORT_NAMES, Protocol
 
-Models = Annotated[str, typer.Option("--models", metavar="A,B", help="Model names or folders.")]
+Models = Annotated[
+    str,
+    typer.Option("--models", metavar="A,B", help="Model names or folders, separated by commas."),
+]
 Model = Annotated[str, typer.Option("--model", help="Model name or folder.")]
 Recipes = Annotated[
     str,
     typer.Option(
         "--recipes",
         metavar="A,B",
-        help="Recipe names, or “all” for every recipe that this device and protocol can run.",
+        help="Recipe names, separated by commas; “all”: every recipe that the device and the"
+        " protocol support.",
     ),
 ]
-Device = Annotated[DeviceName, typer.Option("--device")]
+Device = Annotated[DeviceName, typer.Option("--device", help="Device that runs the model.")]
 ProtocolOption = Annotated[
-    ProtocolName, typer.Option("--protocol", help="How the model is made to transcribe.")
+    ProtocolName,
+    typer.Option("--protocol", help="Transcription protocol: decoding, window and batches."),
 ]
 Margin = Annotated[
     float,
-    typer.Option("--margin", help="Points of WER that a recipe may lose and be no worse."),
+    typer.Option(
+        "--margin",
+        help="Non-inferiority margin: WER increase, in points, that still counts as no worse.",
+    ),
 ]
 
 
@@ -36,12 +44,12 @@ def names(text: str) -> list[str]:
 
 
 def protocol_of(name: str) -> Protocol:
-    """The protocol that the command line calls so."""
+    """The protocol of that short name."""
     return SHORT_NAMES[name]
 
 
 def recipes_of(text: str, device: str, protocol: Protocol) -> list[Recipe]:
-    """The recipes of these names; “all” leaves out what the device or the protocol refuses."""
+    """The recipes of these names; “all” is what the device and the protocol support."""
     if names(text) != ["all"]:
         return [recipe(name) for name in names(text)]
     return [

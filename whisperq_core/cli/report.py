@@ -19,16 +19,22 @@ def report(
         str,
         typer.Option(
             metavar="FILE",
-            help="Ends in .html (opens offline, prints to PDF), .csv or .json.",
+            help="File to write: .html (opens offline, prints to PDF), .csv or .json.",
         ),
     ] = "report.html",
-    models: Annotated[str, typer.Option(metavar="A,B", help="[default: all with results]")] = "",
-    sets: Annotated[str, typer.Option(metavar="A,B", help="[default: all with results]")] = "",
-    recipes: Annotated[str, typer.Option(metavar="A,B", help="[default: all with results]")] = "",
+    models: Annotated[
+        str, typer.Option(metavar="A,B", help="Models. [default: all with results]")
+    ] = "",
+    sets: Annotated[
+        str, typer.Option(metavar="A,B", help="Evaluation sets. [default: all with results]")
+    ] = "",
+    recipes: Annotated[
+        str, typer.Option(metavar="A,B", help="Recipes. [default: all with results]")
+    ] = "",
     protocol: Annotated[
-        ProtocolName | None, typer.Option(help="[default: all with results]")
+        ProtocolName | None, typer.Option(help="Protocol. [default: all with results]")
     ] = None,
-    baseline: Annotated[str, typer.Option(help="The recipe that others are compared with.")] = (
+    baseline: Annotated[str, typer.Option(help="Recipe that the others are compared with.")] = (
         "fp32"
     ),
     margin: options.Margin = MARGIN,

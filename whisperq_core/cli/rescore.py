@@ -2,8 +2,9 @@
 
 from whisperq_core.evaluate.rescoring import rescore as rescore_store
 from whisperq_core.evaluate.store import Store
+from whisperq_core.plurals import counted
 
 
 def rescore() -> None:
-    """Score stored transcripts again with today's normalizers; runs no model."""
-    print(f"{rescore_store(Store())} results changed")
+    """Rescore stored transcripts with the current normalizers. No model is run."""
+    print(f"{counted(rescore_store(Store()), 'result')} changed")

@@ -16,6 +16,7 @@ from whisperq_core.evaluate.planner import PlannedRun
 from whisperq_core.evaluate.records import AccuracyRun, Run, SpeedRun
 from whisperq_core.evaluate.requests import requests_for, work_item
 from whisperq_core.evaluate.store import Store
+from whisperq_core.plurals import counted
 from whisperq_core.serve import cluster
 from whisperq_core.serve.job_queue import JobQueue, JobState
 from whisperq_core.serve.user_sets import UserSets
@@ -33,30 +34,33 @@ def run(
         str,
         typer.Option(
             metavar="A,B",
-            help="Shipped sets, your own, test-clean or test-other once downloaded, or folders.",
+            help="Evaluation sets: shipped, downloaded (test-clean, test-other), own, or folders.",
         ),
     ] = "quick-look",
     protocol: options.ProtocolOption = "study",
     device: options.Device = "cpu",
-    threads: Annotated[int, typer.Option(help="CPU threads; 0 is all cores.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
     only: Annotated[
-        Literal["accuracy", "speed"] | None, typer.Option(help="One measurement only.")
+        Literal["accuracy", "speed"] | None, typer.Option(help="Measure only this.")
     ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Dask scheduler whose workers do the work: tls://host:8786, or the file that it"
-            " writes. [default: $WHISPERQ_SCHEDULER, else this process]",
+            help="Dask scheduler of a cluster: its address (tls://host:8786) or scheduler file."
+            " [default: $WHISPERQ_SCHEDULER, else this machine]",
         ),
     ] = None,
     tls: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="The cluster's certificate. [default: $WHISPERQ_TLS]"),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of the cluster's certificate. [default: $WHISPERQ_TLS]",
+        ),
     ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Show what would run, and stop.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the plan; run nothing.")] = False,
 ) -> int:
-    """Evaluate models × recipes × sets. Finished results are reused."""
+    """Evaluate models × recipes × evaluation sets. Stored results are reused."""
     store, chosen_protocol = Store(), options.protocol_of(protocol)
     set_names = [UserSets(store.root).path_of(name) for name in options.names(sets)]
     for name in set_names:
@@ -172,14 +176,14 @@ def _figures(result: Run) -> str:
     if isinstance(result, AccuracyRun):
         words, characters = result.words, result.characters
         if words.rate is None or characters.rate is None:
-            figures = f"no reference words, {words.insertions} invented"
+            figures = f"no reference words, {counted(words.insertions, 'insertion')}"
         else:
             figures = f"WER {words.rate:.2f}%, CER {characters.rate:.2f}%"
-        figures += f", {result.loops} loops" if result.loops else ""
-        figures += f", {result.fallbacks} fallbacks" if result.fallbacks else ""
+        figures += f", {counted(result.loops, 'loop')}" if result.loops else ""
+        figures += f", {counted(result.fallbacks, 'fallback')}" if result.fallbacks else ""
         figures += f", RTF {result.rtf:.3f}" if result.rtf else ""
     elif isinstance(result, SpeedRun):
         ratios = sorted(result.ratios())
-        figures = f"{ratios[len(ratios) // 2]:.2f} of fp32's time"
+        figures = f"relative latency {ratios[len(ratios) // 2]:.2f} × fp32"
         figures += f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
     return f"{figures}, −{result.size_reduction_pct:.1f}% size"

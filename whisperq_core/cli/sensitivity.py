@@ -9,7 +9,7 @@ from whisperq_core.quantize.sensitivity_results import Sensitivity
 
 
 def sensitivity(models: options.Models = "base") -> None:
-    """Measure what each layer loses when it alone is quantized. Mixed recipes need it, once."""
+    """Measure each layer's sensitivity to quantization. Mixed recipes need it."""
     for name in options.names(models):
         _print(name, sensitivity_measurement.measure(name, Store(), _progress_of(name)))
 

@@ -16,7 +16,7 @@ def sets(
         typer.Argument(metavar="FOLDER", help="A folder of recordings to preview as a set."),
     ] = None,
 ) -> None:
-    """List the evaluation sets, or preview a folder: what would be read, and what left out."""
+    """List the evaluation sets, or preview a folder. A preview shows what is read and skipped."""
     if folder is not None:
         eval_set = evaluation_sets.by_name(folder)
         print("\n".join([eval_set.name, *SetPreview.of(eval_set).sentences]))

@@ -10,7 +10,7 @@ def sizes(
     recipes: options.Recipes = "all",
     protocol: options.ProtocolOption = "study",
 ) -> None:
-    """Measure sizes of quantized models on random weights; downloads nothing."""
+    """Measure sizes of quantized models on random weights. Nothing is downloaded."""
     store, chosen_protocol = Store(), options.protocol_of(protocol)
     chosen = options.recipes_of(recipes, "cpu", chosen_protocol)
     if options.names(recipes) == ["all"]:  # other runtimes need a whole model with real weights

@@ -13,18 +13,21 @@ from whisperq_core.scoring.languages import code_of
 
 
 def transcribe(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Audio files.")],
     model: options.Model = "base",
     recipes: Annotated[str, typer.Option(metavar="A,B", help="Recipe names.")] = "fp32",
     language: Annotated[
-        str, typer.Option(help="A code or a name such as en, en-US, English; else detected.")
+        str, typer.Option(help="Language code or name: en, en-US, English; auto: detect.")
     ] = AUTO,
     task: Annotated[
-        Literal["transcribe", "translate"], typer.Option(help="Translate into English or not.")
+        Literal["transcribe", "translate"],
+        typer.Option(help="Transcribe, or translate into English."),
     ] = "transcribe",
-    words: Annotated[bool, typer.Option("--words", help="Print when each word starts.")] = False,
+    words: Annotated[
+        bool, typer.Option("--words", help="Print the start time of each word.")
+    ] = False,
 ) -> int:
-    """Transcribe recordings with one or several recipes. A bad file does not end the batch."""
+    """Transcribe recordings with one or several recipes. Files that fail are reported."""
     chosen, failed = [recipe_named(name) for name in options.names(recipes)], 0
     code = AUTO if language == AUTO else code_of(language)
     for recipe in chosen:

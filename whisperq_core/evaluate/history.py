@@ -23,7 +23,7 @@ from whisperq_core.errors import Cancelled, StoreError, WhisperQError
 from whisperq_core.evaluate.records import Run
 from whisperq_core.file_storage import write_atomically
 from whisperq_core.machine import Machine, this_machine
-from whisperq_core.whisper.protocols import STUDY
+from whisperq_core.whisper.protocols import STUDY, protocol_label
 
 FOLDER = "history"
 Outcome = Literal["done", "failed", "stopped"]
@@ -175,7 +175,7 @@ def as_text(log: History) -> str:
         work = entry.work
         what = [work.kind, work.model, work.recipe, work.eval_set, work.measures]
         if work.protocol != STUDY.name:
-            what.append(work.protocol)
+            what.append(protocol_label(work.protocol))
         line = (
             f"{entry.started_at:%Y-%m-%d %H:%M}  {entry.who:12s} {entry.outcome:8s}"
             f" {format_duration(entry.took_s):>7s}  {' · '.join(filter(None, what))}"

@@ -37,7 +37,7 @@ class Request:
     def label(self) -> str:
         """A short name for progress and messages."""
         measures = "" if self.measures == "accuracy" else ", speed"
-        protocol = "" if self.protocol.name == STUDY.name else f", {self.protocol.name}"
+        protocol = "" if self.protocol.name == STUDY.name else f", {self.protocol.label}"
         eval_set = Path(self.eval_set).name  # the last part of a folder's path
         return f"{self.model} · {self.recipe.name} · {eval_set}{measures}{protocol}"
 

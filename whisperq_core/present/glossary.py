@@ -77,19 +77,19 @@ _SPEED = _group(
         "rtf_high",
     ),
     (
-        "RTF / fp32",
-        "Relative latency: the recipe's time over that of fp32, measured alternately in one"
-        " process; median and range of repeated passes. Below 1 is faster than fp32.",
+        "Relative latency",
+        "The recipe's generation time over fp32's (× fp32), timed alternately in one process;"
+        " median and range of repeated passes. Below 1 is faster than fp32.",
         "rtf_ratio",
         "rtf_ratio_low",
         "rtf_ratio_high",
+        "RTF / fp32",
         "time / fp32",
-        "relative latency",
     ),
     (
-        "RTF from",
-        "Source of the RTF: repeated passes alternating with fp32, or the single pass that produced"
-        " the transcripts, which other load on the machine may have slowed.",
+        "Source of RTF",
+        "Repeated passes alternating with fp32, or the single pass that produced the transcripts,"
+        " which other load on the machine may have slowed.",
         "rtf_source",
         "speed_key",
     ),
@@ -124,18 +124,19 @@ _SPEED = _group(
     ),
     (
         "kernels",
-        "The code that multiplies. “library”: the quantization library's own. “dequantized”: fp32"
-        " layers with dequantized weights, for accuracy only; same transcripts, faster here.",
+        "The code that multiplies matrices. “library”: the quantization library's own."
+        " “dequantized”: fp32 layers with dequantized weights, for accuracy only; the transcripts"
+        " are the same, and it is faster where the library's kernels are slow.",
     ),
     ("dequantized", "Converted from the quantized values back to floating point."),
     ("threads", "Number of processor threads that compute in parallel."),
     ("device", "Where the model runs: CPU (cpu), NVIDIA GPU (cuda) or Apple GPU (mps)."),
-    ("CPU", "The processor that times were measured on; do not compare times of different ones."),
+    ("CPU", "The processor that speed was measured on. Speeds of different CPUs do not compare."),
 )
 _STATISTICS = _group(
     STATISTICS,
     (
-        "95% interval",
+        "95 % interval",
         "Confidence interval from a bootstrap over speakers (over utterances where speakers are"
         " unknown). Overlapping intervals do not show equality: the paired difference has its own"
         " interval, and that one counts.",
@@ -155,11 +156,12 @@ _STATISTICS = _group(
         "resampled",
     ),
     (
-        "WER − baseline",
+        "WER difference",
         "The recipe's WER minus the baseline's on the same utterances, in percentage points: from"
         " 5 % to 6 % is one point.",
         "difference_points",
-        "difference to fp32",
+        "WER difference from fp32",
+        "difference from baseline",
     ),
     (
         "baseline",
@@ -190,7 +192,7 @@ _STATISTICS = _group(
         "inconclusive",
     ),
     (
-        "Verdict on",
+        "Rate compared",
         "The rate that the verdict compares: WER, or CER where most of the audio is in languages"
         " written without spaces (Chinese, Japanese, Thai, Lao, Burmese, Khmer).",
         "verdict_rate",
@@ -240,12 +242,12 @@ _DESIGN = _group(
     DESIGN,
     (
         "recipe",
-        "A quantization configuration: library, number formats, scales and layers, under one name.",
-        "configuration",
+        "How a model is quantized: library, number formats, scales and layers, under one name.",
     ),
+    ("configuration", "A model quantized by a recipe, and the protocol that it transcribes with."),
     ("quantization", "Storing weights, and optionally activations, in fewer bits."),
     ("family", "Quantized in PyTorch, not quantized, or run by another runtime."),
-    ("library", "The library that quantizes the model and multiplies.", "backend"),
+    ("library", "The library that quantizes the model and runs its quantized layers.", "backend"),
     ("weights", "Number format of the stored weights."),
     ("activations", "Number format of the layers' inputs; float is not quantized."),
     ("bits", "Bits per weight, excluding scales; fp32 has 32."),
@@ -259,8 +261,8 @@ _DESIGN = _group(
     ("static", "Activation scales are fixed in advance, by calibration."),
     (
         "method",
-        "Whether the quantized range is centred at zero (symmetric) or shifted to the weights'"
-        " range (asymmetric).",
+        "Whether the quantized range is centred at zero (symmetric) or fitted to the range of the"
+        " weights (asymmetric).",
     ),
     ("symmetric", "The quantized range is centred at zero and needs a scale only."),
     ("asymmetric", "The quantized range follows the weights' range; it needs a zero point, too."),
@@ -321,7 +323,8 @@ _DESIGN = _group(
     ("devices", "Devices for which the library has kernels for the recipe."),
     (
         "GPTQ",
-        "Rounds weights one after another, each compensating for the errors of those before.",
+        "Rounds a layer's weights column by column; later columns compensate for the rounding"
+        " errors of earlier ones.",
     ),
 )
 _FORMATS = _group(
@@ -358,7 +361,7 @@ _WORK = _group(
     *((protocol_label(name), p.description, name) for name, p in PROTOCOLS.items()),
     ("name", "Name of a recipe: library, format, and what distinguishes it from similar ones."),
     ("description", "What a recipe does, in a sentence."),
-    ("measured", "When the result was measured, in UTC.", "created_at"),
+    ("measured", "When the result was measured (UTC).", "created_at"),
     (
         "key",
         "Identifier of a result: a hash of everything that can change it, so that equal keys are"

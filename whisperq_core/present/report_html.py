@@ -14,8 +14,9 @@ from plotly.offline import get_plotlyjs
 from whisperq_core.analyze import results_table
 from whisperq_core.analyze.pareto_front import BASELINE, NOT_COMPARED
 from whisperq_core.analyze.verdicts import Verdict
+from whisperq_core.plurals import counted
 from whisperq_core.present import glossary, interval_charts, templating, tradeoff_chart
-from whisperq_core.present.labels import protocol_label, verdict_label
+from whisperq_core.present.labels import verdict_label
 from whisperq_core.present.report_sections import (
     Section,
     format_signed,
@@ -23,25 +24,32 @@ from whisperq_core.present.report_sections import (
     library_versions,
     report_command,
 )
+from whisperq_core.whisper.protocols import Protocol
 
 Facts = list[tuple[str, str]]
 
 _VERDICT_MEANINGS = {
     Verdict.BETTER: "significantly lower WER than the baseline",
-    Verdict.NO_WORSE: "the loss in WER is shown to be smaller than the margin, at 95 % confidence",
+    Verdict.NO_WORSE: "the WER increase is shown to be below the margin, at 95 % confidence",
     Verdict.WORSE: "significantly higher WER than the baseline",
-    Verdict.INCONCLUSIVE: "not enough test audio for a conclusion; not a proof of equality",
-    BASELINE: "what all others are compared with",
+    Verdict.INCONCLUSIVE: "not enough test audio for a conclusion; this does not show equality",
+    BASELINE: "the recipe that all others are compared with",
     NOT_COMPARED: "the baseline was not run on the same speech",
 }
 _TERMS = (
-    *("WER", "CER", "95% interval", "Probability of a lower WER", "Minutes for a conclusion"),
-    *("Loops", "RTF", "RTF / fp32", "Size"),
+    *("WER", "CER", "95 % interval", "Probability of a lower WER", "Minutes for a conclusion"),
+    *("Loops", "RTF", "Relative latency", "Size"),
 )
 _KERNELS = {
     "library": "the quantization library's own",
-    "dequantized": "fp32 layers with dequantized weights, for accuracy only: the same mathematics,"
-    " and faster here. Speed is always measured with the library's own",
+    "dequantized": "fp32 layers with dequantized weights, for accuracy only; the transcripts are"
+    " the same. Speed is always measured with the library's own",
+}
+_SETTING_NAMES = {
+    "margin_s": "margin (s)",
+    "fold": "silence folded by",
+    "merge_at": "positions merged after",
+    "tied": "projection tied",
 }
 _FONT = "Segoe UI, Roboto, Helvetica Neue, Arial, Liberation Sans, sans-serif"
 _AXIS_NOTE = "Arrows mark values beyond the axis; lines at the edge are truncated."
@@ -157,30 +165,28 @@ def _section_values(
 
 
 def _speech(section: Section) -> str:
-    count = len(section.newest.utterances)
-    speakers = f"{section.speakers} speakers" if section.speakers else "speakers unknown"
-    title = section.eval_set.title if section.eval_set else section.newest.eval_set
-    return f"{title}: {section.minutes:.1f} minutes, {count} utterances, {speakers}"
+    utterances = counted(len(section.newest.utterances), "utterance")
+    minutes = f"{section.minutes:.1f} minutes"
+    return f"{section.set_title}: {minutes}, {utterances}, {section.speakers_text}"
 
 
 def _protocol(section: Section) -> str:
     protocol = section.newest.spec.protocol
-    return f"{protocol_label(protocol.name)}: {protocol.summary}"
+    return f"{protocol.label}: {protocol.summary}"
 
 
 def _machine(section: Section) -> str:
-    spec, machine = section.newest.spec, section.newest.machine
-    return f"{machine.cpu}, {machine.cores} cores; {spec.device}, {spec.threads} threads"
+    return section.machine_text
 
 
-def _protocol_name(section: Section) -> str:
-    return protocol_label(section.newest.spec.protocol.name)
+def _protocol_label(section: Section) -> str:
+    return section.newest.spec.protocol.label
 
 
 def _heading(section: Section, sections: list[Section]) -> str:
     """The section's title, with protocol and machine where sections differ in them."""
     texts = [section.title]
-    for text in (_protocol_name, _machine):
+    for text in (_protocol_label, _machine):
         if len({text(s) for s in sections}) > 1:
             texts.append(text(section))
     return " · ".join(texts)
@@ -189,12 +195,12 @@ def _heading(section: Section, sections: list[Section]) -> str:
 def _figures(section: Section, x: Sequence[str], y: str) -> Iterator[Figure | None]:
     frame, baseline = section.frame, section.baseline
     yield _figure(
-        "Word error rate with 95% intervals",
+        "WER with 95 % intervals",
         _AXIS_NOTE,
         interval_charts.wer_figure(frame, baseline),
     )
     yield _figure(
-        f"WER difference from {baseline} with 95% intervals",
+        f"WER difference from {baseline} with 95 % intervals",
         "Comparisons are paired, so a difference can be significant where the intervals above"
         " overlap. Verdicts are corrected for multiple comparisons, intervals are not."
         f" {_AXIS_NOTE}",
@@ -208,9 +214,9 @@ def _figures(section: Section, x: Sequence[str], y: str) -> Iterator[Figure | No
     for column in x:
         missing = int(plotted[[column, y]].isna().any(axis=1).sum())
         notes = (
-            "Labelled: Pareto-optimal as measured, which may be by chance.",
-            f"Beyond the axis, not drawn: {left_out}." if left_out else "",
-            f"Not measured, not drawn: {missing}." if missing else "",
+            "Labels mark configurations that are Pareto-optimal as measured, possibly by chance.",
+            f"Not drawn, beyond the axis: {left_out}." if left_out else "",
+            f"Not drawn, not measured: {missing}." if missing else "",
         )
         log = column.startswith("rtf")
         plot = tradeoff_chart.tradeoff_figure(plotted, column, y, log_x=log, show_all=True)
@@ -261,7 +267,7 @@ _COLUMNS: dict[str, Callable[[pd.Series, str], Cell]] = {
     "Loops": lambda r, _: Cell(str(r["loops"])),
     "WER without loops (%)": lambda r, _: Cell(_number(r["wer_without_loops_pct"])),
     "CER (%)": lambda r, _: Cell(_number(r["cer_pct"])),
-    "RTF / fp32": lambda r, _: _with_interval(
+    "Relative latency (× fp32)": lambda r, _: _with_interval(
         _number(r["rtf_ratio"]), r["rtf_ratio_low"], r["rtf_ratio_high"], _number
     ),
     "Size (MB)": lambda r, _: Cell(f"{r['weights_bytes'] / 1e6:.1f}"),
@@ -301,36 +307,34 @@ def _records(section: Section) -> Table:
 def _notes(section: Section) -> Iterator[str]:
     resampled = section.frame["resampled"].iloc[0]
     yield (
-        f"Below each value: its 95% interval (bootstrap over {resampled}), or for RTF / fp32 the"
-        f" range of repeated passes. Verdicts are Holm-corrected for {len(section.compared)}"
-        " comparisons."
+        f"Below each value: its 95 % interval (bootstrap over {resampled}); below relative latency:"
+        " the range of repeated passes. Verdicts are Holm-corrected for"
+        f" {counted(len(section.compared), 'comparison')}."
     )
     if section.baseline_machine:
         yield (
             f"{section.baseline} was measured on another machine ({section.baseline_machine});"
             " transcripts do not depend on the processor."
         )
-    single = int((section.frame["rtf_source"] == "this single pass").sum())
+    single = int((section.frame["rtf_source"] == "single pass").sum())
     counts = (
-        (single, "RTF is of a single pass, not repeated alternately with fp32"),
-        (section.timed_elsewhere, "speed was measured on another machine only, and is left out"),
-        (section.superseded, "superseded by a newer result of the same recipe, and left out"),
+        (single, "RTF is from a single pass, not from passes alternating with fp32"),
+        (section.timed_elsewhere, "speed was measured on another machine only and is not shown"),
+        (section.superseded, "replaced by a newer result of the same recipe and not shown"),
     )
     for count, note in counts:
         if count:
-            yield f"{count} {'result' if count == 1 else 'results'}: {note}."
+            yield f"{counted(count, 'result')}: {note}."
 
 
 def _measurement(section: Section) -> Facts:
     run, frame = section.newest, section.frame
     first, last = frame["created_at"].min(), frame["created_at"].max()
-    fields = {k: v for k, v in asdict(run.spec.protocol).items() if k != "name"}
-    settings = (f"{name.replace('_', ' ')}: {_setting(v)}" for name, v in fields.items())
     kernels = [name for name in _KERNELS if (frame["kernels"] == name).any()]
     return [
         ("Speech", _speech(section)),
         ("Protocol", f"{_protocol(section)}. {run.spec.protocol.description}"),
-        ("Settings", "; ".join(settings)),
+        ("Settings", "; ".join(_settings(run.spec.protocol))),
         ("Machine", f"{_machine(section)}; {run.machine.system}, Python {run.machine.python}"),
         ("Libraries", ", ".join(f"{k} {v}" for k, v in library_versions([section]).items())),
         ("Kernels", "; ".join(f"{name}: {_KERNELS[name]}" for name in kernels)),
@@ -340,12 +344,19 @@ def _measurement(section: Section) -> Facts:
     ]
 
 
-def _setting(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(str(v) for v in value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "of each utterance" if value is None else str(value)
+def _settings(protocol: Protocol) -> Iterator[str]:
+    """The protocol's fields in words; what it does not use is left out."""
+    for name, value in asdict(protocol).items():
+        shown = value
+        if name == "name" or (value is None and name != "language"):
+            continue
+        if value is None:
+            shown = "that of each utterance"
+        elif isinstance(value, tuple):
+            shown = ", ".join(map(str, value))
+        elif isinstance(value, bool):
+            shown = "yes" if value else "no"
+        yield f"{_SETTING_NAMES.get(name, name.replace('_', ' '))}: {shown}"
 
 
 def _terms(sections: list[Section]) -> Facts:
@@ -357,5 +368,8 @@ def _terms(sections: list[Section]) -> Facts:
         if verdict in occurring
     )
     terms = {name: glossary.definition(name) for name in _TERMS}
-    terms["Verdict"] = f"Result of the comparison of WER, corrected for multiple: {verdicts}."
+    terms["Verdict"] = (
+        "Result of comparing WER with the baseline's, corrected for multiple comparisons."
+        f" {verdicts}."
+    )
     return list(terms.items())

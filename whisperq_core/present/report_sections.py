@@ -12,6 +12,7 @@ from whisperq_core.analyze import paired_comparisons, pareto_front, results_tabl
 from whisperq_core.analyze.verdicts import MARGIN, Verdict
 from whisperq_core.errors import EvalSetError, InputError
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
+from whisperq_core.plurals import counted
 from whisperq_core.present.advisor_text import python_lines
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import STUDY, short_name
@@ -56,8 +57,19 @@ class Section:
     @property
     def title(self) -> str:
         """Model and evaluation set."""
-        run = self.newest
-        return f"Whisper {run.model} on {self.eval_set.title if self.eval_set else run.eval_set}"
+        return f"Whisper {self.newest.model} on {self.set_title}"
+
+    @property
+    def set_title(self) -> str:
+        """The title of a shipped evaluation set, the name of any other."""
+        return self.eval_set.title if self.eval_set else self.newest.eval_set
+
+    @property
+    def machine_text(self) -> str:
+        """Processor, cores, device and threads."""
+        spec, machine = self.newest.spec, self.newest.machine
+        cores, threads = counted(machine.cores, "core"), counted(spec.threads, "thread")
+        return f"{machine.cpu}, {cores}; device: {spec.device}, {threads}"
 
     @property
     def minutes(self) -> float:
@@ -68,6 +80,11 @@ class Section:
     def speakers(self) -> int:
         """How many speakers are known by name."""
         return len({u.speaker for u in self.newest.utterances} - {None})
+
+    @property
+    def speakers_text(self) -> str:
+        """How many speakers, in words."""
+        return counted(self.speakers, "speaker") if self.speakers else "unknown speakers"
 
     @property
     def command(self) -> str:
@@ -145,8 +162,8 @@ def report_title(sections: list[Section]) -> str:
     models = join_unique(s.newest.model for s in sections)
     baseline = sections[0].baseline
     count = len({run.spec.recipe.name for s in sections for run in s.runs} - {baseline})
-    configurations = "configuration" if count == 1 else "configurations"
-    return f"Quantizing Whisper {models}: {count} {configurations} compared with {baseline}"
+    configurations = counted(count, "configuration")
+    return f"Quantizing Whisper {models}: {configurations} compared with {baseline}"
 
 
 def join_unique(texts: Iterable[str]) -> str:
@@ -284,34 +301,37 @@ def _answer(section: Section) -> Iterator[str]:
             else f"No configuration is {criterion}."
         )
     else:
-        yield from _recommendation(passing, len(others), criterion)
+        yield from _recommendation(passing, len(others), criterion, base)
     yield from _remaining(section)
 
 
-def _recommendation(passing: pd.DataFrame, compared: int, criterion: str) -> Iterator[str]:
+def _recommendation(
+    passing: pd.DataFrame, compared: int, criterion: str, baseline: str
+) -> Iterator[str]:
     """The smallest and the fastest of the configurations that are better or no worse."""
     small = _smallest(passing)
     if len(passing) == 1:
         of = f"One of {compared} configurations" if compared > 1 else "The one configuration"
-        yield f"{of} is {criterion}: {small['recipe']} – {_facts(small)}."
+        yield f"{of} is {criterion}: {small['recipe']} – {_facts(small, baseline)}."
     else:
         yield (
             f"{len(passing)} of {compared} configurations are {criterion}."
-            f" Smallest: {small['recipe']} – {_facts(small)}."
+            f" Smallest: {small['recipe']} – {_facts(small, baseline)}."
         )
     timed = passing.dropna(subset=["rtf_ratio"])
     if timed.empty:
-        yield "Latency relative to fp32 was not measured for any of them."
+        of = "Its relative latency" if len(passing) == 1 else "Their relative latency"
+        yield f"{of} was not measured."
         return
     fast = timed.sort_values(["rtf_ratio", "weights_bytes", "recipe"]).iloc[0]
     slower = "; not faster than fp32" if fast["rtf_ratio_high"] >= 1 else ""
     latency = (
-        f"latency relative to fp32 {fast['rtf_ratio']:.2f} (repeated passes:"
+        f"relative latency {fast['rtf_ratio']:.2f} × fp32 (repeated passes:"
         f" {fast['rtf_ratio_low']:.2f} to {fast['rtf_ratio_high']:.2f}{slower})"
     )
     untimed = "" if len(timed) == len(passing) else " of those timed"
     if fast["key"] != small["key"]:
-        yield f"Fastest{untimed}: {fast['recipe']} – {latency}, {_facts(fast)}."
+        yield f"Fastest{untimed}: {fast['recipe']} – {latency}, {_facts(fast, baseline)}."
     elif len(passing) == 1:
         yield f"{latency[0].upper()}{latency[1:]}."
     else:
@@ -322,13 +342,13 @@ def _smallest(passing: pd.DataFrame) -> pd.Series:
     return passing.sort_values(["weights_bytes", "wer_pct", "recipe"]).iloc[0]
 
 
-def _facts(row: pd.Series) -> str:
+def _facts(row: pd.Series, baseline: str) -> str:
     smaller = row["size_reduction_pct"]
     size = f", {smaller:.0f} % smaller than fp32" if smaller >= 0.5 else ""
     calibrated = ", calibrated on a tenth of the evaluated speech"
     return (
         f"{row['weights_bytes'] / 1e6:.0f} MB{size}, WER {row['wer_pct']:.2f} %"
-        f" ({format_signed(row['difference_points'])} points, 95% interval"
+        f" ({format_signed(row['difference_points'])} points from {baseline}, 95 % interval"
         f" {format_signed(row['difference_low'])} to {format_signed(row['difference_high'])})"
         f"{calibrated if row['calibration'] == 'evaluation-10%' else ''}"
     )
@@ -340,20 +360,25 @@ def _remaining(section: Section) -> Iterator[str]:
     worse, inconclusive = (
         int((others["verdict"] == v).sum()) for v in (Verdict.WORSE, Verdict.INCONCLUSIVE)
     )
-    parts = []
+    are_others = worse + inconclusive < len(others)
+
+    def subject(count: int) -> str:
+        return str(count) if are_others or parts else counted(count, "configuration")
+
+    parts: list[str] = []
     if worse:
         have = "has" if worse == 1 else "have"
-        parts.append(f"{worse} {have} a significantly higher WER than {section.baseline}")
+        parts.append(f"{subject(worse)} {have} a significantly higher WER than {section.baseline}")
     if inconclusive:
-        parts.append(f"{inconclusive} {'is' if inconclusive == 1 else 'are'} too close to call")
+        be = "is" if inconclusive == 1 else "are"
+        parts.append(f"{subject(inconclusive)} {be} too close to call")
         if closest is not None:
             parts[-1] += (
                 f" (closest to a conclusion: {closest['recipe']}, with an estimated"
                 f" {closest['minutes_needed']:.0f} minutes of test audio in total)"
             )
     if parts:
-        of = "" if worse + inconclusive == len(others) else "Of the others, "
-        yield f"{of}{'; '.join(parts)}."
+        yield f"{'Of the others, ' * are_others}{'; '.join(parts)}."
 
 
 def format_signed(value: float) -> str:

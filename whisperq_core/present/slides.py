@@ -7,8 +7,9 @@ import plotly.graph_objects as go
 
 from whisperq_core.analyze import pareto_front
 from whisperq_core.analyze.verdicts import Verdict
+from whisperq_core.plurals import counted, plural
 from whisperq_core.present import interval_charts, tradeoff_chart
-from whisperq_core.present.labels import protocol_label, verdict_label
+from whisperq_core.present.labels import verdict_label
 from whisperq_core.present.report_sections import Section, format_signed
 
 _FONT_PX = 21
@@ -52,26 +53,21 @@ def build_slides(section: Section) -> list[Slide]:
 def _scope(section: Section) -> Slide:
     run = section.newest
     names = [name for name in section.frame["recipe"] if name != section.baseline]
-    configurations = "configuration" if len(names) == 1 else "configurations"
-    speech = section.eval_set.title if section.eval_set else run.eval_set
+    count, utterances = len(names), len(run.utterances)
     return Slide(
-        "What we compared",
-        f"{len(names)} {configurations} of Whisper {run.model}, compared with {section.baseline}",
+        "Scope",
+        f"{counted(count, 'configuration')} of Whisper {run.model}, compared with"
+        f" {section.baseline}",
         (
-            Fact(str(len(names)), configurations, f"baseline: {section.baseline}"),
-            Fact(f"{section.minutes:.1f} min", "of test audio", speech),
-            Fact(str(len(run.utterances)), "utterances", _speakers(section)),
+            Fact(str(count), plural(count, "configuration"), f"baseline: {section.baseline}"),
+            Fact(f"{section.minutes:.1f} min", "of test audio", section.set_title),
+            Fact(str(utterances), plural(utterances, "utterance"), section.speakers_text),
         ),
         (
-            f"{protocol_label(run.spec.protocol.name)}: {run.spec.protocol.summary}.",
-            f"Measured on {run.machine.cpu}, {run.machine.cores} cores; {run.spec.device},"
-            f" {run.spec.threads} threads.",
+            f"{run.spec.protocol.label}: {run.spec.protocol.summary}.",
+            f"Machine: {section.machine_text}.",
         ),
     )
-
-
-def _speakers(section: Section) -> str:
-    return f"{section.speakers} speakers" if section.speakers else "speakers unknown"
 
 
 def _pareto_front(section: Section) -> Slide:
@@ -87,7 +83,7 @@ def _pareto_front(section: Section) -> Slide:
     if dominated:
         sentences.append(f"Not drawn: {dominated} significantly dominated.")
     if possible > 0:
-        sentences.append(f"{possible} more may be Pareto-optimal: the data are inconclusive.")
+        sentences.append(f"{possible} more possibly Pareto-optimal: the evidence is inconclusive.")
     return Slide(
         "Pareto front",
         f"{len(on)} of {len(frame)} configurations are Pareto-optimal in size and WER, as measured",
@@ -127,7 +123,7 @@ def _cost(section: Section) -> Slide:
     if row is None:
         return Slide(
             "Cost and benefit",
-            "No configuration to price: none is recommended",
+            "Nothing to show: no configuration is recommended",
             sentences=tuple(section.answer),
         )
     if best is not None:
@@ -138,24 +134,24 @@ def _cost(section: Section) -> Slide:
         "Cost and benefit",
         f"Cost of {row['recipe']}, if confirmed",
         _facts(section, row),
-        ("It needs the least additional data for a conclusion.",),
+        ("Of the inconclusive configurations, it needs the least additional test audio.",),
     )
 
 
 def _facts(section: Section, row: pd.Series) -> tuple[Fact, ...]:
     smaller = row["size_reduction_pct"]
     size = f"{smaller:.0f} % smaller than fp32" if smaller >= 0.5 else "not smaller than fp32"
-    latency = Fact("not measured", "latency relative to fp32", "Run a speed measurement.")
+    latency = Fact("not measured", "relative latency", "Run a speed measurement.")
     if pd.notna(row["rtf_ratio"]):
         passes = f"{row['rtf_ratio_low']:.2f} to {row['rtf_ratio_high']:.2f} in repeated passes"
-        latency = Fact(f"{row['rtf_ratio']:.2f} ×", "latency relative to fp32", passes)
+        latency = Fact(f"{row['rtf_ratio']:.2f} × fp32", "relative latency", passes)
     return (
         Fact(f"{row['weights_bytes'] / 1e6:.0f} MB", "size", size),
         latency,
         Fact(
             f"{format_signed(row['difference_points'])} points",
-            f"WER compared with {section.baseline}",
-            f"95% interval {format_signed(row['difference_low'])} to"
+            f"WER difference from {section.baseline}",
+            f"95 % interval {format_signed(row['difference_low'])} to"
             f" {format_signed(row['difference_high'])};"
             f" WER {row['wer_pct']:.2f} %",
         ),
@@ -169,17 +165,19 @@ def _evidence(section: Section) -> Slide:
         for v in (Verdict.BETTER, Verdict.NO_WORSE, Verdict.WORSE, Verdict.INCONCLUSIVE)
     }
     shares = [f"{n} {verdict_label(v, section.baseline)}" for v, n in counts.items() if n]
-    message = f"Of {len(verdicts)}: {', '.join(shares)}" if shares else "Nothing is compared"
+    of = counted(len(verdicts), "configuration")
+    message = f"Of {of}: {', '.join(shares)}" if shares else "Nothing is compared yet"
     sentences = [
-        f"Lines: 95% intervals (bootstrap over {section.frame['resampled'].iloc[0]}). Verdicts are"
-        f" corrected for {len(verdicts)} comparisons; margin: {section.margin:g} points."
+        f"Lines: 95 % intervals (bootstrap over {section.frame['resampled'].iloc[0]}). Verdicts are"
+        f" Holm-corrected for {counted(len(verdicts), 'comparison')}; margin: {section.margin:g}"
+        " points."
     ]
     closest = section.closest_to_conclusion
     if closest is not None:
         sentences.append(
             f"A conclusion about {closest['recipe']} needs an estimated"
-            f" {closest['minutes_needed']:.0f} minutes of test audio; {section.minutes:.1f} were"
-            " used."
+            f" {closest['minutes_needed']:.0f} minutes of test audio in total;"
+            f" {section.minutes:.1f} were used."
         )
     # The frame is in the order of WER.
     shown = section.compared.head(_MOST_LINES)
@@ -192,5 +190,5 @@ def _evidence(section: Section) -> Slide:
         message,
         sentences=(" ".join(sentences),),
         figure=_large(figure) if figure.data else None,
-        alt=f"WER differences from {section.baseline} with 95% intervals.",
+        alt=f"WER differences from {section.baseline} with 95 % intervals.",
     )

@@ -315,7 +315,7 @@ def _hover(row: Mapping[Hashable, Any]) -> str:
         if ends and not any(pd.isna(end) for end in ends):
             value += f" ({' to '.join(f'{end:.{metric.decimals}f}' for end in ends)})"
         lines.append(f"{metric.label} {value}")
-    lines.append(f"RTF from {escape(row['rtf_source'])}")
+    lines.append(f"Source of RTF: {escape(row['rtf_source'])}")
     if "in_words" in row:
         lines.append(f"WER: {escape(row['in_words'])}")
     if "front" in row:

@@ -37,8 +37,8 @@ def calibration_conflict(recipe: Recipe, protocol: Protocol) -> str | None:
         return None
     return (
         f"{recipe.name} calibrates on the speech it is evaluated on, which the protocol"
-        f" “{protocol.name}” does not allow. Take {recipe.name.removesuffix('-eval10')}, calibrated"
-        " on held-out speech."
+        f" “{protocol.label}” does not allow. Use {recipe.name.removesuffix('-eval10')}, which is"
+        " calibrated on held-out speech."
     )
 
 

@@ -51,6 +51,11 @@ class Protocol:
         return fields
 
     @property
+    def label(self) -> str:
+        """What readers see for its name."""
+        return protocol_label(self.name)
+
+    @property
     def is_fitted(self) -> bool:
         """Whether the window follows the length of the speech."""
         return self.window == "fitted"
@@ -128,6 +133,18 @@ MERGED = replace(FITTED, name="merged window", merge_at=0.67)
 # What the command line calls them.
 SHORT_NAMES = {"study": STUDY, "corrected": CORRECTED, "fitted": FITTED, "merged": MERGED}
 PROTOCOLS = {protocol.name: protocol for protocol in SHORT_NAMES.values()}
+# What pages, reports and messages call them; records and URLs have their names.
+_LABELS = {
+    STUDY.name: "Study protocol",
+    CORRECTED.name: "Corrected (Whisper's own fallback)",
+    FITTED.name: "Fitted window",
+    MERGED.name: "Merged window",
+}
+
+
+def protocol_label(name: str) -> str:
+    """What readers see for the protocol of that stored name; an unknown one keeps its name."""
+    return _LABELS.get(name, name)
 
 
 def short_name(name: str) -> str:
