@@ -183,8 +183,8 @@ def choose(mine: UserSession, view: View) -> list[Request]:
                 width=140,
                 help=glossary.definition("threads"),
             )
-        # What is sensible without a word depends on the speech, so there is one switch for the
-        # quick look and one for the rest; `run_speed` in a link sets either.
+        # What is sensible without a word depends on the speech, so there are switches for the
+        # quick look and others for the rest; `run_speed` in a link sets either.
         only_quick = sets == ["quick-look"]
         if only_quick and (asked := view.requested("run_speed")):
             view.imply("run_speed_quick", asked)
@@ -196,12 +196,21 @@ def choose(mine: UserSession, view: View) -> list[Request]:
             " recipe, so that other load on the machine affects both alike. When off, the time is"
             " that of the single pass that produced the transcripts.",
         )
+        if only_quick and (asked := view.requested("run_divergence")):
+            view.imply("run_divergence_quick", asked)
+        divergence = view.flag(
+            "Measure divergence from fp32",
+            not only_quick,
+            "run_divergence_quick" if only_quick else "run_divergence",
+            help=glossary.definition("divergence"),
+        )
         download_sets()
     return requests_for(
         names,
         chosen,
         sets,
         speed=speed,
+        divergence=divergence,
         protocol=protocol,
         device=device,
         threads=threads,

@@ -27,6 +27,7 @@ TABLE_COLUMNS = (
     *("model", "recipe", "wer_pct", "wer_low_pct", "wer_high_pct", "verdict", "front"),
     *("difference_points", "difference_low", "difference_high", "lower_wer_pct"),
     *("minutes_needed", "rtf", "rtf_ratio", "weights_bytes", "cer_pct", "cer_low_pct"),
+    *("divergence_mnat", "divergence_mnat_low", "divergence_mnat_high", "changed_tokens_pct"),
     *("cer_high_pct", "size_reduction_pct", "peak_memory_bytes", "quantize_s", "loops"),
     "substitutions",
     *(
@@ -203,7 +204,9 @@ def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float
         size = view.one_of("Marker area", metrics, "area", "weights_bytes", **how)
         how["format_func"] = results_table.AXES.get
         color = view.one_of("Colour", COLOURS, "color", COLOURS[0], **how)
-        log_x = view.flag("Log X axis", x.startswith("rtf"), f"log_{x}")
+        log_x = view.flag("Log X axis", x.startswith(("rtf", "divergence")), f"log_{x}")
+        # Other metrics of the Y axis span less than a power of ten.
+        log_y = y == "divergence_mnat" and view.flag("Log Y axis", True, "log_y")
         drawn = found[[x, y]].notna().all(axis=1)
         off = (tradeoff_chart.beyond_axis(found, x) | tradeoff_chart.beyond_axis(found, y)) & drawn
         show_all = False
@@ -211,7 +214,12 @@ def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float
             show_all = view.flag("Include outliers", False, "whole_range")
     found = pareto_front.pareto_status(found, runs, x, y, margin)
     figure = tradeoff_chart.tradeoff_figure(
-        found, x, y, size, color, log_x=log_x, show_all=show_all, chosen=st.session_state.get("run")
+        found,
+        *(x, y, size, color),
+        log_x=log_x,
+        log_y=log_y,
+        show_all=show_all,
+        chosen=st.session_state.get("run"),
     )
     draw(
         figure,
@@ -252,6 +260,8 @@ def explained(found: pd.DataFrame, axes: set[str], margin: float) -> str:
         notes.append(
             "Comparisons are paired, so a difference can be significant where intervals overlap."
         )
+    if "divergence_mnat" in axes:
+        notes.append("Error bars of divergence: 95 % intervals, bootstrap over speakers.")
     notes.append(
         "Dashed line: Pareto front of the measured values. Hollow: significantly dominated, by a"
         f" recipe no worse on both axes (margins: {margin:g} points of WER or CER, 5 % of time) and"

@@ -164,6 +164,7 @@ def evaluate(
     *,
     protocol: ProtocolName = "study",
     speed: bool = False,
+    divergence: bool = False,
     device: DeviceName = "cpu",
     threads: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
@@ -171,8 +172,10 @@ def evaluate(
     """Measures each recipe on an evaluation set; what is stored already is reused.
 
     eval_set: a shipped set, one of your own, a downloaded LibriSpeech split, or a folder. speed:
-    also times each recipe against fp32 on the quick look. threads: 0 is all cores. progress: called
-    with a label, pieces done and pieces in all. An interrupted call resumes where it was.
+    also times each recipe against fp32 on the quick look. divergence: also measures how far its
+    predictions are from fp32's, which shows losses too small for a WER. threads: 0 is all cores.
+    progress: called with a label, pieces done and pieces in all. An interrupted call resumes where
+    it was.
 
     Raises RecipeError, ModelError or EvalSetError before anything runs; results are kept in the
     cache (WHISPERQ_CACHE).
@@ -189,6 +192,7 @@ def evaluate(
         [recipe_named(one) if isinstance(one, str) else one for one in recipes],
         [UserSets(store.root).path_of(eval_set)],
         speed=speed,
+        divergence=divergence,
         protocol=SHORT_NAMES[protocol],
         device=device,
         threads=threads,

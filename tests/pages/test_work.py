@@ -34,10 +34,18 @@ def test_what_is_cached_is_not_run_again(store):
     assert "1 already measured" in app.markdown[1].value
 
 
-def test_larger_sets_are_timed_beside_fp32_too(store):
+def test_larger_sets_get_divergence_and_are_timed_beside_fp32_too(store):
     app = opened("run_evaluations")
     app = changed(by_label(app.multiselect, "Evaluation sets"), ["test-clean-excerpt"])
-    assert [row[2] for row in plan_of(app)] == ["test-clean-excerpt"] * 3 + ["quick-look"] * 3
+    # Of three recipes, since fp32 does not diverge from itself.
+    assert [row[2] for row in plan_of(app)] == ["test-clean-excerpt"] * 5 + ["quick-look"] * 3
+    assert list(app.dataframe[0].value["measures"]) == [
+        *["accuracy"] * 3,
+        *["divergence"] * 2,
+        *["speed"] * 3,
+    ]
+    app = changed(by_label(app.toggle, "Measure divergence from fp32"), False)
+    assert len(plan_of(app)) == 6
 
 
 def test_the_protocol_can_be_chosen(store):
@@ -111,7 +119,8 @@ def no_worker(store, monkeypatch, error: Exception | None = None) -> Callable:
 
 def test_start_queues_the_plan_that_was_seen(store, monkeypatch):
     given = no_worker(store, monkeypatch)
-    app = opened("run_evaluations", recipes=["fp32", "bf16"], sets="jfk", run_speed="false")
+    chosen = {"run_speed": "false", "run_divergence": "false"}
+    app = opened("run_evaluations", recipes=["fp32", "bf16"], sets="jfk", **chosen)
     assert by_label(again(app).button, "Start").click().run().header[1].value == "Progress"
     assert [request.label for request in given()] == [
         "tiny.en · fp32 · jfk",
@@ -124,7 +133,7 @@ def test_who_leaves_at_once_has_started_it(store, monkeypatch):
     app = opened("run_evaluations", sets="jfk")
     left_at(monkeypatch, "whisperq_core.evaluate.planner.plan")
     by_label(app.button, "Start").click().run()
-    assert len(given()) == 6
+    assert len(given()) == 8
 
 
 def test_choices_that_changed_with_the_click_start_nothing(store, monkeypatch):

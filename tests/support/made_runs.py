@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from whisperq_core.evaluate.records import (
     AccuracyRun,
     BatchTime,
+    DivergenceRun,
     Pass,
     RunSpec,
     SizeRun,
     SpeedRun,
+    UtteranceDivergence,
     UtteranceResult,
 )
 from whisperq_core.machine import Machine
@@ -127,6 +129,38 @@ def speed_run(
         **common(model, "quick-look", minutes, 100_000_000),
         peak_memory_bytes=400_000_000,
         passes=tuple(passes),
+    )
+
+
+def divergence_run(
+    recipe_name: str,
+    nats: list[float],
+    speakers: list[str],
+    *,
+    model: str = "base",
+    eval_set: str = "test-other-excerpt",
+    minutes: int = 0,
+) -> DivergenceRun:
+    """Utterances of 10 tokens and 10 s with these sums of divergences; one token each changed."""
+    utterances = tuple(
+        UtteranceDivergence(
+            id=f"utterance-{i}",
+            speaker=speaker,
+            language="en",
+            duration_s=10.0,
+            tokens=10,
+            nats=total,
+            changed=1,
+        )
+        for i, (total, speaker) in enumerate(zip(nats, speakers, strict=True))
+    )
+    return DivergenceRun(
+        spec=spec(recipe_name, "divergence", eval_set_digest=eval_set_digest(eval_set)),
+        **common(model, eval_set, minutes, 100_000_000),
+        peak_memory_bytes=None,
+        baseline_key="0" * 16,
+        utterances=utterances,
+        nats_quantiles={"0.5": 0.01, "0.9": 0.1, "0.99": 1.0},
     )
 
 

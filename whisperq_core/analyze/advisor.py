@@ -21,7 +21,7 @@ from whisperq_core.analyze.user_requirements import (
     Status,
     check_configuration,
 )
-from whisperq_core.evaluate.records import AccuracyRun, SizeRun, SpeedRun
+from whisperq_core.evaluate.records import AccuracyRun, Run, SpeedRun
 from whisperq_core.quantize import backends
 from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.whisper.protocols import STUDY, short_name
@@ -125,7 +125,7 @@ class Advice:
         return tuple(dict.fromkeys(c.model for c in self.configurations))
 
 
-def advise(requirements: Requirements, runs: Iterable[AccuracyRun | SpeedRun | SizeRun]) -> Advice:
+def advise(requirements: Requirements, runs: Iterable[Run]) -> Advice:
     """Ranks the configurations by how they meet the requirements, then by the user's priority."""
     runs = list(runs)
     accuracy_runs = [r for r in runs if isinstance(r, AccuracyRun) and _matches(r, requirements)]

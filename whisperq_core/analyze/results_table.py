@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from whisperq_core.evaluate.records import AccuracyRun, RunSpec, SizeRun, SpeedRun
+from whisperq_core.analyze import divergences
+from whisperq_core.evaluate.records import AccuracyRun, DivergenceRun, Run, RunSpec, SpeedRun
 from whisperq_core.quantize.backends import BACKENDS
 from whisperq_core.whisper.protocols import PROTOCOLS, Protocol
 
@@ -45,6 +46,8 @@ class Metric:
 _METRICS = (
     Metric("wer_pct", "WER", "%", 2),
     Metric("cer_pct", "CER", "%", 2),
+    Metric("divergence_mnat", "Divergence", "mnat per token", 2),
+    Metric("changed_tokens_pct", "Tokens changed", "%", 2),
     Metric("rtf", "RTF", "", 3),
     Metric("rtf_ratio", "Relative latency", "× fp32", 2),
     Metric("weights_bytes", "Size", "MB", 1, scale=1e-6),
@@ -98,6 +101,8 @@ LABELS = AXES | {
     "rtf_ratio_low": "Relative latency, lowest",
     "rtf_ratio_high": "Relative latency, highest",
     "rtf_source": "Source of RTF",
+    "divergence_mnat_low": "Divergence, low",
+    "divergence_mnat_high": "Divergence, high",
     "encoder_share": "Encoder's share of the time",
     "kernels": "Kernels",
     "cpu": "CPU",
@@ -118,19 +123,21 @@ _COUNTS = (
 _NUMBERS = (
     *("wer_pct", "cer_pct", "audio_s", "rtf", "rtf_low", "rtf_high", "rtf_ratio"),
     *("rtf_ratio_low", "rtf_ratio_high", "size_reduction_pct", "quantize_s"),
-    *("encoder_share", "first_token_s", "tokens_per_s"),
+    *("encoder_share", "first_token_s", "tokens_per_s", "divergence_mnat"),
+    *("divergence_mnat_low", "divergence_mnat_high", "changed_tokens_pct"),
 )
 COLUMNS = (
     *("key", "model", "recipe", "description", *AXES, "modules", "set", "device", "threads"),
     *("protocol", "wer_pct", "cer_pct", "substitutions", "deletions", "insertions"),
-    *("reference_words", "loops", "fallbacks", "utterances", "audio_s", "rtf", "rtf_low"),
+    *("reference_words", "loops", "fallbacks", "utterances", "audio_s", "divergence_mnat"),
+    *("divergence_mnat_low", "divergence_mnat_high", "changed_tokens_pct", "rtf", "rtf_low"),
     *("rtf_high", "rtf_ratio", "rtf_ratio_low", "rtf_ratio_high", "rtf_source"),
     *("encoder_share", "first_token_s", "tokens_per_s", "weights_bytes"),
     *("size_reduction_pct", "peak_memory_bytes", "quantize_s", "kernels", "cpu", "created_at"),
     "speed_key",
 )
 
-Runs = Iterable[AccuracyRun | SpeedRun | SizeRun]
+Runs = Iterable[Run]
 
 
 def machines(runs: Runs) -> list[str]:
@@ -147,16 +154,23 @@ def rows(runs: Runs, machine: str | None = None) -> pd.DataFrame:
     Speed comes from the newest SpeedRun of the same weights, recipe, protocol, device and threads:
     rtf is the median of its passes, rtf_low and rtf_high their extremes (likewise rtf_ratio), and
     peak memory is its own; encoder_share (0 to 1), first_token_s and tokens_per_s are medians too,
-    where recorded. Without one, rtf is the single pass's and peak memory the accuracy run's. What
-    was not measured is missing (NaN). Units are in the names; `audio_s` is of the accuracy run's
-    set.
+    where recorded. Without one, rtf is the single pass's and peak memory the accuracy run's.
+    Divergence comes from the newest DivergenceRun of the same weights, recipe, speech and device,
+    whatever the protocol; its low and high are a 95 % interval.
+    What was not measured is missing (NaN). Units are in the names; `audio_s` is of the accuracy
+    run's set.
     """
     by_age = sorted(runs, key=lambda run: (run.created_at, run.key))
     accuracy = {run.key: run for run in by_age if isinstance(run, AccuracyRun)}
     kind = machine or next(iter(machines(by_age)), None)
     of_kind = (r for r in by_age if isinstance(r, SpeedRun) and r.machine_kind == kind)
     speed = {_same_work(run.spec): run for run in of_kind}
-    records = [_row(run, speed.get(_same_work(run.spec)), kind) for run in accuracy.values()]
+    divergence = {_same_speech(run.spec): run for run in by_age if isinstance(run, DivergenceRun)}
+    records = [
+        _row(run, speed.get(_same_work(run.spec)), kind)
+        | _divergence_of(divergence.get(_same_speech(run.spec)))
+        for run in accuracy.values()
+    ]
     frame = pd.DataFrame(records, columns=list(COLUMNS))
     types: dict[str, Any] = dict.fromkeys(_TEXT, "str") | dict.fromkeys(_COUNTS, "Int64")
     frame = frame.astype(types | dict.fromkeys(_NUMBERS, "float64"))
@@ -167,6 +181,12 @@ def _same_work(spec: RunSpec) -> str:
     """What an accuracy run and the speed run that belongs to it have in common."""
     protocol = spec.protocol.identity()
     work = (spec.weights_digest, spec.recipe.axes(), protocol, spec.device, spec.threads)
+    return json.dumps(work, sort_keys=True)
+
+
+def _same_speech(spec: RunSpec) -> str:
+    """What an accuracy run and the divergence run that belongs to it have in common."""
+    work = (spec.weights_digest, spec.recipe.axes(), spec.eval_set_digest, spec.device)
     return json.dumps(work, sort_keys=True)
 
 
@@ -237,6 +257,18 @@ def _speed_of(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dic
         "peak_memory_bytes": speed.peak_memory_bytes,
         "cpu": speed.machine.cpu,
         "speed_key": speed.key,
+    }
+
+
+def _divergence_of(run: DivergenceRun | None) -> dict[str, object]:
+    if run is None or not run.utterances:
+        return {}
+    mean = divergences.mean_mnat(run)
+    return {
+        "divergence_mnat": mean.value,
+        "divergence_mnat_low": mean.low,
+        "divergence_mnat_high": mean.high,
+        "changed_tokens_pct": divergences.changed_pct(run).value,
     }
 
 

@@ -13,7 +13,7 @@ from whisperq_core.cli import options
 from whisperq_core.errors import StoreError, WhisperQError
 from whisperq_core.evaluate import history, planner, runner
 from whisperq_core.evaluate.planner import PlannedRun
-from whisperq_core.evaluate.records import AccuracyRun, Run, SpeedRun
+from whisperq_core.evaluate.records import AccuracyRun, DivergenceRun, EvaluatedRun, Run, SpeedRun
 from whisperq_core.evaluate.requests import requests_for, work_item
 from whisperq_core.evaluate.store import Store
 from whisperq_core.plurals import counted
@@ -41,7 +41,8 @@ def run(
     device: options.Device = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
     only: Annotated[
-        Literal["accuracy", "speed"] | None, typer.Option(help="Measure only this.")
+        Literal["accuracy", "divergence", "speed"] | None,
+        typer.Option(help="Measure only this."),
     ] = None,
     scheduler: Annotated[
         str | None,
@@ -69,13 +70,14 @@ def run(
         options.names(models),
         options.recipes_of(recipes, device, chosen_protocol),
         set_names,
-        speed=only != "accuracy",
+        speed=only in (None, "speed"),
+        divergence=only in (None, "divergence"),
         device=device,
         threads=threads,
         protocol=chosen_protocol,
     )
-    if only == "speed":
-        requests = [request for request in requests if request.measures == "speed"]
+    if only:
+        requests = [request for request in requests if request.measures == only]
     for name in options.names(models):
         model_sources.find(name)
     elsewhere = cluster.from_environment()
@@ -162,7 +164,7 @@ def _run_here(item: PlannedRun, store: Store, label: str) -> bool:
 
 def _run_and_record(
     item: PlannedRun, store: Store, progress: Callable[[int, int], None]
-) -> AccuracyRun | SpeedRun:
+) -> EvaluatedRun:
     if item.status == "cached":
         return runner.run(item.request, store, progress)
     with history.record(store.root, work_item(item.request)) as note:
@@ -182,6 +184,9 @@ def _figures(result: Run) -> str:
         figures += f", {counted(result.loops, 'loop')}" if result.loops else ""
         figures += f", {counted(result.fallbacks, 'fallback')}" if result.fallbacks else ""
         figures += f", RTF {result.rtf:.3f}" if result.rtf else ""
+    elif isinstance(result, DivergenceRun):
+        nats, changed = result.sums.nats_per_token, result.sums.changed_share
+        figures = f"{1000 * nats:.2f} mnat per token from fp32, {changed:.1%} of tokens changed"
     elif isinstance(result, SpeedRun):
         ratios = sorted(result.ratios())
         figures = f"relative latency {ratios[len(ratios) // 2]:.2f} × fp32"

@@ -1,8 +1,8 @@
 """Pieces: what is stored of a run while it is under way, so that a run that was killed resumes.
 
-A run is one "model" piece and one piece for each batch ("batch-0000") or timed pass
-("pass-0-recipe"). Fields that came later have a default, so that pieces of an older WhisperQ are
-read; the JSON of a piece is never changed once it is written.
+A run is one "model" piece and one piece for each batch ("batch-0000"; "forced-0000" for divergence)
+or timed pass ("pass-0-recipe"). Fields that came later have a default, so that pieces of an older
+WhisperQ are read; the JSON of a piece is never changed once it is written.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,13 +12,13 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from whisperq_core.errors import Cancelled
-from whisperq_core.evaluate.records import BatchTime, Pass, Subject
+from whisperq_core.evaluate.records import BatchTime, Pass, Subject, UtteranceDivergence
 from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import Machine
 
 MODEL = "model"
 # What the names of a run's countable pieces begin with, by what it measures.
-PREFIXES = {"accuracy": "batch-", "speed": "pass-"}
+PREFIXES = {"accuracy": "batch-", "divergence": "forced-", "speed": "pass-"}
 
 # Called with pieces finished and pieces in all.
 Progress = Callable[[int, int], None]
@@ -92,9 +92,25 @@ class PassPiece(_Piece):
     growth_bytes: int | None
 
 
+class DivergencePiece(_Piece):
+    """The divergence of each utterance of a batch, and of each of their tokens, in nats.
+
+    left_out: ids of those that have none.
+    """
+
+    utterances: tuple[UtteranceDivergence, ...]
+    token_nats: tuple[float, ...]
+    left_out: tuple[str, ...]
+
+
 def batch_name(index: int) -> str:
-    """The name of a batch's piece."""
+    """The name of the piece of a batch that is transcribed."""
     return f"{PREFIXES['accuracy']}{index:04d}"
+
+
+def forced_batch_name(index: int) -> str:
+    """The name of the piece of a batch whose divergence is measured."""
+    return f"{PREFIXES['divergence']}{index:04d}"
 
 
 def pass_name(subject: Subject, repeat: int) -> str:

@@ -14,6 +14,7 @@ from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.models import Model
 from whisperq_core.whisper.runtime import Runtime, Transcripts
+from whisperq_core.whisper.torch_types import WhisperModule
 
 # A grid needs a quantized model once for each set.
 _QUANTIZED = SingleItemCache()
@@ -28,51 +29,74 @@ class PreparedModel:
     def piece(self) -> ModelPiece:
         """What quantizing gave, as stored; quantizes where nothing is."""
         stored = self._pieces.get(MODEL, ModelPiece)
-        return stored or self._prepared[1]
+        return stored or self._quantize_and_store()
 
-    @property
+    @cached_property
     def runtime(self) -> Runtime:
         """What transcribes under the recipe, warmed up."""
-        return self._prepared[0]
+        self._quantize_and_store()
+        runtime = pipeline.runtime_of(self.model, self._quantized)
+        runtime.warm_up(self.audio(0)[:1])
+        return runtime
 
     @cached_property
     def fp32_runtime(self) -> Runtime:
         """What transcribes in fp32, warmed up, after the recipe's runtime."""
         _ = self.runtime
-        device = self.resolved.spec.device
-        fp32 = backends.quantize(self._model.torch_model, CATALOGUE["fp32"], device)
-        runtime = pipeline.runtime_of(self._model, fp32)
+        runtime = pipeline.runtime_of(self.model, self._fp32)
         runtime.warm_up(self.audio(0)[:1])
         return runtime
 
+    @property
+    def torch_model(self) -> WhisperModule:
+        """The PyTorch model under the recipe; not there where it runs outside PyTorch."""
+        self._use_threads()
+        return self._quantized.torch_model
+
+    @property
+    def fp32_torch_model(self) -> WhisperModule:
+        """The PyTorch model in fp32, on the run's device."""
+        return self._fp32.torch_model
+
     @cached_property
-    def _model(self) -> Model:
+    def model(self) -> Model:
+        """The fp32 model with its tokenizer and features."""
         return pipeline.load_model(self.resolved.source)
 
     @cached_property
-    def _prepared(self) -> tuple[Runtime, ModelPiece]:
+    def _fp32(self) -> backends.Quantized:
+        device = self.resolved.spec.device
+        return backends.quantize(self.model.torch_model, CATALOGUE["fp32"], device)
+
+    @property
+    def _quantized(self) -> backends.Quantized:
+        key = _without_measurement(self.resolved.spec)
+        quantized: backends.Quantized = _QUANTIZED.get(key, self._quantize)
+        return quantized
+
+    def _use_threads(self) -> None:
         import torch
 
-        spec = self.resolved.spec
-        torch.set_num_threads(spec.threads)
+        torch.set_num_threads(self.resolved.spec.threads)
+
+    def _quantize_and_store(self) -> ModelPiece:
+        self._use_threads()
         load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        quantized = _QUANTIZED.get(_without_measurement(spec), self._quantize)
-        runtime = pipeline.runtime_of(self._model, quantized)
-        runtime.warm_up(self.audio(0)[:1])
+        quantized = self._quantized
         piece = ModelPiece(
             modules=quantized.modules,
             weights_bytes=quantized.weights_bytes,
-            fp32_bytes=backends.serialized_bytes(self._model.torch_model),
+            fp32_bytes=backends.serialized_bytes(self.model.torch_model),
             quantize_s=quantized.quantize_s,
             load_average=load_average,
         )
         self._pieces.put(MODEL, piece)
-        return runtime, piece
+        return piece
 
     def _quantize(self) -> backends.Quantized:
         spec = self.resolved.spec
         return pipeline.quantize_model(
-            self._model,
+            self.model,
             spec.recipe,
             self.resolved.eval_set,
             spec.device,

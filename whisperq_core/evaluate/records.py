@@ -1,8 +1,8 @@
-"""What is stored of a run: its identity (RunSpec) and its results (AccuracyRun, SpeedRun, SizeRun).
+"""What is stored of a run: its identity (RunSpec) and its results, one class a measurement.
 
-Accuracy and speed are two measurements. Accuracy is transcripts, and does not depend on the CPU;
-speed is times of the library's own kernels compared with fp32's, and does. Size alone needs no
-weights.
+AccuracyRun is transcripts and their errors, DivergenceRun how far predictions are from fp32's; both
+do not depend on the CPU. SpeedRun is times of the library's own kernels compared with fp32's, and
+does. SizeRun needs no weights.
 """
 
 import hashlib
@@ -20,6 +20,8 @@ from whisperq_core.errors import SchemaTooNew, StoreError
 from whisperq_core.machine import Machine
 from whisperq_core.quantize.pipeline import PIPELINE_VERSION
 from whisperq_core.quantize.recipes import Recipe
+from whisperq_core.scoring import divergence
+from whisperq_core.scoring.divergence import Divergence
 from whisperq_core.scoring.error_rates import Counts, Score, total
 from whisperq_core.whisper.protocols import Protocol
 
@@ -28,7 +30,8 @@ from whisperq_core.whisper.protocols import Protocol
 # 3 added the recipe's rest and attention, the protocol's fitted window, redone.
 # 4 added kinds_of_machine.
 # 5 added the machine's GPU, the spec's gpu and code_version, audio_libraries.
-SCHEMA_VERSION = 5
+# 6 added DivergenceRun.
+SCHEMA_VERSION = 6
 
 
 class _Frozen(BaseModel):
@@ -54,7 +57,7 @@ class RunSpec(_Frozen):
     all recipes share. code_version: of the code of the recipe's backend.
     """
 
-    measures: Literal["accuracy", "speed", "size"]
+    measures: Literal["accuracy", "divergence", "speed", "size"]
     weights_digest: str
     recipe: Recipe
     eval_set_digest: str
@@ -297,13 +300,56 @@ class SpeedRun(_Run):
         return median(recorded) if recorded else None
 
 
+class UtteranceDivergence(_Frozen):
+    """Divergence from fp32 along fp32's transcript of one utterance: see `scoring.divergence`.
+
+    tokens: predicted tokens. nats: the sum of their divergences. changed: tokens whose most
+    probable choice is another one.
+    """
+
+    id: str
+    speaker: str | None
+    language: str
+    duration_s: float
+    tokens: int
+    nats: float
+    changed: int
+
+
+class DivergenceRun(_Run):
+    """How far a recipe's predictions are from fp32's, where both are given fp32's transcript.
+
+    baseline_key: of the fp32 accuracy run whose transcripts were used. nats_quantiles: of the
+    divergences of single tokens, by "0.5", "0.9" and "0.99". left_out: ids of utterances without a
+    transcript or longer than Whisper's window of 30 s.
+    """
+
+    measures: Literal["divergence"] = "divergence"
+    baseline_key: str
+    utterances: tuple[UtteranceDivergence, ...]
+    nats_quantiles: dict[str, float]
+    left_out: tuple[str, ...] = ()
+
+    @cached_property
+    def by_id(self) -> tuple[UtteranceDivergence, ...]:
+        """The utterances in the order of their ids, so that two runs line up."""
+        return tuple(sorted(self.utterances, key=lambda u: u.id))
+
+    @cached_property
+    def sums(self) -> Divergence:
+        """Sums over all utterances; its rates are nats per token and the share of changed ones."""
+        return divergence.total(Divergence(u.tokens, u.nats, u.changed) for u in self.utterances)
+
+
 class SizeRun(_Run):
     """Serialized bytes of a model of some shape with random weights; no speech is needed."""
 
     measures: Literal["size"] = "size"
 
 
-Run = AccuracyRun | SpeedRun | SizeRun
+# What requests give.
+EvaluatedRun = AccuracyRun | DivergenceRun | SpeedRun
+Run = EvaluatedRun | SizeRun
 _ADAPTER: TypeAdapter[Run] = TypeAdapter(Annotated[Run, Field(discriminator="measures")])
 
 

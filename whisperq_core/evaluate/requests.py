@@ -1,19 +1,21 @@
 """Requests: which model, recipe and evaluation set a user wants evaluated, by name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from whisperq_core.evaluate.history import EVALUATION, WorkItem
 from whisperq_core.machine import default_threads
-from whisperq_core.quantize.recipes import Recipe
-from whisperq_core.whisper.protocols import STUDY, Protocol
+from whisperq_core.quantize.recipes import CATALOGUE, Recipe
+from whisperq_core.whisper.protocols import FITTED, STUDY, Protocol
 
 # Speed is timed on one short set, so that the times of all recipes are of the same audio.
 SPEED_SET = "quick-look"
 # Timed passes of the recipe and of fp32 each; three show whether the machine was quiet.
 SPEED_REPEATS = 3
+# Divergence is measured in a fitted window, which costs a third of the whole one's time.
+DIVERGENCE_PROTOCOL = FITTED
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Request:
     model: str
     recipe: Recipe
     eval_set: str
-    measures: Literal["accuracy", "speed"] = "accuracy"
+    measures: Literal["accuracy", "divergence", "speed"] = "accuracy"
     protocol: Protocol = STUDY
     device: str = "cpu"
     threads: int = 0
@@ -36,10 +38,19 @@ class Request:
     @property
     def label(self) -> str:
         """A short name for progress and messages."""
-        measures = "" if self.measures == "accuracy" else ", speed"
+        measures = "" if self.measures == "accuracy" else f", {self.measures}"
         protocol = "" if self.protocol.name == STUDY.name else f", {self.protocol.label}"
         eval_set = Path(self.eval_set).name  # the last part of a folder's path
         return f"{self.model} · {self.recipe.name} · {eval_set}{measures}{protocol}"
+
+
+def divergence_refusal(recipe: Recipe) -> str | None:
+    """Why a recipe has no divergence, in a sentence; None where it has."""
+    if recipe.name == "fp32":
+        return "fp32 is what divergence is measured from."
+    if recipe.has_own_runtime:
+        return f"{recipe.name} runs outside PyTorch, where a transcript cannot be prescribed."
+    return None
 
 
 def requests_for(
@@ -48,11 +59,14 @@ def requests_for(
     sets: Sequence[str],
     *,
     speed: bool = True,
+    divergence: bool = False,
     **common: Any,
 ) -> list[Request]:
     """Every combination, fp32 first, since every recipe is compared with it.
 
-    speed: also time each model and recipe on `SPEED_SET`. common: further fields of all requests.
+    speed: also time each model and recipe on `SPEED_SET`. divergence: also measure it on every set,
+    for recipes that run in PyTorch; always under `DIVERGENCE_PROTOCOL`, since it is the recipe's.
+    common: further fields of all requests.
     """
     ordered = sorted(recipes, key=lambda recipe: recipe.name != "fp32")
     accuracy = [
@@ -61,6 +75,12 @@ def requests_for(
         for recipe in ordered
         for name in sets
     ]
+    if divergence:
+        accuracy += [
+            replace(request, measures="divergence", protocol=DIVERGENCE_PROTOCOL)
+            for request in accuracy
+            if divergence_refusal(request.recipe) is None
+        ]
     if not speed:
         return accuracy
     timed = [
@@ -69,6 +89,11 @@ def requests_for(
         for recipe in ordered
     ]
     return accuracy + timed
+
+
+def fp32_transcripts(request: Request) -> Request:
+    """The accuracy run whose transcripts a divergence run gives to both models."""
+    return replace(request, recipe=CATALOGUE["fp32"], measures="accuracy", kernels=None)
 
 
 def work_item(request: Request) -> WorkItem:

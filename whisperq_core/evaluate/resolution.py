@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.evaluate.records import RunSpec, Subject
-from whisperq_core.evaluate.requests import SPEED_REPEATS, Request
+from whisperq_core.evaluate.requests import SPEED_REPEATS, Request, divergence_refusal
 from whisperq_core.machine import default_threads, this_machine
 from whisperq_core.quantize import backends, calibration, pipeline, sensitivity_results
 from whisperq_core.quantize.recipes import Recipe
@@ -81,10 +82,12 @@ def resolve(
 
     Raises:
         RecipeUnsupported: calibration that the protocol does not allow (before anything is
-            downloaded), or layers that were not measured.
+            downloaded), layers that were not measured, or no divergence.
         ModelUnavailable: the weights are not here; with `download`, they cannot be fetched.
         ModelError, EvalSetError: there is no model or set of that name.
     """
+    if request.measures == "divergence" and (reason := divergence_refusal(request.recipe)):
+        raise RecipeUnsupported(reason)
     recipe = pipeline.recipe_for_protocol(request.recipe, request.protocol)
     source = model_sources.find(request.model)
     if download:

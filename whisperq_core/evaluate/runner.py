@@ -1,6 +1,6 @@
 """Runs requests: a request is resolved, its pieces are computed, and its record is stored.
 
-    Request → ResolvedRequest → pieces → AccuracyRun or SpeedRun → Store
+    Request → ResolvedRequest → pieces → AccuracyRun, DivergenceRun or SpeedRun → Store
 
 Pieces (a batch of transcripts, a timed pass) are stored as they are finished: a run that was
 stopped or killed resumes with the first missing one.
@@ -12,6 +12,7 @@ from functools import partial
 
 from whisperq_core.errors import ClusterError
 from whisperq_core.evaluate.accuracy_runner import measure_accuracy, transcribe_batches
+from whisperq_core.evaluate.divergence_runner import measure_divergence
 from whisperq_core.evaluate.pieces import (
     Progress,
     RunPieces,
@@ -21,8 +22,8 @@ from whisperq_core.evaluate.pieces import (
 )
 from whisperq_core.evaluate.planner import PlannedRun
 from whisperq_core.evaluate.prepared_model import PreparedModel
-from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
-from whisperq_core.evaluate.requests import Request
+from whisperq_core.evaluate.records import AccuracyRun, DivergenceRun, EvaluatedRun, SpeedRun
+from whisperq_core.evaluate.requests import Request, fp32_transcripts
 from whisperq_core.evaluate.resolution import ResolvedRequest, resolve
 from whisperq_core.evaluate.speakers import SetSpeakers, with_speakers
 from whisperq_core.evaluate.speed_runner import measure_speed
@@ -37,7 +38,7 @@ SLICE_BATCHES = 2
 
 def run(
     request: Request, store: Store, progress: Progress = ignore_progress, stop: Stop = never_stop
-) -> AccuracyRun | SpeedRun:
+) -> EvaluatedRun:
     """Carries out a request, or returns its stored result; finished pieces are not repeated.
 
     Args:
@@ -52,19 +53,25 @@ def run(
     """
     resolved = _prepare(request)
     finished = store.get(resolved.key)
-    if isinstance(finished, AccuracyRun | SpeedRun):
+    if isinstance(finished, AccuracyRun | DivergenceRun | SpeedRun):
         store.drop_pieces(resolved.key)  # left by a process that was killed before it could
         return _with_current_speakers(finished, resolved.eval_set, store)
     pieces = _pieces(resolved, store, progress, stop)
-    measure = measure_speed if request.measures == "speed" else measure_accuracy
-    result = measure(resolved, pieces)
+    result: EvaluatedRun
+    match request.measures:
+        case "accuracy":
+            result = measure_accuracy(resolved, pieces)
+        case "divergence":
+            baseline = run(fp32_transcripts(request), store, stop=stop)
+            assert isinstance(baseline, AccuracyRun)
+            result = measure_divergence(resolved, pieces, baseline)
+        case "speed":
+            result = measure_speed(resolved, pieces)
     store.put(result)
     return result
 
 
-def _with_current_speakers(
-    run: AccuracyRun | SpeedRun, eval_set: EvalSet, store: Store
-) -> AccuracyRun | SpeedRun:
+def _with_current_speakers(run: EvaluatedRun, eval_set: EvalSet, store: Store) -> EvaluatedRun:
     """The finished run with the speakers that the set has now, stored so where they changed."""
     if isinstance(run, AccuracyRun):
         current = with_speakers(run, SetSpeakers.of(eval_set.utterances))
@@ -79,7 +86,7 @@ def run_all(
     store: Store,
     progress: Callable[[Request, int, int], None] = lambda request, done, total: None,
     stop: Stop = never_stop,
-) -> list[AccuracyRun | SpeedRun]:
+) -> list[EvaluatedRun]:
     """Carries out requests one after the other, as `run` does, and returns their results in order.
 
     progress: called with the request under way, its pieces finished and in all.
@@ -101,10 +108,10 @@ def _pieces(resolved: ResolvedRequest, store: Store, progress: Progress, stop: S
 def batch_slices(planned: PlannedRun) -> list[range]:
     """The batches of an accuracy run in slices for different workers.
 
-    None for a speed run, whose passes belong together, nor where the key is not known yet, under
-    which slices are stored.
+    None for speed, whose passes belong together, for divergence, which is quick, and where the key,
+    under which slices are stored, is not known yet.
     """
-    if planned.key is None or planned.request.measures == "speed":
+    if planned.key is None or planned.request.measures != "accuracy":
         return []
     return [
         range(start, min(start + SLICE_BATCHES, planned.pieces))

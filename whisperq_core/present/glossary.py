@@ -37,6 +37,22 @@ _ACCURACY = _group(
         "wer_pct",
     ),
     ("CER", "Character error rate: as WER, counted in characters.", "cer_pct"),
+    (
+        "divergence",
+        "How far a recipe's predictions are from fp32's: the mean Kullback-Leibler divergence of"
+        " the next token, in thousandths of a nat (mnat) per token, while both models are given"
+        " fp32's transcript. 0 is no change. It needs no reference and shows losses too small to"
+        " change a word.",
+        "divergence_mnat",
+        "divergence_mnat_low",
+        "divergence_mnat_high",
+    ),
+    (
+        "tokens changed",
+        "Share of tokens for which the recipe's most probable choice is not fp32's, while both"
+        " models are given fp32's transcript.",
+        "changed_tokens_pct",
+    ),
     ("reference", "The correct transcript of an utterance, written by a person."),
     ("hypothesis", "The transcript that the model produced for an utterance."),
     (

@@ -48,6 +48,7 @@ _ENDS = {
     "rtf_ratio": ("rtf_ratio_low", "rtf_ratio_high"),
     "wer_pct": ("wer_low_pct", "wer_high_pct"),
     "cer_pct": ("cer_low_pct", "cer_high_pct"),
+    "divergence_mnat": ("divergence_mnat_low", "divergence_mnat_high"),
 }
 # The columns that the hover text needs.
 _HOVER_COLUMNS = (
@@ -143,6 +144,7 @@ def tradeoff_figure(
     color: str = "backend",
     *,
     log_x: bool = False,
+    log_y: bool = False,
     show_all: bool = False,
     chosen: str | None = None,
 ) -> go.Figure:
@@ -159,7 +161,7 @@ def tradeoff_figure(
     frame = frame[has_both].reset_index(drop=True)
     if frame.empty:
         return go.Figure()
-    x_axis, y_axis = _axis(frame, x, log_x, show_all), _axis(frame, y, False, show_all)
+    x_axis, y_axis = _axis(frame, x, log_x, show_all), _axis(frame, y, log_y, show_all)
     front = pareto_optimal(frame, x, y)
     areas = _diameters(frame, size)
     traces = [_front_line(x_axis, y_axis, front & ~x_axis.off & ~y_axis.off)]

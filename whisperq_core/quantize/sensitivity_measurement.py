@@ -27,6 +27,7 @@ from whisperq_core.quantize.sensitivity_results import (
     store_measurement,
     stored_measurements,
 )
+from whisperq_core.scoring import divergence
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.speech.evaluation_sets import Utterance
@@ -247,9 +248,9 @@ class CachedActivations:
         None where only the decoder does.
         """
         said = self._say(torch_model, first)
-        apart = (self.said.exp() * (self.said - said)).sum(-1)
-        changed = self.said.argmax(-1) != said.argmax(-1)
-        return FormatLoss(nats=apart.mean().item(), changed=changed.float().mean().item())
+        nats = divergence.nats_of_tokens(self.said, said)
+        changed = divergence.changed_tokens(self.said, said)
+        return FormatLoss(nats=nats.mean().item(), changed=changed.float().mean().item())
 
     def _blocks(self, features: "Tensor", kept: int) -> list["Tensor"]:
         """What each block of the encoder is given, and last what the encoder gives."""

@@ -8,7 +8,8 @@ question on several evaluation sets are combined: conclusive ones outweigh incon
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from whisperq_core.study.evidence import Answer, Evidence, Outcome, Run, commands
+from whisperq_core.evaluate.records import Run
+from whisperq_core.study.evidence import Answer, Evidence, Outcome, commands
 from whisperq_core.study.measures import (
     Measure,
     RanksFirst,

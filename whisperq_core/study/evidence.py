@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from whisperq_core.analyze.paired_comparisons import compare_runs
 from whisperq_core.analyze.results_table import machines
 from whisperq_core.analyze.significance import Comparison
-from whisperq_core.evaluate.records import AccuracyRun, SizeRun, SpeedRun
+from whisperq_core.evaluate.records import AccuracyRun, Run, SizeRun, SpeedRun
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import STUDY, short_name
 
@@ -26,7 +26,6 @@ class Outcome(StrEnum):
     NOT_MEASURABLE = "not measurable here"
 
 
-Run = AccuracyRun | SpeedRun | SizeRun
 Measured = Literal["accuracy", "speed", "size"]
 Split = Literal["clean", "other"]
 Unit = Literal["points of WER", "× latency", "× size", "% smaller"]

@@ -159,6 +159,25 @@ def _padded(rows: Sequence[list[int]], end_token: int) -> "Tensor":
     return torch.tensor([row + [end_token] * (longest - len(row)) for row in rows]).long()
 
 
+def teacher_forced_logits(
+    torch_model: WhisperModule,
+    encoded: tuple["Tensor", "Tensor"],
+    tokens: Sequence[int],
+    first: int,
+) -> "Tensor":
+    """Logits of the tokens from index `first` on, shape (tokens - first, vocabulary).
+
+    encoded: what `encode` gave for one utterance. tokens: a whole decoder sequence, of which each
+    token is predicted from those before it. Call it under no_grad.
+    """
+    import torch
+
+    decoder = _Decoder(torch_model, [encoded])
+    states = decoder.states(torch.tensor([tokens[:-1]], device=encoded[0].device))
+    logits: Tensor = decoder.logits_of(states[0, first - 1 :])
+    return logits
+
+
 def encoder_stem(
     encoder: Module, features: "Tensor", kept: int, fold: int | None = None
 ) -> tuple["Tensor", "Tensor"]:
@@ -306,10 +325,19 @@ class _Decoder:
 
     def _logits(self, ids: "Tensor") -> "Tensor":
         """Logits after the last of the new ids, shape (rows, vocabulary)."""
+        return self.logits_of(self.states(ids)[:, -1])
+
+    def logits_of(self, states: "Tensor") -> "Tensor":
+        """Logits of states of shape (…, width), shape (…, vocabulary)."""
+        logits: Tensor = self._model.proj_out(self._decoder.layer_norm(states))
+        return logits
+
+    def states(self, ids: "Tensor") -> "Tensor":
+        """States after the last layer at each of the new ids, shape (rows, new, width)."""
         from torch.nn import functional
 
         decoder, before, now = self._decoder, self.length, self.length + ids.shape[1]
-        states = decoder.embed_tokens(ids) + decoder.embed_positions.weight[before:now]
+        states: Tensor = decoder.embed_tokens(ids) + decoder.embed_positions.weight[before:now]
         # A prompt may not look ahead; one new token has nothing ahead.
         causal = None
         if ids.shape[1] > 1:
@@ -329,8 +357,7 @@ class _Decoder:
             normed = layer.final_layer_norm(states)
             states = states + layer.fc2(functional.gelu(layer.fc1(normed)))
         self.length = now
-        logits: Tensor = self._model.proj_out(decoder.layer_norm(states[:, -1]))
-        return logits
+        return states
 
     def _attend(
         self, layer: Module, normed: "Tensor", cache: _KeyValue, mask: "Tensor | None"

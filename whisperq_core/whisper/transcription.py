@@ -127,7 +127,7 @@ def _in_fitted_windows(
     if None in languages:
         raise ModelError("A fitted window needs the language. Choose one instead of detecting it.")
     features = inputs["input_features"]
-    window = short_window.Window(protocol.margin_s or 0.0, protocol.fold, protocol.merge_at)
+    window = window_of(protocol)
     seconds = [len(one) / SAMPLE_RATE for one in audio]
     prompts = [model.prompt(language, protocol.task) for language in languages]
 
@@ -303,6 +303,13 @@ def warm_up(model: "Model", torch_model: WhisperModule, audio: Sequence[Array]) 
             "The quantized model computes values that are not numbers (NaN), so it cannot"
             " transcribe. Choose another recipe for this model."
         )
+
+
+def window_of(protocol: Protocol) -> short_window.Window:
+    """How much of the 30 s the protocol computes of an utterance that they hold."""
+    if not protocol.is_fitted:
+        return short_window.WHOLE
+    return short_window.Window(protocol.margin_s or 0.0, protocol.fold, protocol.merge_at)
 
 
 def forward(
