@@ -1,5 +1,7 @@
 """The study's claims with verdicts and evidence: the first part of the Study page."""
 
+import re
+
 import pandas as pd
 import streamlit as st
 
@@ -50,12 +52,12 @@ def show_claims(view: View, store: Store) -> None:
     )
     st.caption(
         "Verdicts are computed from the stored results at 95 % confidence. *Reproduced* and *not"
-        " reproduced*: settled by the 95 % interval (of WER over speakers, of latency over repeated"
-        " passes); sizes are exact. *Inconclusive*: the interval does not settle it. Verdicts are"
-        " not corrected for multiple comparisons: about one in twenty may be due to chance. The"
-        " study measured most claims on whisper-small. While that is not measured here, verdicts"
-        " are those of the smaller models in parentheses. `python -m whisperq_core claims` prints"
-        " the same."
+        " reproduced* are conclusive: WER by interval and test, resampled over speakers; latency by"
+        " the interval over repeated passes; sizes are exact. *Inconclusive*: too close to call."
+        " Verdicts are not corrected for multiple comparisons: about one in twenty may be due to"
+        " chance. The study measured most claims on whisper-small. While that is not measured here,"
+        " verdicts are those of the smaller models in parentheses. `python -m whisperq_core claims`"
+        " prints the same."
     )
     selected = view.one_of(
         "Verdict",
@@ -133,10 +135,11 @@ def published_text(answer: Answer) -> str:
 
 
 def sample(answer: Answer) -> str:
-    if answer.minutes_needed is None:
-        return answer.sample
-    minutes = f"an estimated {answer.minutes_needed:.0f} minutes of audio in total"
-    return f"{answer.sample}; {minutes} are needed for a conclusion"
+    """What was measured, and how much audio a conclusion needs; numbers stay with their units."""
+    text = answer.sample
+    if answer.minutes_needed is not None:
+        text += f"; a conclusion needs an estimated {answer.minutes_needed:.0f} min in total"
+    return re.sub(r"(\d) (\w)", "\\1\u00a0\\2", text)
 
 
 def show_utterances(store: Store, claim_id: str, answers: list[Answer]) -> None:

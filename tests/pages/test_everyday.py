@@ -1,4 +1,4 @@
-"""History, machine, terms, presentation, the first hint and work under way, by AppTest."""
+"""History, This machine, Terms, Presentation, the first-run hint and running work, by AppTest."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -117,7 +117,7 @@ def test_each_screen_has_its_message(measured, screen, message):
     assert by_label(app.button, "Next").disabled == (screen == "5")
 
 
-def test_next_and_back_turn_the_pages_in_the_url(measured):
+def test_next_and_back_change_the_screen_in_the_url(measured):
     app = opened("presentation")
     app = by_label(app.button, "Next").click().run()
     assert app.query_params["screen"] in ("2", ["2"]) and "Pareto front" in shown(app)
@@ -126,7 +126,7 @@ def test_next_and_back_turn_the_pages_in_the_url(measured):
 
 
 @pytest.mark.parametrize("screen", ["0", "6", "-1", "two", "²", "9" * 30])
-def test_a_screen_that_is_none_is_a_sentence(measured, screen):
+def test_an_unknown_screen_is_explained(measured, screen):
     app = opened("presentation", screen=screen)
     assert "5 slides" in app.warning[0].value and "Scope" in shown(app)
     by_label(app.button, "Next").click().run()
@@ -134,7 +134,7 @@ def test_a_screen_that_is_none_is_a_sentence(measured, screen):
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "message"),
     [
         ({"report_model": "nosuch"}, "There is no result of nosuch"),
         ({"report_set": "nosuch"}, "There is no result of nosuch"),
@@ -142,9 +142,9 @@ def test_a_screen_that_is_none_is_a_sentence(measured, screen):
         ({"report_margin": "nan"}, "“nan” is not a margin"),
     ],
 )
-def test_a_selection_that_is_none_is_a_sentence(measured, query, said):
+def test_a_selection_without_results_is_explained(measured, query, message):
     app = opened("presentation", **query)
-    assert said in app.info[0].value and "Report" in app.info[0].value
+    assert message in app.info[0].value and "Report" in app.info[0].value
 
 
 def test_the_selection_of_the_report_is_presented(measured):
@@ -155,7 +155,7 @@ def test_the_selection_of_the_report_is_presented(measured):
     assert "Keep fp32" in shown(app)
 
 
-def test_nothing_to_present_says_what_to_do(store):
+def test_presenting_without_results_says_what_to_do(store):
     assert "Run evaluations" in opened("presentation").info[0].value
 
 
@@ -178,7 +178,7 @@ def test_a_link_chooses_what_to_run(store):
         {"models": "<b>*x*"},
     ],
 )
-def test_a_link_to_what_is_not_there_is_a_sentence(store, query):
+def test_a_link_to_something_unknown_is_explained(store, query):
     app = opened("run_evaluations", **query)
     assert app.error or "cannot run here" in app.markdown[1].value or app.dataframe
 
@@ -235,7 +235,7 @@ def test_the_first_hint_is_put_away_for_good(measured):
     assert not any("Choose a recipe" in element.value for element in again.markdown)
 
 
-def test_a_hint_that_cannot_be_kept_away_is_no_error(tmp_path):
+def test_a_hint_that_cannot_be_dismissed_for_good_is_no_error(tmp_path):
     (tmp_path / "seen").write_text("in the way")
     assert dismissed_hints.dismiss(tmp_path, "first-run") is False
 
@@ -251,9 +251,11 @@ def whole_app(**state) -> AppTest:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [("finished", "Done: base"), ("lost", "Failed: base · <b>bf16</b>. The")]
+    ("status", "message"), [("finished", "Done: base"), ("lost", "Failed: base · <b>bf16</b>. The")]
 )
-def test_work_is_seen_on_every_page_and_its_end_is_announced(store, monkeypatch, status, said):
+def test_running_work_is_on_every_page_and_its_end_is_announced(
+    store, monkeypatch, status, message
+):
     """The real queue, with a future that is pending as long as the test says."""
     clients = []
 
@@ -263,7 +265,7 @@ def test_work_is_seen_on_every_page_and_its_end_is_announced(store, monkeypatch,
 
     monkeypatch.setattr(worker_pool, "start_local_client", start_client)
     whole_app()
-    assert not clients  # looking starts no worker
+    assert not clients  # showing a page starts no worker
     queue = job_queue.shared_queue(store.root)
     job = queue.export("base", replace(recipe("bf16"), name="<b>bf16</b>"))
     app = whole_app()
@@ -272,6 +274,6 @@ def test_work_is_seen_on_every_page_and_its_end_is_announced(store, monkeypatch,
     clients[0].futures[0].status = status
     app = whole_app(jobs_seen={job.id})
     assert not app.sidebar.get("progress")
-    assert said in app.toast[0].value.replace("\\", "")
+    assert message in app.toast[0].value.replace("\\", "")
     assert app.session_state["jobs_seen"] == set()
     assert not whole_app().toast  # another session did not see it running

@@ -77,7 +77,7 @@ def test_what_is_not_there_is_named_and_nothing_breaks(filled, page):
         assert "<script>" not in text and "x" * 50 not in text
         # As if nothing had been asked for.
         assert not app.query_params
-    # Said until something changes.
+    # Shown until something changes.
     assert complaints(again(app)) == text
 
 
@@ -150,10 +150,10 @@ def test_a_run_alone_leads_to_where_it_is(filled):
 def test_what_may_be_typed_is_judged_by_its_page(store, key, value):
     """What could be a name stays to be looked at, and its page says what is wrong with it."""
     app = opened("run_evaluations", **{key: value, "run_threads": "3"})
-    said = [element.value for element in (*app.error, *app.warning)]
+    messages = [element.value for element in (*app.error, *app.warning)]
     refused = app.dataframe and list(app.dataframe[0].value.get("why not", []))
-    assert said or refused
-    assert "<script>" not in "".join(said).replace("\\<", "")
+    assert messages or refused
+    assert "<script>" not in "".join(messages).replace("\\<", "")
     # Nothing else that the link says is lost with it.
     assert by_label(app.number_input, "Threads").value == 3
     assert app.query_params["run_threads"] in ("3", ["3"])

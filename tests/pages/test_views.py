@@ -10,6 +10,7 @@ from tests.support.made_runs import accuracy_run, speed_run, tiny_english
 from tests.support.opened_pages import PROJECT, again, by_label, everything, opened
 from tests.support.spoken_runs import MANY, NOISY, SOME, run_with
 from whisperq_core.evaluate.store import Store
+from whisperq_core.present.labels import protocol_label
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.study.claims import CLAIMS
 from whisperq_core.whisper import protocols
@@ -301,6 +302,13 @@ def test_study_with_small_measured_needs_no_command(filled):
     assert not opened("study").code
 
 
+def test_study_names_a_protocol_other_than_the_published_one(filled):
+    assert not opened("study").warning
+    for protocol in (protocols.CORRECTED, protocols.FITTED):
+        app = opened("study", protocol=protocol.name)
+        assert f"the {protocol_label(protocol.name)} protocol" in app.warning[0].value
+
+
 def test_study_counts_verdicts_and_opens_a_claim_down_to_its_utterances(store):
     ids = [u.id for u in evaluation_sets.shipped_sets()["test-other-excerpt"].utterances[:2]]
     store.put(accuracy_run("fp32", [("a cat sat down",) * 2] * 2, ids=ids))
@@ -311,7 +319,7 @@ def test_study_counts_verdicts_and_opens_a_claim_down_to_its_utterances(store):
     app.session_state["claim-fastest-costs-wer"] = True
     again(app)
     statement = app.table[0].value["Statement"][0].replace("\\", "")
-    assert statement == "torch-int8 is worse than fp32 on test-other"
+    assert statement == "torch-int8 has a higher WER than fp32 on test-other"
     choice = by_label(app.selectbox, "Per-utterance results")
     choice.set_value(choice.options[0])
     text = everything(again(app))

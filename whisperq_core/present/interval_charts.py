@@ -1,6 +1,6 @@
-"""Forest plots: value and 95% interval of each result, coloured by its verdict.
+"""Forest plots: value and 95% interval of each result, coloured by verdict.
 
-Background and text colour are left to the page.
+Backgrounds are transparent and text has no colour, so that the page's theme applies.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.present.labels import verdict_label
 from whisperq_core.present.tradeoff_chart import beyond_axis
 
-# Colour (Okabe and Ito) and symbol, so that verdicts differ without colour, too.
+# Colour (Okabe and Ito) and symbol; symbols tell verdicts apart without colour.
 _MARKERS = {
     BASELINE: ("#0072B2", "diamond"),
     Verdict.BETTER: ("#009E73", "triangle-left"),
@@ -28,15 +28,15 @@ _MARKERS = {
 _GREY = "rgba(128,128,128,0.9)"
 _ROW_PX, _AROUND_PX = 24, 96
 _NAME_CHARACTERS = 30
-# How far intervals may widen the axis beyond the values, in parts of the values' range.
-_INTERVAL_ROOM = 0.35
+# By how much intervals may extend the axis on each side, relative to the range of the values.
+_INTERVAL_ROOM = 0.7
 
 
 def wer_figure(frame: pd.DataFrame, baseline: str) -> go.Figure:
-    """WER with its interval, in the frame's order, and a line at the baseline's WER.
+    """WER in percent with 95% intervals, in the frame's order, and a line at the baseline's WER.
 
     frame has the columns of `pareto_front.with_verdicts`. Rates beyond the axis are arrows at its
-    edge, with their value.
+    edge, with their values.
     """
     figure = _forest(frame, "wer_pct", "wer_low_pct", "wer_high_pct", "WER (%)", "%", baseline)
     baseline_wer = frame.loc[frame["recipe"] == baseline, "wer_pct"]
@@ -46,7 +46,7 @@ def wer_figure(frame: pd.DataFrame, baseline: str) -> go.Figure:
 
 
 def difference_figure(frame: pd.DataFrame, margin: float, baseline: str = "fp32") -> go.Figure:
-    """Difference in WER from the baseline with its interval; lines at zero and at the margin.
+    """WER minus the baseline's in points with 95% intervals; lines at zero and at the margin.
 
     Each point's customdata is [key].
     """
@@ -66,10 +66,10 @@ def difference_figure(frame: pd.DataFrame, margin: float, baseline: str = "fp32"
     return figure
 
 
-def _line(figure: go.Figure, at: float, rows: int, name: str, dash: str) -> None:
-    """A vertical line, named in the legend."""
+def _line(figure: go.Figure, x: float, rows: int, name: str, dash: str) -> None:
+    """A vertical line over all rows, with an entry in the legend."""
     figure.add_scatter(
-        x=[at, at],
+        x=[x, x],
         y=[-0.7, rows - 0.3],
         mode="lines",
         name=name,
@@ -88,9 +88,10 @@ def _forest(
     baseline: str,
     always_shown: Sequence[float] = (),
 ) -> go.Figure:
-    """A row for each result, the first on top; empty where the frame is.
+    """A row for each result, the first on top; an empty figure for an empty frame.
 
-    column, low, high: of the value and its interval. always_shown: values inside the axis's range.
+    column, low, high: names of the columns of the value and its interval. always_shown: values that
+    the axis includes.
     """
     if frame.empty:
         return go.Figure()
@@ -128,7 +129,7 @@ def _forest(
 
 
 def _verdict_trace(rows: pd.DataFrame, verdict: str, baseline: str) -> dict[str, Any]:
-    """The points of one verdict, with their intervals."""
+    """Trace of the points of one verdict, with their intervals."""
     colour, symbol = _MARKERS[verdict]
     return {
         "x": rows["x"].to_numpy(),
@@ -156,10 +157,10 @@ def _verdict_trace(rows: pd.DataFrame, verdict: str, baseline: str) -> dict[str,
     }
 
 
-def _layout(title: str, ends: tuple[float, float], names: list[str]) -> dict[str, Any]:
+def _layout(title: str, axis_range: tuple[float, float], names: list[str]) -> dict[str, Any]:
     return {
         "height": _ROW_PX * len(names) + _AROUND_PX,
-        "xaxis": {"title": {"text": title}, "range": ends, "zeroline": False},
+        "xaxis": {"title": {"text": title}, "range": axis_range, "zeroline": False},
         "yaxis": {
             "tickvals": np.arange(len(names))[::-1],
             "ticktext": [escape(name) for name in names],
@@ -180,22 +181,22 @@ def _layout(title: str, ends: tuple[float, float], names: list[str]) -> dict[str
 
 
 def _range(
-    at: np.ndarray, lows: np.ndarray, highs: np.ndarray, always_shown: Sequence[float]
+    values: np.ndarray, lows: np.ndarray, highs: np.ndarray, always_shown: Sequence[float]
 ) -> tuple[float, float]:
-    """Ends of the axis: all values, and their intervals within _INTERVAL_ROOM of the values."""
-    values = np.concatenate([at, always_shown])
+    """Range of the axis: all values, and of their intervals what _INTERVAL_ROOM allows."""
+    values = np.concatenate([values, always_shown])
     room = _INTERVAL_ROOM * (np.ptp(values) or abs(values[0]) or 1.0)
     bars = np.concatenate([lows, highs])
-    bars = np.clip(bars[~np.isnan(bars)], values.min() - 2 * room, values.max() + 2 * room)
-    ends = np.concatenate([values, bars])
-    pad = 0.05 * (np.ptp(ends) or 1.0)
-    left = ends.min() - pad
-    return float(left if ends.min() < 0 else max(left, -pad)), float(ends.max() + pad)
+    bars = np.clip(bars[~np.isnan(bars)], values.min() - room, values.max() + room)
+    drawn = np.concatenate([values, bars])
+    pad = 0.05 * (np.ptp(drawn) or 1.0)
+    left = drawn.min() - pad
+    return float(left if drawn.min() < 0 else max(left, -pad)), float(drawn.max() + pad)
 
 
-def _hover(name: str, at: float, low: float, high: float, unit: str) -> str:
-    ends = "no interval" if np.isnan(low) else f"95% interval {low:.2f} to {high:.2f}"
-    numbers = f"{at:.2f} {unit}<br>{ends}".replace("-", "−")
+def _hover(name: str, value: float, low: float, high: float, unit: str) -> str:
+    interval = "no interval" if np.isnan(low) else f"95% interval {low:.2f} to {high:.2f}"
+    numbers = f"{value:.2f} {unit}<br>{interval}".replace("-", "−")
     return f"<b>{escape(name)}</b><br>{numbers}"
 
 

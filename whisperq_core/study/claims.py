@@ -92,7 +92,7 @@ CLAIMS = (
     ),
     Claim(
         "quanto-int8-regularizes",
-        "Quanto int8 is more accurate than fp32 on test-other: quantization regularizes.",
+        "Quanto int8 is more accurate than fp32 on test-other: quantization acts as a regularizer.",
         "Table 2, sections 6.1, 7.3 and 8",
         _SMALL,
         (WerDifference("quanto-int8", "other", "better"),),

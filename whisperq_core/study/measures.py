@@ -85,6 +85,14 @@ def _side(effect: Estimate, null: float, above: bool = True) -> Outcome:
     return Outcome.REPRODUCED if (effect.low > null) == above else Outcome.NOT_REPRODUCED
 
 
+# A verdict on WER, between two recipes in a statement.
+_RELATIONS = {
+    "better": "has a lower WER than",
+    "worse": "has a higher WER than",
+    "no worse": "is no worse than",
+}
+
+
 @dataclass(frozen=True)
 class WerDifference:
     """WER of a recipe minus WER of another on one split, in points.
@@ -104,7 +112,7 @@ class WerDifference:
         where = "on clean speech" if self.split == "clean" else "on test-other"
         if self.expects == "as published":
             return f"WER increase of {self.recipe} over {self.against} {where} is as published"
-        return f"{self.recipe} is {self.expects} than {self.against} {where}"
+        return f"{self.recipe} {_RELATIONS[self.expects]} {self.against} {where}"
 
     def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
         published_points = self._published(model)
