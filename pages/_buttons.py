@@ -22,16 +22,16 @@ def button(label: str, key: str, do: Callable, *arguments, **how) -> None:
 def carry_out(key: str, do: Callable, *arguments) -> None:
     """A callback; `show_outcome` has the rest, the next time that it is drawn."""
     try:
-        st.session_state[_said(key)] = True, do(*arguments)
+        st.session_state[_outcome_key(key)] = True, do(*arguments)
     except WhisperQError as error:
-        st.session_state[_said(key)] = False, str(error)
+        st.session_state[_outcome_key(key)] = False, str(error)
 
 
 def show_outcome(key: str) -> None:
-    well, sentence = st.session_state.pop(_said(key), (True, None))
+    succeeded, sentence = st.session_state.pop(_outcome_key(key), (True, None))
     if isinstance(sentence, str):
-        (st.success if well else st.error)(markup.escape_markdown(sentence))
+        (st.success if succeeded else st.error)(markup.escape_markdown(sentence))
 
 
-def _said(key: str) -> str:
+def _outcome_key(key: str) -> str:
     return f"outcome of {key}"

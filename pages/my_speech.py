@@ -1,4 +1,4 @@
-"""A user's own evaluation sets: to run, to judge blindly, to take elsewhere, to delete."""
+"""A user's own evaluation sets: to evaluate on, to compare blindly, to export, to delete."""
 
 import pandas as pd
 import streamlit as st
@@ -12,6 +12,7 @@ from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.errors import WhisperQError
 from whisperq_core.evaluate import history
 from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.plurals import counted
 from whisperq_core.present import markup
 from whisperq_core.serve import blind_test as blind
 from whisperq_core.serve.blind_test import Tally
@@ -19,17 +20,17 @@ from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech.evaluation_sets import EvalSet
 
 
-def bring(sets: UserSets) -> None:
-    """A set from another machine."""
+def import_set(sets: UserSets) -> None:
+    """Uploads an exported set."""
     with st.popover("Import a set", icon=":material/upload:"):
         turn = st.session_state.setdefault("imports", 0)
-        name = st.text_input("Name", placeholder="as in the file", key=f"import-name-{turn}")
+        name = st.text_input("Name", placeholder="the archive's own", key=f"import-name-{turn}")
         file = st.file_uploader(
             "ZIP archive",
             type="zip",
             key=f"import-{turn}",
-            help="What **Export** gives, or any folder of recordings with a manifest.jsonl or"
-            " manifest.csv (columns audio, text).",
+            help="An exported set, or a folder of recordings with a manifest.jsonl or manifest.csv"
+            " (columns audio, text).",
         )
         if file is not None and st.button("Import", type="primary"):
             st.session_state["set"] = sets.import_zip(file.getvalue(), name)
@@ -38,20 +39,20 @@ def bring(sets: UserSets) -> None:
 
 
 def choose(sets: UserSets, view: View) -> str | None:
-    """The set that is looked at; `?set=` in the URL."""
+    """The name of the set that is shown; `?set=` in the URL."""
     names = sets.names()
     if st.session_state.get("set") not in names:
         st.session_state.pop("set", None)
     return view.one_of("Evaluation set", names, "set", names[0]) if names else None
 
 
-def everyday(sets: UserSets, name: str, found: EvalSet) -> None:
-    """How large it is; run, export, delete."""
-    speakers = {u.speaker for u in found.utterances}
-    whose = "unknown speakers" if None in speakers else f"{len(speakers)} speakers"
+def summary(sets: UserSets, name: str, eval_set: EvalSet) -> None:
+    """Its size; run, export, delete."""
+    speakers = {u.speaker for u in eval_set.utterances}
+    by = "unknown speakers" if None in speakers else counted(len(speakers), "speaker")
+    count = counted(len(eval_set.utterances), "recording")
     st.markdown(
-        f"**{len(found.utterances)} recordings**, {found.audio_s / 60:.1f} minutes, {whose},"
-        f" {', '.join(found.languages)}"
+        f"**{count}**, {eval_set.audio_s / 60:.1f} minutes, {by}, {', '.join(eval_set.languages)}"
     )
     with st.container(horizontal=True):
         if st.button("Evaluate on this set", type="primary", icon=":material/play_circle:"):
@@ -73,18 +74,18 @@ def everyday(sets: UserSets, name: str, found: EvalSet) -> None:
             button("Delete the set", "delete-set", sets.delete, name, type="primary")
 
 
-def recordings(sets: UserSets, name: str, found: EvalSet) -> None:
+def recordings(sets: UserSets, name: str, eval_set: EvalSet) -> None:
     with st.expander(
-        f"Recordings in this set ({len(found.utterances)})", icon=":material/graphic_eq:"
+        f"Recordings in this set ({len(eval_set.utterances)})", icon=":material/graphic_eq:"
     ):
-        pages = -(-len(found.utterances) // 10)
+        pages = -(-len(eval_set.utterances) // 10)
         page = st.pagination(pages, key=f"own-{name}") if pages > 1 else 1
-        for utterance in found.utterances[(page - 1) * 10 : page * 10]:
+        for utterance in eval_set.utterances[(page - 1) * 10 : page * 10]:
             with st.container(border=True):
-                said_by = f" · {utterance.speaker}" if utterance.speaker else ""
+                speaker = f" · {utterance.speaker}" if utterance.speaker else ""
                 st.markdown(
                     f"**{markup.escape_markdown(utterance.id)}** · {utterance.duration_s:.1f} s"
-                    f" · {utterance.language}{markup.escape_markdown(said_by)}"
+                    f" · {utterance.language}{markup.escape_markdown(speaker)}"
                 )
                 st.markdown(markup.escape_markdown(utterance.reference))
                 st.audio(str(utterance.audio))
@@ -92,23 +93,23 @@ def recordings(sets: UserSets, name: str, found: EvalSet) -> None:
                 button("Remove from set", key, sets.remove, name, utterance.id)
 
 
-def measured(found: EvalSet) -> dict[str, AccuracyRun]:
+def runs_on(eval_set: EvalSet) -> dict[str, AccuracyRun]:
     """Runs on exactly this set, by name; the newest of each."""
     runs = [
         run
         for run in user_store().runs()
-        if isinstance(run, AccuracyRun) and run.spec.eval_set_digest == found.digest
+        if isinstance(run, AccuracyRun) and run.spec.eval_set_digest == eval_set.digest
     ]
     return {blind.system_name(run): run for run in runs}
 
 
-def blind_test(sets: UserSets, name: str, found: EvalSet) -> None:
+def blind_test(sets: UserSets, name: str, eval_set: EvalSet) -> None:
     st.header("Blind test")
     st.markdown(
         "Two anonymous transcripts of one recording: choose the one that reads better. Votes are"
         " stored with the set."
     )
-    runs = measured(found)
+    runs = runs_on(eval_set)
     if len(runs) < 2:
         st.info(
             "A blind test needs results of two recipes on the current set. Press **Evaluate on this"
@@ -123,23 +124,25 @@ def blind_test(sets: UserSets, name: str, found: EvalSet) -> None:
         placeholder="Choose two",
     )
     reader, votes = user_name() or history.current_user(), sets.votes(name)
-    left = blind.pending_trials([runs[n] for n in names], votes, reader, name)
+    pending = blind.pending_trials([runs[n] for n in names], votes, reader, name)
     if len(names) < 2:
         st.info("Choose at least two recipes.")
-    elif left:
-        trial(sets, name, found, left, reader)
+    elif pending:
+        show_trial(sets, name, eval_set, pending, reader)
     else:
-        st.success("You have judged every recording whose transcripts differ.")
-    tally(blind.tallies(votes))
+        st.success("You have compared all transcripts that differ.")
+    show_tallies(blind.tallies(votes))
 
 
-def trial(sets: UserSets, name: str, found: EvalSet, left: list[blind.Trial], reader: str) -> None:
-    now = left[0]
-    utterance = next(u for u in found.utterances if u.id == now.utterance)
-    st.caption(f"{len(left)} to judge")
+def show_trial(
+    sets: UserSets, name: str, eval_set: EvalSet, pending: list[blind.Trial], reader: str
+) -> None:
+    trial = pending[0]
+    utterance = next(u for u in eval_set.utterances if u.id == trial.utterance)
+    st.caption(f"{len(pending)} left to compare")
     st.audio(str(utterance.audio))
     for column, side, text in zip(
-        st.columns(2), "AB", (now.left_text, now.right_text), strict=True
+        st.columns(2), "AB", (trial.left_text, trial.right_text), strict=True
     ):
         with column.container(border=True, height="stretch"):
             st.markdown(f"**{side}**")
@@ -147,30 +150,30 @@ def trial(sets: UserSets, name: str, found: EvalSet, left: list[blind.Trial], re
     labels = {"left": "A reads better", "same": "No difference", "right": "B reads better"}
     with st.container(horizontal=True, horizontal_alignment="center"):
         for chosen, label in labels.items():
-            button(label, f"vote-{chosen}", vote, sets, name, now, chosen, reader)
+            button(label, f"vote-{chosen}", vote, sets, name, trial, chosen, reader)
 
 
-def vote(sets: UserSets, name: str, now: blind.Trial, chosen: blind.Choice, reader: str) -> None:
-    # A second click may come before the next two transcripts are drawn: it says nothing of them.
-    made = now.vote(chosen, reader)
-    if made.judges not in {before.judges for before in sets.votes(name)}:
-        sets.vote(name, made)
+def vote(sets: UserSets, name: str, trial: blind.Trial, chosen: blind.Choice, reader: str) -> None:
+    # A second click before the next two transcripts are drawn is no vote on them.
+    new = trial.vote(chosen, reader)
+    if new.subject not in {earlier.subject for earlier in sets.votes(name)}:
+        sets.add_vote(name, new)
 
 
-def tally(found: list[Tally]) -> None:
-    if not found:
+def show_tallies(tallies: list[Tally]) -> None:
+    if not tallies:
         return
     with st.expander("Votes", icon=":material/how_to_vote:"):
         st.dataframe(
             without_formulas(
                 pd.DataFrame(
                     {
-                        "Recipe A": [t.first for t in found],
-                        "Recipe B": [t.second for t in found],
-                        "Votes for A": [t.for_first for t in found],
-                        "Votes for B": [t.for_second for t in found],
-                        "No difference": [t.same for t in found],
-                        "Result": [in_words(t) for t in found],
+                        "Recipe A": [t.first for t in tallies],
+                        "Recipe B": [t.second for t in tallies],
+                        "Votes for A": [t.for_first for t in tallies],
+                        "Votes for B": [t.for_second for t in tallies],
+                        "No difference": [t.same for t in tallies],
+                        "Result": [in_words(t) for t in tallies],
                     }
                 )
             ),
@@ -181,13 +184,13 @@ def tally(found: list[Tally]) -> None:
         )
 
 
-def in_words(one: Tally) -> str:
-    if one.p is None:
+def in_words(tally: Tally) -> str:
+    if tally.p is None:
         return "no votes for either"
-    if one.p > 0.05:
-        return f"not significant (p = {one.p:.2f})"
-    liked = one.first if one.for_first > one.for_second else one.second
-    return f"{liked} reads better (p = {one.p:.3f})"
+    if tally.p > 0.05:
+        return f"not significant (p = {tally.p:.2f})"
+    preferred = tally.first if tally.for_first > tally.for_second else tally.second
+    return f"{preferred} reads better (p = {tally.p:.3f})"
 
 
 def main() -> None:
@@ -199,7 +202,7 @@ def main() -> None:
     sets = UserSets(user_store().root)
     try:
         with View("my_speech") as view:
-            bring(sets)
+            import_set(sets)
             name = choose(sets, view)
         if name is None:
             st.info(
@@ -207,13 +210,13 @@ def main() -> None:
                 " transcript and press **Add to a set**; or import a set."
             )
             return
-        found = sets.get(name)
+        eval_set = sets.get(name)
     except WhisperQError as error:
         st.error(markup.escape_markdown(str(error)))
         return
-    everyday(sets, name, found)
-    recordings(sets, name, found)
-    blind_test(sets, name, found)
+    summary(sets, name, eval_set)
+    recordings(sets, name, eval_set)
+    blind_test(sets, name, eval_set)
 
 
 main()

@@ -42,11 +42,11 @@ LANGUAGES = {
 NO_MODEL = "none, exported models only"
 SHOWN = 4  # recordings a screen
 
-Asked = list[TranscriptionConfig]
+Configs = list[TranscriptionConfig]
 
 
-def take(shelf: RecordingStore) -> None:
-    """Puts what was uploaded or recorded on the shelf, and empties the widgets."""
+def upload(store: RecordingStore) -> None:
+    """Stores what was uploaded or recorded, and empties the widgets."""
     turn = st.session_state.setdefault("turn", 0)
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -59,14 +59,16 @@ def take(shelf: RecordingStore) -> None:
         )
     with right:
         spoken = st.audio_input("Or record from the microphone", key=f"spoken-{turn}")
-    given = [(file.name, file.getvalue()) for file in files]
+    uploads = [(file.name, file.getvalue()) for file in files]
     if spoken is not None:
-        given.append((f"microphone {turn + 1}.wav", spoken.getvalue()))
-    if given:
+        uploads.append((f"microphone {turn + 1}.wav", spoken.getvalue()))
+    if uploads:
         with st.spinner("Reading the recordings"):
-            found = shelf.add(given)
-        st.session_state["refused"] = [str(one) for one in found if isinstance(one, AudioError)]
-        new = [one.id for one in found if isinstance(one, Recording)]
+            added = store.add(uploads)
+        st.session_state["refused"] = [
+            str(error) for error in added if isinstance(error, AudioError)
+        ]
+        new = [recording.id for recording in added if isinstance(recording, Recording)]
         chosen = st.session_state.get("recordings", [])
         st.session_state["recordings"] = list(dict.fromkeys([*new, *chosen]))
         st.session_state["turn"] += 1
@@ -75,37 +77,37 @@ def take(shelf: RecordingStore) -> None:
         st.error(markup.escape_markdown(sentence))
 
 
-def choose_recordings(shelf: RecordingStore, view: View) -> list[Recording]:
-    """Which of the recordings on the shelf are looked at."""
-    kept = {one.id: one for one in shelf.all()}
-    if not kept:
+def choose_recordings(store: RecordingStore, view: View) -> list[Recording]:
+    """The stored recordings that are shown."""
+    by_id = {recording.id: recording for recording in store.all()}
+    if not by_id:
         return []
-    names = [one.name for one in kept.values()]
+    names = [recording.name for recording in by_id.values()]
 
     def label(id: str) -> str:
-        name = kept[id].name
+        name = by_id[id].name
         return name if names.count(name) == 1 else f"{name} ({id[:4]})"
 
     if "recordings" in st.session_state:  # some may have been deleted
-        known = [id for id in st.session_state["recordings"] if id in kept]
-        st.session_state["recordings"] = known
-    view.imply("recordings", next(iter(kept)))
+        existing = [id for id in st.session_state["recordings"] if id in by_id]
+        st.session_state["recordings"] = existing
+    view.imply("recordings", next(iter(by_id)))
     chosen = view.several(
         "Recordings to compare",
-        list(kept),
+        list(by_id),
         "recordings",
         format_func=label,
         placeholder="Choose recordings on this machine",
     )
-    return [kept[id] for id in chosen]
+    return [by_id[id] for id in chosen]
 
 
-def exported(mine: UserSession, view: View) -> list[str]:
-    known = mine.exported_models()
-    typed = [folder for folder in st.session_state.get("exported", []) if folder not in known]
+def choose_exported_models(session: UserSession, view: View) -> list[str]:
+    manifests = session.exported_models()
+    typed = [folder for folder in st.session_state.get("exported", []) if folder not in manifests]
     chosen = view.several(
         "Exported models",
-        [*known, *typed],
+        [*manifests, *typed],
         "exported",
         format_func=lambda folder: Path(folder).name,
         accept_new_options=True,
@@ -114,13 +116,13 @@ def exported(mine: UserSession, view: View) -> list[str]:
         " `python -m whisperq_core export`; they are self-contained. Type a folder to add one.",
     )
     for folder in chosen:
-        made = known.get(folder) or mine.exported_model(folder)
-        if others := made.other_versions():
-            st.caption(f"{made.label} was exported with {'; '.join(others)}.")
+        manifest = manifests.get(folder) or session.exported_model(folder)
+        if others := manifest.other_versions():
+            st.caption(f"{manifest.label} was exported with {'; '.join(others)}.")
     return chosen
 
 
-def choose_listeners(mine: UserSession, view: View) -> Asked:
+def choose_configs(session: UserSession, view: View) -> Configs:
     """The models and recipes that are compared, fp32 first."""
     offline = model_sources.offline_names()
     names = [*offline, *(name for name in model_sources.NAMES if name not in offline), NO_MODEL]
@@ -143,7 +145,7 @@ def choose_listeners(mine: UserSession, view: View) -> Asked:
         chosen = view.several(
             "Recipes to compare with fp32", possible, "recipes", usual, disabled=model == NO_MODEL
         )
-    folders = exported(mine, view)
+    folders = choose_exported_models(session, view)
     multilingual = not model.endswith(".en")
     languages = list(LANGUAGES) if multilingual else ["en"]
     tasks = {"transcribe": "Transcribe", "translate": "Translate to English"}
@@ -153,45 +155,51 @@ def choose_listeners(mine: UserSession, view: View) -> Asked:
         if st.session_state.get(key, options[0]) not in options:
             st.session_state[key] = options[0]
     with st.container(horizontal=True):
-        how_heard = {
+        settings = {
             "language": view.one_of(
                 "Language", languages, "language", languages[0], format_func=LANGUAGES.get, **how
             ),
             "task": view.one_of("Task", offered, "task", offered[0], format_func=tasks.get, **how),
             "device": view.one_of("Device", machine.devices(), "device", "cpu", **how),
         }
-    asked = []
+    configs = []
     if model != NO_MODEL:
-        asked = [
-            TranscriptionConfig(model, recipes.recipe(name), **how_heard)
+        configs = [
+            TranscriptionConfig(model, recipes.recipe(name), **settings)
             for name in ["fp32", *chosen]
         ]
-    return asked + [TranscriptionConfig(folder, None, **how_heard) for folder in folders]
+    return configs + [TranscriptionConfig(folder, None, **settings) for folder in folders]
 
 
-def header(shelf: RecordingStore, kept: Recording, heard: list[Transcription]) -> None:
+def header(
+    store: RecordingStore, recording: Recording, transcriptions: list[Transcription]
+) -> None:
     """Name, length, language; adding to a set, deleting."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.header(markup.escape_markdown(kept.name), width="stretch", anchor=False)
+        st.header(markup.escape_markdown(recording.name), width="stretch", anchor=False)
         with st.popover("Add to a set", icon=":material/library_add:"):
-            add_to_set(shelf, kept, heard)
+            add_to_set(store, recording, transcriptions)
         with st.popover("Delete", icon=":material/delete:"):
             st.markdown("The recording and its transcripts are removed from this machine.")
-            if ends := retention.expires_at(kept):
+            if ends := retention.expires_at(recording):
                 st.caption(f"It is deleted automatically on {ends:%-d %B %Y}.")
-            button("Delete it", f"delete-{kept.id}", shelf.delete, kept.id, type="primary")
-    facts = [f"{kept.sound.duration_s:.1f} s"]
-    if heard:
-        language = LANGUAGES.get(heard[0].language, heard[0].language)
-        facts.append(f"{language} (detected)" if heard[0].detected else language)
+            button(
+                "Delete it", f"delete-{recording.id}", store.delete, recording.id, type="primary"
+            )
+    facts = [f"{recording.sound.duration_s:.1f} s"]
+    if transcriptions:
+        language = LANGUAGES.get(transcriptions[0].language, transcriptions[0].language)
+        facts.append(f"{language} (detected)" if transcriptions[0].detected else language)
     st.caption(" · ".join(facts))
-    if kept.sound.silent:
+    if recording.sound.silent:
         st.warning("This recording is silent; the model invented any words below.")
 
 
-def add_to_set(shelf: RecordingStore, kept: Recording, heard: list[Transcription]) -> None:
-    sets = UserSets(shelf.folder.parent)
-    if not kept.reference:
+def add_to_set(
+    store: RecordingStore, recording: Recording, transcriptions: list[Transcription]
+) -> None:
+    sets = UserSets(store.folder.parent)
+    if not recording.reference:
         st.markdown("Enter a reference transcript before adding this recording to a set.")
         return
     name = st.selectbox(
@@ -200,122 +208,135 @@ def add_to_set(shelf: RecordingStore, kept: Recording, heard: list[Transcription
         index=0 if sets.names() else None,
         accept_new_options=True,
         placeholder="Type a name for a new set",
-        key=f"set-{kept.id}",
+        key=f"set-{recording.id}",
     )
     speaker = st.text_input(
         "Speaker (optional)",
-        key=f"speaker-{kept.id}",
+        key=f"speaker-{recording.id}",
         help="Any name; use the same one for all recordings of a person. Without speakers,"
         " confidence intervals are too narrow.",
     )
-    language = heard[0].language if heard else "en"
+    language = transcriptions[0].language if transcriptions else "en"
     how = {"type": "primary", "disabled": not name}
-    button("Add", f"add-{kept.id}", add, sets, shelf, kept.id, language, name, speaker, **how)
+    button(
+        "Add", f"add-{recording.id}", add, sets, store, recording.id, language, name, speaker, **how
+    )
 
 
 def add(
-    sets: UserSets, shelf: RecordingStore, id: str, language: str, name: str, speaker: str
+    sets: UserSets, store: RecordingStore, id: str, language: str, name: str, speaker: str
 ) -> str:
-    kept = shelf.get(id)
-    if kept is None:
+    recording = store.get(id)
+    if recording is None:
         raise InputError("The recording was deleted. Upload it again.")
     # The fields may have changed since the button was drawn.
     name = st.session_state.get(f"set-{id}", name)
     speaker = st.session_state.get(f"speaker-{id}", speaker)
-    sets.add(name, kept, shelf.original_path(id), language, speaker)
-    return f"{kept.name} is in {name}. Run it, export it or delete it on My speech."
+    sets.add(name, recording, store.original_path(id), language, speaker)
+    return f"{recording.name} is in {name}. Run it, export it or delete it on My speech."
 
 
-def reference(shelf: RecordingStore, kept: Recording, suggestion: str) -> None:
-    """The words that are said, to type or to correct; what is typed is kept and scored."""
+def edit_reference(store: RecordingStore, recording: Recording, suggestion: str) -> None:
+    """The reference transcript, to type or to correct; it is stored and scored against."""
     title, icon = "Reference transcript", ":material/edit:"
-    with st.expander(title, expanded=not kept.reference, icon=icon):
-        key = f"reference-{kept.id}-{hash(kept.reference):x}"
+    with st.expander(title, expanded=not recording.reference, icon=icon):
+        key = f"reference-{recording.id}-{hash(recording.reference):x}"
         typed = st.text_area(
             "Reference",
-            kept.reference,
+            recording.reference,
             key=key,
             on_change=carry_out,
-            args=(kept.id, refer, shelf, kept.id, key),
+            args=(recording.id, store_reference, store, recording.id, key),
             placeholder="Type the spoken words to score every recipe against them.",
             height="content",
         )
         label = "Start from fp32's transcript"
-        offered = suggestion and not typed.strip()
-        if offered:
+        if suggestion and not typed.strip():
             st.button(
                 label,
-                key=f"suggest-{kept.id}",
+                key=f"suggest-{recording.id}",
                 on_click=carry_out,
-                args=(kept.id, shelf.set_reference, kept.id, suggestion),
+                args=(recording.id, store.set_reference, recording.id, suggestion),
             )
-        show_outcome(kept.id)
+        show_outcome(recording.id)
 
 
-def refer(shelf: RecordingStore, id: str, key: str) -> None:
-    """Keeps what is typed in the field of that key."""
-    shelf.set_reference(id, st.session_state[key])
+def store_reference(store: RecordingStore, id: str, key: str) -> None:
+    """Stores what is typed in the field of that key."""
+    store.set_reference(id, st.session_state[key])
 
 
-def compare(shelf: RecordingStore, mine: UserSession, kept: Recording, asked: Asked) -> None:
-    """One recording: player, reference, and what each listener heard."""
-    heard = {one: found for one in asked if (found := shelf.transcription(kept.id, one))}
-    header(shelf, kept, list(heard.values()))
-    with st.container(key=f"audio-{kept.id}"):
-        st.audio(str(shelf.playback_path(kept.id)))
-    fp32 = next((one for one in heard if one.name == "fp32"), None)
-    reference(shelf, kept, heard[fp32].text if fp32 else "")
-    waiting(mine, kept, [one for one in asked if one not in heard])
-    if not heard:
+def compare(
+    store: RecordingStore, session: UserSession, recording: Recording, configs: Configs
+) -> None:
+    """One recording: player, reference, and the transcript of each configuration."""
+    stored = {config: store.transcription(recording.id, config) for config in configs}
+    transcriptions = {config: stored[config] for config in configs if stored[config]}
+    header(store, recording, list(transcriptions.values()))
+    with st.container(key=f"audio-{recording.id}"):
+        st.audio(str(store.playback_path(recording.id)))
+    fp32 = next((config for config in transcriptions if config.name == "fp32"), None)
+    edit_reference(store, recording, transcriptions[fp32].text if fp32 else "")
+    show_pending(session, recording, [c for c in configs if c not in transcriptions])
+    if not transcriptions:
         return
-    language = "en" if asked[0].task == "translate" else next(iter(heard.values())).language
+    is_english = configs[0].task == "translate"
+    language = "en" if is_english else next(iter(transcriptions.values())).language
     headings, transcripts = [], []
-    if kept.reference:
+    if recording.reference:
         headings.append(Heading("Reference"))
-        transcripts.append(words_of(kept.reference, language))
+        transcripts.append(words_of(recording.reference, language))
     elif fp32:
         st.caption("No reference: differences are from the fp32 transcript, which may be wrong.")
     words = {
-        one: words_of(found.text, language, [w.start_s for w in found.words])
-        for one, found in heard.items()
+        config: words_of(one.text, language, [word.start_s for word in one.words])
+        for config, one in transcriptions.items()
     }
-    for one, found in heard.items():
-        against = words[fp32] if fp32 and one != fp32 else None
-        headings.append(heading(one, found, kept.reference, language, words[one], against))
-        transcripts.append(words[one])
-    transcript_view(f"side-{kept.id}", headings, align(transcripts), kept.sound, f"audio-{kept.id}")
+    for config, one in transcriptions.items():
+        fp32_words = words[fp32] if fp32 and config != fp32 else None
+        about = heading(config, one, recording.reference, language, words[config], fp32_words)
+        headings.append(about)
+        transcripts.append(words[config])
+    transcript_view(
+        f"side-{recording.id}",
+        headings,
+        align(transcripts),
+        recording.sound,
+        f"audio-{recording.id}",
+    )
 
 
 def heading(
-    listener: TranscriptionConfig,
-    heard: Transcription,
-    said: str,
+    config: TranscriptionConfig,
+    transcription: Transcription,
+    reference: str,
     language: str,
     words: tuple[Word, ...],
-    fp32: tuple[Word, ...] | None,
+    fp32_words: tuple[Word, ...] | None,
 ) -> Heading:
     """The figures above a column."""
     facts = []
-    if said:
-        score = error_rates.score(said, heard.text, language)
+    if reference:
+        score = error_rates.score(reference, transcription.text, language)
         if score.words.rate is not None:
             facts.append(f"WER {score.words.rate:.1f} %, CER {score.characters.rate:.1f} %")
-    if fp32 is not None and (unlike := disagreement_pct(fp32, words)) is not None:
-        facts.append(f"{unlike:.1f} % word difference from fp32")
-    facts.append(f"{heard.wall_s:.2f} s, RTF {heard.rtf:.2f}, {heard.weights_bytes / 1e6:.0f} MB")
+    if fp32_words is not None and (change := disagreement_pct(fp32_words, words)) is not None:
+        facts.append(f"{change:.1f} % word difference from fp32")
+    size = f"{transcription.weights_bytes / 1e6:.0f} MB"
+    facts.append(f"{transcription.wall_s:.2f} s, RTF {transcription.rtf:.2f}, {size}")
     warnings = []
-    if heard.looped:
+    if transcription.looped:
         warnings.append("Repeats itself: a decoding loop.")
-    if not heard.text:
+    if not transcription.text:
         warnings.append("The transcript is empty.")
-    return Heading(listener.name, tuple(facts), tuple(warnings))
+    return Heading(config.name, tuple(facts), tuple(warnings))
 
 
-def waiting(mine: UserSession, kept: Recording, missing: Asked) -> None:
-    """What is still to be heard, and why something was not."""
-    for one in missing:
-        job = mine.transcription_job(kept.id, one.key)
-        name = markup.escape_markdown(one.name)
+def show_pending(session: UserSession, recording: Recording, missing: Configs) -> None:
+    """Transcripts that are not there yet, and why others failed."""
+    for config in missing:
+        job = session.transcription_job(recording.id, config.key)
+        name = markup.escape_markdown(config.name)
         if job is None or job.state == JobState.STOPPED:
             st.caption(f"{name}: not transcribed yet. Press **Transcribe**.")
         elif job.state == JobState.FAILED:
@@ -324,22 +345,22 @@ def waiting(mine: UserSession, kept: Recording, missing: Asked) -> None:
             st.caption(f":material/progress_activity: {name}: {job.state} …")
 
 
-def transcribe(mine: UserSession, missing: list[tuple[Recording, TranscriptionConfig]]) -> None:
-    for kept, one in missing:
-        mine.transcribe(kept, one)
+def transcribe(session: UserSession, missing: list[tuple[Recording, TranscriptionConfig]]) -> None:
+    for recording, config in missing:
+        session.transcribe(recording, config)
 
 
 @st.fragment(run_every=1.0)
-def watch(mine: UserSession, pairs: list[tuple[str, str]]) -> None:
-    """Draws the page anew when one of its jobs has ended, or begun."""
-    found = [job and job.state for job in (mine.transcription_job(*pair) for pair in pairs)]
-    if found != st.session_state.setdefault("statuses", found):
-        st.session_state["statuses"] = found
+def watch(session: UserSession, pairs: list[tuple[str, str]]) -> None:
+    """Redraws the page when one of its jobs has started or ended."""
+    states = [job and job.state for job in (session.transcription_job(*pair) for pair in pairs)]
+    if states != st.session_state.setdefault("statuses", states):
+        st.session_state["statuses"] = states
         st.rerun(scope="app")
 
 
-def is_going(mine: UserSession, pair: tuple[str, str]) -> bool:
-    job = mine.transcription_job(*pair)
+def is_going(session: UserSession, pair: tuple[str, str]) -> bool:
+    job = session.transcription_job(*pair)
     return job is not None and not job.is_over
 
 
@@ -354,31 +375,34 @@ def main() -> None:
         "Upload or record speech and compare the transcripts of each recipe. Recordings stay on"
         f" this machine {until}. Copies in a set on **My speech** are kept."
     )
-    mine = user_session()
-    shelf = RecordingStore(mine.store.root)
+    session = user_session()
+    store = RecordingStore(session.store.root)
     with View("recordings") as view:
-        take(shelf)
-        chosen = choose_recordings(shelf, view)
-        asked = choose_listeners(mine, view)
+        upload(store)
+        chosen = choose_recordings(store, view)
+        configs = choose_configs(session, view)
         pages = -(-len(chosen) // SHOWN)
         page = view.page_of(pages, "page") if pages > 1 else 1
     missing = [
-        (kept, one) for kept in chosen for one in asked if shelf.transcription(kept.id, one) is None
+        (recording, config)
+        for recording in chosen
+        for config in configs
+        if store.transcription(recording.id, config) is None
     ]
     how = {"type": "primary", "icon": ":material/graphic_eq:", "disabled": not missing}
-    button("Transcribe", "transcribe", transcribe, mine, missing, **how)
+    button("Transcribe", "transcribe", transcribe, session, missing, **how)
     if not chosen:
         st.info(
             "No recordings yet. A few seconds of clear speech are enough for a first impression."
         )
         return
     shown = chosen[(page - 1) * SHOWN : page * SHOWN]
-    for kept in shown:
+    for recording in shown:
         with st.container(border=True):
-            compare(shelf, mine, kept, asked)
-    pairs = [(kept.id, one.key) for kept, one in missing if kept in shown]
-    if any(is_going(mine, pair) for pair in pairs):
-        watch(mine, pairs)
+            compare(store, session, recording, configs)
+    pairs = [(recording.id, config.key) for recording, config in missing if recording in shown]
+    if any(is_going(session, pair) for pair in pairs):
+        watch(session, pairs)
 
 
 try:

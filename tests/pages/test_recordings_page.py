@@ -199,11 +199,11 @@ def test_a_blind_test_shows_no_names_and_keeps_the_tally(own, store):
     assert "needs results of two recipes" in opened("my_speech").info[0].value
     put_runs(store, own)
     app = opened("my_speech")
-    assert "1 to judge" in [c.value for c in app.caption]
+    assert "1 left to compare" in [c.value for c in app.caption]
     shown = " ".join(m.value for m in app.markdown)
     assert "**A**" in shown and "and more" in shown and "bf16" not in shown
     by_label(app.button, "No difference").click().run()
-    assert "judged every recording" in app.success[0].value
+    assert "compared all transcripts" in app.success[0].value
     (vote,) = own.votes("calls")
     assert vote.chosen == "same" and {vote.left_name, vote.right_name} == {
         "base bf16",

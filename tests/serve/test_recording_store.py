@@ -3,7 +3,7 @@ import pytest
 from whisperq_core.errors import AudioError, InputError, StoreError
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
-from whisperq_core.serve.recording_store import RecordingStore, _shown
+from whisperq_core.serve.recording_store import RecordingStore, _display_name
 
 FP32 = TranscriptionConfig("tiny.en", recipe("fp32"), "en")
 
@@ -56,7 +56,7 @@ def test_what_is_given_is_kept_once_and_bad_files_say_why(shelf, jfk):
     ],
 )
 def test_a_name_is_one_line_without_folders(name, shown):
-    assert _shown(name) == shown
+    assert _display_name(name) == shown
 
 
 def test_two_of_the_same_file_at_once_are_one(shelf, jfk):
@@ -118,7 +118,7 @@ def test_recordings_have_an_end(shelf, kept, jfk, monkeypatch):
         "whisperq_core.serve.recording_store.MAX_ALL_BYTES", shelf.total_bytes() + 1
     )
     (refused,) = shelf.add(other)
-    assert "b.flac is not kept" in str(refused) and shelf.all() == [kept]
+    assert "b.flac is not stored" in str(refused) and shelf.all() == [kept]
     shelf.delete(kept.id)
     assert shelf.add(other) == shelf.all() != []
 

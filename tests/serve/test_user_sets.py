@@ -76,7 +76,7 @@ def test_what_cannot_be_a_name_is_a_sentence(sets, shelf, kept, name):
 
 
 def test_exported_and_imported_it_is_the_same_set_with_its_votes(sets, tmp_path):
-    sets.vote("calls", a_vote())
+    sets.add_vote("calls", a_vote())
     other = UserSets(tmp_path / "elsewhere")
     assert other.import_zip(sets.export("calls")) == "calls"
     assert other.get("calls").digest == sets.get("calls").digest

@@ -27,7 +27,7 @@ class PreparedModel:
         self.resolved, self._pieces = resolved, pieces
 
     def piece(self) -> ModelPiece:
-        """What quantizing gave, as stored; quantizes where nothing is."""
+        """Size and modules of the quantized model: the stored piece, or by quantizing now."""
         stored = self._pieces.get(MODEL, ModelPiece)
         return stored or self._quantize_and_store()
 
@@ -128,6 +128,6 @@ def _without_measurement(spec: RunSpec) -> RunSpec:
 
 
 def peak_memory_bytes(model: ModelPiece, growths: Sequence[int | None]) -> int | None:
-    """Serialized weights plus the largest growth of memory in a piece; None where none is known."""
-    known = [growth for growth in growths if growth is not None]
-    return model.weights_bytes + max(known) if known else None
+    """Serialized weights plus the largest growth of memory in a piece; None if not measured."""
+    measured = [growth for growth in growths if growth is not None]
+    return model.weights_bytes + max(measured) if measured else None

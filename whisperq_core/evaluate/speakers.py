@@ -59,14 +59,14 @@ def with_speakers(run: AccuracyRun, speakers: SetSpeakers) -> AccuracyRun:
 
 def speakers_of_own_sets(root: Path) -> dict[str, SetSpeakers]:
     """Speakers of the user's own sets below the cache, by the set's name; reads manifests only."""
-    found = {}
+    speakers = {}
     for path in sorted((root / SETS_FOLDER).glob(f"*/{MANIFEST}")):
         try:
             stat = path.stat()
-            found[path.parent.name] = _read(path.parent, stat.st_mtime_ns, stat.st_size)
+            speakers[path.parent.name] = _read(path.parent, stat.st_mtime_ns, stat.st_size)
         except (OSError, EvalSetError):
             continue  # being replaced, or damaged: the record keeps its own speakers
-    return found
+    return speakers
 
 
 @lru_cache(maxsize=256)

@@ -54,7 +54,7 @@ def allocate(choices: Sequence[Choice], budget_bytes: int) -> dict[str, str]:
     sizes = np.array([choices[i].sizes[name] for i, name in options], dtype=float)
     layers, columns = [i for i, _ in options], range(len(options))
     one_each = csr_array((np.ones(len(options)), (layers, columns)))
-    found = milp(
+    solution = milp(
         losses / losses.max(initial=1e-300),
         integrality=np.ones(len(options)),
         bounds=Bounds(0, 1),
@@ -65,5 +65,5 @@ def allocate(choices: Sequence[Choice], budget_bytes: int) -> dict[str, str]:
         ],
         options={"mip_rel_gap": 1e-4},
     )
-    chosen = (options[j] for j in np.flatnonzero(found.x > 0.5))
+    chosen = (options[j] for j in np.flatnonzero(solution.x > 0.5))
     return {choices[i].module: name for i, name in chosen}

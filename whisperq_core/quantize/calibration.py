@@ -78,13 +78,13 @@ def teacher_forced_inputs(
     most = model.torch_model.config.max_target_positions
 
     def transcribe_all() -> list[tuple[Array, list[int]]]:
-        found = []
+        inputs = []
         for utterance in utterances:
             audio = evaluation_sets.read_audio(utterance)[: int(WINDOW_S * SAMPLE_RATE)]
             language = utterance.language
             text = transcribe(model, model.torch_model, [audio], [language], protocol).texts[0]
-            found.append((audio, model.tokens(text, language, protocol.task)[:most]))
-        return found
+            inputs.append((audio, model.tokens(text, language, protocol.task)[:most]))
+        return inputs
 
     inputs: list[tuple[Array, list[int]]] = _TRANSCRIBED.get(
         (model.digest, tuple(utterances), protocol), transcribe_all

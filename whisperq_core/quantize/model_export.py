@@ -120,9 +120,9 @@ def export(
     recipe = pipeline.recipe_for_protocol(recipe, protocol)
     folder = Path(folder).expanduser().resolve()
     _require_replaceable(folder)
-    found = pipeline.load_model(model)
+    loaded = pipeline.load_model(model)
     return export_quantized(
-        found, pipeline.quantize_model(found, recipe, None, device, protocol), folder
+        loaded, pipeline.quantize_model(loaded, recipe, None, device, protocol), folder
     )
 
 

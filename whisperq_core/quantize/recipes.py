@@ -51,9 +51,9 @@ def recipe(name: str) -> Recipe:
         return CATALOGUE[name]
     for module in registry.MODULES.values():
         parametrized = getattr(module, "recipe_named", None)
-        found: Recipe | None = parametrized(name) if parametrized else None
-        if found:
-            return found
+        parsed: Recipe | None = parametrized(name) if parametrized else None
+        if parsed:
+            return parsed
     raise RecipeError(_unknown_name(name))
 
 

@@ -1,8 +1,8 @@
-"""Measures what each layer of a model loses when it alone is quantized; see sensitivity_results.
+"""Measures a model's loss when a single layer is quantized, for each layer.
 
-A layer's weight is replaced by what its format leaves of it, in the fp32 model. Only what comes
-after is computed again: for a layer of the decoder what the encoder gives is kept, and so is, for
-one of the encoder, what its block is given.
+See sensitivity_results. In the fp32 model the layer's weight is replaced by its dequantized
+values. Only what follows the layer is computed again: the encoder's output is cached for layers of
+the decoder, the input of its block for a layer of the encoder.
 """
 
 import re
@@ -39,10 +39,10 @@ from whisperq_core.whisper.torch_types import Module
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Losses are measured on the shortest utterances of the calibration set, which bounds the time;
-# weights are rounded for what the others sound like, lest they fit too well.
+# Losses are measured on the shortest utterances of the calibration set, which bounds the time.
+# Weights are rounded for the other utterances, so that losses are not measured on the same speech.
 UTTERANCES = 6
-# Recipes whose losses are also measured as a whole, to tell whether those of layers add up.
+# Recipes whose losses are also measured on whole models, to check whether losses of layers add up.
 CHECKED = (recipe("mixed-80"), recipe("mixed-84"))
 
 # Weights of fewer than 8 bits share a step in groups of this many in every mixed recipe.
@@ -52,16 +52,16 @@ Progress = Callable[[int, int], None]
 
 
 class Pieces(Protocol):
-    """Keeps what is finished of an interrupted measurement; `evaluate.store.Store` is one."""
+    """Stores finished parts of an interrupted measurement; `evaluate.store.Store` is one."""
 
     def piece(self, key: str, name: str) -> dict[str, Any] | None:
         """A finished piece, or None."""
 
     def put_piece(self, key: str, name: str, content: dict[str, Any]) -> None:
-        """Keeps a finished piece."""
+        """Stores a finished piece."""
 
     def drop_pieces(self, key: str) -> None:
-        """Removes the pieces of what is finished."""
+        """Removes the pieces of a finished measurement."""
 
 
 def conditions_of(name: str) -> tuple[Conditions, list[Utterance], list[Utterance]]:
@@ -71,17 +71,17 @@ def conditions_of(name: str) -> tuple[Conditions, list[Utterance], list[Utteranc
     """
     speech = evaluation_sets.by_name(evaluation_sets.CALIBRATION_SET).utterances
     ordered = sorted(speech, key=lambda u: (u.duration_s, u.id))
-    measured, fitted_to = ordered[:UTTERANCES], ordered[UTTERANCES:]
+    measured, rounding_speech = ordered[:UTTERANCES], ordered[UTTERANCES:]
     conditions = Conditions(
         weights_digest=model_weights.digest(model_sources.find(name)),
         speech_digest=calibration.digest(measured) or "",
-        calibration_digest=calibration.digest(fitted_to) or "",
+        calibration_digest=calibration.digest(rounding_speech) or "",
         margin_s=SPEECH_ONLY.margin_s,
         formats=FORMATS,
         group_size=_GROUP_SIZE,
         versions=backends.versions(CHECKED[0], name),
     )
-    return conditions, measured, fitted_to
+    return conditions, measured, rounding_speech
 
 
 def measure(
@@ -96,23 +96,23 @@ def measure(
     errors of a bad name.
     """
     model_sources.download(model_sources.find(name))
-    conditions, utterances, fitted_to = conditions_of(name)
+    conditions, utterances, rounding_speech = conditions_of(name)
     key = conditions.key
-    known = [one for one in stored_measurements() if one.conditions.key == key]
-    if known:
-        return known[0]
+    stored = [one for one in stored_measurements() if one.conditions.key == key]
+    if stored:
+        return stored[0]
     model = models.load(name)
     speech = CachedActivations(model, utterances)
     linears = _linears(model.torch_model)
     pieces_of_layers: list[dict[str, Any]] = []
-    calibrate = calibration.calibrate_on(model, fitted_to, STUDY, SPEECH_ONLY)
+    calibrate = calibration.calibrate_on(model, rounding_speech, STUDY, SPEECH_ONLY)
     assert calibrate is not None  # the calibration set is not empty
     moments = gptq.input_second_moments(model.torch_model, linears, calibrate)
     for done, (module, layer) in enumerate(linears.items()):
         piece = pieces.piece(key, f"layer-{module}")
         if piece is None:
             if stop():
-                raise Cancelled(f"The measurement of {name} was stopped; what it has is kept.")
+                raise Cancelled(f"The measurement of {name} was stopped; finished layers are kept.")
             start = time.perf_counter()
             lost = losses(speech, module, layer, moments[module], conditions.group_size)
             piece = lost.model_dump() | {"wall_s": time.perf_counter() - start}
@@ -121,13 +121,13 @@ def measure(
         progress(done + 1, len(linears))
     measured_s = sum(piece.pop("wall_s") for piece in pieces_of_layers)
     layers = tuple(LayerLosses.model_validate(piece) for piece in pieces_of_layers)
-    found = _concluded(model, conditions, speech, layers, measured_s, calibrate)
-    store_measurement(found)
+    sensitivity = _with_checks(model, conditions, speech, layers, measured_s, calibrate)
+    store_measurement(sensitivity)
     pieces.drop_pieces(key)
-    return found
+    return sensitivity
 
 
-def _concluded(
+def _with_checks(
     model: models.Model,
     conditions: Conditions,
     speech: "CachedActivations",
@@ -135,19 +135,19 @@ def _concluded(
     measured_s: float,
     calibrate: Calibrate | None,
 ) -> Sensitivity:
-    """Sizes and checks of whole models, once all layers are known."""
+    """The measurement with sizes and checks of whole models, once all layers are measured."""
     start = time.perf_counter()
     uniform = dict.fromkeys((layer.module for layer in layers), "int4")
     quantized = _quantized(model, uniform, calibrate)
     weights = sum(
         stored_bytes("int4", layer.rows, layer.columns, conditions.group_size) for layer in layers
     )
-    found = Sensitivity(
+    sensitivity = Sensitivity(
         conditions=conditions,
         model=model.name,
         eval_set=evaluation_sets.CALIBRATION_SET,
         utterances=tuple(u.id for u in speech.utterances),
-        tokens=len(speech.said),
+        tokens=len(speech.fp32_log_probs),
         created_at=datetime.now(UTC),
         machine=this_machine(),
         measured_s=measured_s,
@@ -156,18 +156,18 @@ def _concluded(
         layers=layers,
         checks=(),
     )
-    checks = [_check(found, "int4 everywhere", uniform, quantized, speech)]
+    checks = [_check(sensitivity, "int4 everywhere", uniform, quantized, speech)]
     for mixture in CHECKED:
         assert mixture.smaller_pct is not None
-        formats = found.formats_for(mixture.smaller_pct)
+        formats = sensitivity.formats_for(mixture.smaller_pct)
         whole = _quantized(model, formats, calibrate)
-        checks.append(_check(found, mixture.name, formats, whole, speech))
+        checks.append(_check(sensitivity, mixture.name, formats, whole, speech))
     measured_s += time.perf_counter() - start
-    return found.model_copy(update={"checks": tuple(checks), "measured_s": measured_s})
+    return sensitivity.model_copy(update={"checks": tuple(checks), "measured_s": measured_s})
 
 
 def _check(
-    found: Sensitivity,
+    sensitivity: Sensitivity,
     name: str,
     formats: dict[str, str],
     quantized: backends.Quantized,
@@ -175,8 +175,8 @@ def _check(
 ) -> AdditivityCheck:
     return AdditivityCheck(
         name=name,
-        smaller_pct=100 * (1 - quantized.weights_bytes / found.fp32_bytes),
-        predicted_nats=found.predicted_nats(formats),
+        smaller_pct=100 * (1 - quantized.weights_bytes / sensitivity.fp32_bytes),
+        predicted_nats=sensitivity.predicted_nats(formats),
         measured=speech.loss(quantized.torch_model, 0),
     )
 
@@ -223,58 +223,58 @@ def set_weight(torch_model: Module, layer: Module, weight: "Tensor") -> None:
 
 
 class CachedActivations:
-    """Utterances inside the fp32 model: what each block of the encoder is given, and what is said.
+    """The fp32 model's activations on some utterances: inputs of the encoder's blocks, its output.
 
-    said: log-probabilities of next tokens, shape (tokens, vocabulary).
+    fp32_log_probs: log-probabilities of next tokens, shape (tokens, vocabulary).
     """
 
     def __init__(self, model: models.Model, utterances: Sequence[Utterance]):
         self.torch_model, self.utterances = model.torch_model, utterances
-        heard = calibration.teacher_forced_inputs(model, utterances, STUDY)
-        self._tokens = [tokens for _, tokens in heard]
-        # The token that the last of the prompt has to be followed by is the first to be compared.
+        inputs = calibration.teacher_forced_inputs(model, utterances, STUDY)
+        self._tokens = [tokens for _, tokens in inputs]
+        # The first token compared is the one after the prompt's last.
         prompt = model.torch_model.generation_config.no_timestamps_token_id
         self._first = self._tokens[0].index(prompt)
-        self._given = []
-        for samples, _ in heard:
+        self._states = []
+        for samples, _ in inputs:
             seconds = len(samples) / SAMPLE_RATE
-            kept = kept_positions(model.torch_model, seconds, SPEECH_ONLY.margin_s)
-            self._given.append(self._blocks(model.features.windows([samples]), kept))
-        self.said = self._say(model.torch_model, None)
+            positions = kept_positions(model.torch_model, seconds, SPEECH_ONLY.margin_s)
+            self._states.append(self._encoder_states(model.features.windows([samples]), positions))
+        self.fp32_log_probs = self._log_probs(model.torch_model, None)
 
     def loss(self, torch_model: Module, first: int | None) -> FormatLoss:
-        """Disagreement of a changed model. first: block of the encoder from which it differs.
+        """Divergence of a changed model from fp32.
 
-        None where only the decoder does.
+        first: the first block of the encoder that differs; None where only the decoder does.
         """
-        said = self._say(torch_model, first)
-        nats = divergence.nats_of_tokens(self.said, said)
-        changed = divergence.changed_tokens(self.said, said)
+        log_probs = self._log_probs(torch_model, first)
+        nats = divergence.nats_of_tokens(self.fp32_log_probs, log_probs)
+        changed = divergence.changed_tokens(self.fp32_log_probs, log_probs)
         return FormatLoss(nats=nats.mean().item(), changed=changed.float().mean().item())
 
-    def _blocks(self, features: "Tensor", kept: int) -> list["Tensor"]:
-        """What each block of the encoder is given, and last what the encoder gives."""
+    def _encoder_states(self, features: "Tensor", positions: int) -> list["Tensor"]:
+        """The input of each block of the encoder, then the encoder's output."""
         import torch
 
         encoder = self.torch_model.model.encoder
         with torch.no_grad():
-            states = [encoder_stem(encoder, features, kept)[0]]
+            states = [encoder_stem(encoder, features, positions)[0]]
             for block in encoder.layers:
                 states.append(block(states[-1], attention_mask=None))
             return [*states[:-1], encoder.layer_norm(states[-1])]
 
-    def _say(self, torch_model: Module, first: int | None) -> "Tensor":
+    def _log_probs(self, torch_model: Module, first: int | None) -> "Tensor":
         import torch
 
-        encoder, said = torch_model.model.encoder, []
+        encoder, log_probs = torch_model.model.encoder, []
         with torch.no_grad():
-            for given, tokens in zip(self._given, self._tokens, strict=True):
-                states = given[-1] if first is None else given[first]
+            for cached, tokens in zip(self._states, self._tokens, strict=True):
+                states = cached[-1] if first is None else cached[first]
                 if first is not None:
                     for block in encoder.layers[first:]:
                         states = block(states, attention_mask=None)
                     states = encoder.layer_norm(states)
                 ids = torch.tensor([tokens[:-1]])
                 logits = torch_model(encoder_outputs=(states,), decoder_input_ids=ids).logits
-                said.append(logits[0, self._first :].log_softmax(-1))
-        return torch.cat(said)
+                log_probs.append(logits[0, self._first :].log_softmax(-1))
+        return torch.cat(log_probs)

@@ -145,10 +145,10 @@ class Sensitivity(_Frozen):
         return 100 * (1 - (weights + self.rest_bytes) / self.fp32_bytes)
 
 
-def store_measurement(found: Sensitivity) -> Path:
+def store_measurement(sensitivity: Sensitivity) -> Path:
     """Stores a measurement in the cache."""
-    path = settings.current().cache / "sensitivity" / f"{found.slug}.json"
-    write_atomically(path, found.model_dump_json(indent=1))
+    path = settings.current().cache / "sensitivity" / f"{sensitivity.slug}.json"
+    write_atomically(path, sensitivity.model_dump_json(indent=1))
     return path
 
 
@@ -160,14 +160,14 @@ def stored_measurements() -> list[Sensitivity]:
     roots = (settings.current().cache, settings.SHIPPED_CACHE)
     folders = dict.fromkeys(root / "sensitivity" for root in roots)
     paths = [path for folder in folders for path in sorted(folder.glob("*.json"))]
-    found: dict[str, Sensitivity] = {}
+    by_key: dict[str, Sensitivity] = {}
     for path in paths:
         try:
             one = _read(path, path.stat().st_mtime_ns)
         except (OSError, StoreError):
             continue
-        found.setdefault(one.conditions.key, one)
-    return sorted(found.values(), key=lambda one: one.created_at)
+        by_key.setdefault(one.conditions.key, one)
+    return sorted(by_key.values(), key=lambda one: one.created_at)
 
 
 @lru_cache(maxsize=64)
@@ -186,15 +186,15 @@ def with_measured_layers(recipe: Recipe, weights_digest: str) -> Recipe:
     """
     if recipe.smaller_pct is None or recipe.layers:
         return recipe
-    known = [
+    measurements = [
         one for one in stored_measurements() if one.conditions.weights_digest == weights_digest
     ]
-    if not known:
+    if not measurements:
         raise RecipeUnsupported(
             f"{recipe.name} needs to know what each layer of this model loses. Measure it once:"
             " python -m whisperq_core sensitivity --models <model>"
         )
-    return recipe.with_layers(_map(known[-1].conditions.key, recipe.smaller_pct))
+    return recipe.with_layers(_map(measurements[-1].conditions.key, recipe.smaller_pct))
 
 
 @lru_cache(maxsize=64)

@@ -1,4 +1,4 @@
-"""Which transcript reads better: two without names, a reader's choice, and the tally of choices."""
+"""Blind tests: two anonymous transcripts, a reader's vote, and the tally of votes."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -31,8 +31,8 @@ class Vote(BaseModel, frozen=True):
     at: datetime
 
     @property
-    def judges(self) -> tuple[str, frozenset[str], str]:
-        """The utterance, the keys of the two runs, the reader: what is judged once."""
+    def subject(self) -> tuple[str, frozenset[str], str]:
+        """The utterance, the keys of the two runs, the reader: what is voted on once."""
         return self.utterance, frozenset((self.left, self.right)), self.who
 
 
@@ -47,7 +47,7 @@ class Trial:
     right_text: str
 
     def vote(self, chosen: Choice, who: str) -> Vote:
-        """The choice, as it is kept."""
+        """The reader's choice, as it is stored."""
         return Vote(
             utterance=self.utterance,
             left=self.left.key,
@@ -62,10 +62,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tally:
-    """What readers chose between two systems: how often the first, the second, neither.
+    """Votes on two systems: for the first, for the second, for neither.
 
-    p: that so lopsided a choice, or more, comes of indifference; two-sided sign test, where
-    "no difference" is left out (Dixon and Mood 1946). None where nobody chose a side.
+    p: of the two-sided sign test, without votes for neither (Dixon and Mood 1946). None without
+    votes for either.
     """
 
     first: str
@@ -78,41 +78,40 @@ class Tally:
 
 def system_name(run: AccuracyRun) -> str:
     """What a system is called in votes."""
-    protocol = run.spec.protocol.name
-    named = f"{run.model} {run.spec.recipe.name}"
-    return named if protocol == STUDY.name else f"{named} ({protocol})"
+    protocol, name = run.spec.protocol.name, f"{run.model} {run.spec.recipe.name}"
+    return name if protocol == STUDY.name else f"{name} ({protocol})"
 
 
 def pending_trials(
     runs: Sequence[AccuracyRun], votes: Iterable[Vote], who: str, seed: str
 ) -> list[Trial]:
-    """Pairs of different transcripts that this reader has not judged, in a shuffled order.
+    """Pairs of different transcripts that this reader has not voted on, in a random order.
 
-    Which of two stands left is drawn, too. The same seed gives the same order, so that reloading
-    the page does not tell anything.
+    Which of the two is left is random, too. The same seed gives the same order, so that reloading
+    the page reveals nothing.
     """
-    judged = {vote.judges for vote in votes}
-    found = []
+    voted_on = {vote.subject for vote in votes}
+    trials = []
     for place, first in enumerate(runs):
         for second in runs[place + 1 :]:
-            theirs = {u.id: u for u in second.utterances}
+            utterances = {u.id: u for u in second.utterances}
             for utterance in first.utterances:
-                other = theirs.get(utterance.id)
+                other = utterances.get(utterance.id)
                 if other is None or other.hypothesis == utterance.hypothesis:
                     continue
-                if (utterance.id, frozenset((first.key, second.key)), who) in judged:
+                if (utterance.id, frozenset((first.key, second.key)), who) in voted_on:
                     continue
                 draw = random.Random(f"{seed} {utterance.id} {first.key} {second.key}")
                 sides = [(first, utterance.hypothesis), (second, other.hypothesis)]
                 draw.shuffle(sides)
                 (left, left_text), (right, right_text) = sides
                 trial = Trial(utterance.id, left, right, left_text, right_text)
-                found.append((draw.random(), trial))
-    return [trial for _, trial in sorted(found, key=lambda pair: pair[0])]
+                trials.append((draw.random(), trial))
+    return [trial for _, trial in sorted(trials, key=lambda pair: pair[0])]
 
 
 def tallies(votes: Iterable[Vote]) -> list[Tally]:
-    """One tally for each pair of systems that was judged, the most judged first."""
+    """One tally for each pair of systems with votes, that with most votes first."""
     counts: dict[tuple[str, str], list[int]] = {}
     for vote in votes:
         one, other = sorted((vote.left_name, vote.right_name))
@@ -120,9 +119,9 @@ def tallies(votes: Iterable[Vote]) -> list[Tally]:
         chosen = {"left": vote.left_name, "right": vote.right_name}.get(vote.chosen)
         place = 2 if chosen is None else pair.index(chosen)
         counts.setdefault(pair, [0, 0, 0])[place] += 1
-    found = []
+    totals = []
     for (first, second), (for_first, for_second, same) in counts.items():
         chosen_sides = for_first + for_second
         p = float(stats.binomtest(for_first, chosen_sides).pvalue) if chosen_sides else None
-        found.append(Tally(first, second, for_first, for_second, same, p))
-    return sorted(found, key=lambda t: -(t.for_first + t.for_second + t.same))
+        totals.append(Tally(first, second, for_first, for_second, same, p))
+    return sorted(totals, key=lambda t: -(t.for_first + t.for_second + t.same))

@@ -93,8 +93,8 @@ def connect(cluster: Cluster) -> "Client":
 def _is_here(host: str) -> bool:
     """Whether a host is this machine's loopback."""
     try:
-        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
-        return all(ipaddress.ip_address(one).is_loopback for one in found)
+        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
+        return all(ipaddress.ip_address(one).is_loopback for one in addresses)
     except (OSError, ValueError):
         return False
 

@@ -141,10 +141,10 @@ def machine_report(root: Path) -> MachineReport:
 
 def instruction_sets(flags: set[str], architecture: str) -> tuple[InstructionSet, ...]:
     """The instruction sets that matter here, by the CPU's flags as Linux names them."""
-    known = _ARM if architecture.lower() in ("arm64", "aarch64") else _X86
+    instruction_sets = _ARM if architecture.lower() in ("arm64", "aarch64") else _X86
     return tuple(
         InstructionSet(name, not flags.isdisjoint(any_of) if flags else None, meaning)
-        for name, any_of, meaning in known
+        for name, any_of, meaning in instruction_sets
     )
 
 
@@ -228,26 +228,26 @@ def _gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def as_text(found: MachineReport) -> str:
+def as_text(report: MachineReport) -> str:
     """All of it as plain text, for a bug report or the command line."""
-    lines = [f"{label}: {text}" for label, text in found.facts]
+    lines = [f"{label}: {text}" for label, text in report.facts]
     there = {True: "yes", False: "no", None: "not told by this system"}
     lines += ["", "Instruction sets"]
     lines += [
-        f"  {one.name}: {there[one.available]} ({one.meaning})" for one in found.instruction_sets
+        f"  {one.name}: {there[one.available]} ({one.meaning})" for one in report.instruction_sets
     ]
-    for use in dict.fromkeys(library.use for library in found.libraries):
+    for use in dict.fromkeys(library.use for library in report.libraries):
         lines += ["", use]
-        for library in found.libraries:
+        for library in report.libraries:
             if library.use == use:
                 lines.append(f"  {library.package} {_version_text(library)}")
-    if found.command:
-        lines += ["", f"To install what is missing: {found.command}"]
-    lines += ["", f"Models here without a download: {', '.join(found.offline_models) or 'none'}"]
-    if found.unsupported_recipes:
+    if report.command:
+        lines += ["", f"To install what is missing: {report.command}"]
+    lines += ["", f"Models here without a download: {', '.join(report.offline_models) or 'none'}"]
+    if report.unsupported_recipes:
         lines += ["", "Recipes that cannot run here"]
         lines += [
-            f"  {one.recipe} on {one.device}: {one.reason}" for one in found.unsupported_recipes
+            f"  {one.recipe} on {one.device}: {one.reason}" for one in report.unsupported_recipes
         ]
     return "\n".join(lines)
 

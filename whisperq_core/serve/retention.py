@@ -1,6 +1,6 @@
-"""Recordings go when their time is over: WHISPERQ_KEEP_DAYS after they were given, or never for 0.
+"""Deletes recordings WHISPERQ_KEEP_DAYS after their upload; 0 keeps them.
 
-Evaluation sets, which somebody made of them on purpose, stay until they are deleted.
+Evaluation sets of such recordings stay until a user deletes them.
 """
 
 import math
@@ -20,30 +20,30 @@ from whisperq_core.serve.recording_store import Recording, RecordingStore
 from whisperq_core.serve.user_sets import UserSets
 
 _EVERY_S = 3600.0
-_FOR_EVER = 36_500
-# What is aside for so long is of an upload that was cut off.
-_ASIDE = timedelta(hours=6)
+_MAX_DAYS = 36_500
+# Temporary folders this old are from uploads that were cut off.
+_MAX_UPLOAD = timedelta(hours=6)
 
 
 def retention_days() -> float | None:
     """For how many days recordings are kept; None for ever. InputError where it is no number."""
-    given = settings.current().keep_days.strip()
+    value = settings.current().keep_days.strip()
     try:
-        days = float(given)
+        days = float(value)
     except ValueError:
         days = math.nan
-    if not 0 <= days <= _FOR_EVER:
+    if not 0 <= days <= _MAX_DAYS:
         raise InputError(
-            f"WHISPERQ_KEEP_DAYS is {given!r}. Set it to a number of days, such as 30, or to 0 to"
+            f"WHISPERQ_KEEP_DAYS is {value!r}. Set it to a number of days, such as 30, or to 0 to"
             " keep recordings until they are deleted."
         )
     return days or None
 
 
-def expires_at(kept: Recording) -> datetime | None:
+def expires_at(recording: Recording) -> datetime | None:
     """When a recording is deleted; None for never."""
     days = retention_days()
-    return None if days is None else kept.added_at + timedelta(days=days)
+    return None if days is None else recording.added_at + timedelta(days=days)
 
 
 def delete_expired(root: Path, at: datetime | None = None) -> int:
@@ -53,20 +53,22 @@ def delete_expired(root: Path, at: datetime | None = None) -> int:
     """
     at, gone = at or utc_now(), 0
     for owner in [root, *(root / USERS_FOLDER).glob("*")]:
-        shelf = RecordingStore(owner)
-        for folder in [*shelf.folder.glob("*"), *UserSets(owner).root.glob(".*.tmp")]:
-            ends = _ends_at(shelf, folder)
+        store = RecordingStore(owner)
+        for folder in [*store.folder.glob("*"), *UserSets(owner).root.glob(".*.tmp")]:
+            ends = _ends_at(store, folder)
             if ends is not None and ends <= at:
                 shutil.rmtree(folder, ignore_errors=True)
                 gone += not folder.exists()
     return gone
 
 
-def _ends_at(shelf: RecordingStore, folder: Path) -> datetime | None:
-    if kept := shelf.get(folder.name):
-        return expires_at(kept)
+def _ends_at(store: RecordingStore, folder: Path) -> datetime | None:
+    if recording := store.get(folder.name):
+        return expires_at(recording)
     # Damaged: nobody sees it, so nobody could delete it.
-    after = _ASIDE if folder.suffix == ".tmp" else timedelta(days=retention_days() or _FOR_EVER)
+    after = (
+        _MAX_UPLOAD if folder.suffix == ".tmp" else timedelta(days=retention_days() or _MAX_DAYS)
+    )
     try:
         return datetime.fromtimestamp(folder.stat().st_mtime, UTC) + after
     except FileNotFoundError:  # meanwhile
@@ -79,10 +81,12 @@ def start_hourly_deletion(root: Path, clock: Callable[[], datetime] = utc_now) -
 
     clock: tells the time that recordings are judged by.
     """
-    threading.Thread(target=_go_on, args=(root, clock), name="retention", daemon=True).start()
+    threading.Thread(
+        target=_delete_hourly, args=(root, clock), name="retention", daemon=True
+    ).start()
 
 
-def _go_on(root: Path, clock: Callable[[], datetime]) -> None:
+def _delete_hourly(root: Path, clock: Callable[[], datetime]) -> None:
     while True:
         try:
             delete_expired(root, clock())

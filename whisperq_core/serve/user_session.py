@@ -48,8 +48,8 @@ class UserSession:
 
     def unfinished_jobs_of_others(self) -> int:
         """How many jobs of other users are not over."""
-        mine = {job.id for job in self.all()}
-        return sum(not job.is_over and job.id not in mine for job in self.queue.all())
+        own = {job.id for job in self.all()}
+        return sum(not job.is_over and job.id not in own for job in self.queue.all())
 
     def plan(self, requests: Sequence[Request]) -> list[PlannedRun]:
         """What would become of each request.
@@ -73,26 +73,27 @@ class UserSession:
     def exported_models(self) -> dict[str, Manifest]:
         """The user's exported models, by folder."""
         return {
-            str(path): made for path, made in model_export.exported_models(self.store.root).items()
+            str(path): manifest
+            for path, manifest in model_export.exported_models(self.store.root).items()
         }
 
     def exported_model(self, folder: str) -> Manifest:
         """Any exported model; only one's own where there are other users."""
-        known = self.exported_models()
-        if self.is_private and folder not in known:
+        manifests = self.exported_models()
+        if self.is_private and folder not in manifests:
             raise InputError(f"{folder} is no exported model of yours. {_NO_FOLDERS}")
-        return known.get(folder) or model_export.read(folder)
+        return manifests.get(folder) or model_export.read(folder)
 
-    def transcribe(self, kept: Recording, listener: TranscriptionConfig) -> Job:
-        """Queues one recording for one listener."""
-        if listener.recipe is None:
-            self.exported_model(listener.model)
+    def transcribe(self, recording: Recording, config: TranscriptionConfig) -> Job:
+        """Queues the transcription of one recording by one configuration."""
+        if config.recipe is None:
+            self.exported_model(config.model)
         elif self.is_private:
-            _refuse_folder(listener.model)
-        return self.queue.transcribe(kept, listener, self.owner, self.store)
+            _refuse_folder(config.model)
+        return self.queue.transcribe(recording, config, self.owner, self.store)
 
     def transcription_job(self, id: str, key: str) -> Job | None:
-        """The last job for a recording and a listener's key."""
+        """The last job for a recording and a configuration's key."""
         return self.queue.transcription_job(id, key, self.store)
 
     def export(self, model: str, recipe: Recipe, device: str, protocol: Protocol) -> Job:

@@ -1,7 +1,7 @@
-"""Evaluation sets of users' own recordings: <cache>/sets/<name>/, a folder as `eval_sets` reads it.
+"""Evaluation sets of users' own recordings: <cache>/sets/<name>/, a folder that `manifests` reads.
 
 manifest.jsonl   audio, text, id, language, speaker of each recording
-votes/*.json     which transcript a reader liked better, see blind.py
+votes/*.json     readers' votes of blind tests, see blind_test.py
 """
 
 import io
@@ -28,11 +28,11 @@ from whisperq_core.speech.isolated_decoder import decode_files
 
 _MANIFEST, _VOTES = "manifest.jsonl", "votes"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}")
-# What an imported set may hold, whatever its archive says.
+# Limits of an imported set, whatever its archive says.
 MAX_FILES, MAX_BYTES = 20_000, 4_000_000_000
 MAX_TEXT_BYTES = 20_000_000  # of a manifest, a transcript or a vote
 _MAX_DEPTH, _MAX_NAME = 20, 200
-# With which each entry of an archive's list of files begins.
+# How each entry of an archive's list of files begins.
 _ENTRY = b"PK\x01\x02"
 
 
@@ -43,14 +43,14 @@ class UserSets:
         self.root = root / "sets"
 
     def folder(self, name: str) -> Path:
-        """Where a set of that name is. Raises EvalSetError for what cannot be a name."""
+        """The folder of the set of that name. Raises EvalSetError for an invalid name."""
         if not _NAME.fullmatch(name) or name.endswith((".", " ")):
             raise EvalSetError(
-                f"{name[:60]!r} cannot be a set's name. Use letters, digits, spaces, dots, dashes,"
-                " at most 60, beginning with a letter or a digit."
+                f"{name[:60]!r} cannot be a set's name. Use up to 60 letters, digits, spaces, dots"
+                " and dashes, and begin with a letter or a digit."
             )
         if evaluation_sets.is_public(name):
-            raise EvalSetError(f"{name} is a set of WhisperQ's. Choose another name.")
+            raise EvalSetError(f"{name} is a set that comes with WhisperQ. Choose another name.")
         return self.root / name
 
     def names(self) -> list[str]:
@@ -58,7 +58,7 @@ class UserSets:
         return sorted(path.parent.name for path in self.root.glob(f"*/{_MANIFEST}"))
 
     def path_of(self, name: str) -> str:
-        """What `evaluate` takes for a set: the folder of one's own, any other name as it is."""
+        """The set as a request names it: one's own by its folder, any other by its name."""
         return str(self.root / name) if name in self.names() else name
 
     def name_of(self, path: str) -> str:
@@ -77,39 +77,39 @@ class UserSets:
         return [json.loads(line) for line in manifest.read_text("utf-8").splitlines() if line]
 
     def add(
-        self, name: str, kept: Recording, original: Path, language: str, speaker: str = ""
+        self, name: str, recording: Recording, original: Path, language: str, speaker: str = ""
     ) -> None:
-        """Puts a recording with its reference into a set, which is made if there is none.
+        """Adds a recording with its reference to a set; creates the set if there is none.
 
-        Added again, it has its new reference.
+        A recording that is in the set gets its new reference.
         Raises EvalSetError without a reference, StoreError where the disk cannot take it.
         """
-        if not kept.reference:
-            raise EvalSetError(f"Say first what is said in {kept.name}: it has no reference.")
+        if not recording.reference:
+            raise EvalSetError(f"{recording.name} has no reference transcript. Enter one first.")
         folder = self.folder(name)
-        readable = re.sub(r"[^A-Za-z0-9]+", "-", Path(kept.name).stem).strip("-")[:40]
-        id = "-".join(filter(None, (readable, kept.id[:8])))
-        row = {"id": id, "audio": f"{id}{_suffix_of(original)}", "text": kept.reference}
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", Path(recording.name).stem).strip("-")[:40]
+        id = "-".join(filter(None, (readable, recording.id[:8])))
+        row = {"id": id, "audio": f"{id}{_suffix_of(original)}", "text": recording.reference}
         row |= {"language": language} | ({"speaker": speaker.strip()} if speaker.strip() else {})
         try:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(original, folder / row["audio"])
         except OSError as error:
-            raise _full(folder, error) from error
+            raise _write_error(folder, error) from error
         self._write(name, [*(r for r in self.rows(name) if r["audio"] != row["audio"]), row])
 
     def remove(self, name: str, id: str) -> None:
-        """Takes one recording out; a set without any is deleted."""
+        """Removes one recording; a set without any is deleted."""
         rows = self.rows(name)
-        left = [row for row in rows if row.get("id") != id]
-        if not left:
+        remaining = [row for row in rows if row.get("id") != id]
+        if not remaining:
             self.delete(name)
             return
-        self._write(name, left)
+        self._write(name, remaining)
         folder = self.folder(name).resolve()
         for row in rows:
             path = (folder / row["audio"]).resolve()
-            if row not in left and path.is_relative_to(folder):
+            if row not in remaining and path.is_relative_to(folder):
                 path.unlink(missing_ok=True)
 
     def _write(self, name: str, rows: list[dict[str, Any]]) -> None:
@@ -122,74 +122,74 @@ class UserSets:
 
     def export(self, name: str) -> bytes:
         """The folder as a ZIP archive, votes included."""
-        folder, packed = self.folder(name), io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        folder, buffer = self.folder(name), io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(folder.rglob("*")):
                 if path.is_file() and not path.name.startswith("."):
                     archive.write(path, f"{name}/{path.relative_to(folder).as_posix()}")
-        return packed.getvalue()
+        return buffer.getvalue()
 
     def preview_zip(self, data: bytes) -> SetPreview:
-        """What `import_zip` would make of an archive. Raises as that does; keeps nothing."""
-        aside = self.root / f".{uuid.uuid4().hex}.tmp"
+        """What `import_zip` would import from an archive; raises as that does, stores nothing."""
+        temporary = self.root / f".{uuid.uuid4().hex}.tmp"
         try:
-            name = _unpack(data, aside)
-            return SetPreview.of(evaluation_sets.from_folder(aside, name, _lengths_of))
+            name = _unpack(data, temporary)
+            return SetPreview.of(evaluation_sets.from_folder(temporary, name, _durations_s))
         except OSError as error:
-            raise _full(self.root, error) from error
+            raise _write_error(self.root, error) from error
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
     def import_zip(self, data: bytes, name: str = "") -> str:
         """Unpacks an exported set, or any folder with a manifest; returns its name.
 
-        name: what to call it; the archive's folder where that is empty. Nothing of the archive is
-        kept but the manifest, the recordings in it and the votes.
+        name: of the set; the archive's folder's where that is empty. Only the manifest, the
+        recordings in it and the votes are stored. Recordings are decoded as uploads are.
         Raises EvalSetError for what is no such archive, or is too large, or has a name that exists,
-        AudioError for a recording that cannot be used; they are decoded as uploads are.
+        AudioError for a recording that cannot be used.
         """
-        aside = self.root / f".{uuid.uuid4().hex}.tmp"
+        temporary = self.root / f".{uuid.uuid4().hex}.tmp"
         try:
-            inside = _unpack(data, aside)
-            name = name.strip() or inside
+            own_name = _unpack(data, temporary)
+            name = name.strip() or own_name
             target = self.folder(name)
             if target.exists():
-                raise EvalSetError(f"There is a set {name} already. Give this one another name.")
-            # As a user's folder may be described in other ways, it is read and written our way.
-            found = evaluation_sets.from_folder(aside, name, _lengths_of)
+                raise EvalSetError(f"There is already a set {name}. Choose another name.")
+            # Its manifest may have any format that is read; ours is written.
+            eval_set = evaluation_sets.from_folder(temporary, name, _durations_s)
             rows = [
-                {"id": u.id, "audio": u.audio.relative_to(aside.resolve()).as_posix()}
+                {"id": u.id, "audio": u.audio.relative_to(temporary.resolve()).as_posix()}
                 | {"text": u.reference, "language": u.language}
                 | ({"speaker": u.speaker} if u.speaker else {})
-                for u in found.utterances
+                for u in eval_set.utterances
             ]
-            used = {u.audio for u in found.utterances}
-            for path in aside.resolve().rglob("*"):
-                if path.is_file() and path not in used and not _is_vote(path, aside.resolve()):
+            used = {u.audio for u in eval_set.utterances}
+            for path in temporary.resolve().rglob("*"):
+                if path.is_file() and path not in used and not _is_vote(path, temporary.resolve()):
                     path.unlink()
             lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-            write_atomically(aside / _MANIFEST, "\n".join(lines) + "\n")
-            aside.rename(target)
+            write_atomically(temporary / _MANIFEST, "\n".join(lines) + "\n")
+            temporary.rename(target)
         except OSError as error:
-            raise _full(self.root, error) from error
+            raise _write_error(self.root, error) from error
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         return name
 
-    def vote(self, name: str, vote: Vote) -> None:
-        """Keeps a reader's choice with the set."""
+    def add_vote(self, name: str, vote: Vote) -> None:
+        """Stores a reader's vote with the set."""
         path = self.folder(name) / _VOTES / f"{uuid.uuid4().hex[:16]}.json"
         write_atomically(path, vote.model_dump_json())
 
     def votes(self, name: str) -> list[Vote]:
-        """All readers' choices, the oldest first; what cannot be read is left out."""
-        found = []
+        """All readers' votes, the oldest first; what cannot be read is left out."""
+        votes = []
         for path in (self.folder(name) / _VOTES).glob("*.json"):
             try:
-                found.append(Vote.model_validate_json(path.read_bytes()))
+                votes.append(Vote.model_validate_json(path.read_bytes()))
             except (OSError, ValueError):
                 continue
-        return sorted(found, key=lambda vote: vote.at)
+        return sorted(votes, key=lambda vote: vote.at)
 
 
 def _suffix_of(recording: Path) -> str:
@@ -197,17 +197,17 @@ def _suffix_of(recording: Path) -> str:
         with recording.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
-        raise _full(recording.parent, error) from error
+        raise _write_error(recording.parent, error) from error
     return usable_suffix(recording.name, head)
 
 
 def _unpack(data: bytes, target: Path) -> str:
-    """Files that a set may have, without their one top folder, whose name is returned."""
+    """Extracts the files that a set may have, without their top folder, whose name is returned."""
     bad = EvalSetError(
         "The file is not an exported set. Choose the ZIP archive of a folder with recordings and a"
         " manifest."
     )
-    # Counted before they are read: a list of millions would fill the memory.
+    # Counted before they are read: a list of millions would fill memory.
     if data.count(_ENTRY) > MAX_FILES:
         raise bad
     try:
@@ -224,26 +224,27 @@ def _unpack(data: bytes, target: Path) -> str:
     ):
         raise EvalSetError("The archive has files outside its folder. It was not unpacked.")
     if any(len(n.parts) > _MAX_DEPTH or any(len(p) > _MAX_NAME for p in n.parts) for n in names):
-        raise EvalSetError("The archive has names that are too long. Shorten them and pack again.")
+        raise EvalSetError(
+            "The archive has file names that are too long. Shorten them and pack it again."
+        )
     tops = {name.parts[0] for name in names if len(name.parts) > 1}
     top = tops.pop() if len(tops) == 1 and all(len(n.parts) > 1 for n in names) else ""
-    left = MAX_BYTES
+    remaining = MAX_BYTES
     for info, name in entries:
         inner = name.relative_to(top) if top else name
         is_audio = inner.suffix.lower() in AUDIO_SUFFIXES
         is_text = inner.suffix.lower() in _TEXT_SUFFIXES or inner.name in _KALDI_FILES
-        wanted = is_audio or is_text or _is_vote(inner, PurePosixPath())
-        if not wanted:
+        if not (is_audio or is_text or _is_vote(inner, PurePosixPath())):
             continue
-        # Other ways of packing reserve as much memory as the archive asks for.
+        # Other compression methods reserve as much memory as the archive asks for.
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise bad
         path = target.joinpath(*inner.parts)
         path.parent.mkdir(parents=True, exist_ok=True)
-        allowed = left if is_audio else min(left, MAX_TEXT_BYTES)
+        allowed = remaining if is_audio else min(remaining, MAX_TEXT_BYTES)
         with path.open("wb") as file:
             for block in _contents(archive, info, bad):
-                allowed, left = allowed - len(block), left - len(block)
+                allowed, remaining = allowed - len(block), remaining - len(block)
                 if allowed < 0:
                     limit = f"{MAX_BYTES / 1e9:.0f} GB, or {inner.name[:80]} is too large"
                     raise EvalSetError(f"The set is larger than {limit}. Split it.")
@@ -265,7 +266,7 @@ def _entry_name(info: zipfile.ZipInfo) -> PurePosixPath:
     return PurePosixPath(name.replace("\\", "/"))  # as PowerShell's Compress-Archive packs
 
 
-# What `zipfile` raises on damaged archives, and on those with a password.
+# Raised by `zipfile` for damaged archives and those with a password.
 _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
@@ -292,17 +293,17 @@ def _contents(
         raise bad from error
 
 
-def _lengths_of(recordings: Sequence[Path]) -> list[float]:
-    """In seconds, of recordings that come from outside; the first that is none is an AudioError."""
-    lengths_s = []
+def _durations_s(recordings: Sequence[Path]) -> list[float]:
+    """Durations in seconds, decoded in isolation; raises the AudioError of the first bad file."""
+    durations_s = []
     for summary in decode_files([(path, None) for path in recordings]):
         if isinstance(summary, AudioError):
             raise summary
-        lengths_s.append(summary.duration_s)
-    return lengths_s
+        durations_s.append(summary.duration_s)
+    return durations_s
 
 
-def _full(folder: Path, error: OSError) -> StoreError:
+def _write_error(folder: Path, error: OSError) -> StoreError:
     return StoreError(
         f"The set could not be written to {folder} ({error.strerror or error}). Free some space or"
         " set WHISPERQ_CACHE to a folder that can be written."
