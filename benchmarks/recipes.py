@@ -23,7 +23,8 @@ from functools import lru_cache
 import numpy as np
 
 from benchmarks.processes import machine, median_and_range, process
-from whisperq_core.analyze.significance import ErrorCounts, compare
+from whisperq_core.analyze.paired_tests import compare
+from whisperq_core.analyze.significance import ErrorCounts
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.machine import default_threads
 from whisperq_core.quantize import pipeline

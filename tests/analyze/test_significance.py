@@ -8,17 +8,10 @@ import pytest
 from scipy import stats
 
 from whisperq_core.analyze import paired_comparisons
-from whisperq_core.analyze.significance import (
-    RESAMPLES,
-    Comparison,
-    ErrorCounts,
-    Estimate,
-    compare,
-    corrected,
-    holm,
-    mapsswe,
-    rate,
-)
+from whisperq_core.analyze.mapsswe import mapsswe
+from whisperq_core.analyze.multiple_testing import holm
+from whisperq_core.analyze.paired_tests import Comparison, compare
+from whisperq_core.analyze.significance import RESAMPLES, ErrorCounts, Estimate, rate
 from whisperq_core.analyze.verdicts import POWER, Verdict
 from whisperq_core.evaluate.store import Store
 from whisperq_core.scoring import error_rates
@@ -186,7 +179,7 @@ def test_intervals_are_those_of_kaldialign(recorded, name):
 
 
 @pytest.mark.parametrize("name", ["torch-int8", "quanto-int8", "hqq-int4-g64", "torchao-int8"])
-def test_the_probability_of_being_better_is_kaldialigns_with_ties_counted_half(recorded, name):
+def test_the_confidence_in_a_lower_rate_is_near_kaldialigns_share_of_resamples(recorded, name):
     base, run = recorded["fp32"], recorded[name]
     reference = words(base, "reference")
     first, second = words(base, "hypothesis"), words(run, "hypothesis")
@@ -199,7 +192,8 @@ def test_the_probability_of_being_better_is_kaldialigns_with_ties_counted_half(r
     found = compare(unknown_speakers(base), unknown_speakers(run))
     expected = better + (1 - better - worse) / 2
     noise = 5 * math.sqrt(2 * expected * (1 - expected) / RESAMPLES)
-    assert found.p_better == pytest.approx(expected, abs=noise + 1 / RESAMPLES)
+    # Ours is of Student's t, whose tails are wider than those of resamples.
+    assert found.p_better == pytest.approx(expected, abs=noise + 0.03)
     [a, b] = (kaldialign.batch_error_rate(reference, heard) for heard in (first, second))
     assert found.difference.value == pytest.approx(100 * (b["err_rate"] - a["err_rate"]), rel=1e-9)
 
@@ -207,8 +201,7 @@ def test_the_probability_of_being_better_is_kaldialigns_with_ties_counted_half(r
 def test_the_standard_error_of_a_difference_is_that_worked_out_on_paper():
     # 0, 2, 4 and 6 errors more in 100 words each: a variance of 20/3, over four.
     found = compare(made([10] * 4), made([10, 12, 14, 16]))
-    noise = 5 / math.sqrt(2 * RESAMPLES)
-    assert found.standard_error == pytest.approx(math.sqrt(20 / 3 / 4), rel=noise)
+    assert found.standard_error == pytest.approx(math.sqrt(20 / 3 / 4))
 
 
 # 0.005 × 4 = 0.02; 0.01 × 3 = 0.03; 0.03 × 2 = 0.06; 0.04 × 1, but no less than the one before.
@@ -391,26 +384,15 @@ def test_the_other_way_round_better_is_worse():
     other = {Verdict.BETTER: Verdict.WORSE, Verdict.WORSE: Verdict.BETTER}
     for baseline, candidate in random_comparisons(9, 150):
         found, swapped = compare(baseline, candidate), compare(candidate, baseline)
-        assert swapped.difference.low == pytest.approx(-found.difference.high)
-        assert swapped.p_better == pytest.approx(1 - found.p_better)
+        low, high = swapped.difference.low, swapped.difference.high
+        assert (-high, -low) == pytest.approx(
+            (found.difference.low, found.difference.high), abs=1e-9, nan_ok=True
+        )
+        if found.p_better != 0.5:
+            assert swapped.p_better == pytest.approx(1 - found.p_better)
         assert swapped.p_difference == pytest.approx(found.p_difference)
         if found.verdict in other:
             assert swapped.verdict == other[found.verdict]
-
-
-def test_correction_can_only_make_fewer_decisions():
-    alone = [compare(*pair) for pair in random_comparisons(10, 60)]
-    together = corrected(alone)
-    assert [c.difference for c in together] == [c.difference for c in alone]
-    assert {c.family for c in together} == {60}
-    for before, after in zip(alone, together, strict=True):
-        assert after.verdict in (before.verdict, Verdict.NO_WORSE, Verdict.INCONCLUSIVE)
-        assert before.non_inferior or not after.non_inferior
-    assert sum(c.verdict == Verdict.INCONCLUSIVE for c in together) > sum(
-        c.verdict == Verdict.INCONCLUSIVE for c in alone
-    )
-    assert corrected(alone[:1]) == alone[:1]
-    assert corrected([]) == []
 
 
 def test_one_block_decides_nothing():
@@ -419,7 +401,6 @@ def test_one_block_decides_nothing():
     assert math.isnan(found.difference.low) and math.isnan(found.difference.high)
     assert (found.verdict, found.p_difference, found.p_inferior) == (Verdict.INCONCLUSIVE, 1.0, 1.0)
     assert found.minutes_needed(1) is None
-    assert corrected([found])[0].verdict == Verdict.INCONCLUSIVE
     alone = rate(made([5]))
     assert (alone.value, alone.blocks) == (5.0, 1)
     assert math.isnan(alone.low) and math.isnan(alone.high)
@@ -458,7 +439,7 @@ def test_without_a_word_of_reference_there_is_no_rate_and_no_decision(errors):
 def test_a_block_without_reference_words_counts_its_insertions():
     found = rate(made([3, 5, 5], [0, 100, 100]))
     assert found.value == 6.5
-    assert 5.0 <= found.low < 6.5 < found.high < math.inf
+    assert 1.0 <= found.low < 6.5 < found.high < math.inf
 
 
 def test_no_utterances_have_no_rate():
@@ -470,11 +451,12 @@ def test_no_utterances_have_no_rate():
 
 def test_identical_transcripts_differ_by_nothing_but_not_for_certain():
     found = compare(made(HEARD), made(HEARD))
-    # 1000 words: one word is 0.1 points, and t is 2.262 for nine degrees of freedom.
+    # 1000 words: one word is 0.1 points; 1.96² words of loss may not have come up.
     assert found.difference.value == 0.0
     assert (found.difference.low, found.difference.high) == pytest.approx(
-        (-0.2262, 0.2262), abs=1e-4
+        (-0.3841, 0.3841), abs=1e-4
     )
+    assert found.p_within_margin == pytest.approx(1 - found.p_inferior)
     assert (found.standard_error, found.p_better, found.p_difference) == (0.1, 0.5, 1.0)
     # A loss of the margin would be 5 words; that none shows has z = 5 / √5.
     assert found.p_inferior == pytest.approx(stats.norm.sf(math.sqrt(5)))
@@ -537,7 +519,7 @@ def test_minutes_needed_grow_with_the_square_of_the_standard_error():
 
 def test_minutes_needed_are_more_among_many_and_where_chance_asks_for_more():
     alone = undecided(0.0, 0.2, 10)
-    assert replace(alone, family=20).minutes_needed(9) > alone.minutes_needed(9)
+    assert replace(alone, level=0.05 / 20).minutes_needed(9) > alone.minutes_needed(9)
     assert replace(alone, margin_error=0.3).minutes_needed(9) > alone.minutes_needed(9)
 
 

@@ -6,8 +6,9 @@ from tests.support.advisor_runs import requirements
 from tests.support.spoken_runs import ALIKE, MANY, SOME, run_with
 from whisperq_core.analyze.advisor import advise
 from whisperq_core.analyze.paired_comparisons import compare_runs, verdicts
+from whisperq_core.analyze.paired_tests import Comparison
 from whisperq_core.analyze.pareto_front import error_rate_relation
-from whisperq_core.analyze.significance import Comparison, Estimate
+from whisperq_core.analyze.significance import Estimate
 from whisperq_core.analyze.verdicts import Verdict, keeps_margin, require_margin, supports
 from whisperq_core.cli.main import main
 from whisperq_core.errors import InputError

@@ -3,7 +3,8 @@ import math
 import pytest
 
 from tests.support.made_runs import accuracy_run, size_run, speed_run
-from whisperq_core.analyze.significance import Comparison, Estimate
+from whisperq_core.analyze.paired_tests import Comparison
+from whisperq_core.analyze.significance import Estimate
 from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.study import measures
 from whisperq_core.study.evidence import Evidence, MissingRun, Outcome

@@ -9,16 +9,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from whisperq_core.analyze.mapsswe import SegmentTest, mapsswe
+from whisperq_core.analyze.paired_tests import Comparison, PairedTest, compare
 from whisperq_core.analyze.significance import (
-    Comparison,
     ErrorCounts,
     Estimate,
-    SegmentTest,
     Unit,
-    compare,
-    compare_all,
-    corrected,
-    mapsswe,
     minus,
     rate,
     rates,
@@ -114,7 +110,6 @@ def _batches(items: Iterable[Item], group_of: Callable[[Item], Hashable]) -> Ite
 
 
 _ESTIMATES: dict[tuple[AccuracyRun, Unit], Estimate] = {}
-_COMPARISONS: dict[tuple[AccuracyRun, AccuracyRun, float], Comparison] = {}
 
 
 def _cached(
@@ -226,8 +221,9 @@ def verdicts(
 ) -> dict[str, Comparison]:
     """Each run compared with the baseline recipe's newest run under the same condition, by key.
 
-    Holm-corrected among the runs that share a baseline. Runs without one or of other utterances,
-    and the baseline itself, are left out. Raises InputError for a margin that is none.
+    Corrected for all runs that share a baseline: pass all that there are on an evaluation set, not
+    those that happen to be shown. Runs without a baseline and of other utterances, and the baseline
+    itself, are left out. Raises InputError for a margin that is none.
     """
     require_margin(margin)
     families: dict[str, list[AccuracyRun]] = defaultdict(list)
@@ -243,27 +239,25 @@ def verdicts(
             for run in family
             if run.spec.recipe.name != baseline and run.speech_digest == base.speech_digest
         }
-        uncorrected = _compare_with(base, list(candidates.values()), margin)
-        comparisons |= dict(zip(candidates, corrected(uncorrected), strict=True))
+        if candidates:
+            compared = _family(base, tuple(candidates.values()), margin)
+            comparisons |= dict(zip(candidates, compared, strict=True))
     return comparisons
 
 
-def _compare_with(
-    base: AccuracyRun, candidates: Sequence[AccuracyRun], margin: float
+@lru_cache(maxsize=500)
+def _family(
+    base: AccuracyRun, candidates: tuple[AccuracyRun, ...], margin: float
 ) -> list[Comparison]:
+    return _test(base, candidates).family(margin)
+
+
+# A family's resamples take some megabytes.
+@lru_cache(maxsize=8)
+def _test(base: AccuracyRun, candidates: tuple[AccuracyRun, ...]) -> PairedTest:
     unit = unit_of_run(base)
-
-    def resample(
-        missing: list[tuple[AccuracyRun, AccuracyRun, float]],
-    ) -> dict[tuple[AccuracyRun, AccuracyRun, float], Comparison]:
-        computed: dict[tuple[AccuracyRun, AccuracyRun, float], Comparison] = {}
-        for batch in _batches(missing, lambda _: None):
-            counts = [error_counts(run, unit) for _, run, _ in batch]
-            compared = compare_all(error_counts(base, unit), counts, margin)
-            computed |= zip(batch, compared, strict=True)
-        return computed
-
-    return _cached(_COMPARISONS, [(base, run, margin) for run in candidates], resample)
+    counts = [error_counts(run, unit) for run in candidates]
+    return PairedTest(error_counts(base, unit), counts)
 
 
 def baseline_run(

@@ -21,8 +21,9 @@ from scipy.sparse.csgraph import connected_components
 from whisperq_core.analyze import paired_comparisons, verdict_text
 from whisperq_core.analyze.all_pairs import AllPairs, holm_columns
 from whisperq_core.analyze.paired_comparisons import error_counts, resampling_key
+from whisperq_core.analyze.paired_tests import Comparison
 from whisperq_core.analyze.results_table import METRICS, values
-from whisperq_core.analyze.significance import Comparison, Estimate, Unit
+from whisperq_core.analyze.significance import Estimate, Unit
 from whisperq_core.analyze.verdicts import (
     DIFFERENCE_LEVEL,
     INFERIORITY_LEVEL,
@@ -117,7 +118,7 @@ def error_rate_relation(
 
     candidates: pairs to compare, all by default; Holm-corrected over those with the same j. Runs of
     other speech are neither better nor worse. all_runs: runs that later calls may ask about; they
-    are resampled together with the first call's, and cached. Raises InputError for a margin that is
+    are compared together with the first call's, and cached. Raises InputError for a margin that is
     none.
     """
     require_margin(margin)
@@ -130,7 +131,7 @@ def error_rate_relation(
     for key, positions in _by_resampling_key(runs, unit).items():
         pool = tuple(dict.fromkeys(everything[position] for position in pools[key]))
         pairs = _all_pairs(pool, unit)
-        if not pairs.has_resamples:
+        if not pairs.has_intervals:
             continue
         in_runs = np.ix_(positions, positions)
         position_in_pool = {run: position for position, run in enumerate(pool)}
@@ -140,11 +141,10 @@ def error_rate_relation(
         # A pair that loses the margin or more as measured can be neither: its p-value counts as 1.
         likely = family & (pairs.difference[in_pool] < margin)
         p = np.where(likely, pairs.p_difference[in_pool], 1.0)
-        different = likely & (holm_columns(p, family) < DIFFERENCE_LEVEL)
+        below = pairs.difference[in_pool] < 0
+        better[in_runs] = likely & below & (holm_columns(p, family) < DIFFERENCE_LEVEL)
         p = np.where(likely, pairs.p_inferior(margin)[in_pool], 1.0)
-        non_inferior = likely & (holm_columns(p, family) < INFERIORITY_LEVEL)
-        better[in_runs] = _interval_below(pairs, 0.0, different, in_pool)
-        no_worse[in_runs] = _interval_below(pairs, margin, non_inferior, in_pool)
+        no_worse[in_runs] = likely & (holm_columns(p, family) < INFERIORITY_LEVEL)
     return PairwiseRelation(better, better | no_worse)
 
 
@@ -159,16 +159,6 @@ def _by_resampling_key(runs: Iterable[AccuracyRun], unit: Unit) -> dict[Hashable
 @lru_cache(maxsize=4)
 def _all_pairs(runs: tuple[AccuracyRun, ...], unit: Unit) -> AllPairs:
     return AllPairs([error_counts(run, unit) for run in runs])
-
-
-def _interval_below(
-    pairs: AllPairs, limit: float, candidates: Booleans, in_pool: tuple[npt.NDArray[Any], ...]
-) -> Booleans:
-    """`pairs.interval_below` of the candidates, which are of a part of the pool's runs."""
-    of_pool = np.zeros(pairs.difference.shape, dtype=bool)
-    of_pool[in_pool] = candidates
-    below: Booleans = pairs.interval_below(limit, of_pool)[in_pool] & candidates
-    return below
 
 
 def dominates(first: PairwiseRelation, second: PairwiseRelation) -> Booleans:
@@ -257,15 +247,14 @@ def with_verdicts(
 ) -> pd.DataFrame:
     """The rows with intervals of WER and CER and a verdict against the baseline recipe.
 
-    runs: those of the rows, and of the baseline where no row shows it. Verdicts are Holm-corrected
-    over the rows that share a baseline; minutes_needed is of audio in all, missing where there is a
+    runs: all that there are under the rows' conditions, shown or not: verdicts and intervals of
+    differences are corrected for all of them, so that no selection changes a verdict. They are of
+    the newest run of the baseline. minutes_needed is of audio in all, missing where there is a
     conclusion. verdict_rate: WER, or CER where most of the audio is in languages written without
     spaces; differences are in points of it.
     """
     by_key = {run.key: run for run in sorted(runs, key=lambda run: run.created_at)}
-    shown = set(frame["key"])
-    family = [r for r in by_key.values() if r.key in shown or r.spec.recipe.name == baseline]
-    comparisons = paired_comparisons.verdicts(family, baseline, margin)
+    comparisons = paired_comparisons.verdicts(by_key.values(), baseline, margin)
     runs_of_rows = [by_key[key] for key in frame["key"]]
     wers = paired_comparisons.estimates(runs_of_rows)
     cers = paired_comparisons.estimates(runs_of_rows, "characters")

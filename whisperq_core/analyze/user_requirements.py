@@ -11,7 +11,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from whisperq_core.analyze import paired_comparisons
-from whisperq_core.analyze.significance import Comparison, Estimate
+from whisperq_core.analyze.paired_tests import Comparison
+from whisperq_core.analyze.significance import Estimate
 from whisperq_core.analyze.verdicts import MARGIN, keeps_margin, require_margin
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import AccuracyRun

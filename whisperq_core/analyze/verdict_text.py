@@ -3,7 +3,7 @@
 import math
 
 from whisperq_core.analyze.paired_comparisons import condition
-from whisperq_core.analyze.significance import Comparison
+from whisperq_core.analyze.paired_tests import Comparison
 from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.plurals import counted

@@ -1,6 +1,6 @@
 """When a comparison counts as better, worse, no worse or inconclusive: every threshold is here.
 
-Statistics (intervals and p-values) come from `significance`; this module only decides. To change
+Statistics (intervals and p-values) come from `paired_tests`; this module only decides. To change
 what the application calls "no worse", change this file.
 """
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from whisperq_core.errors import InputError
 
 if TYPE_CHECKING:
-    from whisperq_core.analyze.significance import Comparison
+    from whisperq_core.analyze.paired_tests import Comparison
 
 # Of every interval.
 CONFIDENCE = 0.95
@@ -49,9 +49,9 @@ def verdict_of(comparison: "Comparison") -> Verdict:
     """The verdict; a conclusion needs both the interval and the p-value (corrected, if of many)."""
     difference = comparison.difference
     if comparison.p_difference < DIFFERENCE_LEVEL:
-        if difference.high < 0:
+        if difference.high <= 0:
             return Verdict.BETTER
-        if difference.low > 0:
+        if difference.low >= 0:
             return Verdict.WORSE
     return Verdict.NO_WORSE if is_non_inferior(comparison) else Verdict.INCONCLUSIVE
 
@@ -59,7 +59,7 @@ def verdict_of(comparison: "Comparison") -> Verdict:
 def is_non_inferior(comparison: "Comparison") -> bool:
     """Whether the candidate is shown to lose less than the margin."""
     significant = comparison.p_inferior < INFERIORITY_LEVEL
-    return significant and comparison.difference.high < comparison.margin
+    return significant and comparison.difference.high <= comparison.margin
 
 
 def keeps_margin(comparison: "Comparison") -> bool | None:

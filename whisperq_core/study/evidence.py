@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Literal, NamedTuple
 
 from whisperq_core.analyze.paired_comparisons import compare_runs
+from whisperq_core.analyze.paired_tests import Comparison
 from whisperq_core.analyze.results_table import machines
-from whisperq_core.analyze.significance import Comparison
 from whisperq_core.evaluate.records import AccuracyRun, Run, SizeRun, SpeedRun
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import STUDY, short_name

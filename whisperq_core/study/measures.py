@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from whisperq_core.analyze import paired_comparisons
-from whisperq_core.analyze.significance import Comparison, Estimate, minus, over, time_ratio
+from whisperq_core.analyze.paired_tests import Comparison
+from whisperq_core.analyze.significance import Estimate, minus, over, time_ratio
 from whisperq_core.analyze.verdicts import Verdict, supports
 from whisperq_core.evaluate.records import AccuracyRun, SizeRun, SpeedRun
 from whisperq_core.study import published
