@@ -20,11 +20,11 @@ from whisperq_core.analyze import confusions, paired_comparisons
 from whisperq_core.analyze.confusions import ERROR_KINDS, UtteranceFilter
 from whisperq_core.analyze.paired_comparisons import Agreement
 from whisperq_core.analyze.results_table import without_formulas
-from whisperq_core.analyze.significance import Estimate, SegmentTest
+from whisperq_core.analyze.significance import Estimate
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
-from whisperq_core.present import glossary, markup
+from whisperq_core.present import markup
 from whisperq_core.present.provenance import provenance_rows
 from whisperq_core.scoring.error_rates import Edit
 
@@ -176,28 +176,23 @@ def interval(low: float, high: float) -> str:
 
 
 class Comparisons(NamedTuple):
-    """What is computed of a run against its baseline and fp32; None where it cannot be."""
+    """What is computed of a run and against fp32; None where it cannot be."""
 
-    segment_test: SegmentTest | None
     agreement: Agreement | None
     without_loops: Estimate | None
 
 
 @st.cache_data(max_entries=50, show_spinner=False)
-def compare(
-    identities: tuple, _run: AccuracyRun, _base: AccuracyRun | None, _fp32: AccuracyRun | None
-) -> Comparisons:
-    """MAPSSWE against the baseline, agreement with fp32, WER without loops.
+def compare(identities: tuple, _run: AccuracyRun, _fp32: AccuracyRun | None) -> Comparisons:
+    """Agreement with fp32, WER without loops.
 
     identities: of the runs, as the cache's key, because whole runs are slow to hash.
     """
-    segment_test = agreement = None
-    with suppress(NotComparable):
-        segment_test = paired_comparisons.segment_test(_base, _run) if _base else None
+    agreement = None
     with suppress(NotComparable):
         agreement = paired_comparisons.agreement(_fp32, _run) if _fp32 else None
     without_loops = paired_comparisons.without_loops(_run) if _run.loops else None
-    return Comparisons(segment_test, agreement, without_loops)
+    return Comparisons(agreement, without_loops)
 
 
 def identity(run: AccuracyRun | None) -> tuple:
@@ -211,19 +206,14 @@ def show_comparison(
     recipe = run.spec.recipe.name
     base = paired_comparisons.baseline_run(run, runs, baseline) if recipe != baseline else None
     fp32 = paired_comparisons.baseline_run(run, runs) if recipe != "fp32" else None
-    computed = compare((identity(run), identity(base), identity(fp32)), run, base, fp32)
+    computed = compare((identity(run), identity(fp32)), run, fp32)
     words = row["in_words"]
-    parts = [words[:1].upper() + words[1:]] if base else []
-    if test := computed.segment_test:
-        p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
-        parts.append(f"MAPSSWE: z = {test.z:+.2f}, {p}, {test.segments} segments")
-    if parts:
+    if base:
         st.markdown(
-            markup.escape_markdown(" · ".join(parts)),
-            help=f"Interval: bootstrap of the difference over {row['resampled']}. Verdict:"
-            f" Holm-corrected over the recipes shown; margin: {margin:g} points. MAPSSWE:"
-            f" {glossary.definition('MAPSSWE')} It assumes independent segments, whoever speaks,"
-            " and is not corrected for multiple comparisons.",
+            markup.escape_markdown(words[:1].upper() + words[1:]),
+            help=f"Student's t of the difference over {row['resampled']}; interval and verdict are"
+            " corrected for all recipes measured on this speech. Margin:"
+            f" {margin:g} points.",
         )
     others = {other.key: other for other in (base, fp32) if other is not None}
     for other in others.values():

@@ -270,7 +270,7 @@ def show_table(advice: advisor.Advice) -> None:
     )
     st.caption(
         "WER, low and high: 95 % confidence interval. Verdicts compare WER with fp32 of the same"
-        " model on the same utterances, Holm-corrected over that model's recipes. A latency limit"
+        " model on the same utterances, corrected for all recipes of that model. A latency limit"
         " is met if all repeated passes are within it."
     )
 

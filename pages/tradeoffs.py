@@ -309,7 +309,7 @@ def show_table(found: pd.DataFrame, baseline: str, margin: float) -> None:
     st.caption(
         markup.escape_markdown(
             f"Differences, probabilities and verdicts are relative to {baseline} on the same"
-            " utterances, Holm-corrected over the recipes shown."
+            " utterances, corrected for all recipes measured on this speech."
             f" No worse: WER increase below {margin:g} points. Minutes: estimated total audio for"
             " 80 % power, if further audio is similar."
         )

@@ -77,8 +77,8 @@ class Results:
 
         Columns: model, recipe, set, protocol; difference, low, high (points of WER); verdict:
         "better", "no worse", "worse" or "inconclusive". margin: points of WER that a recipe may
-        lose and be no worse. Verdicts are Holm-corrected over the recipes of a model, set and
-        protocol; intervals are not.
+        lose and be no worse. Verdicts and intervals are simultaneous over the recipes of a model,
+        set and protocol: all of them hold with 95 %.
 
         Raises NotComparable where no accuracy run is of the baseline.
         """

@@ -134,7 +134,7 @@ def test_every_result_has_its_interval_and_verdict(compared):
     }
     text = everything(app).replace("\\", "")
     assert "95 % intervals, bootstrap over 20 speakers" in text
-    assert "Holm-corrected over the recipes shown" in text
+    assert "corrected for all recipes measured on this speech" in text
 
 
 def test_the_baseline_and_the_margin_can_be_chosen(compared):
@@ -183,7 +183,7 @@ def test_a_chosen_result_is_compared_in_full(compared):
     by_label(app.selectbox, "Result").set_value(key)
     text = everything(again(app)).replace("\\", "")
     assert "Significantly higher WER than fp32" in text
-    assert "MAPSSWE: z = +" in text and "p < 0.001" in text
+    assert "MAPSSWE" not in text
     assert "Compared with fp32: WER equal or lower in 0 % of utterances" in text
     assert "0 of 20 transcripts identical" in text
 

@@ -95,11 +95,14 @@ def _studentized(blocks: Blocks, values: Numbers, floor: float) -> _Tails:
 def _tails(statistics: _Tails) -> _Tails:
     """The two-sided p-value of each value among those of its column; ties count fully."""
     many = len(statistics)
+    position = np.arange(many)
     tails = np.empty_like(statistics)
     for j in range(statistics.shape[1]):
-        column = statistics[:, j]
-        ordered = np.sort(column)
-        above = many - np.searchsorted(ordered, column, side="left")
-        below = np.searchsorted(ordered, column, side="right")
-        tails[:, j] = np.minimum(2 * np.minimum(above, below) / many, 1.0)
+        order = np.argsort(statistics[:, j])
+        ordered = statistics[order, j]
+        first = np.append(True, ordered[1:] != ordered[:-1])
+        start = np.maximum.accumulate(np.where(first, position, 0))
+        last = np.append(first[1:], True)
+        end = np.minimum.accumulate(np.where(last, position, many)[::-1])[::-1]
+        tails[order, j] = np.minimum(2 * np.minimum(many - start, end + 1) / many, 1.0)
     return tails

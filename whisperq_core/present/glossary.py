@@ -215,8 +215,8 @@ _STATISTICS = _group(
     ),
     (
         "Probability of a lower WER",
-        "Share of bootstrap resamples in which the recipe has a lower WER than the baseline. Not"
-        " corrected for multiple comparisons, so it is no verdict.",
+        "The confidence that the recipe has a lower WER than the baseline. Not corrected for"
+        " multiple comparisons, so it is no verdict.",
         "lower_wer_pct",
     ),
     (
@@ -226,15 +226,11 @@ _STATISTICS = _group(
         "minutes_needed",
     ),
     (
-        "Holm's correction",
-        "Correction for multiple comparisons: the more recipes are compared, the stronger the"
-        " evidence that each verdict needs.",
+        "correction for multiple comparisons",
+        "The more recipes are compared, the stronger the evidence that each verdict needs; less so"
+        " where recipes err on the same words.",
         "Holm",
-    ),
-    (
-        "MAPSSWE",
-        "NIST's matched-pairs test of word errors (SCTK), which compares two transcripts segment by"
-        " segment.",
+        "simultaneous",
     ),
     (
         "Pareto front",

@@ -308,7 +308,7 @@ def _notes(section: Section) -> Iterator[str]:
     resampled = section.frame["resampled"].iloc[0]
     yield (
         f"Below each value: its 95 % interval (bootstrap over {resampled}); below relative latency:"
-        " the range of repeated passes. Verdicts are Holm-corrected for"
+        " the range of repeated passes. Verdicts are corrected for"
         f" {counted(len(section.compared), 'comparison')}."
     )
     if section.baseline_machine:
