@@ -175,7 +175,7 @@ def more_errors(first: UtteranceResult, second: UtteranceResult, unit: Unit) -> 
 
 
 def segment_test(baseline: AccuracyRun, candidate: AccuracyRun) -> SegmentTest:
-    """MAPSSWE of the two runs; see significance.mapsswe."""
+    """MAPSSWE of the two runs; see `mapsswe.mapsswe`."""
     pairs = _pairs(baseline, candidate)
     return mapsswe([_edit_kinds(a) for a, _ in pairs], [_edit_kinds(b) for _, b in pairs])
 

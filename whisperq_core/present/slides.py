@@ -169,7 +169,7 @@ def _evidence(section: Section) -> Slide:
     message = f"Of {of}: {', '.join(shares)}" if shares else "Nothing is compared yet"
     sentences = [
         f"Lines: 95 % intervals (bootstrap over {section.frame['resampled'].iloc[0]}). Verdicts are"
-        f" Holm-corrected for {counted(len(verdicts), 'comparison')}; margin: {section.margin:g}"
+        f" corrected for {counted(len(verdicts), 'comparison')}; margin: {section.margin:g}"
         " points."
     ]
     closest = section.closest_to_conclusion
