@@ -40,7 +40,7 @@ def test_the_corrected_protocol_leaves_out_what_it_refuses(store, capsys):
     assert "quanto-int8-int8-eval10" in capsys.readouterr().out
     assert main([*arguments, "corrected"]) == 0
     printed = capsys.readouterr().out
-    assert "eval10" not in printed and "quanto-int8-int8 · quick-look, corrected" in printed
+    assert "eval10" not in printed and "quanto-int8-int8 · quick-look, Corrected" in printed
 
 
 @pytest.mark.parametrize(

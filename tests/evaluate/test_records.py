@@ -369,6 +369,15 @@ def test_dequantized_weights_have_no_rtf_of_their_own():
     assert run.model_copy(update={"spec": spec}).rtf is None
 
 
+def test_a_busy_machine_gives_no_rtf():
+    run = accuracy_run("torch-int8", wall_s=2.0)
+    idle, unknown, busy = (
+        run.model_copy(update={"load_average": load}) for load in (3.0, None, 3.1)
+    )
+    assert run.machine.cores == 2 and idle.rtf == unknown.rtf == 0.2
+    assert busy.machine_was_busy and busy.rtf is None
+
+
 def test_ratios_compare_the_passes_of_one_repeat():
     assert SPEED.rtfs() == [0.2, 0.3]
     assert SPEED.rtfs("fp32") == [0.4, 0.5]

@@ -37,7 +37,7 @@ def quick(tmp_path_factory):
 def test_a_run_is_stored_with_what_it_took(quick, store):
     store.put(quick)
     assert store.get(quick.key) == quick
-    assert quick.spec.kernels == "library" and quick.rtf > 0
+    assert quick.spec.kernels == "library" and quick.batches[0].wall_s > 0
     assert len(quick.utterances) == 8 and [b.utterances for b in quick.batches] == [8]
 
 
@@ -174,7 +174,7 @@ def test_speed_is_interleaved_with_fp32(store):
 
 
 def test_every_shipped_result_is_complete_and_current():
-    """cache/results holds every CPU recipe on both excerpts, and base's with its speed."""
+    """cache/results holds every CPU recipe on both excerpts, and most of base's with its speed."""
     runs = SHIPPED.runs()
     assert not SHIPPED.unreadable
     accuracy = {(r.model, r.spec.recipe.name, r.eval_set) for r in runs if r.measures == "accuracy"}
@@ -182,12 +182,12 @@ def test_every_shipped_result_is_complete_and_current():
     # fp16 needs instructions that the CPU of the shipped results does not have; other runtimes are
     # compared with these, and are not what is offered.
     offered = [n for n, r in recipes.CATALOGUE.items() if not r.has_own_runtime]
-    # The 8-bit variants of PyTorch's dynamic int8 are new, and not measured yet.
-    unmeasured = {"fp16", "torch-int8-full-range", "torch-int8-channel-full-range"}
-    names = [n for n in offered if "cpu" in recipe(n).devices and n not in unmeasured]
+    names = [n for n in offered if "cpu" in recipe(n).devices and n != "fp16"]
+    # Not timed yet: the machines that were at hand were busy.
+    untimed = {"torch-int8-full-range", "torch-int8-channel-full-range"}
     sets = ("test-clean-excerpt", "test-other-excerpt")
     assert {("base", n, s) for n in names for s in sets} <= accuracy
-    assert {("base", n) for n in names} <= speed
+    assert {("base", n) for n in names if n not in untimed} <= speed
     # HQQ's 2 bits make every utterance a loop of 448 tokens: once, on base, was enough.
     others = [n for n in names if n != "hqq-int2-g64"]
     assert {("tiny.en", n, s) for n in others for s in sets} <= accuracy

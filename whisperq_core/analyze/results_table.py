@@ -236,6 +236,8 @@ def _speed_of(run: AccuracyRun, speed: SpeedRun | None, kind: str | None) -> dic
         elsewhere = kind is not None and run.machine_kind != kind
         rtf = None if elsewhere else run.rtf
         source = "not measured" if rtf is None else "single pass"
+        if run.machine_was_busy and run.spec.kernels == "library":
+            source = "not measured: other processes kept the machine busy"
         return {
             "rtf": rtf,
             "rtf_source": "not measured on this kind of machine" if elsewhere else source,

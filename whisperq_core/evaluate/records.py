@@ -187,6 +187,14 @@ class _Run(_Frozen):
         return self.machine.kind_for(self.spec.device)
 
     @property
+    def machine_was_busy(self) -> bool:
+        """Whether more processes wanted a core than there are, so that times are not the recipe's.
+
+        One process more is allowed: the load average still has the run before this one in it.
+        """
+        return self.load_average is not None and self.load_average > self.machine.cores + 1
+
+    @property
     def slug(self) -> str:
         """A readable file name that ends in the key."""
         words = (self.model, self.spec.recipe.name, self.eval_set, self.spec.measures)
@@ -256,10 +264,10 @@ class AccuracyRun(_Run):
     def rtf(self) -> float | None:
         """Generation time over audio duration in this single pass.
 
-        None for dequantized weights, whose time is not the recipe's, and where several kinds of
-        machine took part.
+        None for dequantized weights, whose time is not the recipe's, where several kinds of machine
+        took part, and where other processes kept the machine busy.
         """
-        if self.spec.kernels != "library" or self.kinds_of_machine > 1:
+        if self.spec.kernels != "library" or self.kinds_of_machine > 1 or self.machine_was_busy:
             return None
         return sum(b.wall_s for b in self.batches) / sum(b.audio_s for b in self.batches)
 
