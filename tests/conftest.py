@@ -14,6 +14,8 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="whisperq-no-hub-")
 
+from tests.support import schedule
+from tests.support.opened_runtimes import OpenedRuntimes
 from tests.support.served_app import Served, chromium, launched, served
 from whisperq_core.evaluate import history
 from whisperq_core.evaluate.store import Store
@@ -23,10 +25,15 @@ from whisperq_core.whisper import models
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with a model among their fixtures are marked by themselves."""
+    """Tests with a model among their fixtures are marked by themselves; the longest start first."""
     for item in items:
         if {"tiny", "base"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("model")
+    items.sort(key=lambda item: schedule.position(item.nodeid))
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return schedule.WholeFiles(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +67,11 @@ def tiny() -> models.Model:
 @pytest.fixture(scope="session")
 def base() -> models.Model:
     return models.load("base")
+
+
+@pytest.fixture(scope="session")
+def opened_runtimes(tiny) -> OpenedRuntimes:
+    return OpenedRuntimes(tiny)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.support.small_sets import shortest
 from whisperq_core.errors import Cancelled, RecipeUnsupported
 from whisperq_core.evaluate.planner import plan
 from whisperq_core.evaluate.requests import SPEED_REPEATS, SPEED_SET, Request
@@ -62,11 +63,22 @@ def test_base_fp32_has_the_known_wer_and_hears_today_what_was_stored(store, tmp_
     assert len(today.utterances) == 6 and today.words.rate < 3
 
 
-def test_a_run_killed_in_mid_flight_goes_on_and_ends_the_same(tmp_path):
+@pytest.fixture(scope="module")
+def four_short(tmp_path_factory) -> str:
+    """The folder of a set of the four shortest utterances."""
+    folder = tmp_path_factory.mktemp("four")
+    for utterance in shortest(4):
+        shutil.copy(utterance.audio, folder)
+        (folder / f"{utterance.audio.stem}.txt").write_text(utterance.reference)
+    return str(folder)
+
+
+def test_a_run_killed_in_mid_flight_goes_on_and_ends_the_same(tmp_path, four_short):
     """SIGKILL after the first finished batch: no batch is redone, and the transcripts are those of
     a run that was never disturbed.
     """
-    request = replace(QUICK, protocol=replace(QUICK.protocol, batch_size=2))
+    one_by_one = replace(QUICK.protocol, batch_size=1)
+    request = replace(QUICK, eval_set=four_short, protocol=one_by_one)
     killed, undisturbed = Store(tmp_path / "killed"), Store(tmp_path / "undisturbed")
     key = resolve(request).key
     names = (
@@ -90,14 +102,15 @@ def test_a_run_killed_in_mid_flight_goes_on_and_ends_the_same(tmp_path):
     assert again.key == whole.key == key
 
 
-def test_stopping_keeps_what_is_finished(store):
+def test_stopping_keeps_what_is_finished(store, four_short):
     asked = []
 
     def stop():
         asked.append(True)
         return len(asked) > 1
 
-    request = replace(QUICK, protocol=replace(QUICK.protocol, batch_size=4))
+    two_by_two = replace(QUICK.protocol, batch_size=2)
+    request = replace(QUICK, eval_set=four_short, protocol=two_by_two)
     with pytest.raises(Cancelled):
         run(request, store, stop=stop)
     assert store.count_pieces(resolve(request).key, "batch-") == 1

@@ -1,10 +1,8 @@
 """Runtimes other than PyTorch, on real weights: what a user might pick instead."""
 
-import io
 import shutil
 import struct
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 
 import numpy as np
@@ -33,17 +31,9 @@ EXPORTED = ("onnxruntime-int8", "openvino-int8")
 
 
 @pytest.fixture(scope="module")
-def opening(tiny):
-    """Every runtime there is, and what opening them printed."""
-    printed = io.StringIO()
-    with redirect_stdout(printed), redirect_stderr(printed):
-        found = {name: backends.open_runtime(tiny, recipe(name)) for name in RUNNABLE}
-    return found, printed.getvalue()
-
-
-@pytest.fixture(scope="module")
-def opened(opening):
-    return opening[0]
+def opened(opened_runtimes):
+    """Every runtime there is."""
+    return {name: opened_runtimes[name] for name in RUNNABLE}
 
 
 def test_those_without_a_file_of_the_user_s_can_run():
@@ -106,8 +96,8 @@ def test_exported_graphs_take_batches_and_tell_their_times(name, opened, jfk):
     assert 0 < found.encoder_s < found.first_token_s < found.wall_s and found.tokens > 30
 
 
-def test_opening_prints_nothing_and_openvino_reports_nothing(opening):
-    assert opening[1] == ""
+def test_opening_prints_nothing_and_openvino_reports_nothing(opened, opened_runtimes):
+    assert opened_runtimes.printed == ""
     assert sys.modules["openvino_telemetry"] is None
 
 
