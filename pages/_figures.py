@@ -18,8 +18,8 @@ def draw(figure: go.Figure, title: str, alt: str, *, key: str, config: dict | No
     """
     # Streamlit's own grey is too faint for what has to be read.
     ink = INK.get(st.context.theme.type)
-    for axes in (figure.update_xaxes, figure.update_yaxes) if ink else ():
-        axes(title_font_color=ink, tickfont_color=ink)
+    if ink:
+        figure_export.set_ink(figure, ink)
     selection = st.plotly_chart(figure, key=key, config=config or _QUIET, alt=alt, **how)
     _offer(figure, title, key)
     return selection

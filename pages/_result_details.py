@@ -229,7 +229,7 @@ def show_agreement(run: AccuracyRun, computed: Comparisons) -> None:
     if agreement:
         rate = "WER" if paired_comparisons.unit_of_run(run) == "words" else "CER"
         parts.append(
-            f"Compared with fp32: {rate} equal or lower in {agreement.no_worse_pct:.0f} % of"
+            f"Agreement with fp32: {rate} equal or lower in {agreement.no_worse_pct:.0f} % of"
             " utterances"
         )
         if agreement.disagreement_pct is not None:

@@ -44,7 +44,12 @@ def choose_runs(
         speech = other.speech_digest if other else None
         order = sorted(by_key, key=lambda k: (by_key[k].speech_digest != speech, labels[k]))
         chosen = view.one_of(
-            label, order, key, format_func=lambda k: labels.get(k, k), placeholder="Choose a result"
+            label,
+            order,
+            key,
+            format_func=lambda k: labels.get(k, k),
+            placeholder="Choose a result",
+            width=420,  # two in a row on a desktop, one in a row on a phone
         )
         return by_key.get(chosen)
 
@@ -70,7 +75,6 @@ def show_difference(baseline: AccuracyRun, compared: AccuracyRun, margin: float)
     with columns[2].container(border=True, height="stretch", gap=None):
         st.caption("Compared minus baseline")
         st.markdown(f"### {verdict_text.signed(difference.value)} points")
-        st.markdown(interval(difference.low, difference.high, "+"))
         words = verdict_text.describe_runs(comparison, baseline, compared)
         st.markdown(markup.escape_markdown(words[:1].upper() + words[1:] + "."))
     if paired_comparisons.condition(baseline) != paired_comparisons.condition(compared):
@@ -80,10 +84,8 @@ def show_difference(baseline: AccuracyRun, compared: AccuracyRun, margin: float)
         )
 
 
-def interval(low: float, high: float, sign: str = "") -> str:
-    if pd.isna(low):
-        return "no interval"
-    return f"95 % interval {low:{sign}.2f} to {high:{sign}.2f}".replace("-", "−")
+def interval(low: float, high: float) -> str:
+    return "no interval" if pd.isna(low) else f"95 % interval {low:.2f} to {high:.2f}"
 
 
 def show_contributions(view: View, baseline: AccuracyRun, compared: AccuracyRun) -> None:

@@ -80,16 +80,16 @@ def show_metrics(sensitivity: Sensitivity, formats: dict[str, str]) -> None:
 def show_additivity(sensitivity: Sensitivity) -> None:
     st.header("Are layer losses additive?")
     st.markdown(
-        "Bits are allocated as if the losses of layers add up. Whole quantized models were measured"
-        " on the same speech to check that:"
+        "Bits are allocated as if the losses of layers add up. To check that, whole quantized"
+        " models were measured on the same speech. Losses are in nats per token."
     )
     st.table(
         [
             {
                 "Model": check.name,
                 "Size reduction": f"{check.smaller_pct:.1f} %",
-                "Sum of layer losses": f"{check.predicted_nats:.3g} nats per token",
-                "Measured loss": f"{check.measured.nats:.3g} nats per token",
+                "Sum of layer losses": f"{check.predicted_nats:.3g}",
+                "Measured loss": f"{check.measured.nats:.3g}",
                 "Most likely token changed": f"{100 * check.measured.changed:.1f} %",
             }
             for check in sensitivity.checks

@@ -184,7 +184,7 @@ def test_a_chosen_result_is_compared_in_full(compared):
     text = everything(again(app)).replace("\\", "")
     assert "Significantly higher WER than fp32" in text
     assert "MAPSSWE" not in text
-    assert "Compared with fp32: WER equal or lower in 0 % of utterances" in text
+    assert "Agreement with fp32: WER equal or lower in 0 % of utterances" in text
     assert "0 of 20 transcripts identical" in text
 
 

@@ -111,6 +111,14 @@ def test_print_is_dark_on_white_and_leaves_the_pages_figure_alone():
     assert found.layout.height > figure.layout.height
 
 
+def test_the_colour_scale_is_readable_on_paper_and_keeps_its_title():
+    figure = go.Figure(FIGURES["layer map"])
+    figure_export.set_ink(figure, "#eeeeee")  # as a page does in the dark
+    scale = figure_export.print_version(figure, "Layers").data[0].colorbar
+    assert scale.title.font.color == scale.tickfont.color == "#1a1a1a"
+    assert scale.title.text == FIGURES["layer map"].data[0].colorbar.title.text
+
+
 @pytest.mark.parametrize(
     ("title", "name"),
     [("WER (%) against Size", "whisperq-wer-against-size"), ("…", "whisperq-figure")],

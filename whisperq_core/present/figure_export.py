@@ -35,10 +35,19 @@ def print_version(figure: go.Figure, title: str) -> go.Figure:
         clickmode="event",
         autosize=True,
     )
-    axes = {**_GRID, "automargin": True, "tickfont_color": _INK, "title_font_color": _INK}
+    axes = {**_GRID, "automargin": True}
     figure.update_xaxes(axes)
     figure.update_yaxes(axes)
+    set_ink(figure, _INK)
     return figure
+
+
+def set_ink(figure: go.Figure, colour: str) -> None:
+    """Sets the colour of the titles and labels of all axes and colour scales."""
+    fonts = {"title": {"font": {"color": colour}}, "tickfont": {"color": colour}}
+    figure.update_xaxes(fonts)
+    figure.update_yaxes(fonts)
+    figure.update_traces(colorbar=fonts, selector={"type": "heatmap"})
 
 
 def to_html(figure: go.Figure, title: str) -> str:
