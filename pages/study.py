@@ -45,7 +45,7 @@ COLUMNS = {
 CLAIMS_OF_PRIORITY = {
     "Fastest inference": {"fastest": "fastest-cpu", "higher WER": "fastest-costs-wer"},
     "Best accuracy": {"most accurate": "choose-accurate", "higher RTF": "quanto-int8-slower"},
-    "Best size reduction": {"all of it": "choose-small"},
+    "Best size reduction": {"all three": "choose-small"},
 }
 
 

@@ -55,7 +55,7 @@ def labelled_html(lines: Iterable[tuple[str, str]]) -> str:
         f'<div><span style="opacity:0.65">{escape(label)}</span> {escape(text) or "–"}</div>'
         for label, text in lines
     )
-    return f'<div style="font-size:0.875rem">{parts}</div>'
+    return f'<div style="font-size:0.875rem;overflow-wrap:anywhere">{parts}</div>'
 
 
 def escape_markdown(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The study's Figure 1 with the values measured here and their intervals."""
+"""The study's Figure 1: published robustness gaps, and those measured here with intervals."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,7 @@ _EDGE_POINTS = 40.0
 
 
 def increase_figure(bars: Iterable[RobustnessGap]) -> go.Figure:
-    """WER on test-other minus test-clean, a row for each recipe: published and measured.
+    """Robustness gap (WER on test-other minus test-clean), a row for each recipe.
 
     Published values are hollow diamonds without an interval; measured ones are filled, with their
     95% intervals, a colour and symbol for each model. Values beyond the edge become arrows. The
@@ -50,7 +50,7 @@ def increase_figure(bars: Iterable[RobustnessGap]) -> go.Figure:
     figure.update_layout(
         height=120 + _ROW_PX * len(order),
         xaxis={
-            "title": {"text": "WER on test-other − WER on test-clean (points)"},
+            "title": {"text": "Robustness gap (points)"},
             "range": [-5, _EDGE_POINTS * 1.06],
             "zeroline": True,
         },
