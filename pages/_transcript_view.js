@@ -29,12 +29,8 @@ function clock(seconds) {
 }
 
 const TAGS = { del: "del", ins: "ins" };
-// Of a word, compared with the first column.
-const KINDS = {
-  sub: "substituted (differs from the first column)",
-  del: "deleted (only in the first column)",
-  ins: "inserted (not in the first column)",
-};
+const KINDS = { sub: "substituted", del: "deleted", ins: "inserted" };
+const COMPARED = "compared with the first column";
 
 function draw(data, root) {
   root.replaceChildren();
@@ -73,6 +69,7 @@ function draw(data, root) {
     item.append(sample, ` ${meaning}`);
     legend.append(item);
   }
+  legend.append(element("span", "", COMPARED));
   root.append(legend);
 
   const sheet = element("div", "sheet");
@@ -132,7 +129,7 @@ function draw(data, root) {
         const [text, kind] = word;
         const difference = slot.differs ? " differs" : "";
         const span = element(TAGS[kind] || "span", `word ${kind || "same"}${difference}`, text);
-        if (KINDS[kind]) span.title = KINDS[kind];
+        if (KINDS[kind]) span.title = `${KINDS[kind]}, ${COMPARED}`;
         span.dataset.slot = number;
         cells[column].append(span, " ");
         spans.push(span);

@@ -92,6 +92,8 @@ def gap_text(store: Store, line: pd.Series) -> str:
 
 
 def with_interval(estimate: Estimate) -> str:
+    if pd.isna(estimate.low):
+        return f"{estimate.value:.2f} (no\u00a0interval)".replace("-", "−")
     text = f"{estimate.value:.2f} ({estimate.low:.1f}\u00a0to\u00a0{estimate.high:.1f})"
     return text.replace("-", "−")
 
