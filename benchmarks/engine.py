@@ -80,7 +80,7 @@ class Cost:
     """What one way took for one recipe.
 
     setup_s: seconds until the model was ready. unit_s: for each sampled batch, seconds of its
-    utterances (the naive way) or of the whole batch (the engine). texts: what was heard, by id.
+    utterances (the naive way) or of the whole batch (the engine). texts: transcripts, by id.
     """
 
     setup_s: float
@@ -100,8 +100,8 @@ class Round:
 def engine_way(plan: Plan, chosen: Recipe, folder: Path) -> Cost:
     """The engine on the sampled batches."""
     how = {"protocol": plan.protocol, "kernels": plan.kernels(chosen)}
-    with tempfile.TemporaryDirectory() as made:
-        store = WatchedStore(Path(made))
+    with tempfile.TemporaryDirectory() as cache:
+        store = WatchedStore(Path(cache))
         start = time.perf_counter()
         run = runner.run(Request(plan.model, chosen, str(folder), **how), store)
     finished = store.finished[run.key]
@@ -127,9 +127,9 @@ def naive_way(plan: Plan, chosen: Recipe, folder: Path) -> Cost:
         for times, utterance in zip(took, turn, strict=True):
             began = time.perf_counter()
             audio = [read_audio(utterance)]
-            found = transcribe(model, quantized.torch_model, audio, [utterance.language], STUDY)
+            result = transcribe(model, quantized.torch_model, audio, [utterance.language], STUDY)
             times.append(time.perf_counter() - began)
-            texts[f"{utterance.id}-0"] = found.texts[0]
+            texts[f"{utterance.id}-0"] = result.texts[0]
     return Cost(ready - start, tuple(map(tuple, took)), texts)
 
 
@@ -168,7 +168,7 @@ def estimates(plan: Plan, rounds: Sequence[Round], some: Sequence[int]) -> list[
     One pair for each round and each place among its naive utterances.
     """
     utterances, batches = len(excerpts()), len(plan.every_batch)
-    found = []
+    pairs = []
     for ran in rounds:
         shared_s = ran.load_s * len(some) / len(plan.recipes)
         for stratum in range(plan.batches):
@@ -180,12 +180,12 @@ def estimates(plan: Plan, rounds: Sequence[Round], some: Sequence[int]) -> list[
                 for cost in (ran.naive[i] for i in some):
                     times = cost.unit_s[stratum]  # one only, where that took long
                     naive_s += cost.setup_s + utterances * times[place % len(times)]
-                found.append((naive_s, engine_s))
-    return found
+                pairs.append((naive_s, engine_s))
+    return pairs
 
 
-def words_heard(plan: Plan, rounds: Sequence[Round], some: Sequence[int]) -> str:
-    """WER both ways on what the naive way heard, and how many transcripts are the same."""
+def wer_and_matches(plan: Plan, rounds: Sequence[Round], some: Sequence[int]) -> str:
+    """WER both ways on the naive way's utterances, and how many transcripts are the same."""
     references = {f"{u.id}-0": u.reference for u in excerpts()}
     pairs = [
         (references[id], text, ran.engine[i].texts[id])
@@ -205,27 +205,27 @@ def report(plan: Plan, rounds: Sequence[Round]) -> None:
     """Prints a line for each recipe, then for the whole grid and for what does not loop in it."""
 
     def line(label: str, kernels: str, some: Sequence[int]) -> None:
-        found = estimates(plan, rounds, some)
-        naive, engine = (statistics.mean(way) for way in zip(*found, strict=True))
-        ratio = median_and_range([one / other for one, other in found])
+        pairs = estimates(plan, rounds, some)
+        naive, engine = (statistics.mean(way) for way in zip(*pairs, strict=True))
+        ratio = median_and_range([one / other for one, other in pairs])
         times = f"{naive:9.0f}{engine:10.0f}   {ratio:20}"
-        print(f"{label:26}{kernels:12}{times}{words_heard(plan, rounds, some)}")
+        print(f"{label:26}{kernels:12}{times}{wer_and_matches(plan, rounds, some)}")
 
     print(
         f"{'recipe':26}{'kernels':12}{'naive s':>9}{'engine s':>10}   {'ratio':20}"
         f"{'WER':>7}{'engine':>8}  same words"
     )
     for i, chosen in enumerate(plan.recipes):
-        # What has one scale for the activations of a batch hears other words in another batch.
+        # One activation scale per batch: transcripts depend on the batch.
         alone = chosen.scheme in ("none", "weight-only")
         line(chosen.name + ("" if alone else " *"), plan.kernels(chosen), [i])
     whole = range(len(plan.recipes))
     line(f"all {len(whole)} recipes", "", whole)
     # Two bits make some models repeat themselves up to the last token: slow by itself.
-    calm = [i for i in whole if (plan.recipes[i].bits or 8) > 2]
-    if calm and len(calm) < len(whole):
-        line("all but the 2-bit ones", "", calm)
-    print("* activations are quantized: neighbours in a batch may change the words")
+    without_2_bit = [i for i in whole if (plan.recipes[i].bits or 8) > 2]
+    if without_2_bit and len(without_2_bit) < len(whole):
+        line("all but the 2-bit ones", "", without_2_bit)
+    print("* activations are quantized: transcripts may depend on the batch")
 
 
 def main() -> None:
@@ -239,24 +239,26 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=1)
     parser.add_argument("--utterances", type=int, default=2, help="of a batch, the naive way")
     parser.add_argument("--rounds", type=int, default=1)
-    given = parser.parse_args()
-    protocol = SHORT_NAMES[given.protocol]
+    arguments = parser.parse_args()
+    protocol = SHORT_NAMES[arguments.protocol]
     every = [
         r
         for r in CATALOGUE.values()
         if not r.has_own_runtime and not pipeline.unsupported_reason(r, protocol, "cpu")
     ]
-    recipes = every if given.recipes == "all" else [recipe(n) for n in given.recipes.split(",")]
+    recipes = (
+        every if arguments.recipes == "all" else [recipe(n) for n in arguments.recipes.split(",")]
+    )
     print(machine())
-    for name in given.models.split(","):
-        plan = Plan(name, tuple(recipes), protocol, given.batches, given.utterances)
+    for name in arguments.models.split(","):
+        plan = Plan(name, tuple(recipes), protocol, arguments.batches, arguments.utterances)
         print(
             f"\n{name}, the engine's protocol: {protocol.name}; {len(excerpts())} utterances,"
             f" sampled: {plan.batches} of {len(plan.every_batch)} batches and"
-            f" {plan.utterances} utterances of each the naive way, {given.rounds} rounds"
+            f" {plan.utterances} utterances of each the naive way, {arguments.rounds} rounds"
         )
         start = time.perf_counter()
-        rounds = [one_round(plan, turn % 2 == 1) for turn in range(given.rounds)]
+        rounds = [one_round(plan, turn % 2 == 1) for turn in range(arguments.rounds)]
         print(file=sys.stderr)
         report(plan, rounds)
         print(f"measured in {(time.perf_counter() - start) / 60:.1f} minutes")

@@ -1,14 +1,14 @@
-"""How fast recipes and protocols are beside each other, at which WER, in one run.
+"""Speed and WER of recipes and protocols, compared in one run.
 
     python -m benchmarks.recipes [--model base] [--rounds 2] [--subjects fp32:study,…]
 
 Every subject is a recipe under a protocol, in a process of its own, since runtimes with threads of
 their own slow each other even when idle (CTranslate2's make PyTorch's small operations take 1.5
 times as long). Only one works at a time: each slice of utterances is transcribed by all subjects
-before the next one, so that the machine's moods meet all alike; a round goes through all sets once.
-Times are those of generation, as everywhere (see docs/measurement.md). Ratios are of a
+before the next one, so that other load on the machine affects all alike; a round goes through all
+sets once. Times are those of generation, as everywhere (see docs/measurement.md). Ratios are of a
 round's total times; printed is their median and range over rounds. WER is of the first round, its
-difference to fp32's paired, with speakers as blocks.
+difference from fp32's paired, with speakers as blocks.
 """
 
 import argparse
@@ -76,11 +76,11 @@ def opened(model_name: str, name: str):
     protocol = SHORT_NAMES[how or "study"]
     model = pipeline.load_model(model_name)
     chosen = pipeline.recipe_for_protocol(recipe(what), protocol)
-    made = pipeline.quantize_model(model, chosen, None, "cpu", protocol)
-    runtime = pipeline.runtime_of(model, made)
+    quantized = pipeline.quantize_model(model, chosen, None, "cpu", protocol)
+    runtime = pipeline.runtime_of(model, quantized)
     shortest = ordered(SETS[0])[-1]
     runtime.transcribe([evaluation_sets.read_audio(shortest)], [shortest.language], protocol)
-    return runtime, protocol, made.weights_bytes
+    return runtime, protocol, quantized.weights_bytes
 
 
 def weights_bytes(model_name: str, name: str) -> int:
@@ -88,15 +88,17 @@ def weights_bytes(model_name: str, name: str) -> int:
     return opened(model_name, name)[2]
 
 
-def heard(model_name: str, name: str, place: str, start: int) -> tuple[float, list[str], int]:
+def transcribe_slice(
+    model_name: str, name: str, place: str, start: int
+) -> tuple[float, list[str], int]:
     """In a subject's process: seconds of generation for a slice, transcripts, how many redone."""
     runtime, protocol, _ = opened(model_name, name)
-    found = []
+    batches = []
     for batch in plan_batches(ordered(place)[start : start + SLICE], protocol.batch_size):
         audio = [evaluation_sets.read_audio(u) for u in batch]
-        found.append(runtime.transcribe(audio, [u.language for u in batch], protocol))
-    texts = [text for one in found for text in one.texts]
-    return sum(one.wall_s for one in found), texts, sum(sum(one.redone) for one in found)
+        batches.append(runtime.transcribe(audio, [u.language for u in batch], protocol))
+    texts = [text for one in batches for text in one.texts]
+    return sum(one.wall_s for one in batches), texts, sum(sum(one.redone) for one in batches)
 
 
 @lru_cache
@@ -108,7 +110,9 @@ def ordered(place: str) -> list[Utterance]:
 
 def transcribe(model: str, one: Subject, place: str, start: int, first: bool) -> float:
     """Seconds of generation for a slice; the first round's transcripts are scored."""
-    took, texts, redone = one.process.submit(heard, model, one.name, place, start).result()
+    took, texts, redone = one.process.submit(
+        transcribe_slice, model, one.name, place, start
+    ).result()
     if first:
         pairs = zip(ordered(place)[start : start + SLICE], texts, strict=True)
         one.counts.setdefault(place, []).extend(
@@ -180,13 +184,13 @@ def report(model: str, subjects: list[Subject], took_s: float) -> None:
                 speakers = [u.speaker for us in order.values() for u in us]
             else:
                 speakers = [u.speaker for u in order[place]]
-            mine = errors(one, place, speakers)
-            line = f"  WER {mine.rate:.2f}% on {place}"
+            own = errors(one, place, speakers)
+            line = f"  WER {own.rate:.2f}% on {place}"
             if baseline and baseline is not one:
-                found = compare(errors(baseline, place, speakers), mine, MARGIN)
-                low, high = found.difference.low, found.difference.high
-                line += f", {found.difference.value:+.2f} ({low:+.2f} to {high:+.2f}) points:"
-                line += f" {found.verdict}"
+                comparison = compare(errors(baseline, place, speakers), own, MARGIN)
+                low, high = comparison.difference.low, comparison.difference.high
+                line += f", {comparison.difference.value:+.2f} ({low:+.2f} to {high:+.2f}) points:"
+                line += f" {comparison.verdict}"
             print(line)
         if one.redone:
             print(f"  {one.redone} utterances decoded again in the whole window")

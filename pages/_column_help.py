@@ -13,10 +13,10 @@ def with_help(columns: Mapping[str, object]) -> dict:
     Keys are names that `terms` knows, or headings of such a name and its unit. Values are labels or
     st.column_config's own; what has help already keeps it.
     """
-    found = {}
+    config = {}
     for name, column in columns.items():
         if isinstance(column, str):
             column = st.column_config.Column(column)
         term = glossary.find_definition(name) or glossary.find_definition(name.partition(" (")[0])
-        found[name] = {**column, "help": column.get("help") or term}
-    return found
+        config[name] = {**column, "help": column.get("help") or term}
+    return config

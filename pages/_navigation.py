@@ -18,8 +18,8 @@ def open_in_app(page: str) -> None:
     opened after the server's start. The page then hands over to app.py, which comes back to it.
     """
     if "in_app" not in st.session_state:
-        given = {name: st.query_params.get_all(name) for name in st.query_params}
-        st.session_state["page_to_open"] = f"pages/{page}", given
+        query = {name: st.query_params.get_all(name) for name in st.query_params}
+        st.session_state["page_to_open"] = f"pages/{page}", query
         st.switch_page("app.py")
 
 
@@ -34,7 +34,7 @@ def compare_url(first: AccuracyRun, second: AccuracyRun) -> str:
 
 
 def run_url(work: WorkItem) -> str:
-    """The Run evaluations page with all choices of that work that are known."""
+    """The Run evaluations page with the choices of that work."""
     speech = UserSets(user_store().root).name_of(work.eval_set or "")
     where = {"models": work.model, "recipes": work.recipe, "sets": speech}
     if work.protocol != STUDY.name:

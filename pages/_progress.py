@@ -17,31 +17,31 @@ SEEN = "jobs_seen"
 
 def show_progress() -> None:
     """Draws it here, and again every two seconds while there is work; the page is left alone."""
-    mine = user_session()
-    busy = not all(job.is_over for job in mine.all())
-    st.fragment(run_every=EVERY_S if busy else None)(draw)(mine, busy)
+    session = user_session()
+    busy = not all(job.is_over for job in session.all())
+    st.fragment(run_every=EVERY_S if busy else None)(draw)(session, busy)
 
 
-def draw(mine: UserSession, looks_again: bool) -> None:
-    found = mine.all()
-    waiting = [job for job in found if not job.is_over]
+def draw(session: UserSession, looks_again: bool) -> None:
+    jobs = session.all()
+    waiting = [job for job in jobs if not job.is_over]
     if looks_again and not waiting:
         # Drawing the whole page anew ends the looking, and shows what the work has brought. The
         # notices wait for that, which would wipe them away.
         st.rerun()
-    announce(found)
+    announce(jobs)
     if not waiting:
         return
     running = waiting[0]
-    done, total = mine.queue.progress(running)
-    left_s = sum(mine.queue.remaining_s(job) for job in waiting)
+    done, total = session.queue.progress(running)
+    left_s = sum(session.queue.remaining_s(job) for job in waiting)
     with st.container(border=True, gap="xsmall"):
         label = markup.escape_markdown(running.label)
         st.progress(min(1.0, done / max(1, total)), f"**{label}** · {running.state}")
         parts = [f"{done} of {total} steps"] if isinstance(running.task, EvaluationTask) else []
         parts += [f"{len(waiting) - 1} queued"] if len(waiting) > 1 else []
         parts += [f"about {format_duration(left_s)} left"] if left_s else []
-        if others := mine.unfinished_jobs_of_others():
+        if others := session.unfinished_jobs_of_others():
             parts.append(f"{others} of other users, run alternately")
         if parts:
             st.caption(" · ".join(parts))
@@ -58,10 +58,10 @@ def where(job: job_queue.Job) -> tuple[str, str]:
     return "pages/recordings.py", "Compare recordings"
 
 
-def announce(found: list[job_queue.Job]) -> None:
+def announce(jobs: list[job_queue.Job]) -> None:
     """A notice of each job that was under way when this session last looked, and is over."""
     seen = st.session_state.setdefault(SEEN, set())
-    for job in found:
+    for job in jobs:
         label = markup.escape_markdown(job.label)
         if not job.is_over:
             seen.add(job.id)

@@ -40,7 +40,7 @@ CARDS = 3
 ENDS = ("WER, low", "WER, high")
 
 
-def ask(view: View, models: list[str], known: list[str]) -> Requirements:
+def requirements_form(view: View, models: list[str], protocol_names: list[str]) -> Requirements:
     """The form of requirements; its defaults suit most users."""
     with st.container(border=True, horizontal=True, vertical_alignment="bottom"):
         how = {"width": 165}
@@ -82,7 +82,7 @@ def ask(view: View, models: list[str], known: list[str]) -> Requirements:
             **how,
         )
         time = view.number(
-            "Maximum latency relative to fp32",
+            "Maximum relative latency (× fp32)",
             *(0.05, None, 1.0, 0.05),
             "need_time",
             may_be_empty=True,
@@ -108,17 +108,17 @@ def ask(view: View, models: list[str], known: list[str]) -> Requirements:
             **how,
         )
         protocol = protocols.STUDY.name
-        if len(known) > 1 or view.has("need_protocol"):
+        if len(protocol_names) > 1 or view.has("need_protocol"):
             protocol = view.one_of(
                 "Protocol",
-                known,
+                protocol_names,
                 "need_protocol",
-                protocol if protocol in known else known[0],
+                protocol if protocol in protocol_names else protocol_names[0],
                 format_func=protocol_label,
                 help="  \n".join(
-                    f"**{markup.escape_markdown(protocol_label(name))}**:"
-                    f" {markup.escape_markdown(found.summary)}"
-                    for name, found in protocols.PROTOCOLS.items()
+                    f"**{markup.escape_markdown(each.label)}**:"
+                    f" {markup.escape_markdown(each.summary)}"
+                    for each in protocols.PROTOCOLS.values()
                 ),
                 **how,
             )
@@ -152,7 +152,7 @@ def show_answer(advice: advisor.Advice) -> None:
     st.caption(markup.escape_markdown(" ".join(advisor_text.notes(advice))))
 
 
-def show_card(option: Configuration, mine: UserSession) -> None:
+def show_card(option: Configuration, session: UserSession) -> None:
     wer = option.wer
     interval = "" if pd.isna(wer.low) else f" ({wer.low:.2f} to {wer.high:.2f})"
     with st.container(border=True, height="stretch"):
@@ -172,10 +172,10 @@ def show_card(option: Configuration, mine: UserSession) -> None:
         st.markdown(f"[Per-utterance results]({utterances_url(option.run)})")
         with st.popover("Use it", icon=":material/code:"):
             st.code(advisor_text.snippet(option), language="python", wrap_lines=True)
-            export(option, mine)
+            export(option, session)
 
 
-def export(option: Configuration, mine: UserSession) -> None:
+def export(option: Configuration, session: UserSession) -> None:
     spec = option.run.spec
     if reason := model_export.unexportable_reason(spec.recipe):
         st.caption(markup.escape_markdown(reason))
@@ -184,24 +184,24 @@ def export(option: Configuration, mine: UserSession) -> None:
         "Export model",
         f"export-{spec.key}",
         start_export,
-        mine,
+        session,
         option,
         icon=":material/download:",
         help="Saves a self-contained quantized model.",
     )
 
 
-def start_export(mine: UserSession, option: Configuration) -> None:
+def start_export(session: UserSession, option: Configuration) -> None:
     spec = option.run.spec
-    mine.export(option.model, spec.recipe, spec.device, spec.protocol)
+    session.export(option.model, spec.recipe, spec.device, spec.protocol)
 
 
-def exports(mine: UserSession) -> list[job_queue.Job]:
-    return [job for job in mine.all() if isinstance(job.task, ExportTask)]
+def exports(session: UserSession) -> list[job_queue.Job]:
+    return [job for job in session.all() if isinstance(job.task, ExportTask)]
 
 
-def show_exports(mine: UserSession) -> None:
-    for job in exports(mine):
+def show_exports(session: UserSession) -> None:
+    for job in exports(session):
         label = markup.escape_markdown(job.label)
         if job.state == JobState.DONE:
             size = job.result.weights_bytes / 1e6
@@ -218,9 +218,9 @@ def show_exports(mine: UserSession) -> None:
 
 
 @st.fragment(run_every=1.0)
-def watch_exports(mine: UserSession) -> None:
-    show_exports(mine)
-    if all(job.is_over for job in exports(mine)):
+def watch_exports(session: UserSession) -> None:
+    show_exports(session)
+    if all(job.is_over for job in exports(session)):
         # Redrawing the whole page ends the polling.
         st.rerun()
 
@@ -240,7 +240,7 @@ def show_table(advice: advisor.Advice) -> None:
             "Model": option.model,
             "Recipe": option.recipe,
             "Size (MB)": option.row["weights_bytes"] / 1e6,
-            "Relative latency": option.row["rtf_ratio"],
+            "Relative latency (× fp32)": option.row["rtf_ratio"],
             "WER (%)": option.wer.value,
             "WER, low": option.wer.low,
             "WER, high": option.wer.high,
@@ -262,7 +262,10 @@ def show_table(advice: advisor.Advice) -> None:
             {
                 **{name: name for name in ("Model", "Recipe", "Verdict")},
                 "Size (MB)": number(format="%.0f"),
-                **{name: number(format="%.2f") for name in ("Relative latency", "WER (%)", *ENDS)},
+                **{
+                    name: number(format="%.2f")
+                    for name in ("Relative latency (× fp32)", "WER (%)", *ENDS)
+                },
                 "WER difference from fp32": number(format="%+.2f"),
                 "Per-utterance results": st.column_config.LinkColumn(display_text="open"),
             }
@@ -279,7 +282,9 @@ def main(view: View) -> None:
     stored = all_runs()
     accuracy_runs = [run for run in stored if isinstance(run, AccuracyRun)]
     models = sorted({run.model for run in accuracy_runs})
-    known = sorted({run.spec.protocol.name for run in accuracy_runs} & protocols.PROTOCOLS.keys())
+    protocol_names = sorted(
+        {run.spec.protocol.name for run in accuracy_runs} & protocols.PROTOCOLS.keys()
+    )
     if not models:
         st.info(
             "No results yet. Open **Run evaluations** and evaluate fp32 and a few recipes, or run"
@@ -287,9 +292,9 @@ def main(view: View) -> None:
             " fp32,quanto-int8 --sets test-other-excerpt`."
         )
         return
-    mine = user_session()
+    session = user_session()
     answer = st.container()
-    advice = advisor.advise(ask(view, models, known), stored)
+    advice = advisor.advise(requirements_form(view, models, protocol_names), stored)
     with answer:
         show_answer(advice)
     if advice.configurations:
@@ -298,11 +303,11 @@ def main(view: View) -> None:
         ] or advice.configurations
         for column, option in zip(st.columns(CARDS), shown[:CARDS], strict=False):
             with column:
-                show_card(option, mine)
-    if all(job.is_over for job in exports(mine)):
-        show_exports(mine)
+                show_card(option, session)
+    if all(job.is_over for job in exports(session)):
+        show_exports(session)
     else:
-        watch_exports(mine)
+        watch_exports(session)
     if advice.next_measurement:
         show_next(advice.next_measurement, advice.requirements.priority)
     if advice.configurations:

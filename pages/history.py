@@ -32,14 +32,14 @@ def choose(view: View, entries: tuple[Entry, ...]) -> list[Entry]:
         "Outcome": lambda entry: entry.outcome,
         "Model": lambda entry: entry.work.model,
     }
-    found = list(entries)
+    selected = list(entries)
     with st.container(horizontal=True):
         for label, value in fields.items():
             options = sorted({value(entry) for entry in entries})
             key = f"history_{label.lower()}"
             wanted = view.several(label, options, key, placeholder="any", width=240)
-            found = [entry for entry in found if not wanted or value(entry) in wanted]
-    return found
+            selected = [entry for entry in selected if not wanted or value(entry) in wanted]
+    return selected
 
 
 def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:

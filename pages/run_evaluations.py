@@ -54,8 +54,8 @@ def choose_models(view: View) -> list[str]:
         " Transformers' or CTranslate2's format. Type to add your own.",
     )
     here = offline_models()
-    if fetched := [name for name in names if name in model_sources.NAMES and name not in here]:
-        st.caption(f"Will be downloaded from the model hub: {', '.join(fetched)}.")
+    if to_download := [name for name in names if name in model_sources.NAMES and name not in here]:
+        st.caption(f"Will be downloaded from the model hub: {', '.join(to_download)}.")
     return names
 
 
@@ -85,7 +85,7 @@ def choose_recipes(view: View) -> list[recipes.Recipe]:
         try:
             recipe = recipes.recipe(name)
         except WhisperQError as error:
-            # Only this one is left out: the other choices still stand.
+            # Only this one is left out; the other choices remain.
             st.error(markup.escape_markdown(str(error)))
             continue
         chosen.append(recipes.with_group_size(recipe, size) if name in sized else recipe)
@@ -106,8 +106,8 @@ def choose_protocol(view: View) -> protocols.Protocol:
     return every[name]
 
 
-def choose_sets(mine: UserSession, view: View) -> list[str]:
-    own = UserSets(mine.store.root)
+def choose_sets(session: UserSession, view: View) -> list[str]:
+    own = UserSets(session.store.root)
     chosen = view.several(
         "Evaluation sets",
         [*evaluation_sets.EVALUATION_SETS, *librispeech.SPLITS, *own.names()],
@@ -117,14 +117,15 @@ def choose_sets(mine: UserSession, view: View) -> list[str]:
         help="The excerpts come with WhisperQ. test-clean and test-other are the full LibriSpeech"
         " sets; download them below. Create your own sets on Compare recordings.",
     )
-    known = evaluation_sets.shipped_sets()
-    for found in (known[name] for name in chosen if name in known):
+    shipped = evaluation_sets.shipped_sets()
+    for eval_set in (shipped[name] for name in chosen if name in shipped):
         st.caption(
-            f"**{found.name}**: {found.title}, {counted(len(found.utterances), 'utterance')},"
-            f" {found.audio_s / 60:.1f} minutes"
+            f"**{eval_set.name}**: {eval_set.title},"
+            f" {counted(len(eval_set.utterances), 'utterance')},"
+            f" {eval_set.audio_s / 60:.1f} minutes"
         )
     chosen = [own.path_of(name) for name in chosen]
-    if mine.is_private:
+    if session.is_private:
         return chosen
     folder = view.text(
         "Your own evaluation set: a folder on this machine",
@@ -151,21 +152,21 @@ def download_sets() -> None:
                 bar.progress(share, f"{split}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
 
             try:
-                found = evaluation_sets.download_librispeech(
+                eval_set = evaluation_sets.download_librispeech(
                     split, librispeech.data_folder(), report
                 )
-                st.success(f"Downloaded {split}: {len(found.utterances)} utterances.")
+                st.success(f"Downloaded {split}: {len(eval_set.utterances)} utterances.")
             except WhisperQError as error:
                 st.error(str(error))
 
 
-def choose(mine: UserSession, view: View) -> list[Request]:
+def choose(session: UserSession, view: View) -> list[Request]:
     left, right = st.columns(2, gap="large")
     with left:
         names = choose_models(view)
         chosen = choose_recipes(view)
     with right:
-        sets = choose_sets(mine, view)
+        sets = choose_sets(session, view)
         protocol = choose_protocol(view)
         with st.container(horizontal=True):
             device = view.one_of(
@@ -183,11 +184,11 @@ def choose(mine: UserSession, view: View) -> list[Request]:
                 width=140,
                 help=glossary.definition("threads"),
             )
-        # What is sensible without a word depends on the speech, so there are switches for the
-        # quick look and others for the rest; `run_speed` in a link sets either.
+        # The default depends on the speech, so the quick look has a switch of its own; `run_speed`
+        # in a link sets either.
         only_quick = sets == ["quick-look"]
-        if only_quick and (asked := view.requested("run_speed")):
-            view.imply("run_speed_quick", asked)
+        if only_quick and (requested := view.requested("run_speed")):
+            view.imply("run_speed_quick", requested)
         speed = view.flag(
             "Measure speed compared with fp32",
             not only_quick,
@@ -196,8 +197,8 @@ def choose(mine: UserSession, view: View) -> list[Request]:
             " recipe, so that other load on the machine affects both alike. When off, the time is"
             " that of the single pass that produced the transcripts.",
         )
-        if only_quick and (asked := view.requested("run_divergence")):
-            view.imply("run_divergence_quick", asked)
+        if only_quick and (requested := view.requested("run_divergence")):
+            view.imply("run_divergence_quick", requested)
         divergence = view.flag(
             "Measure divergence from fp32",
             not only_quick,
@@ -251,46 +252,46 @@ def show_plan(planned: list[planner.PlannedRun]) -> list[planner.PlannedRun]:
     return to_run
 
 
-def start(mine: UserSession, to_run: list[planner.PlannedRun], seen: dict) -> None:
-    """Queues the plan, if the choices are still those that the user saw it with."""
-    if any(st.session_state.get(key, value) != value for key, value in seen.items()):
+def start(session: UserSession, to_run: list[planner.PlannedRun], choices: dict) -> None:
+    """Queues the plan if the choices are still those that it was shown for."""
+    if any(st.session_state.get(key, value) != value for key, value in choices.items()):
         raise InputError(
             "The choices changed while you pressed Start, so nothing was started. Check the plan"
             " and press Start again."
         )
-    mine.evaluate(to_run)
+    session.evaluate(to_run)
 
 
-def evaluations(mine: UserSession) -> list[job_queue.Job]:
-    return [job for job in mine.all() if isinstance(job.task, EvaluationTask)]
+def evaluations(session: UserSession) -> list[job_queue.Job]:
+    return [job for job in session.all() if isinstance(job.task, EvaluationTask)]
 
 
-def show_jobs(mine: UserSession) -> None:
-    found, queue = evaluations(mine), mine.queue
-    if not found:
+def show_jobs(session: UserSession) -> None:
+    jobs, queue = evaluations(session), session.queue
+    if not jobs:
         return
     st.header("Progress")
-    left_s = sum(queue.remaining_s(job) for job in found)
-    over = sum(job.is_over for job in found)
-    text = f"{over} of {len(found)} finished"
+    left_s = sum(queue.remaining_s(job) for job in jobs)
+    over = sum(job.is_over for job in jobs)
+    text = f"{over} of {len(jobs)} finished"
     st.progress(
-        over / len(found), text if over == len(found) else f"{text}, {format_duration(left_s)} left"
+        over / len(jobs), text if over == len(jobs) else f"{text}, {format_duration(left_s)} left"
     )
-    for job in reversed(found[-30:]):
+    for job in reversed(jobs[-30:]):
         show_job(queue, job)
     with st.container(horizontal=True):
-        if over < len(found):
-            st.button("Stop all", icon=":material/stop_circle:", on_click=stop_all, args=(mine,))
+        if over < len(jobs):
+            st.button("Stop all", icon=":material/stop_circle:", on_click=stop_all, args=(session,))
         if over:
-            how = {"on_click": queue.forget, "args": (found,)}
+            how = {"on_click": queue.forget, "args": (jobs,)}
             st.button("Clear finished", icon=":material/clear_all:", **how)
-    finished = [job.task.planned.key for job in found if job.state == JobState.DONE]
-    show_results(mine.store, finished)
+    finished = [job.task.planned.key for job in jobs if job.state == JobState.DONE]
+    show_results(session.store, finished)
 
 
-def stop_all(mine: UserSession) -> None:
-    for job in evaluations(mine):
-        mine.queue.stop(job)
+def stop_all(session: UserSession) -> None:
+    for job in evaluations(session):
+        session.queue.stop(job)
 
 
 def show_job(queue: job_queue.JobQueue, job: job_queue.Job) -> None:
@@ -315,7 +316,7 @@ def show_results(store: Store, keys: list[str | None]) -> None:
     machines = [run.machine_kind for run in runs if run.key in keys]
     if not machines:
         return
-    # Of the machine that did the last of them, be it this one or a cluster's.
+    # Of the machine that ran the last of them: this one or a cluster's.
     frame = results_table.rows(runs, machines[-1])
     if frame.empty:
         return
@@ -353,18 +354,18 @@ def show_results(store: Store, keys: list[str | None]) -> None:
 open_in_app("run_evaluations.py")
 st.title("Run evaluations")
 st.markdown("Choose models, recipes and evaluation sets. Stored results are not measured again.")
-mine = user_session()
+session = user_session()
 try:
     with View("run_evaluations") as shown:
-        requests = choose(mine, shown)
+        requests = choose(session, shown)
     if requests:
-        to_run = show_plan(mine.plan(requests))
+        to_run = show_plan(session.plan(requests))
         how = {"type": "primary", "icon": ":material/play_arrow:", "disabled": not to_run}
-        button("Start", "start", start, mine, to_run, shown.state(), **how)
+        button("Start", "start", start, session, to_run, shown.state(), **how)
     else:
         st.info("Choose at least one model, one recipe and one evaluation set.")
 except WhisperQError as error:
     st.error(markup.escape_markdown(str(error)))
-busy = not all(job.is_over for job in mine.all())
-# When all is over, the sidebar's progress draws the page once more: it has new results.
-st.fragment(run_every=1.0 if busy else None)(show_jobs)(mine)
+busy = not all(job.is_over for job in session.all())
+# When all jobs are over, the sidebar's progress redraws the page with the new results.
+st.fragment(run_every=1.0 if busy else None)(show_jobs)(session)

@@ -50,7 +50,7 @@ DECIMALS = {"lower_wer_pct": "%.0f", "minutes_needed": "%.0f", "difference_point
 
 
 def follow_link(view: View, results: pd.DataFrame) -> None:
-    """A link that names a result and nothing else is to be found among the results shown."""
+    """Selects the filters under which the result that the link names is shown."""
     named = results["key"] == view.requested("run")
     if named.any():
         wanted = results[named]
@@ -86,10 +86,10 @@ def choose(view: View, results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
         how = {"format_func": set_title}
         name = one_of(view, "Evaluation set", sets, "test-other-excerpt", "set", **how)
         alike = alike[alike["set"] == name]
-        known = sorted(results["protocol"].unique())
-        if len(known) > 1 or view.has("protocol"):
+        names = sorted(results["protocol"].unique())
+        if len(names) > 1 or view.has("protocol"):
             how = {"format_func": protocol_label, "help": "How audio is cut, decoded and batched."}
-            protocol = one_of(view, "Protocol", known, protocols.STUDY.name, "protocol", **how)
+            protocol = one_of(view, "Protocol", names, protocols.STUDY.name, "protocol", **how)
             alike = alike[alike["protocol"] == protocol]
         alike = filtered(view, alike, results, {"device": "Device"}, always=True)
         alike = filtered(view, alike, results, {"threads": "Threads"})
@@ -127,7 +127,11 @@ def compared_with(view: View, alike: pd.DataFrame) -> tuple[str, float]:
 
 
 def filtered(
-    view: View, found, results, columns: dict[str, str], always: bool = False
+    view: View,
+    rows: pd.DataFrame,
+    results: pd.DataFrame,
+    columns: dict[str, str],
+    always: bool = False,
 ) -> pd.DataFrame:
     for column, label in columns.items():
         key, options = f"filter_{column}", sorted(results[column].dropna().unique().tolist())
@@ -143,27 +147,27 @@ def filtered(
             format_func=lambda option, names=names: names.get(option, str(option)),
         )
         if wanted:
-            found = found[found[column].isin(wanted)]
-    return found
+            rows = rows[rows[column].isin(wanted)]
+    return rows
 
 
-def summary(found: pd.DataFrame, runs: list[AccuracyRun]) -> None:
-    first = found.iloc[0]
-    keys = set(found["key"])
+def summary(rows: pd.DataFrame, runs: list[AccuracyRun]) -> None:
+    first = rows.iloc[0]
+    keys = set(rows["key"])
     used = {run.spec.protocol for run in runs if run.key in keys}
     ways = "; ".join(sorted(f"{protocol_label(p.name)} ({p.summary})" for p in used))
     facts = [
-        f"**{counted(len(found), 'result')}**",
+        f"**{counted(len(rows), 'result')}**",
         markup.escape_markdown(
             f"{set_title(first['set'])}: {counted(first['utterances'], 'utterance')},"
             f" {first['audio_s'] / 60:.1f} minutes"
         ),
         *(
             markup.escape_markdown(text)
-            for text in (", ".join(found["device"].unique()), _threads(found["threads"].unique()))
+            for text in (", ".join(rows["device"].unique()), _threads(rows["threads"].unique()))
         ),
         markup.escape_markdown(f"Protocol: {ways}"),
-        markup.escape_markdown(", ".join(found["cpu"].dropna().unique())),
+        markup.escape_markdown(", ".join(rows["cpu"].dropna().unique())),
     ]
     st.caption(" · ".join(facts))
 
@@ -172,16 +176,16 @@ def _threads(numbers: Sequence[int]) -> str:
     return f"{', '.join(map(str, numbers))} {plural(numbers[-1], 'thread')}"
 
 
-def leaders(found: pd.DataFrame, baseline: str, margin: float) -> None:
+def leaders(rows: pd.DataFrame, baseline: str, margin: float) -> None:
     """The lowest WER, relative latency and size, each with the verdict on its WER."""
-    firsts = results_table.highlights(found, baseline, margin)
+    firsts = results_table.highlights(rows, baseline, margin)
     for column, first in zip(st.columns(len(firsts) or 1), firsts, strict=False):
         row = first.row
         parts = [f"WER {row['wer_pct']:.2f} %"]
         if pd.notna(row["rtf_ratio"]):
             parts.append(f"{row['rtf_ratio']:.2f} × fp32's latency")
         parts.append(f"{row['weights_bytes'] / 1e6:.0f} MB")
-        name = row["recipe"] if found["model"].nunique() == 1 else f"{row['model']} {row['recipe']}"
+        name = row["recipe"] if rows["model"].nunique() == 1 else f"{row['model']} {row['recipe']}"
         words = row["in_words"]
         with column.container(border=True, height="stretch", gap=None):
             st.caption(first.title)
@@ -190,7 +194,7 @@ def leaders(found: pd.DataFrame, baseline: str, margin: float) -> None:
             st.caption(markup.escape_markdown(f"WER: {words}." if words else ""))
 
 
-def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float) -> pd.DataFrame:
+def plot(view: View, rows: pd.DataFrame, runs: list[AccuracyRun], margin: float) -> pd.DataFrame:
     """The plot and its controls; returns the rows with their Pareto status, lowest y first."""
     metrics = list(results_table.METRICS)
 
@@ -207,14 +211,14 @@ def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float
         log_x = view.flag("Log X axis", x.startswith(("rtf", "divergence")), f"log_{x}")
         # Other metrics of the Y axis span less than a power of ten.
         log_y = y == "divergence_mnat" and view.flag("Log Y axis", True, "log_y")
-        drawn = found[[x, y]].notna().all(axis=1)
-        off = (tradeoff_chart.beyond_axis(found, x) | tradeoff_chart.beyond_axis(found, y)) & drawn
+        drawn = rows[[x, y]].notna().all(axis=1)
+        off = (tradeoff_chart.beyond_axis(rows, x) | tradeoff_chart.beyond_axis(rows, y)) & drawn
         show_all = False
         if off.any() or view.has("whole_range"):
             show_all = view.flag("Include outliers", False, "whole_range")
-    found = pareto_front.pareto_status(found, runs, x, y, margin)
+    rows = pareto_front.pareto_status(rows, runs, x, y, margin)
     figure = tradeoff_chart.tradeoff_figure(
-        found,
+        rows,
         *(x, y, size, color),
         log_x=log_x,
         log_y=log_y,
@@ -230,26 +234,26 @@ def plot(view: View, found: pd.DataFrame, runs: list[AccuracyRun], margin: float
         config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
         alt=f"{named(y)} against {named(x)}; the table below has the same results.",
     )
-    notes = [explained(found, {x, y}, margin)]
+    notes = [explained(rows, {x, y}, margin)]
     if off.any() and not show_all:
         notes.append(f"Arrows mark {off.sum()} outside the axis range, with their values.")
     if not drawn.all():
         notes.append(f"{(~drawn).sum()} not drawn: {named(x)} or {named(y)} was not measured.")
     st.caption(" ".join(notes))
-    return found.sort_values(y, kind="stable")
+    return rows.sort_values(y, kind="stable")
 
 
-def explained(found: pd.DataFrame, axes: set[str], margin: float) -> str:
+def explained(rows: pd.DataFrame, axes: set[str], margin: float) -> str:
     """What the bars, the line and the hollow points are."""
     notes = []
-    if found[sorted(axes)].notna().all(axis=1).sum() > tradeoff_chart.MAX_LABELLED_POINTS:
+    if rows[sorted(axes)].notna().all(axis=1).sum() > tradeoff_chart.MAX_LABELLED_POINTS:
         notes.append(
             "With this many results, only those on the Pareto front have labels and error bars."
         )
     if axes & {"rtf", "rtf_ratio"}:
         notes.append("Error bars of speed: minimum to maximum of repeated passes.")
     if axes & {"wer_pct", "cer_pct"}:
-        over = sorted(found["resampled"].unique())
+        over = sorted(rows["resampled"].unique())
         notes.append(
             f"Error bars of WER and CER: 95 % intervals, bootstrap over {', '.join(over)}."
         )
@@ -276,7 +280,7 @@ def take_point() -> None:
         st.session_state["run"] = points[0]["customdata"][0]
 
 
-def show_table(found: pd.DataFrame, baseline: str, margin: float) -> None:
+def show_table(rows: pd.DataFrame, baseline: str, margin: float) -> None:
     numbers = {
         metric.column: st.column_config.NumberColumn(metric.title, format=f"%.{metric.decimals}f")
         for metric in results_table.METRICS.values()
@@ -284,20 +288,20 @@ def show_table(found: pd.DataFrame, baseline: str, margin: float) -> None:
     sure = {
         column: st.column_config.NumberColumn(label, format=DECIMALS.get(column, "%.2f"))
         for column, label in pareto_front.LABELS.items()
-        if pd.api.types.is_float_dtype(found[column])
+        if pd.api.types.is_float_dtype(rows[column])
     }
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.header("All results", width="stretch")
         st.download_button(
             "CSV",
-            partial(results_table.csv, found),
+            partial(results_table.csv, rows),
             "whisperq-results.csv",
             "text/csv",
             icon=":material/download:",
             on_click="ignore",
         )
     st.dataframe(
-        results_table.without_formulas(labelled(results_table.display(found), baseline)),
+        results_table.without_formulas(labelled(results_table.display(rows), baseline)),
         hide_index=True,
         column_order=TABLE_COLUMNS,
         column_config=with_help(results_table.LABELS | pareto_front.LABELS | numbers | sure),
@@ -305,7 +309,7 @@ def show_table(found: pd.DataFrame, baseline: str, margin: float) -> None:
         on_select=take_row,
         selection_mode="single-row",
     )
-    st.session_state["table_keys"] = found["key"].tolist()
+    st.session_state["table_keys"] = rows["key"].tolist()
     st.caption(
         markup.escape_markdown(
             f"Differences, probabilities and verdicts are relative to {baseline} on the same"
@@ -346,8 +350,8 @@ def main(view: View) -> None:
         )
         return
     follow_link(view, results)
-    found, alike = choose(view, results)
-    if found.empty:
+    rows, alike = choose(view, results)
+    if rows.empty:
         st.info("No results match these filters. Clear one of them in the sidebar.")
         return
     baseline, margin = compared_with(view, alike)
@@ -355,23 +359,23 @@ def main(view: View) -> None:
     keys = set(alike["key"])
     comparable = [run for run in runs if run.key in keys]
     with st.spinner("Computing confidence intervals", show_time=True):
-        found = pareto_front.with_verdicts(found, comparable, baseline, margin)
+        rows = pareto_front.with_verdicts(rows, comparable, baseline, margin)
     # The plot is what a reader waits for, and takes the browser longest.
     first = st.container()
-    found = plot(view, found, comparable, margin)
+    rows = plot(view, rows, comparable, margin)
     with first:
-        leaders(found, baseline, margin)
-        summary(found, comparable)
-    if st.session_state.get("run") in set(found["key"]):
-        name = found.set_index("key")["recipe"][st.session_state["run"]]
+        leaders(rows, baseline, margin)
+        summary(rows, comparable)
+    if st.session_state.get("run") in set(rows["key"]):
+        name = rows.set_index("key")["recipe"][st.session_state["run"]]
         st.markdown(
             f"Selected: **{markup.escape_markdown(name)}**. [Per-utterance results](#utterances)"
         )
-    show_table(found, baseline, margin)
+    show_table(rows, baseline, margin)
     st.header("Per-utterance results", anchor="utterances")
-    run = _result_details.choose_result(view, found, runs)
+    run = _result_details.choose_result(view, rows, runs)
     if run is not None:
-        row = found[found["key"] == run.key].iloc[0]
+        row = rows[rows["key"] == run.key].iloc[0]
         _result_details.show_details(view, run, row, runs, baseline, margin)
 
 

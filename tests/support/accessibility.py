@@ -1,4 +1,4 @@
-"""What axe-core finds serious on a page."""
+"""Serious violations that axe-core reports for a page."""
 
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page
@@ -7,7 +7,7 @@ RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice")
 GRAVE = ("serious", "critical")
 # Less grave, but ours to keep.
 OURS = ("heading-order", "empty-heading", "page-has-heading-one")
-# What is Streamlit's own and cannot be mended from here: rule, element, why.
+# Streamlit's own violations, which cannot be fixed here: rule, element, why.
 EXCEPTIONS = (
     (
         "scrollable-region-focusable",
@@ -29,10 +29,10 @@ def violations(page: Page, only: tuple[str, ...] = RULES) -> list[str]:
         page.evaluate(AXE_SCRIPT)
     # What is preloaded are style sheets, for rules that are not asked for.
     options = {"runOnly": list(only), "resultTypes": ["violations"], "preload": False}
-    found = page.evaluate("options => axe.run(options)", options)["violations"]
+    reported = page.evaluate("options => axe.run(options)", options)["violations"]
     return [
         f"{violation['id']}: {node['html'][:150]} {node['failureSummary']}"
-        for violation in found
+        for violation in reported
         if violation["impact"] in GRAVE or violation["id"] in OURS
         for node in violation["nodes"]
         if not excepted(page, violation["id"], node["target"][0])

@@ -1,4 +1,4 @@
-"""Made-up runs through the real classes, for tests of what is drawn from them."""
+"""Runs of the real classes with chosen texts and times, for tests of analysis and pages."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -41,8 +41,8 @@ def left_at(monkeypatch, function: str) -> None:
 
 def by_label(widgets, label: str):
     """The widget of that label, or of one that starts with it."""
-    found = [widget for widget in widgets if widget.label.startswith(label)]
-    return min(found, key=lambda widget: len(widget.label))
+    matching = [widget for widget in widgets if widget.label.startswith(label)]
+    return min(matching, key=lambda widget: len(widget.label))
 
 
 def everything(app: AppTest) -> str:

@@ -71,13 +71,13 @@ def pages() -> list[NavigationPage]:
         for node in ast.walk(ast.parse((PROJECT / "app.py").read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "st.Page"
     ]
-    found = []
+    listed = []
     for call in sorted(calls, key=lambda call: call.lineno):
         file = Path(ast.literal_eval(call.args[0]))
         named = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
         path = "" if named.get("default") else named.get("url_path", file.stem)
-        found.append(NavigationPage(named["title"], file.stem, path))
-    return found
+        listed.append(NavigationPage(named["title"], file.stem, path))
+    return listed
 
 
 def free_port() -> int:
@@ -98,14 +98,14 @@ def served(
 
     Raises RuntimeError with what the app printed last where it does not come up.
     """
-    with tempfile.TemporaryDirectory(prefix="whisperq-app-") as made:
-        cache = cache or Path(made) / "cache"
+    with tempfile.TemporaryDirectory(prefix="whisperq-app-") as temporary:
+        cache = cache or Path(temporary) / "cache"
         for name in SHIPPED if not cache.exists() else ():
             shutil.copytree(PROJECT / "cache" / name, cache / name)
         port = port or free_port()
         command = [sys.executable, "-m", "streamlit", "run", "app.py"]
         command += ["--server.headless", "true", "--server.port", str(port), *options]
-        log = Path(made) / "log"
+        log = Path(temporary) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,

@@ -1,4 +1,4 @@
-"""Results that come with the project, for tests that need what models really heard."""
+"""Results that come with the project, for tests that need real transcripts."""
 
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.evaluate.store import Store

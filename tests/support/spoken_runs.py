@@ -1,4 +1,4 @@
-"""Made-up runs of many speakers with chosen numbers of errors, for what is decided of them."""
+"""Runs of many speakers with chosen numbers of errors, whose verdicts are known."""
 
 from tests.support.made_runs import accuracy_run
 
