@@ -83,7 +83,10 @@ def _pareto_front(section: Section) -> Slide:
     if dominated:
         sentences.append(f"Not drawn: {dominated} significantly dominated.")
     if possible > 0:
-        sentences.append(f"{possible} more possibly Pareto-optimal: the evidence is inconclusive.")
+        be = "is" if possible == 1 else "are"
+        sentences.append(
+            f"{possible} more {be} possibly Pareto-optimal: the evidence is inconclusive."
+        )
     return Slide(
         "Pareto front",
         f"{len(on)} of {len(frame)} configurations are Pareto-optimal in size and WER, as measured",
