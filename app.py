@@ -28,6 +28,7 @@ page = st.navigation(
         st.Page("pages/presentation.py", title="Presentation", icon=":material/slideshow:"),
         st.Page("pages/utterances.py", title="Utterances", icon=":material/hearing:"),
         st.Page("pages/compare.py", title="Compare runs", icon=":material/compare_arrows:"),
+        st.Page("pages/divergence.py", title="Divergence", icon=":material/call_split:"),
         st.Page("pages/layers.py", title="Layers", icon=":material/layers:"),
         st.Page("pages/study.py", title="Study", icon=":material/menu_book:"),
         st.Page("pages/history.py", title="History", icon=":material/history:"),

@@ -10,7 +10,7 @@ from tests.support.spoken_runs import MANY, SOME, run_with
 from whisperq_core.evaluate.store import Store
 
 PAGES = (
-    *("tradeoffs", "advisor", "report", "study", "layers", "utterances", "compare"),
+    *("tradeoffs", "advisor", "report", "study", "divergence", "layers", "utterances", "compare"),
     "run_evaluations",
 )
 KEYS = {
@@ -21,6 +21,7 @@ KEYS = {
     "advisor": ("need_model", "need_speech", "need_rise", "need_mb", "need_time", "need_device"),
     "report": ("report_model", "report_set", "report_recipes", "report_margin", "report_whole"),
     "study": ("verdict", "protocol"),
+    "divergence": ("divergence_set", "divergence_margin"),
     "layers": ("layers_model", "layers_smaller", "layers_format"),
     "utterances": ("model", "set", "protocol", "run"),
     "compare": ("first", "second"),
