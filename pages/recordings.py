@@ -191,8 +191,10 @@ def header(
         language = LANGUAGES.get(transcriptions[0].language, transcriptions[0].language)
         facts.append(f"{language} (detected)" if transcriptions[0].detected else language)
     st.caption(" · ".join(facts))
-    if recording.sound.silent:
-        st.warning("This recording is silent; the model invented any words below.")
+    if recording.sound.silent or any(not one.has_speech for one in transcriptions):
+        found = "is silent" if recording.sound.silent else "probably has no speech"
+        invented = any(one.text for one in transcriptions)
+        st.warning(f"This recording {found}{': the words below are invented' * invented}.")
 
 
 def add_to_set(
@@ -329,6 +331,11 @@ def heading(
         warnings.append("Repeats itself: a decoding loop.")
     if not transcription.text:
         warnings.append("The transcript is empty.")
+    if transcription.has_speech:
+        warnings += [
+            f"Probably invented, no speech at {phrase.start_s:.1f} s: “{phrase.text}”"
+            for phrase in transcription.invented
+        ]
     return Heading(config.name, tuple(facts), tuple(warnings))
 
 

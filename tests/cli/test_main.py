@@ -1,11 +1,14 @@
 import os
 
+import numpy as np
 import pytest
 
+from tests.support.made_noise import pink
 from tests.support.made_runs import accuracy_run
 from whisperq_core import settings
 from whisperq_core.cli.main import COMMANDS, main
 from whisperq_core.quantize.recipes import CATALOGUE
+from whisperq_core.speech import decode
 from whisperq_core.whisper.protocols import FITTED
 
 # Most of these tests load real weights.
@@ -149,3 +152,14 @@ def test_languages_are_taken_as_people_write_them(store, jfk, capsys):
         assert "· en ·" in capsys.readouterr().out
     assert main([*command, "Klingon"]) == 1
     assert "Klingon" in capsys.readouterr().err
+
+
+def test_transcribe_says_what_is_probably_invented(store, capsys, tmp_path):
+    path = tmp_path / "room.wav"
+    path.write_bytes(decode.encode_wav(pink(10)))
+    arguments = ["--cache", str(store.root), "transcribe", str(path), "--model", "tiny.en"]
+    assert main(arguments) == 0
+    assert "Probably no speech in the recording: the words are" in capsys.readouterr().out
+    path.write_bytes(decode.encode_wav(np.zeros(16_000, np.float32)))
+    assert main(arguments) == 0
+    assert "The recording is silent: it has no words." in capsys.readouterr().out

@@ -14,6 +14,7 @@ from whisperq_core.serve import job_queue
 from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech import evaluation_sets
+from whisperq_core.whisper.word_timestamps import TimedWord
 
 NO_MODEL = "none, exported models only"
 
@@ -25,7 +26,7 @@ def listener(name: str) -> TranscriptionConfig:
 def heard(text: str, **other) -> Transcription:
     facts = {"language": "en", "detected": False, "audio_s": 11.0, "wall_s": 1.1}
     facts |= {"weights_bytes": 5_000_000, "fp32_bytes": 9, "silent": False, "looped": False}
-    return Transcription(text=text, words=(), **facts | other)
+    return Transcription(text=text, **{"words": ()} | facts | other)
 
 
 @pytest.fixture
@@ -67,6 +68,21 @@ def test_a_multilingual_model_offers_languages_and_translation(store):
     assert "Translate to English" in by_label(app.selectbox, "Task").options
     recipes = by_label(app.multiselect, "Recipes").options
     assert "fp32" not in recipes and not any("eval10" in name for name in recipes)
+
+
+def test_text_without_speech_is_said_to_be_invented(store, shelf, jfk):
+    (one,) = shelf.add([("noise.flac", jfk.audio.read_bytes())])
+    words = [TimedWord(text="go.", start_s=1, end_s=2)]
+    words += [TimedWord(text=t, start_s=9, end_s=9.5, over_speech=False) for t in ("Thank", "you.")]
+    text = "go. Thank you."
+    shelf.put_transcription(one.id, listener("fp32"), heard(text, words=words, speech_s=2.0))
+    app = opened("recordings")
+    assert not app.warning
+    (warning,) = drawn(app)["columns"][-1]["warnings"]
+    assert warning == "Probably invented, no speech at 9.0 s: “Thank you.”"
+    shelf.put_transcription(one.id, listener("fp32"), heard(text, words=words, speech_s=0.0))
+    (warning,) = again(app).warning
+    assert "probably has no speech: the words below are invented" in warning.value
 
 
 def test_exported_models_can_be_columns_with_no_other_model(store, tiny, tmp_path):

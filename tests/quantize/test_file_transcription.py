@@ -1,8 +1,13 @@
 import numpy as np
 import pytest
 
+from tests.support.made_noise import pink
 from whisperq_core.errors import AudioError, RecipeUnsupported
-from whisperq_core.quantize.file_transcription import TranscriptionConfig, transcribe_file
+from whisperq_core.quantize.file_transcription import (
+    Transcription,
+    TranscriptionConfig,
+    transcribe_file,
+)
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.speech import decode, evaluation_sets
 
@@ -42,6 +47,41 @@ def test_silence_gets_no_text(tmp_path):
         found = transcribe_file(silent, config)
         assert (found.text, found.words, found.silent, found.language) == ("", (), True, "en")
         assert not found.detected and found.audio_s == pytest.approx(45)
+
+
+def test_text_over_noise_is_marked_as_invented(tmp_path, jfk):
+    path, noise = tmp_path / "a.wav", pink(10)
+    path.write_bytes(decode.encode_wav(noise))
+    found = transcribe_file(path, FP32)
+    assert found.text and not found.silent and not found.has_speech and found.speech_s == 0
+    assert [phrase.text for phrase in found.invented] == [" ".join(w.text for w in found.words)]
+
+    path.write_bytes(decode.encode_wav(np.concatenate([decode.load(jfk.audio), noise])))
+    found = transcribe_file(path, FP32)
+    assert found.has_speech and 6 < found.speech_s < 11
+    assert all(word.over_speech == (word.start_s < 11.5) for word in found.words)
+
+    found = transcribe_file(jfk.audio, FP32)
+    assert found.has_speech and not found.invented
+
+
+def test_a_translation_is_marked_by_segment(tmp_path):
+    # Its words' own times are estimates.
+    german = evaluation_sets.by_name("fleurs-de-example").utterances[0]
+    config = TranscriptionConfig("base", recipe("fp32"), "de", "translate")
+    found = transcribe_file(german.audio, config)
+    assert found.words_note and found.words and not found.invented
+    path = tmp_path / "noise.wav"
+    path.write_bytes(decode.encode_wav(pink(10)))
+    found = transcribe_file(path, config)
+    assert not any(word.over_speech for word in found.words) and not found.has_speech
+
+
+def test_what_was_stored_before_speech_was_measured_is_read():
+    stored = {"text": "a", "words": [{"text": "a", "start_s": 0, "end_s": 1}], "language": "en"}
+    stored |= {"detected": False, "audio_s": 1, "wall_s": 1, "weights_bytes": 1, "fp32_bytes": 1}
+    found = Transcription(**stored, silent=False, looped=False)
+    assert found.has_speech and found.speech_s is None and not found.invented
 
 
 @pytest.mark.parametrize("data", [b"", b"this is no sound", b"RIFF\x00\x00\x00\x00WAVE"])

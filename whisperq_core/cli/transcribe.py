@@ -7,7 +7,12 @@ import typer
 
 from whisperq_core.cli import options
 from whisperq_core.errors import WhisperQError
-from whisperq_core.quantize.file_transcription import AUTO, TranscriptionConfig, transcribe_file
+from whisperq_core.quantize.file_transcription import (
+    AUTO,
+    Transcription,
+    TranscriptionConfig,
+    transcribe_file,
+)
 from whisperq_core.quantize.recipes import recipe as recipe_named
 from whisperq_core.scoring.languages import code_of
 
@@ -41,6 +46,19 @@ def transcribe(
                 continue
             print(f"{file.name} · {recipe.name} · {result.language} · RTF {result.rtf:.2f}")
             print(result.text)
+            _warn(result)
             for word in result.words if words else ():
                 print(f"{word.start_s:8.2f} s  {word.text}")
     return 1 if failed else 0
+
+
+def _warn(result: Transcription) -> None:
+    """Prints what is probably invented, where anything is."""
+    if result.silent:
+        print("The recording is silent: it has no words.")
+    elif not result.has_speech:
+        invented = ": the words are probably invented" if result.text else ""
+        print(f"Probably no speech in the recording{invented}.")
+    else:
+        for phrase in result.invented:
+            print(f"Probably invented, no speech there: {phrase.start_s:.1f} s, “{phrase.text}”")

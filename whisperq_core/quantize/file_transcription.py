@@ -5,6 +5,7 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from whisperq_core import machine
 from whisperq_core.errors import ModelError
 from whisperq_core.quantize import backends, model_export, quantized_model
 from whisperq_core.quantize.pipeline import PIPELINE_VERSION
-from whisperq_core.quantize.quantized_model import QuantizedModel
+from whisperq_core.quantize.quantized_model import QuantizedModel, Transcript
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.scoring import loops
 from whisperq_core.speech import decode
@@ -79,8 +80,9 @@ class Transcription(BaseModel, frozen=True):
     """What one recipe transcribed in one recording; empty, without running it, where `silent`.
 
     language: as chosen, or as detected where `detected`. words: with their times, from the fp32
-    model's attention. words_note: why these times are estimates, where they are. rtf is of this
-    single pass; neither loading nor the words' times are in it.
+    model's attention. words_note: why these times are estimates, where they are. speech_s: seconds
+    of probable speech; None in what was stored before this was measured. rtf is of this single
+    pass; neither loading nor the words' times are in it.
     """
 
     text: str
@@ -94,6 +96,30 @@ class Transcription(BaseModel, frozen=True):
     silent: bool
     looped: bool
     words_note: str | None = None
+    speech_s: float | None = None
+
+    @property
+    def has_speech(self) -> bool:
+        """Whether anyone probably speaks; True where that was not measured."""
+        return not self.silent and self.speech_s != 0
+
+    @property
+    def invented(self) -> tuple[TimedWord, ...]:
+        """What was written where probably nobody speaks; consecutive words as one."""
+        phrases = [
+            list(phrase)
+            for over, phrase in groupby(self.words, lambda w: w.over_speech)
+            if not over
+        ]
+        return tuple(
+            TimedWord(
+                text=" ".join(word.text for word in phrase),
+                start_s=phrase[0].start_s,
+                end_s=phrase[-1].end_s,
+                over_speech=False,
+            )
+            for phrase in phrases
+        )
 
     @property
     def rtf(self) -> float:
@@ -143,24 +169,38 @@ def transcribe_file(
     )
     threads = threads or machine.default_threads()
     model = _quantized_model(config.model, recipe, device, threads, replaceable or "")
-    silent = decode.is_silent(samples)
-    if not silent:
-        model.warm_up(samples[: decode.SAMPLE_RATE])
+    model.warm_up(samples[: decode.SAMPLE_RATE])
     language = None if config.language == AUTO else config.language
     transcript = model.transcribe(samples, language, config.task)
-    language = transcript.language
+    words_note = None if transcript.silent else alignment_problem(model.source, config.task)
+    words = timed_words(
+        model.source, samples, transcript.segments, transcript.language, config.task
+    )
     return Transcription(
         text=transcript.text,
-        words=()
-        if silent
-        else timed_words(model.source, samples, transcript.segments, language, config.task),
-        words_note=None if silent else alignment_problem(model.source, config.task),
-        language=language,
+        words=_marked(words, transcript, by_segment=words_note is not None),
+        words_note=words_note,
+        language=transcript.language,
         detected=transcript.language_detected,
         audio_s=transcript.audio_s,
         wall_s=transcript.wall_s,
         weights_bytes=model.weights_bytes,
         fp32_bytes=model.fp32_bytes,
-        silent=silent,
+        silent=transcript.silent,
         looped=loops.is_looped(transcript.text),
+        speech_s=transcript.speech.speech_s,
+    )
+
+
+def _marked(
+    words: tuple[TimedWord, ...], transcript: Transcript, by_segment: bool
+) -> tuple[TimedWord, ...]:
+    """The words, with whether anyone speaks there. by_segment: their own times are estimates."""
+    if by_segment:
+        over_speech = [part.over_speech for part in transcript.segments for _ in part.text.split()]
+    else:
+        over_speech = [transcript.speech.has_speech_at(w.start_s, w.end_s) for w in words]
+    return tuple(
+        word.model_copy(update={"over_speech": over})
+        for word, over in zip(words, over_speech, strict=True)
     )

@@ -6,7 +6,7 @@ model.save("base-int4")
 load("base-int4")
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from whisperq_core.quantize import backends, model_export, pipeline, recipes
 from whisperq_core.quantize.model_export import Manifest
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.speech import decode
+from whisperq_core.speech.voice_activity import SpeechActivity, speech_activity
 from whisperq_core.whisper.models import Model
 from whisperq_core.whisper.protocols import STUDY, Protocol
 from whisperq_core.whisper.runtime import Segment
@@ -31,7 +32,8 @@ class Transcript:
     segments: parts of the text with their times in seconds; one for all of it where the recording
     is at most 30 s long, or the runtime reports none. language: a code such as "en", as passed, or
     as detected where language_detected. audio_s, wall_s: duration of the recording and of the
-    generation, in seconds.
+    generation, in seconds. speech: where someone probably speaks; text elsewhere is probably
+    invented. silent: nothing is to be heard; the model was not run.
     """
 
     text: str
@@ -40,6 +42,13 @@ class Transcript:
     language_detected: bool
     audio_s: float
     wall_s: float
+    speech: SpeechActivity
+    silent: bool = False
+
+    @property
+    def has_speech(self) -> bool:
+        """Whether anyone probably speaks in the recording; where not, all text is invented."""
+        return self.speech.has_speech
 
 
 class QuantizedModel:
@@ -81,7 +90,8 @@ class QuantizedModel:
         """Transcribes one recording of up to two hours with greedy decoding.
 
         Digital silence, or faint steady noise, has an empty text: the model is not run, since it
-        would invent words. Its language is the one passed, or "en".
+        would invent words. Its language is the one passed, or "en". Words that it invents over
+        other noise stay; `Transcript.has_speech` and `Segment.over_speech` mark them.
 
         Args:
             speech: a path, the content of an audio file, or 16 kHz mono float32 samples, shape
@@ -101,17 +111,24 @@ class QuantizedModel:
         if decode.is_silent(samples):
             self._model.require_english([language], task)
             spoken = language or "en"
-            return Transcript("", (), spoken, False, decode.duration_s(samples), 0.0)
+            duration_s = decode.duration_s(samples)
+            nothing = SpeechActivity((), duration_s)
+            return Transcript("", (), spoken, False, duration_s, 0.0, nothing, silent=True)
         spoken = language or detect_language(self._model, samples)
         result = self._runtime.transcribe([samples], [spoken], protocol)
         text, audio_s = result.texts[0], decode.duration_s(samples)
+        activity = speech_activity(samples)
         return Transcript(
             text=text,
-            segments=result.segments or (Segment(0.0, audio_s, text),),
+            segments=tuple(
+                replace(part, over_speech=activity.has_speech_at(part.start_s, part.end_s))
+                for part in result.segments or (Segment(0.0, audio_s, text),)
+            ),
             language=spoken,
             language_detected=language is None,
             audio_s=audio_s,
             wall_s=result.wall_s,
+            speech=activity,
         )
 
     def save(self, folder: Path | str) -> Manifest:

@@ -15,11 +15,15 @@ from whisperq_core.whisper.torch_types import Array
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of the speech, in seconds from its start, and its transcript."""
+    """A part of the speech, in seconds from its start, and its transcript.
+
+    over_speech: whether anyone probably speaks there; where not, the text is probably invented.
+    """
 
     start_s: float
     end_s: float
     text: str
+    over_speech: bool = True
 
 
 @dataclass(frozen=True)

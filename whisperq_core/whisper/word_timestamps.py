@@ -36,11 +36,15 @@ _PAUSE = 5
 
 
 class TimedWord(BaseModel, frozen=True):
-    """A word as written, punctuation included, with its start and end in seconds."""
+    """A word as written, punctuation included, with its start and end in seconds.
+
+    over_speech: whether anyone probably speaks there; where not, the word is probably invented.
+    """
 
     text: str
     start_s: float
     end_s: float
+    over_speech: bool = True
 
 
 def timed_words(
