@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ from whisperq_core.serve.job_queue import JobState
 from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.serve.tasks import Task
 from whisperq_core.settings import PROJECT
+from whisperq_core.whisper.protocols import STUDY
 
 # Most of these tests load real weights.
 pytestmark = pytest.mark.model
@@ -39,10 +41,10 @@ def wait(queue, job, timeout_s=120.0):
     raise TimeoutError(f"{job.label} is still {job.state}")
 
 
-def planned(queue, *names, eval_set="quick-look"):
+def planned(queue, *names, eval_set="jfk", protocol=STUDY):
     chosen = [recipe(name) for name in names]
-    requests = requests_for(["tiny.en"], chosen, [eval_set], speed=False, threads=2)
-    return planner.plan(requests, queue.store)
+    how = {"speed": False, "threads": 2, "protocol": protocol}
+    return planner.plan(requests_for(["tiny.en"], chosen, [eval_set], **how), queue.store)
 
 
 def test_an_evaluation_runs_in_another_process_and_is_stored(queue):
@@ -106,7 +108,8 @@ def test_bad_input_is_a_sentence_not_a_trace(queue, jfk):
 
 
 def test_a_running_job_stops_after_its_piece_and_a_waiting_one_never_starts(queue):
-    items = planned(queue, "torch-int8-channel", "bf16", eval_set="test-other-excerpt")
+    one_by_one = replace(STUDY, batch_size=1)
+    items = planned(queue, "torch-int8", "bf16", eval_set="quick-look", protocol=one_by_one)
     running, waiting = queue.evaluate(items)[::-1]
     running, waiting = sorted((running, waiting), key=lambda job: job.submitted_at)
     deadline = time.monotonic() + 120
@@ -144,16 +147,26 @@ class CrashingTask(Task):
         return client.submit(die, key=job_id, pure=False)
 
 
-def test_a_lost_worker_is_explained(queue, jfk):
+class SleepingTask(Task):
+    """Occupies a worker for some seconds."""
+
+    label, user_name = "sleeps", None
+
+    def __init__(self, store: Store, seconds: float):
+        self.store, self.seconds = store, seconds
+
+    def submit(self, client, job_id, on_cluster=False):
+        return client.submit(time.sleep, self.seconds, key=job_id, pure=False)
+
+
+def test_a_lost_worker_is_explained(queue):
     (job,) = queue.submit([CrashingTask(queue.store, "ada")])
     assert wait(queue, job).state == JobState.FAILED and "worker process" in job.message
     entry = history.read(queue.store.root).entries[0]
     assert (entry.who, entry.work) == ("ada", CrashingTask.work_item)
     assert entry.outcome == history.FAILED
-    (kept,) = RecordingStore(queue.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
-    config = TranscriptionConfig("tiny.en", recipe("torch-int8"), "en")
-    after = wait(queue, queue.transcribe(kept, config))
-    assert after.state == JobState.DONE
+    (after,) = queue.submit([SleepingTask(queue.store, 0)])
+    assert wait(queue, after).state == JobState.DONE
 
 
 def test_the_process_that_submits_never_imports_torch():
@@ -226,7 +239,7 @@ def test_workers_that_cannot_be_started_again_end_what_waits(store):
     assert "Run it again" in first.message and second.message == "No processes can be started."
 
 
-def test_a_worker_that_nothing_starts_again_does_not_keep_a_job_for_ever(store, jfk):
+def test_a_worker_that_nothing_starts_again_does_not_keep_a_job_for_ever(store):
     clients = []
 
     def start_client():
@@ -234,12 +247,11 @@ def test_a_worker_that_nothing_starts_again_does_not_keep_a_job_for_ever(store, 
         return clients[-1]
 
     queue = job_queue.JobQueue(store, start_client=start_client)
-    (kept,) = RecordingStore(store.root).add([("jfk.flac", jfk.audio.read_bytes())])
-    job = queue.transcribe(kept, TranscriptionConfig("tiny.en", recipe("fp32"), "en"))
+    (job,) = queue.submit([SleepingTask(store, 10)])
     (nanny,) = clients[0].cluster.workers.values()
     nanny.process.kill()
     assert wait(queue, job, timeout_s=20).state == JobState.FAILED
     assert "Run it again" in job.message
-    again = queue.transcribe(kept, TranscriptionConfig("tiny.en", recipe("fp32"), "en"))
+    (again,) = queue.submit([SleepingTask(store, 0)])
     assert wait(queue, again).state == JobState.DONE and len(clients) == 2
     queue.close()
