@@ -10,6 +10,7 @@ has the same share in the family's error (Beran 1988, "Balanced simultaneous con
 the few blocks that make one statistic's resamples spread do not widen all others' intervals.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,8 +48,34 @@ class JointTails:
 
     def __init__(self, blocks: Blocks, values: Numbers, floor: float):
         self.comparisons: int = values.shape[1]
-        enough = blocks.number >= MIN_RESAMPLED and self.comparisons > 1
-        self._tails = _tails(_studentized(blocks, values, floor)) if enough else None
+        self._tails: _Tails | None = None
+        self._ordered: _Tails | None = None
+        if blocks.number >= MIN_RESAMPLED:
+            statistics = _studentized(blocks, values, floor)
+            self._tails, self._ordered = _tails(statistics), np.sort(statistics, axis=0)
+
+    def p_below(self, t: Numbers) -> Numbers:
+        """The share of resamples whose statistic is at most t, shape (comparisons,).
+
+        The studentized bootstrap's p-value, which knows that losses are skewed (Hall 1988,
+        "Theoretical comparison of bootstrap confidence intervals"); 0 where too few blocks are
+        resampled.
+        """
+        if self._ordered is None:
+            return np.zeros(len(t))
+        counts = [np.searchsorted(self._ordered[:, j], t[j], "right") for j in range(len(t))]
+        return np.array(counts) / len(self._ordered)
+
+    def reaches(self, level: float) -> tuple[Numbers, Numbers]:
+        """Standard errors below and above a difference that the two-sided level reaches.
+
+        They agree with `p_below`; 0 where too few blocks are resampled.
+        """
+        if self._ordered is None:
+            return np.zeros(self.comparisons), np.zeros(self.comparisons)
+        many = len(self._ordered)
+        k = math.floor(level / 2 * many)
+        return self._ordered[many - 1 - k].astype(float), -self._ordered[k].astype(float)
 
     def simultaneous_level(self, level: float) -> float:
         """The level of each comparison alone that makes all of them wrong with a chance of `level`.

@@ -207,12 +207,13 @@ def _disagreement(baseline: str, candidate: str, language: str) -> error_rates.C
 def condition(run: AccuracyRun) -> str:
     """Everything that two runs must share for their difference to be the recipe's."""
     spec = run.spec
-    work = (spec.weights_digest, spec.eval_set_digest, _identity(spec.protocol))
+    work = (spec.weights_digest, spec.eval_set_digest, protocol_identity(spec.protocol))
     return json.dumps((*work, spec.device, spec.threads))
 
 
 @lru_cache(maxsize=100)
-def _identity(protocol: Protocol) -> str:
+def protocol_identity(protocol: Protocol) -> str:
+    """What a protocol does, as text: equal for protocols that differ in name only."""
     return json.dumps(protocol.identity(), sort_keys=True)
 
 

@@ -161,7 +161,9 @@ class PairedTest:
     distribution of the difference (Xie & Singh 2013, "Confidence distribution, the frequentist
     distribution estimator of a parameter").
 
-    A family's p-values are step-down adjusted and its intervals simultaneous (`multiple_testing`).
+    A family's p-values are step-down adjusted and its intervals simultaneous (`multiple_testing`);
+    outer ends and the p-value of inferiority are at least those of the studentized bootstrap, since
+    losses are skewed and small levels lie in the tails.
     Where the step-down rejects what the single-step interval still contains, the interval ends
     there (compatible intervals: Strassburger & Bretz 2008, "Compatible simultaneous lower
     confidence bounds for the Holm procedure and other Bonferroni-based closed tests").
@@ -228,13 +230,20 @@ class PairedTest:
             by_chance = special.ndtr((self.values - loss) / np.sqrt(loss * self._one_word))
         return np.asarray(np.maximum(by_blocks, np.where(loss > 0, by_chance, 0.0)))
 
-    def _intervals(self, level: float) -> tuple[Numbers, Numbers]:
-        """Both ends of each difference's interval, in points."""
+    def _intervals(
+        self, level: float, least: tuple[Numbers, Numbers] | float = 0.0
+    ) -> tuple[Numbers, Numbers]:
+        """Both ends of each difference's interval, in points.
+
+        least: standard errors below and above that each reaches at least.
+        """
         errors, degrees = self._error
-        reach = -special.stdtrit(degrees, level / 2) * errors
-        z = -float(special.ndtri(level / 2))
-        low = np.minimum(self.values - reach, -self._by_chance(-self.values, z))
-        high = np.maximum(self.values + reach, self._by_chance(self.values, z))
+        t, z = -special.stdtrit(degrees, level / 2), -float(special.ndtri(level / 2))
+        below, above = least if isinstance(least, tuple) else (least, least)
+        low = self.values - np.maximum(t, below) * errors
+        low = np.minimum(low, -self._by_chance(-self.values, z))
+        high = self.values + np.maximum(t, above) * errors
+        high = np.maximum(high, self._by_chance(self.values, z))
         different = 2 * np.minimum(*self._p_alone) < level
         loses, gains = different & (self.values > 0), different & (self.values < 0)
         low = np.where(loses, self._nearest(level, loses, swapped=False), low)
@@ -274,17 +283,23 @@ class PairedTest:
         if not self.has_intervals:
             return self._inconclusive(margin)
         p = 2 * np.minimum(*self._p_alone)
-        return self._comparisons(margin, p, self._p_inferior(margin), DIFFERENCE_LEVEL, 1)
+        intervals = self._intervals(DIFFERENCE_LEVEL)
+        return self._comparisons(
+            margin, p, self._p_inferior(margin), intervals, DIFFERENCE_LEVEL, 1
+        )
 
     def family(self, margin: float) -> list[Comparison]:
         """Each comparison, corrected for all."""
         if not self.has_intervals:
             return self._inconclusive(margin)
         different = self.joint.adjusted(2 * np.minimum(*self._p_alone))
+        resampled = self.joint.p_below((self.values - margin) / self._error[0])
+        inferior = np.maximum(self._p_inferior(margin), resampled)
         # Judged against both tails, as the interval is.
-        inferior = self.joint.adjusted(np.minimum(2 * self._p_inferior(margin), 1.0)) / 2
+        inferior = self.joint.adjusted(np.minimum(2 * inferior, 1.0)) / 2
         level = self.joint.simultaneous_level(DIFFERENCE_LEVEL)
-        return self._comparisons(margin, different, inferior, level, len(self.values))
+        intervals = self._intervals(level, self.joint.reaches(level))
+        return self._comparisons(margin, different, inferior, intervals, level, len(self.values))
 
     @cached_property
     def joint(self) -> JointTails:
@@ -292,9 +307,15 @@ class PairedTest:
         return JointTails(self.blocks, self._residuals, floor=1.0)
 
     def _comparisons(
-        self, margin: float, different: Numbers, inferior: Numbers, level: float, family: int
+        self,
+        margin: float,
+        different: Numbers,
+        inferior: Numbers,
+        intervals: tuple[Numbers, Numbers],
+        level: float,
+        family: int,
     ) -> list[Comparison]:
-        low, high = self._intervals(level)
+        low, high = intervals
         is_different, is_within = different < DIFFERENCE_LEVEL, inferior < INFERIORITY_LEVEL
         low = np.where(is_different & (self.values > 0), np.maximum(low, 0.0), low)
         high = np.where(is_different & (self.values < 0), np.minimum(high, 0.0), high)

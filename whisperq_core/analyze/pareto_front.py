@@ -50,6 +50,7 @@ LABELS = {
     "verdict_rate": "Rate compared",
     "in_words": "Verdict, in full",
     "lower_wer_pct": "Probability of a lower WER (%)",
+    "within_margin_pct": "Probability of no worse (%)",
     "minutes_needed": "Minutes of audio for a conclusion",
     "front": "Pareto front",
     "dominated": "Significantly dominated",
@@ -294,5 +295,8 @@ def _verdict_columns(
         "verdict_rate": comparison.rate_name,
         "in_words": verdict_text.describe(comparison, baseline, run.minutes),
         "lower_wer_pct": math.nan if math.isnan(difference.low) else 100 * comparison.p_better,
+        "within_margin_pct": math.nan
+        if math.isnan(difference.low)
+        else 100 * comparison.p_within_margin,
         "minutes_needed": comparison.minutes_needed(run.minutes),
     }

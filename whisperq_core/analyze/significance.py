@@ -113,12 +113,12 @@ def _few_blocks(
     """Student's t of the logarithm of the rate, with half an error added.
 
     Its standard error is that of a ratio of sums over blocks (Cochran 1977, "Sampling techniques",
-    6.4), and at least that of a Poisson count.
+    6.4), and at least that of one error.
     """
     errors, lengths = sums[:, :-1], sums[:, -1:]
     total = errors.sum(axis=0) + 0.5
     residuals = errors / total - lengths / lengths.sum()
-    error = np.sqrt(np.maximum(totals_variance(blocks, residuals).variance, 1 / total))
+    error = np.maximum(np.sqrt(totals_variance(blocks, residuals).variance), np.log1p(1 / total))
     factor = np.exp(special.stdtrit(blocks.number - 1, (1 + confidence) / 2) * error)
     rates_pct = 100 * total / lengths.sum()
     return [

@@ -2,9 +2,10 @@
 
 import math
 
+from whisperq_core.analyze.loop_risk import LoopRisk
 from whisperq_core.analyze.paired_comparisons import condition
 from whisperq_core.analyze.paired_tests import Comparison
-from whisperq_core.analyze.verdicts import Verdict
+from whisperq_core.analyze.verdicts import Verdict, is_probably_no_worse
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.plurals import counted
 
@@ -33,11 +34,33 @@ def describe(comparison: Comparison, baseline: str, minutes: float) -> str:
             return f"no worse{by_rate} than {baseline}, {margin} {points}"
     needed = comparison.minutes_needed(minutes)
     more = f"; {audio_needed(needed - minutes)}" if needed is not None else ""
-    # The interval is of this comparison alone; the verdict is of one among many.
-    only_by_correction = comparison.family > 1 and not d.low <= 0 <= d.high
-    corrected = f", corrected for {comparison.family} comparisons" * only_by_correction
     difference = f"no statistically conclusive difference{by_rate} from {baseline}"
-    return f"{difference}{corrected} {points}{more}"
+    likely = ""
+    if is_probably_no_worse(comparison):
+        likely = f", {verdict_words(comparison, baseline)}"
+    return f"{difference} {points}{likely}{more}"
+
+
+def verdict_words(comparison: Comparison, baseline: str) -> str:
+    """The verdict in a few words: better, worse, no worse, probably no worse, too close to call."""
+    match comparison.verdict:
+        case Verdict.NO_WORSE:
+            return f"no worse than {baseline} (95 %)"
+        case Verdict.INCONCLUSIVE if is_probably_no_worse(comparison):
+            # Never 100 %: it is not shown.
+            percent = min(99, math.floor(100 * comparison.p_within_margin))
+            return f"probably no worse: {percent} %"
+        case Verdict.INCONCLUSIVE:
+            return "too close to call"
+    return comparison.verdict.value
+
+
+def loops_text(risk: LoopRisk) -> str:
+    """What a verdict of "no worse" does not cover, with its bound.
+
+    As in “apart from rare loops, which could add up to 4.7 points”.
+    """
+    return f"apart from rare loops, which could add up to {risk.highest_cost:.2g} points"
 
 
 def describe_runs(comparison: Comparison, baseline: AccuracyRun, candidate: AccuracyRun) -> str:

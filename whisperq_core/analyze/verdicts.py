@@ -4,6 +4,7 @@ Statistics (intervals and p-values) come from `paired_tests`; this module only d
 what the application calls "no worse", change this file.
 """
 
+import math
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ CONFIDENCE = 0.95
 MARGIN = 0.5
 # Beyond this a margin is a mistake: at 100 points a transcript of nothing is no worse.
 MAX_MARGIN = 100.0
+# Confidence from which "probably no worse" is said where nothing is shown.
+PROBABLE = 0.8
 # Chance of a conclusion that estimates of the test audio needed aim at.
 POWER = 0.8
 # Levels of the two-sided test of a difference and of the one-sided test of inferiority. The second
@@ -70,6 +73,26 @@ def keeps_margin(comparison: "Comparison") -> bool | None:
     if comparison.verdict is Verdict.BETTER or is_non_inferior(comparison):
         return True
     return False if comparison.difference.low > comparison.margin else None
+
+
+def keeps_margin_at(comparison: "Comparison", confidence: float) -> bool | None:
+    """Whether a loss below the margin has that confidence: True, False for a larger one, or None.
+
+    Of this comparison alone, not corrected for others: for a user who accepts, say, 90%. Raises
+    InputError unless the confidence is from 0.5 to below 1.
+    """
+    if not 0.5 <= confidence < 1:
+        raise InputError(f"The confidence must be from 0.5 to below 1, not {confidence:g}.")
+    if math.isnan(comparison.standard_error):
+        return None
+    within = comparison.p_within_margin
+    return True if within >= confidence else False if 1 - within >= confidence else None
+
+
+def is_probably_no_worse(comparison: "Comparison") -> bool:
+    """Whether no verdict is reached, and a loss below the margin has a confidence of PROBABLE."""
+    open_ = comparison.verdict is Verdict.INCONCLUSIVE
+    return open_ and keeps_margin_at(comparison, PROBABLE) is True
 
 
 def supports(comparison: "Comparison", expected: Verdict) -> bool | None:

@@ -220,6 +220,12 @@ _STATISTICS = _group(
         "lower_wer_pct",
     ),
     (
+        "Probability of no worse",
+        "The confidence that the WER increase over the baseline is below the margin. Not corrected"
+        " for multiple comparisons, so it is no verdict.",
+        "within_margin_pct",
+    ),
+    (
         "Minutes for a conclusion",
         "Estimated total minutes of test audio for a conclusion with 80 % power, if the difference"
         " is as measured.",

@@ -1,0 +1,242 @@
+"""A recipe against its baseline over all English evaluation sets that both were run on.
+
+Each set alone is often too short for a conclusion. The pool counts the errors and words of all
+sets; sets are strata, speakers are blocks (a speaker of two sets is one block). It is a statement
+on speech mixed as in these sets, so the parts, and whether they differ, are part of the answer.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import special
+
+from whisperq_core.analyze.loop_risk import LoopRisk, loop_risk
+from whisperq_core.analyze.paired_comparisons import compare_runs, error_counts, protocol_identity
+from whisperq_core.analyze.paired_tests import Comparison, PairedTest
+from whisperq_core.analyze.significance import ErrorCounts
+from whisperq_core.analyze.verdicts import MARGIN, require_margin
+from whisperq_core.evaluate.records import AccuracyRun
+
+LANGUAGE = "en"
+
+
+@dataclass(frozen=True)
+class Heterogeneity:
+    """Whether the difference is another in each set.
+
+    q: Cochran's Q, the differences' squared distances from their mean weighted by precision
+    (Cochran 1954, "The combination of estimates from different experiments"). p: of sets that do
+    not differ, by Welch's test, which allows for standard errors of few speakers (Welch 1951, "On
+    the comparison of several mean values"). i_squared_pct: the share of the variation that is not
+    chance (Higgins & Thompson 2002, "Quantifying heterogeneity in a meta-analysis").
+    """
+
+    q: float
+    sets: int
+    p: float
+    i_squared_pct: float
+
+
+@dataclass(frozen=True)
+class PooledPart:
+    """One set of a pool; the comparison is of this set alone, not corrected for others."""
+
+    eval_set: str
+    utterances: int
+    speakers: int
+    minutes: float
+    comparison: Comparison
+    baseline_key: str
+    key: str
+
+
+@dataclass(frozen=True)
+class PooledComparison:
+    """A recipe against the baseline over the sets of a pool.
+
+    comparison: of errors over words of all sets, corrected for all recipes that were run on all of
+    them. heterogeneity: None where there is one set, or a part has no interval. left_out: sets that
+    share utterances with a larger one of the pool.
+    """
+
+    recipe: str
+    model: str
+    protocol: str
+    comparison: Comparison
+    parts: tuple[PooledPart, ...]
+    heterogeneity: Heterogeneity | None
+    left_out: tuple[str, ...]
+    loops: LoopRisk
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Names of the sets, the longest first."""
+        return tuple(part.eval_set for part in self.parts)
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of speech in all."""
+        return sum(part.minutes for part in self.parts)
+
+
+def pooled_comparisons(
+    runs: Iterable[AccuracyRun], baseline: str = "fp32", margin: float = MARGIN
+) -> list[PooledComparison]:
+    """Each recipe over all English sets that it and the baseline recipe were run on.
+
+    Pass all runs there are: verdicts and intervals are corrected for all recipes of the same model,
+    protocol, device and threads that were run on the sets of the recipe's pool, however few of them
+    are shown. The newest run of each recipe and set counts. Raises InputError for a margin that is
+    none.
+    """
+    require_margin(margin)
+    conditions: dict[str, list[AccuracyRun]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: run.created_at):
+        if _is_english(run):
+            conditions[_condition(run)].append(run)
+    found = []
+    for alike in conditions.values():
+        found += _of_condition(alike, baseline, margin)
+    return found
+
+
+@lru_cache(maxsize=10_000)
+def _is_english(run: AccuracyRun) -> bool:
+    return bool(run.words.reference_length) and {u.language for u in run.utterances} == {LANGUAGE}
+
+
+def _condition(run: AccuracyRun) -> str:
+    """What runs on different sets must share."""
+    spec = run.spec
+    work = spec.weights_digest, protocol_identity(spec.protocol), spec.device, spec.threads
+    return json.dumps(work)
+
+
+def _of_condition(
+    runs: Sequence[AccuracyRun], baseline: str, margin: float
+) -> list[PooledComparison]:
+    by_recipe: dict[str, dict[str, AccuracyRun]] = defaultdict(dict)
+    for run in runs:
+        by_recipe[run.spec.recipe.name][run.speech_digest] = run
+    of_baseline = by_recipe.pop(baseline, {})
+    pools: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    left_out: dict[str, tuple[str, ...]] = {}
+    for recipe, by_speech in by_recipe.items():
+        both = [of_baseline[speech] for speech in by_speech.keys() & of_baseline.keys()]
+        kept, dropped = _without_overlaps(both)
+        left_out[recipe] = tuple(run.eval_set for run in dropped)
+        if kept:
+            pools[tuple(run.speech_digest for run in kept)].append(recipe)
+    found = []
+    for pool, members in pools.items():
+        bases = tuple(of_baseline[speech] for speech in pool)
+        # Recipes with more sets were measured on this pool, too.
+        family = [name for name, by_speech in by_recipe.items() if by_speech.keys() >= set(pool)]
+        candidates = tuple(
+            tuple(by_recipe[name][speech] for speech in pool) for name in sorted(family)
+        )
+        compared = dict(zip(sorted(family), _family(bases, candidates, margin), strict=True))
+        for recipe in members:
+            chosen = tuple(by_recipe[recipe][speech] for speech in pool)
+            found.append(_pooled(bases, chosen, compared[recipe], left_out[recipe], margin))
+    return found
+
+
+def _without_overlaps(
+    runs: Sequence[AccuracyRun],
+) -> tuple[list[AccuracyRun], list[AccuracyRun]]:
+    """Runs whose sets share no utterance, the longest first, and those that share with one."""
+    kept: list[AccuracyRun] = []
+    dropped: list[AccuracyRun] = []
+    seen: set[tuple[str, str]] = set()
+    for run in sorted(runs, key=lambda r: (-r.words.reference_length, r.eval_set)):
+        spoken = _spoken(run)
+        if spoken & seen:
+            dropped.append(run)
+        else:
+            kept.append(run)
+            seen |= spoken
+    return kept, dropped
+
+
+@lru_cache(maxsize=1000)
+def _spoken(run: AccuracyRun) -> frozenset[tuple[str, str]]:
+    return frozenset((u.id, u.reference) for u in run.utterances)
+
+
+@lru_cache(maxsize=100)
+def _family(
+    bases: tuple[AccuracyRun, ...], candidates: tuple[tuple[AccuracyRun, ...], ...], margin: float
+) -> list[Comparison]:
+    return _test(bases, candidates).family(margin)
+
+
+@lru_cache(maxsize=4)
+def _test(
+    bases: tuple[AccuracyRun, ...], candidates: tuple[tuple[AccuracyRun, ...], ...]
+) -> PairedTest:
+    return PairedTest(pooled_counts(bases), [pooled_counts(runs) for runs in candidates])
+
+
+def pooled_counts(runs: Sequence[AccuracyRun]) -> ErrorCounts:
+    """Word counts of the utterances of runs on several sets, which are its strata."""
+    counts = [error_counts(run) for run in runs]
+    return ErrorCounts(
+        np.concatenate([c.errors for c in counts]),
+        np.concatenate([c.lengths for c in counts]),
+        tuple(speaker for c in counts for speaker in c.speakers),
+        strata=tuple(run.speech_digest for run in runs for _ in run.utterances),
+    )
+
+
+def _pooled(
+    bases: Sequence[AccuracyRun],
+    runs: Sequence[AccuracyRun],
+    comparison: Comparison,
+    left_out: tuple[str, ...],
+    margin: float,
+) -> PooledComparison:
+    parts = tuple(
+        PooledPart(
+            run.eval_set,
+            len(run.utterances),
+            len({u.speaker for u in run.utterances} - {None}),
+            run.minutes,
+            compare_runs(base, run, "words", margin),
+            base.key,
+            run.key,
+        )
+        for base, run in zip(bases, runs, strict=True)
+    )
+    looped = [[u.score.looped for run in side for u in run.by_id] for side in (bases, runs)]
+    words = sum(base.words.reference_length for base in bases)
+    return PooledComparison(
+        runs[0].spec.recipe.name,
+        runs[0].model,
+        runs[0].spec.protocol.name,
+        comparison,
+        parts,
+        heterogeneity([part.comparison for part in parts]),
+        left_out,
+        loop_risk(looped[0], looped[1], words),
+    )
+
+
+def heterogeneity(parts: Sequence[Comparison]) -> Heterogeneity | None:
+    """Whether independent differences differ; None for one, or where one has no interval."""
+    if len(parts) < 2 or any(math.isnan(part.standard_error) for part in parts):
+        return None
+    values = np.array([part.difference.value for part in parts])
+    weights = np.array([part.standard_error for part in parts]) ** -2.0
+    degrees = np.array([part.difference.blocks - 1.0 for part in parts])
+    k, share = len(parts), weights / weights.sum()
+    q = float(np.sum(weights * np.square(values - np.sum(share * values))))
+    uneven = float(np.sum(np.square(1 - share) / degrees))
+    f = (q / (k - 1)) / (1 + 2 * (k - 2) / (k**2 - 1) * uneven)
+    p = float(special.fdtrc(k - 1, (k**2 - 1) / (3 * uneven), f))
+    return Heterogeneity(q, k, p, 100 * max(0.0, 1 - (k - 1) / q) if q else 0.0)
