@@ -15,7 +15,7 @@ from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import DivergenceRun
 from whisperq_core.plurals import counted
-from whisperq_core.present import divergence_charts, glossary, markup
+from whisperq_core.present import divergence_charts, glossary
 
 COMMAND = "whisperq run --models base --recipes bf16,bnb-nf4 --sets quick-look --only divergence"
 
@@ -29,7 +29,8 @@ def show_ranking(view: View, points: list[Point]) -> None:
     sets = list(dict.fromkeys((p.model, p.eval_set) for p in points))
     counts = {one: sum((p.model, p.eval_set) == one for p in points) for one in sets}
     names = {f"{model} · {eval_set}": (model, eval_set) for model, eval_set in sets}
-    most = max(names, key=lambda name: counts[names[name]])
+    # Of equals, test-other before test-clean.
+    most = max(names, key=lambda name: (counts[names[name]], name))
     chosen = view.one_of("Model and evaluation set", list(names), "divergence_set", most, width=340)
     shown = [p for p in points if (p.model, p.eval_set) == names[chosen]]
     draw(
@@ -47,7 +48,7 @@ def show_ranking(view: View, points: list[Point]) -> None:
 def show_calibration(calibration: Calibration, margin: float) -> None:
     fit, points = calibration.fit, calibration.points
     threshold = fit.excluded_below(margin)
-    st.header("What divergence says of WER")
+    st.header("How divergence relates to WER")
     if math.isfinite(threshold):
         st.markdown(
             f"**Below {threshold:.0f} mnat per token, a WER increase of more than {margin:g} points"
@@ -87,6 +88,8 @@ def show_calibration(calibration: Calibration, margin: float) -> None:
             for point, predicted in calibration.held_out
         ]
     )
+    if table["Model"].nunique() == 1:
+        table = table.drop(columns="Model")
     st.dataframe(
         without_formulas(table),
         hide_index=True,
@@ -131,8 +134,10 @@ def main(view: View) -> None:
 open_in_app("divergence.py")
 st.title("Divergence")
 st.markdown(
-    "**How far are a recipe's predictions from fp32's?** "
-    + markup.escape_markdown(glossary.definition("divergence"))
+    "**Which recipes damage the model, and how much?** WER changes only when a word does."
+    " Divergence shows smaller damage and needs no reference. Both models are given fp32's"
+    " transcript, and their predictions of each next token are compared: the mean Kullback-Leibler"
+    " divergence, in thousandths of a nat (mnat) per token. 0 is no change."
 )
 with View("divergence") as page:
     main(page)

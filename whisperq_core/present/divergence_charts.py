@@ -15,11 +15,13 @@ _COMMON = {
     "plot_bgcolor": "rgba(0,0,0,0)",
     "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
 }
+# 1, 2 and 5 of each power of ten that a divergence may be in.
+_TICKS = [digit * 10.0**power for power in range(-3, 5) for digit in (1, 2, 5)]
 _DIVERGENCE_AXIS = {
     "title": {"text": "Divergence (mnat per token)"},
     "type": "log",
-    "dtick": "D2",
-    "exponentformat": "none",
+    "tickvals": _TICKS,
+    "ticktext": [f"{tick:g}" for tick in _TICKS],
     "zeroline": False,
     "automargin": True,
 }
