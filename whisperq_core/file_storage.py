@@ -35,9 +35,9 @@ def open_folder(location: Path | str) -> "Folder":
     return RemoteFolder(str(location)) if "://" in str(location) else LocalFolder(location)
 
 
-def clean_path(text: str) -> Path:
+def clean_path(text: str | Path) -> Path:
     """A path as a user types or pastes it: quotes and spaces around it are dropped, ~ is home."""
-    path = Path(text.strip().strip("\"'").strip())
+    path = Path(text.strip().strip("\"'").strip()) if isinstance(text, str) else text
     try:
         return path.expanduser()
     except RuntimeError:  # ~ of a user that does not exist

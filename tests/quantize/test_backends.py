@@ -275,3 +275,14 @@ def test_the_full_range_has_twice_as_many_steps(name, tiny):
     assert 1.7 < reduced / full < 2.3
     again = module.layer_from(*module.state_of(layers[1]))
     assert torch.equal(again(x), layers[1](x))
+
+
+def test_the_cpu_is_in_the_identity_where_bitsandbytes_depends_on_it(monkeypatch):
+    monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda: {"avx512f", "avx512_bf16"})
+    usual = {name: backends.versions(recipe(name), "tiny.en") for name in ("bnb-nf4", "bnb-int8")}
+    assert all(not {"bitsandbytes-cpu", "kernels"} & set(found) for found in usual.values())
+    monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda: {"avx512f"})
+    assert backends.versions(recipe("bnb-nf4"), "tiny.en") == usual["bnb-nf4"] | {
+        "bitsandbytes-cpu": "fp32"
+    }
+    assert backends.versions(recipe("bnb-int8"), "tiny.en") == usual["bnb-int8"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.support.made_noise import pink
-from whisperq_core.errors import AudioError, RecipeUnsupported
+from whisperq_core.errors import AudioError, InputError, RecipeUnsupported
 from whisperq_core.quantize.file_transcription import (
     Transcription,
     TranscriptionConfig,
@@ -115,3 +115,11 @@ def test_replacing_the_weights_in_a_folder_changes_the_key(tmp_path):
     unreadable = TranscriptionConfig(str(tmp_path), recipe("fp32"), "en").key
     assert len({unreadable, write(1.0), write(2.0)}) == 3
     assert write(2.0) == write(2.0)
+
+
+def test_languages_are_taken_as_people_write_them():
+    for language in ("English", "en-US", "EN", " en "):
+        assert TranscriptionConfig("tiny.en", recipe("fp32"), language).key == FP32.key
+    assert TranscriptionConfig("base", recipe("fp32"), "AUTO").language == "auto"
+    with pytest.raises(InputError, match="'Klingon' is not a language that Whisper knows"):
+        TranscriptionConfig("base", recipe("fp32"), "Klingon")

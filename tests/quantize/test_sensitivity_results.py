@@ -134,3 +134,9 @@ def test_a_damaged_file_is_left_out(store, shipped, monkeypatch):
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"layers": 7}))
     assert sensitivity_results.stored_measurements() == []
+
+
+def test_newer_code_has_a_key_of_its_own_and_stored_keys_stay(shipped):
+    conditions = shipped["tiny.en"].conditions
+    assert (conditions.code_version, conditions.key) == (1, "2e91d2a7091547b9")
+    assert conditions.model_copy(update={"code_version": 2}).key != conditions.key

@@ -30,6 +30,7 @@ from whisperq_core.cli import (
     transcribe,
 )
 from whisperq_core.errors import WhisperQError
+from whisperq_core.file_storage import clean_path
 
 # In the order of `whisperq --help`.
 COMMANDS = (
@@ -79,7 +80,7 @@ def _options(
 ) -> None:
     # Settings live in the environment alone, so that worker processes have the same.
     if cache:
-        os.environ["WHISPERQ_CACHE"] = cache
+        os.environ["WHISPERQ_CACHE"] = str(clean_path(cache))
     if results:
         os.environ["WHISPERQ_RESULTS"] = results
 

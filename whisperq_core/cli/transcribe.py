@@ -14,7 +14,6 @@ from whisperq_core.quantize.file_transcription import (
     transcribe_file,
 )
 from whisperq_core.quantize.recipes import recipe as recipe_named
-from whisperq_core.scoring.languages import code_of
 
 
 def transcribe(
@@ -34,9 +33,8 @@ def transcribe(
 ) -> int:
     """Transcribe recordings with one or several recipes. Files that fail are reported."""
     chosen, failed = [recipe_named(name) for name in options.names(recipes)], 0
-    code = AUTO if language == AUTO else code_of(language)
     for recipe in chosen:
-        config = TranscriptionConfig(model, recipe, code, task)
+        config = TranscriptionConfig(model, recipe, language, task)
         for file in map(options.clean_path, files):
             try:
                 result = transcribe_file(file, config)

@@ -17,6 +17,7 @@ from whisperq_core.quantize.pipeline import PIPELINE_VERSION
 from whisperq_core.quantize.quantized_model import QuantizedModel, Transcript
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.scoring import loops
+from whisperq_core.scoring.languages import code_of
 from whisperq_core.speech import decode
 from whisperq_core.whisper import model_sources, model_weights
 from whisperq_core.whisper.word_timestamps import TimedWord, alignment_problem, timed_words
@@ -29,6 +30,9 @@ class TranscriptionConfig:
     """What is to transcribe a recording, and how.
 
     recipe None: model is the folder of an exported model, which has a recipe and a device.
+    language: AUTO, or a code, tag or name such as "en", "en-US" or "English", kept as the code.
+
+    Raises InputError for a language that Whisper does not have.
     """
 
     model: str
@@ -36,6 +40,10 @@ class TranscriptionConfig:
     language: str = AUTO
     task: str = "transcribe"
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        automatic = self.language.strip().lower() == AUTO
+        object.__setattr__(self, "language", AUTO if automatic else code_of(self.language))
 
     @property
     def name(self) -> str:

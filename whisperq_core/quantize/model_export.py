@@ -23,6 +23,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from whisperq_core.errors import ExportError, RecipeUnsupported
+from whisperq_core.file_storage import clean_path
 from whisperq_core.quantize import backends, pipeline
 from whisperq_core.quantize.model_parts import ModelParts, assemble, disassemble
 from whisperq_core.quantize.recipes import Device, Recipe
@@ -118,7 +119,7 @@ def export(
         raise RecipeUnsupported(reason)
     backends.require(recipe, device)
     recipe = pipeline.recipe_for_protocol(recipe, protocol)
-    folder = Path(folder).expanduser().resolve()
+    folder = clean_path(folder).resolve()
     _require_replaceable(folder)
     loaded = pipeline.load_model(model)
     return export_quantized(
@@ -236,7 +237,7 @@ def read(folder: Path | str) -> Manifest:
 
     Raises ExportError for a folder that is no exported model, or is a newer WhisperQ's.
     """
-    folder = Path(folder).expanduser()
+    folder = clean_path(folder)
     if not _is_exported(folder):
         raise ExportError(
             f"{folder} is no exported model: it has no {_MANIFEST} with {_SUMS}. Name a folder that"
@@ -258,14 +259,14 @@ def read(folder: Path | str) -> Manifest:
 def digest(folder: Path | str) -> str:
     """sha256 (hex) of SHA256SUMS: one number for the whole folder. Raises ExportError."""
     try:
-        return hashlib.sha256((Path(folder).expanduser() / _SUMS).read_bytes()).hexdigest()
+        return hashlib.sha256((clean_path(folder) / _SUMS).read_bytes()).hexdigest()
     except OSError as error:
         raise ExportError(f"{folder} is no exported model: it has no {_SUMS}.") from error
 
 
 def size_on_disk(folder: Path | str) -> int:
     """Bytes of model.safetensors."""
-    return (Path(folder).expanduser() / _TENSORS).stat().st_size
+    return (clean_path(folder) / _TENSORS).stat().st_size
 
 
 def load(folder: Path | str) -> ExportedModel:
@@ -278,7 +279,7 @@ def load(folder: Path | str) -> ExportedModel:
     models.quieten_libraries()
     import safetensors.torch
 
-    folder = Path(folder).expanduser()
+    folder = clean_path(folder)
     manifest = read(folder)
     content = _verified(folder)
     recipe = manifest.recipe

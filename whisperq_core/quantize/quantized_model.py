@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from whisperq_core.errors import RecipeUnsupported
+from whisperq_core.file_storage import clean_path
 from whisperq_core.quantize import backends, model_export, pipeline, recipes
 from whisperq_core.quantize.model_export import Manifest
 from whisperq_core.quantize.recipes import Recipe
+from whisperq_core.scoring.languages import code_of
 from whisperq_core.speech import decode
 from whisperq_core.speech.voice_activity import SpeechActivity, speech_activity
 from whisperq_core.whisper.models import Model
@@ -96,17 +98,20 @@ class QuantizedModel:
         Args:
             speech: a path, the content of an audio file, or 16 kHz mono float32 samples, shape
                 (samples,).
-            language: a code such as "en"; None detects it in the first 30 s.
+            language: a code, tag or name such as "en", "en-US" or "English"; None detects it in the
+                first 30 s.
             task: "transcribe", or "translate" to English.
 
         Raises:
             AudioError: the file is not usable audio.
+            InputError: Whisper has no such language.
             ModelError: the model does not know the language or the task.
         """
+        language = code_of(language) if language else None
         if isinstance(speech, np.ndarray):
             samples = speech
         else:
-            samples = decode.load(Path(speech) if isinstance(speech, str) else speech)
+            samples = decode.load(clean_path(speech) if isinstance(speech, str) else speech)
         protocol = Protocol("recording", batch_size=1, task=task)
         if decode.is_silent(samples):
             self._model.require_english([language], task)
@@ -140,7 +145,7 @@ class QuantizedModel:
         """
         if reason := model_export.unexportable_reason(self.recipe):
             raise RecipeUnsupported(reason)
-        folder = Path(folder).expanduser().resolve()
+        folder = clean_path(folder).resolve()
         return model_export.export_quantized(
             self._model, self._quantized, folder, fp32_bytes=self.fp32_bytes
         )

@@ -19,6 +19,7 @@ from whisperq_core.quantize.bit_allocation import FORMATS, stored_bytes
 from whisperq_core.quantize.calibration import SPEECH_ONLY
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.quantize.sensitivity_results import (
+    CODE_VERSION,
     AdditivityCheck,
     Conditions,
     FormatLoss,
@@ -80,6 +81,7 @@ def conditions_of(name: str) -> tuple[Conditions, list[Utterance], list[Utteranc
         formats=FORMATS,
         group_size=_GROUP_SIZE,
         versions=backends.versions(CHECKED[0], name),
+        code_version=CODE_VERSION,
     )
     return conditions, measured, rounding_speech
 

@@ -25,6 +25,9 @@ from whisperq_core.quantize.recipes import Recipe
 
 # The layout of the file; raise it when fields change.
 SCHEMA = 1
+# Of the code that measures, the rounding of weights included. Raise it when a change can change a
+# loss; `conditions_of` passes it.
+CODE_VERSION = 1
 
 
 class _Frozen(BaseModel):
@@ -66,7 +69,8 @@ class Conditions(_Frozen):
 
     speech_digest: of the speech they are measured on. calibration_digest: of the speech that
     weights are rounded for. margin_s: seconds of silence kept after the speech of each utterance;
-    the rest of Whisper's 30 s window is cut. versions: of libraries.
+    the rest of Whisper's 30 s window is cut. versions: of libraries. code_version: of the code that
+    measures; see CODE_VERSION.
     """
 
     weights_digest: str
@@ -76,11 +80,18 @@ class Conditions(_Frozen):
     formats: tuple[str, ...]
     group_size: int
     versions: dict[str, str]
+    code_version: int = 1
 
     @property
     def key(self) -> str:
-        """The first 16 hex digits of the sha256 of the canonical JSON of every field."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """The first 16 hex digits of the sha256 of the canonical JSON of every field.
+
+        The first code version is left out, since older measurements do not have it.
+        """
+        fields = self.model_dump(mode="json")
+        if self.code_version == 1:
+            del fields["code_version"]
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from whisperq_core.errors import ModelError, ModelUnavailable
+from whisperq_core.file_storage import clean_path
 
 # Hub repositories at the revisions that were current when they were pinned.
 HUB = {
@@ -109,8 +110,8 @@ def find(name: str) -> Source:
 def _folder(name: str) -> Path | None:
     """The folder that a user means; None where there is none."""
     try:
-        folder = Path(name).expanduser()
-        return folder if name and folder.is_dir() else None
+        folder = clean_path(name)
+        return folder if name.strip() and folder.is_dir() else None
     except (OSError, RuntimeError):  # too long a name; the home of an unknown user
         return None
 

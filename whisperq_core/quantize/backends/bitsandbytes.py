@@ -1,8 +1,10 @@
 """bitsandbytes: LLM.int8(), nf4 and fp4 with or without double quantization."""
 
 import logging
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from whisperq_core import machine
 from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.quantize.backends.backend import (
     Backend,
@@ -52,6 +54,22 @@ RECIPES = (
     _4bit("fp4", False),
     _4bit("fp4", True),
 )
+
+
+def identity(model: str, recipe: Recipe) -> dict[str, str]:
+    """What else decides its 4-bit results on a CPU, where it is not the usual.
+
+    With AVX512_BF16 it packs weights for kernels in bfloat16, or takes those of the package
+    `kernels` where that is installed; without, it computes in 32 bits.
+    """
+    if recipe.weights == "int8":
+        return {}
+    if "avx512_bf16" not in machine.cpu_flags():
+        return {"bitsandbytes-cpu": "fp32"}
+    try:
+        return {"kernels": version("kernels")}
+    except PackageNotFoundError:
+        return {}
 
 
 def _quieten() -> None:
