@@ -24,6 +24,7 @@ page = st.navigation(
                 icon=":material/scatter_plot:",
                 default=True,
             ),
+            st.Page("pages/evidence.py", title="All evidence", icon=":material/balance:"),
             st.Page("pages/advisor.py", title="Advisor", icon=":material/assistant:"),
         ],
         "Listen": [

@@ -109,6 +109,18 @@ class Results:
         columns = ["model", "recipe", "set", "protocol", "difference", "low", "high", "verdict"]
         return pd.DataFrame(lines, columns=columns)
 
+    def evidence(self, baseline: str = "fp32", margin: float = 0.5) -> "pd.DataFrame":
+        """Each recipe and protocol against the baseline over all English sets together.
+
+        One row each, the smallest first: size, latency relative to fp32, difference, low and high
+        (points of WER), within_margin_pct (the confidence that the increase is below the margin),
+        verdict, minutes, speakers, sets. Call it on `wq.results()`: intervals are simultaneous over
+        all recipes passed.
+        """
+        from whisperq_core.analyze import evidence_table
+
+        return evidence_table.evidence(self._runs, baseline, margin)
+
 
 class Recommendation:
     """The Advisor's answer: printed, it is text.

@@ -10,7 +10,17 @@ from tests.support.spoken_runs import MANY, SOME, run_with
 from whisperq_core.evaluate.store import Store
 
 PAGES = (
-    *("tradeoffs", "advisor", "report", "study", "divergence", "layers", "utterances", "compare"),
+    *(
+        "tradeoffs",
+        "evidence",
+        "advisor",
+        "report",
+        "study",
+        "divergence",
+        "layers",
+        "utterances",
+        "compare",
+    ),
     "run_evaluations",
 )
 KEYS = {
@@ -22,6 +32,7 @@ KEYS = {
     "report": ("report_model", "report_set", "report_recipes", "report_margin", "report_whole"),
     "study": ("verdict", "protocol"),
     "divergence": ("divergence_set", "divergence_margin"),
+    "evidence": ("evidence_margin", "evidence_model", "evidence_confidence"),
     "layers": ("layers_model", "layers_smaller", "layers_format"),
     "utterances": ("model", "set", "protocol", "run"),
     "compare": ("first", "second"),

@@ -1,0 +1,29 @@
+"""`whisperq evidence`: every recipe over all English sets together."""
+
+from typing import Annotated
+
+import typer
+
+from whisperq_core.analyze import evidence_table
+from whisperq_core.analyze.verdicts import MARGIN
+from whisperq_core.cli import options
+from whisperq_core.evaluate.store import Store
+from whisperq_core.whisper.protocols import protocol_label
+
+
+def evidence(
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    margin: options.Margin = MARGIN,
+) -> None:
+    """Compare recipes with fp32 over all English sets together, the smallest first."""
+    frame = evidence_table.evidence(Store().runs(), margin=margin)
+    if model:
+        frame = frame[frame["model"] == model]
+    for row in frame.to_dict("records"):
+        latency = f"{row['rtf_ratio']:.2f} × fp32" if row["rtf_ratio"] == row["rtf_ratio"] else "–"
+        print(
+            f"{row['model']} · {row['recipe']} · {protocol_label(row['protocol'])}:"
+            f" {row['weights_bytes'] / 1e6:.0f} MB, latency {latency},"
+            f" WER {row['difference']:+.2f} points ({row['low']:+.2f} to {row['high']:+.2f})"
+            f" on {row['minutes']:.0f} minutes, {row['speakers']} speakers: {row['verdict']}"
+        )
