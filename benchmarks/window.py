@@ -73,10 +73,10 @@ def main() -> None:
         wer = error_rates.total(
             error_rates.score(u.reference, t, u.language).words for u, t in hypotheses
         ).rate
-        loops = sum(loops.is_looped(text) for text in transcripts[window])
+        looped = sum(loops.is_looped(text) for text in transcripts[window])
         print(
             f"{described(window):46s} disagreement {apart:6.2f}%  WER {wer:6.2f}%"
-            f"  loops {loops}  time {took[window] / took[WHOLE]:.2f}"
+            f"  loops {looped}  time {took[window] / took[WHOLE]:.2f}"
         )
 
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages._authentication import user_name
 from pages._buttons import button
@@ -16,8 +17,9 @@ from whisperq_core.plurals import counted
 from whisperq_core.present import markup
 from whisperq_core.serve import blind_test as blind
 from whisperq_core.serve.blind_test import Tally
-from whisperq_core.serve.user_sets import UserSets
-from whisperq_core.speech.evaluation_sets import EvalSet
+from whisperq_core.serve.recording_store import RecordingStore
+from whisperq_core.serve.user_sets import UserSets, recording_of
+from whisperq_core.speech.evaluation_sets import EvalSet, SetPreview
 
 
 def import_set(sets: UserSets) -> None:
@@ -32,10 +34,25 @@ def import_set(sets: UserSets) -> None:
             help="An exported set, or a folder of recordings with a manifest.jsonl or manifest.csv"
             " (columns audio, text).",
         )
-        if file is not None and st.button("Import", type="primary"):
+        if file is None:
+            return
+        try:
+            sentences = preview(file.file_id, sets, file)
+        except WhisperQError as error:
+            st.error(markup.escape_markdown(str(error)))
+            return
+        for sentence in sentences:
+            st.caption(markup.escape_markdown(sentence))
+        if st.button("Import", type="primary"):
             st.session_state["set"] = sets.import_zip(file.getvalue(), name)
             st.session_state["imports"] += 1
             st.rerun()
+
+
+@st.cache_data(max_entries=20, show_spinner="Reading the archive")
+def preview(file_id: str, _sets: UserSets, _file: UploadedFile) -> list[str]:
+    """What an import would add, and what it would leave out; file_id: the cache's key."""
+    return _sets.preview_zip(_file.getvalue()).sentences
 
 
 def choose(sets: UserSets, view: View) -> str | None:
@@ -51,6 +68,8 @@ def summary(sets: UserSets, name: str, eval_set: EvalSet) -> None:
     speakers = {u.speaker for u in eval_set.utterances}
     by = "unknown speakers" if None in speakers else counted(len(speakers), "speaker")
     count = counted(len(eval_set.utterances), "recording")
+    for sentence in SetPreview.of(eval_set).sentences[1:]:  # the first is the line below
+        st.caption(markup.escape_markdown(sentence))
     st.markdown(
         f"**{count}**, {eval_set.audio_s / 60:.1f} minutes, {by}, {', '.join(eval_set.languages)}"
     )
@@ -80,6 +99,7 @@ def recordings(sets: UserSets, name: str, eval_set: EvalSet) -> None:
     ):
         pages = -(-len(eval_set.utterances) // 10)
         page = st.pagination(pages, key=f"own-{name}") if pages > 1 else 1
+        uploaded = RecordingStore(sets.root.parent).all()
         for utterance in eval_set.utterances[(page - 1) * 10 : page * 10]:
             with st.container(border=True):
                 speaker = f" · {utterance.speaker}" if utterance.speaker else ""
@@ -88,6 +108,9 @@ def recordings(sets: UserSets, name: str, eval_set: EvalSet) -> None:
                     f" · {utterance.language}{markup.escape_markdown(speaker)}"
                 )
                 st.markdown(markup.escape_markdown(utterance.reference))
+                original = recording_of(utterance, uploaded)
+                for note in original.sound.notes if original else ():
+                    st.caption(f":material/info: {markup.escape_markdown(note)}")
                 st.audio(str(utterance.audio))
                 key = f"out-{name}-{utterance.id}"
                 button("Remove from set", key, sets.remove, name, utterance.id)

@@ -191,6 +191,8 @@ def header(
         language = LANGUAGES.get(transcriptions[0].language, transcriptions[0].language)
         facts.append(f"{language} (detected)" if transcriptions[0].detected else language)
     st.caption(" · ".join(facts))
+    for note in recording.sound.notes:
+        st.caption(f":material/info: {markup.escape_markdown(note)}")
     if recording.sound.silent or any(not one.has_speech for one in transcriptions):
         found = "is silent" if recording.sound.silent else "probably has no speech"
         invented = any(one.text for one in transcriptions)
@@ -326,6 +328,8 @@ def heading(
         facts.append(f"{change:.1f} % word difference from fp32")
     size = f"{transcription.weights_bytes / 1e6:.0f} MB"
     facts.append(f"{transcription.wall_s:.2f} s, RTF {transcription.rtf:.2f}, {size}")
+    if transcription.words_note:
+        facts.append(transcription.words_note)
     warnings = []
     if transcription.looped:
         warnings.append("Repeats itself: a decoding loop.")

@@ -27,6 +27,7 @@ from whisperq_core.serve.tasks import EvaluationTask
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech import evaluation_sets, librispeech
+from whisperq_core.speech.evaluation_sets import SetPreview
 from whisperq_core.whisper import model_sources, protocols
 
 STATUS_ICONS = {
@@ -134,7 +135,15 @@ def choose_sets(session: UserSession, view: View) -> list[str]:
         help="Audio with a manifest.jsonl or manifest.csv (columns audio, text), with a .txt file"
         " for each recording, or a LibriSpeech split in OpenSLR's layout.",
     )
-    return [*chosen, folder.strip()] if folder.strip() else chosen
+    if not folder.strip():
+        return chosen
+    try:
+        for sentence in SetPreview.of(evaluation_sets.by_name(folder)).sentences:
+            st.caption(markup.escape_markdown(sentence))
+    except WhisperQError as error:
+        st.error(markup.escape_markdown(str(error)))
+        return chosen
+    return [*chosen, folder.strip()]
 
 
 def download_sets() -> None:

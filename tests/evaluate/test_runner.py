@@ -143,13 +143,16 @@ def test_the_corrected_protocol_leaves_the_projection_tied(store, quick):
 def test_the_corrected_protocol_refuses_to_calibrate_on_what_it_evaluates(store):
     request = replace(QUICK, recipe=recipe("quanto-int8-int8-eval10"), protocol=CORRECTED)
     planned = plan([request], store)[0]
-    assert planned.status == "refused" and "Take quanto-int8-int8," in planned.reason
+    assert planned.status == "refused" and "Use quanto-int8-int8," in planned.reason
     for refused in (request, replace(request, model="small")):  # nothing is fetched for it
         with pytest.raises(RecipeUnsupported, match="held-out speech"):
             run(refused, store)
     # A tenth of the quick look's eight utterances would be no tenth.
     study = replace(request, protocol=QUICK.protocol)
-    assert "10" in plan([study], store)[0].reason
+    for refused in (study, replace(study, model="small")):
+        assert "Evaluate at least 10" in plan([refused], store)[0].reason
+        with pytest.raises(RecipeUnsupported, match="Evaluate at least 10"):
+            run(refused, store)
     larger = replace(study, eval_set="test-clean-excerpt")
     assert plan([larger], store)[0].status == "to run"
     held_out = replace(request, recipe=recipe("quanto-int8-int8"))

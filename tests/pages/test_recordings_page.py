@@ -1,12 +1,18 @@
 """Compare recordings and My speech, on real recordings; the browser test runs the work itself."""
 
+import io
+import zipfile
+
+import numpy as np
 import pytest
+import soundfile
 from streamlit.testing.v1 import AppTest
 
 from tests.support.made_runs import accuracy_run
 from tests.support.opened_pages import again, by_label, changed, left_at, opened
 from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.resolution import resolve
+from whisperq_core.present.markup import escape_markdown
 from whisperq_core.quantize import backends, model_export
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
@@ -17,6 +23,7 @@ from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.word_timestamps import TimedWord
 
 NO_MODEL = "none, exported models only"
+MANIFEST = "audio,text\na.flac,ask not what your country\n"
 
 
 def listener(name: str) -> TranscriptionConfig:
@@ -153,6 +160,48 @@ def test_a_silent_recording_is_said_to_be_silent(shelf):
     shelf.add([("silence.wav", decode.encode_wav(np.zeros(16_000, np.float32)))])
     app = opened("recordings")
     assert "silent" in app.warning[0].value
+
+
+def test_what_is_known_of_a_recording_is_shown(shelf, store, jfk):
+    samples, rate_hz = soundfile.read(jfk.audio, dtype="float32")
+    two = io.BytesIO()
+    soundfile.write(two, np.stack([samples, -samples], 1), rate_hz, format="WAV")
+    (one,) = shelf.add([("call.wav", two.getvalue())])
+    note = escape_markdown(*one.sound.notes)
+    estimated = "Word times are estimates: a translation's words have no places in the speech."
+    shelf.put_transcription(one.id, listener("fp32"), heard("Ask not.", words_note=estimated))
+    app = opened("recordings")
+    assert any(note in caption.value for caption in app.caption)
+    assert estimated in drawn(app)["columns"][0]["facts"]
+    one = shelf.set_reference(one.id, jfk.reference)
+    UserSets(store.root).add("calls", one, shelf.original_path(one.id), "en")
+    assert any(note in caption.value for caption in opened("my_speech").caption)
+    shelf.delete(one.id)
+    assert not any(note in caption.value for caption in opened("my_speech").caption)
+
+
+def test_an_archive_is_previewed_before_it_is_imported(store, jfk):
+    files = {"x/a.flac": jfk.audio.read_bytes(), "x/b.flac": b"", "x/manifest.csv": MANIFEST}
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    app = opened("my_speech")
+    upload = by_label(app.file_uploader, "ZIP archive")
+    app = changed(upload, ("x.zip", data.getvalue(), "application/zip"))
+    sentences = UserSets(store.root).preview_zip(data.getvalue()).sentences
+    assert len(sentences) == 2 and "b.flac" in sentences[1]
+    assert [caption.value for caption in app.caption] == [escape_markdown(s) for s in sentences]
+    assert UserSets(store.root).names() == []
+    by_label(app.button, "Import").click().run()
+    assert UserSets(store.root).names() == ["x"] and not app.exception
+
+
+def test_an_archive_that_is_none_is_a_sentence_before_it_is_imported(store):
+    app = opened("my_speech")
+    app = changed(by_label(app.file_uploader, "ZIP"), ("x.zip", b"PK", "application/zip"))
+    assert "not an exported set" in app.error[0].value
+    assert not [button for button in app.button if button.label == "Import"]
 
 
 @pytest.fixture

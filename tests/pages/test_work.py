@@ -11,8 +11,10 @@ from tests.support.opened_pages import PROJECT, again, by_label, changed, left_a
 from whisperq_core.errors import StoreError
 from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.resolution import resolve
+from whisperq_core.present.markup import escape_markdown
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue, worker_pool
+from whisperq_core.speech import evaluation_sets
 
 
 def test_the_first_evaluation_is_chosen_already(store):
@@ -80,6 +82,31 @@ def test_a_folder_of_ones_own_is_planned(store, tmp_path, jfk):
     app = opened("run_evaluations")
     app = changed(by_label(app.text_input, "Your own evaluation set"), str(tmp_path / "mine"))
     assert plan_of(app)[1][2:] == ("mine", "to run")
+
+
+def test_a_folder_is_previewed_before_it_is_evaluated(store, tmp_path, jfk):
+    for name in ("jfk", "untold"):
+        (tmp_path / f"{name}.flac").write_bytes(jfk.audio.read_bytes())
+    (tmp_path / "manifest.csv").write_text(f"audio,text\njfk.flac,{jfk.reference}\n")
+    app = opened("run_evaluations")
+    app = changed(by_label(app.text_input, "Your own evaluation set"), str(tmp_path))
+    sentences = evaluation_sets.preview(tmp_path).sentences
+    assert len(sentences) == 2 and "untold.flac" in sentences[1]
+    shown = [caption.value for caption in app.caption]
+    assert all(escape_markdown(sentence) in shown for sentence in sentences)
+
+
+def test_a_static_recipe_on_too_few_utterances_is_refused_with_the_reason(store, tmp_path, jfk):
+    (tmp_path / "jfk.flac").write_bytes(jfk.audio.read_bytes())
+    (tmp_path / "jfk.txt").write_text(jfk.reference)
+    app = opened("run_evaluations")
+    app = changed(by_label(app.multiselect, "Recipes"), ["quanto-int8-int8-eval10"])
+    app = changed(by_label(app.text_input, "Your own evaluation set"), str(tmp_path))
+    planned = app.dataframe[0].value
+    own = planned[(planned["speech"] == tmp_path.name) & (planned["recipe"] != "fp32")]
+    assert len(own) and set(own["status"]) == {"refused"}
+    reason = own[own["measures"] == "accuracy"]["why not"].item()
+    assert "of the 1 of this set one alone is 100%. Evaluate at least 10" in reason
 
 
 def test_what_cannot_run_is_shown_with_its_reason(store, monkeypatch):

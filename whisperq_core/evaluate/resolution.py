@@ -81,8 +81,8 @@ def resolve(
         eval_set: the request's set, where the caller has it.
 
     Raises:
-        RecipeUnsupported: calibration that the protocol does not allow (before anything is
-            downloaded), layers that were not measured, or no divergence.
+        RecipeUnsupported: calibration that the protocol does not allow or the set is too small for
+            (before anything is downloaded), layers that were not measured, or no divergence.
         ModelUnavailable: the weights are not here; with `download`, they cannot be fetched.
         ModelError, EvalSetError: there is no model or set of that name.
     """
@@ -90,18 +90,19 @@ def resolve(
         raise RecipeUnsupported(reason)
     recipe = pipeline.recipe_for_protocol(request.recipe, request.protocol)
     source = model_sources.find(request.model)
+    eval_set = eval_set or evaluation_sets.by_name(request.eval_set)
+    calibration_speech = calibration.utterances_for(recipe, eval_set)
     if download:
         source = model_sources.download(source)
     weights_digest = model_weights.digest(source)
     recipe = sensitivity_results.with_measured_layers(recipe, weights_digest)
-    eval_set = eval_set or evaluation_sets.by_name(request.eval_set)
     speed = request.measures == "speed"
     spec = RunSpec(
         measures=request.measures,
         weights_digest=weights_digest,
         recipe=recipe,
         eval_set_digest=eval_set.digest,
-        calibration_digest=calibration.digest(calibration.utterances_for(recipe, eval_set)),
+        calibration_digest=calibration.digest(calibration_speech),
         protocol=request.protocol,
         kernels=request.kernels or _default_kernels(request, recipe, eval_set),
         device=request.device,

@@ -12,7 +12,7 @@ import struct
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
@@ -23,7 +23,7 @@ from whisperq_core.serve.blind_test import Vote
 from whisperq_core.serve.recording_store import Recording
 from whisperq_core.speech import evaluation_sets, manifests
 from whisperq_core.speech.audio_formats import AUDIO_SUFFIXES, HEAD_BYTES, usable_suffix
-from whisperq_core.speech.evaluation_sets import EvalSet, SetPreview
+from whisperq_core.speech.evaluation_sets import EvalSet, SetPreview, Utterance
 from whisperq_core.speech.isolated_decoder import decode_files
 
 _MANIFEST, _VOTES = "manifest.jsonl", "votes"
@@ -87,8 +87,7 @@ class UserSets:
         if not recording.reference:
             raise EvalSetError(f"{recording.name} has no reference transcript. Enter one first.")
         folder = self.folder(name)
-        readable = re.sub(r"[^A-Za-z0-9]+", "-", Path(recording.name).stem).strip("-")[:40]
-        id = "-".join(filter(None, (readable, recording.id[:8])))
+        id = _id_of(recording)
         row = {"id": id, "audio": f"{id}{_suffix_of(original)}", "text": recording.reference}
         row |= {"language": language} | ({"speaker": speaker.strip()} if speaker.strip() else {})
         try:
@@ -190,6 +189,17 @@ class UserSets:
             except (OSError, ValueError):
                 continue
         return sorted(votes, key=lambda vote: vote.at)
+
+
+def recording_of(utterance: Utterance, recordings: Iterable[Recording]) -> Recording | None:
+    """The recording that `UserSets.add` made the utterance of; None where it is stored no more."""
+    return next((r for r in recordings if _id_of(r) == utterance.id), None)
+
+
+def _id_of(recording: Recording) -> str:
+    """Of the utterance that is made of a recording."""
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", Path(recording.name).stem).strip("-")[:40]
+    return "-".join(filter(None, (readable, recording.id[:8])))
 
 
 def _suffix_of(recording: Path) -> str:
