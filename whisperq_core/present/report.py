@@ -89,7 +89,7 @@ def to_json(
                 "speakers": s.speakers,
                 "protocol": asdict(s.newest.spec.protocol)
                 | {"summary": s.newest.spec.protocol.summary},
-                "machine": s.newest.machine.model_dump(),
+                "machine": s.machine.model_dump(),
                 "device": s.newest.spec.device,
                 "threads": s.newest.spec.threads,
                 "versions": library_versions([s]),

@@ -311,13 +311,9 @@ def _notes(section: Section) -> Iterator[str]:
         " the range of repeated passes. Verdicts are corrected for"
         f" {counted(len(section.compared), 'comparison')}."
     )
-    if section.baseline_machine:
-        yield (
-            f"{section.baseline} was measured on another machine ({section.baseline_machine});"
-            " transcripts do not depend on the processor."
-        )
     single = int((section.frame["rtf_source"] == "single pass").sum())
     counts = (
+        (section.elsewhere, "transcribed on another machine, which changes a word now and then"),
         (single, "RTF is from a single pass, not from passes alternating with fp32"),
         (section.timed_elsewhere, "speed was measured on another machine only and is not shown"),
         (section.superseded, "replaced by a newer result of the same recipe and not shown"),

@@ -1,7 +1,7 @@
 """Sections of a report: results that can share a table, and the answer they give, in sentences."""
 
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +12,7 @@ from whisperq_core.analyze import paired_comparisons, pareto_front, results_tabl
 from whisperq_core.analyze.verdicts import MARGIN, Verdict
 from whisperq_core.errors import EvalSetError, InputError
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
+from whisperq_core.machine import Machine
 from whisperq_core.plurals import counted
 from whisperq_core.present.advisor_text import python_lines
 from whisperq_core.speech import evaluation_sets
@@ -22,20 +23,21 @@ COMMAND = "python -m whisperq_core"
 
 @dataclass(frozen=True)
 class Section:
-    """Results of one model, speech, protocol, device and machine; the newest of each recipe.
+    """Results of one model, speech, protocol and device; the newest of each recipe.
 
     runs: in the order of the frame's rows, by WER. frame: the columns of `results_table.rows` and
     of `pareto_front.with_verdicts`, and wer_without_loops_pct, machine and versions.
-    baseline_machine: the machine of the baseline's run, where this section's machine has none.
-    superseded: how many results newer ones of the same recipe replace. timed_elsewhere: how many
-    recipes have their speed measured on another machine only.
+    machine: where most of the runs were made, and all of the times. elsewhere: how many runs were
+    made on other machines. superseded: how many results newer ones of the same recipe replace.
+    timed_elsewhere: how many recipes have their speed measured on another machine only.
     """
 
     runs: tuple[AccuracyRun, ...]
     frame: pd.DataFrame
     baseline: str
     margin: float
-    baseline_machine: str | None
+    machine: Machine
+    elsewhere: int
     superseded: int
     timed_elsewhere: int
 
@@ -67,7 +69,7 @@ class Section:
     @property
     def machine_text(self) -> str:
         """Processor, cores, device and threads."""
-        spec, machine = self.newest.spec, self.newest.machine
+        spec, machine = self.newest.spec, self.machine
         cores, threads = counted(machine.cores, "core"), counted(spec.threads, "thread")
         return f"{machine.cpu}, {cores}; device: {spec.device}, {threads}"
 
@@ -225,48 +227,40 @@ def select_runs(
 def build_sections(
     runs: Iterable[AccuracyRun | SpeedRun], baseline: str = "fp32", margin: float = MARGIN
 ) -> list[Section]:
-    """The runs in sections that can be compared, ordered by title, protocol and machine.
+    """The runs in sections that can be compared, ordered by title and protocol.
 
-    Runs are compared with the newest run of the baseline on their machine, or on any machine where
-    theirs has none: transcripts do not depend on the processor.
+    Transcripts do not depend on the processor but for rounding, so runs of several machines are
+    compared; times are of one machine.
     """
     runs = list(runs)
     accuracy = [run for run in runs if isinstance(run, AccuracyRun)]
     speed = [run for run in runs if isinstance(run, SpeedRun)]
     groups: dict[Hashable, list[AccuracyRun]] = defaultdict(list)
     for run in sorted(accuracy, key=lambda run: (run.created_at, run.key)):
-        groups[paired_comparisons.condition(run), run.machine_kind].append(run)
-    built = [_section(group, accuracy, speed, baseline, margin) for group in groups.values()]
-    return sorted(
-        built, key=lambda s: (s.title, s.newest.spec.protocol.name, s.newest.machine_kind)
-    )
+        groups[paired_comparisons.condition(run)].append(run)
+    built = [_section(group, speed, baseline, margin) for group in groups.values()]
+    return sorted(built, key=lambda s: (s.title, s.newest.spec.protocol.name))
 
 
 def _section(
     group: list[AccuracyRun],
-    accuracy: list[AccuracyRun],
     speed: list[SpeedRun],
     baseline: str,
     margin: float,
 ) -> Section:
     own = {run.spec.recipe.name: run for run in group}
     runs = {run.key: run for run in own.values()}
-    machine = group[0].machine_kind
-    pool, baseline_machine = list(runs.values()), None
-    if baseline not in own:
-        base = paired_comparisons.baseline_run(group[0], accuracy, baseline)
-        if base:
-            pool.append(base)
-            baseline_machine = base.machine_kind
-    frame = results_table.rows([*runs.values(), *(s for s in speed if s.machine_kind == machine)])
+    kind, here = Counter(run.machine_kind for run in runs.values()).most_common(1)[0]
+    machine = next(run.machine for run in runs.values() if run.machine_kind == kind)
+    frame = results_table.rows([*runs.values(), *(s for s in speed if s.machine_kind == kind)])
     anywhere = results_table.rows([*runs.values(), *speed])
-    frame = pareto_front.with_verdicts(frame, pool, baseline, margin)
+    frame = pareto_front.with_verdicts(frame, runs.values(), baseline, margin)
     frame = frame.sort_values(["wer_pct", "recipe"], kind="stable", ignore_index=True)
     ordered = tuple(runs[key] for key in frame["key"])
     frame = frame.assign(
         wer_without_loops_pct=[paired_comparisons.without_loops(run).value for run in ordered],
         protocol=[run.spec.protocol.name for run in ordered],
-        machine=machine,
+        machine=[run.machine_kind for run in ordered],
         versions=[" ".join(f"{k} {v}" for k, v in r.spec.versions.items()) for r in ordered],
     )
     return Section(
@@ -274,7 +268,8 @@ def _section(
         frame=frame,
         baseline=baseline,
         margin=margin,
-        baseline_machine=baseline_machine,
+        machine=machine,
+        elsewhere=len(runs) - here,
         superseded=len(group) - len(runs),
         timed_elsewhere=int(anywhere["speed_key"].notna().sum() - frame["speed_key"].notna().sum()),
     )
