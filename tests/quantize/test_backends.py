@@ -5,13 +5,14 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 import torch
 
+from tests.support.hqq_search import leave_out_search
 from whisperq_core.errors import LibraryMissing, RecipeUnsupported
 from whisperq_core.quantize import backends, sensitivity_results
 from whisperq_core.quantize.calibration import calibrate_on
 from whisperq_core.quantize.recipes import CATALOGUE, recipe
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper import model_weights, models
-from whisperq_core.whisper.protocols import STUDY
+from whisperq_core.whisper.protocols import FITTED, STUDY
 from whisperq_core.whisper.transcription import transcribe, warm_up
 
 # Most of these tests load real weights.
@@ -43,9 +44,10 @@ def quantize(model, name, kernels="library", tied=False):
     return backends.quantize(model.torch_model, chosen, "cpu", calibrate, kernels)
 
 
-def words(model, torch_model, utterances):
+def words(model, torch_model, utterances, protocol=FITTED):
+    """The window is fitted unless another protocol is given: it is faster."""
     audio = [evaluation_sets.read_audio(u) for u in utterances]
-    return transcribe(model, torch_model, audio, ["en"] * len(audio), STUDY).texts
+    return transcribe(model, torch_model, audio, ["en"] * len(audio), protocol).texts
 
 
 def test_every_family_of_the_issue_runs_on_this_cpu():
@@ -82,7 +84,8 @@ def test_each_recipe_hears_jfk(name, tiny, jfk):
         *(("hqq-int3-g64", 64), ("whole-int8-dynamic", 65)),
     ],
 )
-def test_the_exact_modules_are_recorded(name, count, tiny):
+def test_the_exact_modules_are_recorded(name, count, tiny, monkeypatch):
+    leave_out_search(monkeypatch)
     modules = quantize(tiny, name).modules
     assert len(modules) == count
     assert ("proj_out" in modules) == (count == 65)
@@ -96,7 +99,8 @@ def test_the_given_model_stays_fp32_and_tied(tiny):
 
 
 @pytest.mark.parametrize("name", ["fp32", "hqq-int4-g64"])
-def test_what_a_recipe_leaves_alone_is_not_copied(name, tiny):
+def test_what_a_recipe_leaves_alone_is_not_copied(name, tiny, monkeypatch):
+    leave_out_search(monkeypatch)
     given = {p.data_ptr() for p in tiny.torch_model.parameters()}
     quantized = quantize(tiny, name)
     every = quantized.torch_model.named_parameters()
@@ -146,11 +150,7 @@ def reduction_pct(model, name):
 def test_sizes_of_the_study_on_the_same_shape(
     size, name, published, tolerance, shapes, monkeypatch
 ):
-    # HQQ's search for better scales and zero points takes half a minute, and adds no byte.
-    monkeypatch.setattr(
-        "hqq.core.quantize.Quantizer.optimize_weights",
-        lambda tensor, scale, zero, **_: ((tensor * scale + zero).round(), scale, zero),
-    )
+    leave_out_search(monkeypatch)
     assert reduction_pct(shapes(size), name) == pytest.approx(published, abs=tolerance)
 
 
@@ -191,9 +191,9 @@ def test_dequantized_weights_give_the_kernels_transcripts(name, tiny, jfk):
     assert all(
         type(dequantized.torch_model.get_submodule(n)) is torch.nn.Linear for n in kernels.modules
     )
-    heard = words(tiny, kernels.torch_model, utterances)
+    heard = words(tiny, kernels.torch_model, utterances, STUDY)
     assert is_jfk(heard[0]) or recipe(name).bits == 3
-    assert words(tiny, dequantized.torch_model, utterances) == heard
+    assert words(tiny, dequantized.torch_model, utterances, STUDY) == heard
 
 
 @pytest.mark.parametrize(

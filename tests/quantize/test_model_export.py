@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hqq_search import leave_out_search
 from whisperq_core.cli.main import main
 from whisperq_core.errors import ExportError, ModelError, RecipeUnsupported
 from whisperq_core.evaluate import history
@@ -20,7 +21,7 @@ from whisperq_core.quantize.recipes import recipe
 from whisperq_core.settings import PROJECT
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper import model_sources
-from whisperq_core.whisper.protocols import CORRECTED, STUDY
+from whisperq_core.whisper.protocols import CORRECTED, FITTED, STUDY
 from whisperq_core.whisper.transcription import transcribe
 
 # Most of these tests load real weights.
@@ -36,6 +37,8 @@ RECIPES = (
 
 # In a batch of two; the others, whose rows do not meet, hear one utterance alone.
 BATCHED = ("torch-int8", "bf16")
+# From a file by the public class; the others in a window that is fitted, which is faster.
+BY_FILE = "whole-int8-dynamic"
 
 # What a fresh process does with the folders: load and transcribe, in a batch or from a file. The
 # fp32 weights cannot be found by name there, and to open them would be an error.
@@ -45,7 +48,7 @@ from pathlib import Path
 from whisperq_core.quantize import model_export, quantized_model
 from whisperq_core.speech import decode
 from whisperq_core.whisper import model_sources
-from whisperq_core.whisper.protocols import STUDY
+from whisperq_core.whisper.protocols import FITTED
 from whisperq_core.whisper.transcription import transcribe
 
 def guard(event, arguments):
@@ -57,15 +60,15 @@ model_sources.EMBEDDED.clear()
 assert model_sources.offline_names() == []
 import torch
 torch.set_num_threads(1)
-root, batched, *files = sys.argv[1:]
+root, batched, by_file, *files = sys.argv[1:]
 speech, heard = [decode.load(Path(file)) for file in files], {}
 for folder in sorted(Path(root).iterdir()):
-    if folder.name in batched.split():
-        made = model_export.load(folder)
-        found = transcribe(made.model, made.quantized.torch_model, speech, ["en", "en"], STUDY)
-        heard[folder.name] = found.texts
-    else:
+    if folder.name == by_file:
         heard[folder.name] = [quantized_model.load(folder).transcribe(files[0]).text]
+        continue
+    made, some = model_export.load(folder), speech if folder.name in batched.split() else speech[:1]
+    found = transcribe(made.model, made.quantized.torch_model, some, ["en"] * len(some), FITTED)
+    heard[folder.name] = found.texts
 print(json.dumps(heard))
 """
 
@@ -83,22 +86,26 @@ def made(tiny, spoken, tmp_path_factory):
     root = tmp_path_factory.mktemp("artefacts")
     speech = [evaluation_sets.read_audio(u) for u in spoken]
     folders, heard = {}, {}
-    for name in RECIPES:
-        chosen = sensitivity_results.with_measured_layers(recipe(name), tiny.digest)
-        calibrate = calibrate_on(tiny, spoken[: chosen.calibration != "none"], STUDY)
-        quantized = backends.quantize(tiny.torch_model, chosen, "cpu", calibrate)
-        folders[name] = root / name
-        model_export.export_quantized(tiny, quantized, folders[name])
-        some = speech if name in BATCHED else speech[:1]
-        found = transcribe(tiny, quantized.torch_model, some, ["en"] * len(some), STUDY)
-        heard[name] = list(found.texts)
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_search(patch)
+        for name in RECIPES:
+            chosen = sensitivity_results.with_measured_layers(recipe(name), tiny.digest)
+            calibrate = calibrate_on(tiny, spoken[: chosen.calibration != "none"], STUDY)
+            quantized = backends.quantize(tiny.torch_model, chosen, "cpu", calibrate)
+            folders[name] = root / name
+            model_export.export_quantized(tiny, quantized, folders[name])
+            some = speech if name in BATCHED else speech[:1]
+            protocol = STUDY if name == BY_FILE else FITTED
+            found = transcribe(tiny, quantized.torch_model, some, ["en"] * len(some), protocol)
+            heard[name] = list(found.texts)
     return folders, heard
 
 
 def test_a_fresh_process_without_the_weights_hears_the_same(made, spoken, tmp_path):
     folders, heard = made
     root = folders["bf16"].parent
-    command = [sys.executable, "-c", FRESH, root, " ".join(BATCHED), *(u.audio for u in spoken)]
+    command = [sys.executable, "-c", FRESH, root, " ".join(BATCHED), BY_FILE]
+    command += [u.audio for u in spoken]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
