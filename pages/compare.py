@@ -118,12 +118,14 @@ def show_contributions(view: View, baseline: AccuracyRun, compared: AccuracyRun)
         differing = [pair for pair in differing if pair[0].id in by_name[chosen].ids]
     st.html(markup.alignment_legend_html())
     page = view.page_of(max(1, -(-len(differing) // UTTERANCES_A_PAGE)), "page")
-    audio, total_words = audio_files(baseline), baseline.words.reference_length
+    audio, unit = audio_files(baseline), paired_comparisons.unit_of_run(baseline)
+    rate = "CER" if unit == "characters" else "WER"
+    length = getattr(baseline, unit).reference_length
     for pair in differing[(page - 1) * UTTERANCES_A_PAGE : page * UTTERANCES_A_PAGE]:
-        more = pair[1].score.words.errors - pair[0].score.words.errors
-        points = 100 * more / total_words if total_words else 0.0
+        more = paired_comparisons.more_errors(*pair, unit)
+        points = 100 * more / length if length else 0.0
         errors = f"{more:+d} {'error' if abs(more) == 1 else 'errors'}".replace("-", "−")
-        note = f"{errors}, {verdict_text.signed(points)} points of WER"
+        note = f"{errors}, {verdict_text.signed(points)} points of {rate}"
         show_side_by_side((baseline, compared), pair, audio.get(pair[0].id), note)
 
 
@@ -134,13 +136,14 @@ def draw_contributions(
     group: str,
 ) -> None:
     names = distinct_names((baseline, compared))
+    rate = "CER" if paired_comparisons.unit_of_run(baseline) == "characters" else "WER"
     draw(
-        contribution_figure(contributions[:MOST_BARS], *names),
+        contribution_figure(contributions[:MOST_BARS], *names, rate),
         f"Contribution of each {group} to the difference between {' and '.join(names)}",
         key="changes",
         on_select=take_bar,
         selection_mode="points",
-        alt=f"Contribution of each {group} to the difference in WER.",
+        alt=f"Contribution of each {group} to the difference in {rate}.",
     )
     left_out = len(contributions) - MOST_BARS
     largest = f"The {MOST_BARS} largest of {len(contributions)} contributions. "

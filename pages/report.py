@@ -109,7 +109,7 @@ def show(section: Section) -> None:
             st.markdown(markup.escape_markdown(sentence))
     figure = interval_charts.difference_figure(section.frame, section.margin, section.baseline)
     if figure.data:
-        title = f"WER difference from {section.baseline}"
+        title = f"{section.rate} difference from {section.baseline}"
         st.markdown(f"**{markup.escape_markdown(title)}**")
         clicked = draw(
             figure,

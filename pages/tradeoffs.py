@@ -181,7 +181,8 @@ def leaders(rows: pd.DataFrame, baseline: str, margin: float) -> None:
     firsts = results_table.highlights(rows, baseline, margin)
     for column, first in zip(st.columns(len(firsts) or 1), firsts, strict=False):
         row = first.row
-        parts = [f"WER {row['wer_pct']:.2f} %"]
+        rate = results_table.compared_rate(rows)
+        parts = [f"{rate} {row[results_table.rate_column(rate)]:.2f} %"]
         if pd.notna(row["rtf_ratio"]):
             parts.append(f"{row['rtf_ratio']:.2f} × fp32's latency")
         parts.append(f"{row['weights_bytes'] / 1e6:.0f} MB")
@@ -191,7 +192,7 @@ def leaders(rows: pd.DataFrame, baseline: str, margin: float) -> None:
             st.caption(first.title)
             st.markdown(f"## {markup.escape_markdown(name)}")
             st.markdown(" · ".join(parts))
-            st.caption(markup.escape_markdown(f"WER: {words}." if words else ""))
+            st.caption(markup.escape_markdown(f"{rate}: {words}." if words else ""))
 
 
 def plot(view: View, rows: pd.DataFrame, runs: list[AccuracyRun], margin: float) -> pd.DataFrame:

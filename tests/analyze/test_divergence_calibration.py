@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support.made_runs import accuracy_run, divergence_run
+from tests.support.spoken_runs import in_language
 from whisperq_core.analyze.divergence_calibration import (
     FEWEST_RECIPES,
     Calibration,
@@ -12,6 +13,7 @@ from whisperq_core.analyze.divergence_calibration import (
     fit,
 )
 from whisperq_core.analyze.significance import Estimate
+from whisperq_core.evaluate.records import AccuracyRun
 
 
 def points(
@@ -95,5 +97,7 @@ def test_points_are_of_recipes_with_both_measurements():
     assert made.points[0].mnat.value == pytest.approx(1.0)
     assert made.rank_correlation == pytest.approx(1.0)
     assert calibrate([run for run in runs if run.spec.recipe.name != "bf16"]) is None
+    japanese = [in_language(r, "ja") if isinstance(r, AccuracyRun) else r for r in runs]
+    assert calibrate(japanese) is None  # their rate is the CER
     assert len(RECIPES) == FEWEST_RECIPES
     assert math.isfinite(made.fit.excluded_below(0.5))

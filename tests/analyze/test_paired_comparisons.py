@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support.made_runs import accuracy_run, renamed, tiny_english
+from tests.support.spoken_runs import in_language
 from whisperq_core.analyze import results_table
 from whisperq_core.analyze.confusions import error_contributions
 from whisperq_core.analyze.paired_comparisons import (
@@ -23,7 +24,6 @@ from whisperq_core.analyze.verdict_text import describe
 from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.store import Store
-from whisperq_core.scoring import error_rates
 from whisperq_core.settings import PROJECT
 from whisperq_core.whisper.protocols import STUDY
 
@@ -77,21 +77,6 @@ def test_characters_are_counted_where_they_are_asked_for():
 
 
 JAPANESE = [("今日は雨です", "今日は雪です"), ("また明日", "また明日")] * 10
-
-
-def in_language(one, language: str, only_first: int | None = None):
-    """The run with its first utterances, or all, in another language."""
-    utterances = [
-        u.model_copy(
-            update={
-                "language": language,
-                "score": error_rates.score(u.reference, u.hypothesis, language),
-            }
-        )
-        for u in one.utterances[:only_first]
-    ]
-    rest = one.utterances[len(utterances) :]
-    return one.model_copy(update={"utterances": (*utterances, *rest)})
 
 
 def japanese(recipe: str, texts: list[tuple[str, str]] = JAPANESE, **changes):

@@ -35,7 +35,7 @@ def figures() -> dict[str, go.Figure]:
     one = sensitivity_results.stored_measurements()[0]
     formats = {layer.module: "int4" for layer in one.layers}
     every = {
-        "rates": interval_charts.wer_figure(found.frame, "fp32"),
+        "rates": interval_charts.rate_figure(found.frame, "fp32"),
         "differences": interval_charts.difference_figure(found.frame, 0.5),
         "increase": study_charts.increase_figure([]),
         "layer map": layer_charts.sensitivity_map(one, "int4", formats),

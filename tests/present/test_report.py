@@ -12,13 +12,19 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.support.made_runs import accuracy_run, renamed, speed_run, tiny_english
-from tests.support.spoken_runs import ALIKE, MANY, NOISY, NONE, SOME, run_with
+from tests.support.spoken_runs import ALIKE, MANY, NOISY, NONE, SOME, in_language, run_with
 from whisperq_core.analyze import paired_comparisons
 from whisperq_core.cli.main import main
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.machine import Machine
-from whisperq_core.present import report, report_html, report_sections
+from whisperq_core.present import (
+    interval_charts,
+    report,
+    report_html,
+    report_sections,
+    slides,
+)
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.whisper.protocols import STUDY
 
@@ -380,3 +386,31 @@ def test_the_command_line_says_what_is_wrong(
 def test_an_empty_store_is_an_error(store, capsys):
     assert main(["report", "--out", "report.html"]) == 1
     assert "No result matches" in capsys.readouterr().err
+
+
+def test_reports_on_languages_without_spaces_are_of_the_character_error_rate():
+    made = [
+        in_language(one, "ja") if isinstance(one, AccuracyRun) else one for one in runs_of(DECIDED)
+    ]
+    text = "\n".join(page(made).texts)
+    assert "CER difference from fp32 with 95 % intervals" in text
+    assert "significantly higher CER than the baseline" in text
+    assert "Probability of a lower CER" in text and "Difference (points of CER)" in text
+    for wrong in ("WER difference", "lower WER", "higher WER", "points of WER", "comparing WER"):
+        assert wrong not in text
+    (section,) = report_sections.build_sections(made)
+    assert section.rate == "CER"
+    figures = [
+        interval_charts.difference_figure(section.frame, 0.5),
+        interval_charts.rate_figure(section.frame, "fp32"),
+    ]
+    assert [figure.layout.xaxis.title.text for figure in figures] == [
+        "CER difference from fp32 (points)",
+        "CER (%)",
+    ]
+    drawn = [one for one in slides.build_slides(section)]
+    words = " ".join(
+        " ".join((s.message, s.alt, *s.sentences, *(f"{f.label} {f.note}" for f in s.facts)))
+        for s in drawn
+    )
+    assert "CER difference from fp32" in words and "WER" not in words

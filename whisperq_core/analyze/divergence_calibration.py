@@ -21,7 +21,7 @@ import numpy as np
 from scipy import optimize, special, stats
 
 from whisperq_core.analyze import divergences
-from whisperq_core.analyze.paired_comparisons import compare_runs
+from whisperq_core.analyze.paired_comparisons import compare_runs, unit_of_run
 from whisperq_core.analyze.significance import Estimate, Numbers
 from whisperq_core.analyze.verdicts import CONFIDENCE, MARGIN
 from whisperq_core.evaluate.records import AccuracyRun, DivergenceRun, Run
@@ -119,7 +119,8 @@ class Calibration:
 def calibrate(runs: Iterable[Run]) -> Calibration | None:
     """The calibration over all recipes that have a divergence and a WER compared with fp32's.
 
-    One point a model, recipe and set: of the protocol under which divergence is measured. None with
+    One point a model, recipe and set: of the protocol under which divergence is measured. Speech in
+    languages written without spaces has none: its rate is the CER. None with
     fewer than FEWEST_RECIPES recipes.
     """
     by_age = sorted(runs, key=lambda run: (run.created_at, run.key))
@@ -128,7 +129,12 @@ def calibrate(runs: Iterable[Run]) -> Calibration | None:
     for run in {_work(run): run for run in by_age if isinstance(run, DivergenceRun)}.values():
         candidate = accuracy.get(_work(run))
         baseline = next((one for one in accuracy.values() if one.key == run.baseline_key), None)
-        if candidate and baseline and candidate.speech_digest == baseline.speech_digest:
+        if (
+            candidate
+            and baseline
+            and candidate.speech_digest == baseline.speech_digest
+            and unit_of_run(baseline) == "words"
+        ):
             points.append(_point(run, baseline, candidate))
     if len({(p.model, p.recipe) for p in points}) < FEWEST_RECIPES:
         return None

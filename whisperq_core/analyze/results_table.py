@@ -280,6 +280,20 @@ def values(frame: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
     return frame[column].to_numpy(dtype=float, na_value=np.nan) * scale
 
 
+def compared_rate(frame: pd.DataFrame) -> str:
+    """The rate that verdicts on most of the rows compare: WER, or CER.
+
+    frame: the columns of `pareto_front.with_verdicts`; WER where nothing is compared.
+    """
+    rates = frame["verdict_rate"].dropna() if "verdict_rate" in frame else frame.iloc[:0]
+    return str(rates.mode().iloc[0]) if len(rates) else "WER"
+
+
+def rate_column(rate: str) -> str:
+    """The column of a rate, WER or CER, in percent."""
+    return f"{rate.lower()}_pct"
+
+
 @dataclass(frozen=True)
 class Highlight:
     """A row that is first in something as measured; baseline is its baseline's row, if measured."""
@@ -292,6 +306,7 @@ class Highlight:
 def highlights(frame: pd.DataFrame, baseline: str = "fp32", points: float = 0.5) -> list[Highlight]:
     """The lowest WER, the lowest latency relative to fp32, and the smallest within `points` of WER.
 
+    Where verdicts compare CER, that is the rate instead of WER.
     As measured, with no claim that a difference is more than chance. What is not known (no speed
     measured together with fp32's, no run of the baseline) is left out.
     """
@@ -299,14 +314,16 @@ def highlights(frame: pd.DataFrame, baseline: str = "fp32", points: float = 0.5)
     order = np.argsort(frame["created_at"].to_numpy(), kind="stable")
     recipes = frame["recipe"].tolist()
     baselines = {conditions[i]: frame.iloc[i] for i in order if recipes[i] == baseline}
-    limits = [baselines[c]["wer_pct"] + points if c in baselines else np.nan for c in conditions]
-    close = values(frame, "wer_pct") <= np.array(limits, dtype=float)
+    rate = compared_rate(frame)
+    column = rate_column(rate)
+    limits = [baselines[c][column] + points if c in baselines else np.nan for c in conditions]
+    close = values(frame, column) <= np.array(limits, dtype=float)
     everything = np.ones(len(frame), dtype=bool)
     plural = "point" if points == 1 else "points"
     ranked = (
-        ("Lowest WER", everything, "wer_pct"),
+        (f"Lowest {rate}", everything, column),
         ("Lowest relative latency", everything, "rtf_ratio"),
-        (f"Smallest within {points:g} {plural} of {baseline}'s WER", close, "weights_bytes"),
+        (f"Smallest within {points:g} {plural} of {baseline}'s {rate}", close, "weights_bytes"),
     )
     sizes, leaders = values(frame, "weights_bytes"), []
     for title, eligible, column in ranked:

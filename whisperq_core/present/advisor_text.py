@@ -37,10 +37,11 @@ def answer(advice: Advice) -> str:
     first = advice.configurations[0]
     comparison = first.comparison
     if comparison is not None and comparison.verdict is Verdict.BETTER:
-        evidence = "Its WER is significantly lower than fp32's"
+        evidence = f"Its {comparison.rate_name} is significantly lower than fp32's"
     else:
         points = f"{requirements.max_wer_rise_points:g} points"
-        evidence = f"Its WER increase over fp32 is shown to be below {points}"
+        rate = comparison.rate_name if comparison is not None else "WER"
+        evidence = f"Its {rate} increase over fp32 is shown to be below {points}"
     return f"Use {_name(first)}: {figures(first)}. {evidence} on {speech}."
 
 

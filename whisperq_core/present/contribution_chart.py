@@ -13,10 +13,12 @@ _ROW_PX, _AROUND_PX = 22, 110
 _NAME_CHARACTERS = 26
 
 
-def contribution_figure(changes: Sequence[ErrorContribution], first: str, second: str) -> go.Figure:
-    """A bar for each change in points of WER, the largest on top; customdata is [name].
+def contribution_figure(
+    changes: Sequence[ErrorContribution], first: str, second: str, rate: str = "WER"
+) -> go.Figure:
+    """A bar for each change in points of a rate, the largest on top; customdata is [name].
 
-    first, second: names of the two runs. Right is more errors in the second.
+    first, second: names of the two runs. Right is more errors in the second. rate: WER or CER.
     """
     figure = go.Figure()
     sides = (
@@ -41,7 +43,7 @@ def contribution_figure(changes: Sequence[ErrorContribution], first: str, second
     figure.update_layout(
         height=_ROW_PX * len(changes) + _AROUND_PX,
         xaxis={
-            "title": {"text": f"Points of WER: {escape(second)} minus {escape(first)}"},
+            "title": {"text": f"Points of {rate}: {escape(second)} minus {escape(first)}"},
             "zeroline": True,
         },
         yaxis={

@@ -12,6 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from whisperq_core.analyze.pareto_front import BASELINE, NOT_COMPARED
+from whisperq_core.analyze.results_table import compared_rate
 from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.present.labels import verdict_label
 from whisperq_core.present.tradeoff_chart import beyond_axis
@@ -32,21 +33,27 @@ _NAME_CHARACTERS = 30
 _INTERVAL_ROOM = 0.7
 
 
-def wer_figure(frame: pd.DataFrame, baseline: str) -> go.Figure:
+def rate_figure(frame: pd.DataFrame, baseline: str) -> go.Figure:
     """WER in percent with 95% intervals, in the frame's order, and a line at the baseline's WER.
+
+    CER instead, where verdicts compare it.
 
     frame has the columns of `pareto_front.with_verdicts`. Rates beyond the axis are arrows at its
     edge, with their values.
     """
-    figure = _forest(frame, "wer_pct", "wer_low_pct", "wer_high_pct", "WER (%)", "%", baseline)
-    baseline_wer = frame.loc[frame["recipe"] == baseline, "wer_pct"]
-    if len(baseline_wer):
-        _line(figure, baseline_wer.iloc[0], len(frame), f"WER of {escape(_short(baseline))}", "dot")
+    rate = compared_rate(frame)
+    name = rate.lower()
+    columns = (f"{name}_pct", f"{name}_low_pct", f"{name}_high_pct")
+    figure = _forest(frame, *columns, f"{rate} (%)", "%", baseline)
+    of_baseline = frame.loc[frame["recipe"] == baseline, columns[0]]
+    if len(of_baseline):
+        name = f"{rate} of {escape(_short(baseline))}"
+        _line(figure, of_baseline.iloc[0], len(frame), name, "dot")
     return figure
 
 
 def difference_figure(frame: pd.DataFrame, margin: float, baseline: str = "fp32") -> go.Figure:
-    """WER minus the baseline's in points with 95% intervals; lines at zero and at the margin.
+    """WER (or CER) minus the baseline's in points with 95% intervals; lines at 0 and the margin.
 
     Each point's customdata is [key].
     """
@@ -55,7 +62,7 @@ def difference_figure(frame: pd.DataFrame, margin: float, baseline: str = "fp32"
     figure = _forest(
         compared,
         *columns,
-        f"WER difference from {escape(_short(baseline))} (points)",
+        f"{compared_rate(frame)} difference from {escape(_short(baseline))} (points)",
         "points",
         baseline,
         (0.0, margin),

@@ -28,7 +28,7 @@ SUFFIXES = (".html", ".csv", ".json")
 COLUMNS = (
     *("model", "set", "protocol", "device", "threads", "machine", "recipe"),
     *("wer_pct", "wer_low_pct", "wer_high_pct", "difference_points", "difference_low"),
-    *("difference_high", "lower_wer_pct", "verdict", "minutes_needed", "loops"),
+    *("difference_high", "lower_wer_pct", "verdict", "verdict_rate", "minutes_needed", "loops"),
     *("wer_without_loops_pct", "cer_pct", "cer_low_pct", "cer_high_pct", "rtf", "rtf_low"),
     *("rtf_high", "rtf_ratio", "rtf_ratio_low", "rtf_ratio_high", "weights_bytes"),
     *("size_reduction_pct", "utterances", "audio_s", "kernels", "versions", "created_at"),

@@ -138,8 +138,16 @@ def _overview(sections: list[Section]) -> Facts:
         ("Speech", "; ".join(dict.fromkeys(_speech(s) for s in sections))),
         ("Protocol", "; ".join(dict.fromkeys(_protocol(s) for s in sections))),
         ("Machine", " | ".join(dict.fromkeys(_machine(s) for s in sections))),
-        ("Baseline", f"{sections[0].baseline}; margin: {sections[0].margin:g} points of WER"),
+        (
+            "Baseline",
+            f"{sections[0].baseline}; margin: {sections[0].margin:g} points of {_rates(sections)}",
+        ),
     ]
+
+
+def _rates(sections: list[Section]) -> str:
+    """What verdicts compare: WER, CER, or both where sections differ in it."""
+    return " or ".join(sorted({section.rate for section in sections}, reverse=True))
 
 
 def _section_values(
@@ -195,12 +203,12 @@ def _heading(section: Section, sections: list[Section]) -> str:
 def _figures(section: Section, x: Sequence[str], y: str) -> Iterator[Figure | None]:
     frame, baseline = section.frame, section.baseline
     yield _figure(
-        "WER with 95 % intervals",
+        f"{section.rate} with 95 % intervals",
         _AXIS_NOTE,
-        interval_charts.wer_figure(frame, baseline),
+        interval_charts.rate_figure(frame, baseline),
     )
     yield _figure(
-        f"WER difference from {baseline} with 95 % intervals",
+        f"{section.rate} difference from {baseline} with 95 % intervals",
         "Comparisons are paired, so a difference can be significant where the intervals above"
         " overlap. Verdicts are corrected for multiple comparisons, intervals are not."
         f" {_AXIS_NOTE}",
@@ -284,7 +292,15 @@ def _results(section: Section) -> Table:
         )
         for _, row in section.frame.iterrows()
     ]
-    return Table(["Recipe", *_COLUMNS], rows)
+    return Table(["Recipe", *(_of_rate(name, section.rate) for name in _COLUMNS)], rows)
+
+
+def _of_rate(text: str, rate: str) -> str:
+    """A text on WER differences as one on those of the rate that is compared."""
+    if rate == "WER":
+        return text
+    text = text.replace("Difference (points)", f"Difference (points of {rate})")
+    return text.replace("lower WER", f"lower {rate}").replace("higher WER", f"higher {rate}")
 
 
 def _records(section: Section) -> Table:
@@ -358,14 +374,18 @@ def _settings(protocol: Protocol) -> Iterator[str]:
 def _terms(sections: list[Section]) -> Facts:
     occurring = {v for s in sections for v in s.frame["verdict"]}
     baseline = sections[0].baseline
+    rates = _rates(sections)
     verdicts = "; ".join(
-        f"“{verdict_label(verdict, baseline)}”: {text}"
+        f"“{verdict_label(verdict, baseline)}”: {text.replace('WER', rates)}"
         for verdict, text in _VERDICT_MEANINGS.items()
         if verdict in occurring
     )
     terms = {name: glossary.definition(name) for name in _TERMS}
+    if rates == "CER":
+        probability = "Probability of a lower WER"
+        terms[_of_rate(probability, rates)] = _of_rate(terms.pop(probability), rates)
     terms["Verdict"] = (
-        "Result of comparing WER with the baseline's, corrected for multiple comparisons."
+        f"Result of comparing {rates} with the baseline's, corrected for multiple comparisons."
         f" {verdicts}."
     )
     return list(terms.items())

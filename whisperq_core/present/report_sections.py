@@ -25,7 +25,7 @@ COMMAND = "python -m whisperq_core"
 class Section:
     """Results of one model, speech, protocol and device; the newest of each recipe.
 
-    runs: in the order of the frame's rows, by WER. frame: the columns of `results_table.rows` and
+    runs: in the order of the frame's rows, by the rate. frame: the columns of `results_table.rows`,
     of `pareto_front.with_verdicts`, and wer_without_loops_pct, machine and versions.
     machine: where most of the runs were made, and all of the times. elsewhere: how many runs were
     made on other machines. superseded: how many results newer ones of the same recipe replace.
@@ -103,6 +103,11 @@ class Section:
         if run.spec.protocol.name != STUDY.name:
             arguments["protocol"] = short_name(run.spec.protocol.name)
         return _command("run", arguments)
+
+    @cached_property
+    def rate(self) -> str:
+        """What verdicts and differences are of: WER, or CER where words have no spaces."""
+        return results_table.compared_rate(self.frame)
 
     @property
     def compared(self) -> pd.DataFrame:
@@ -255,7 +260,8 @@ def _section(
     frame = results_table.rows([*runs.values(), *(s for s in speed if s.machine_kind == kind)])
     anywhere = results_table.rows([*runs.values(), *speed])
     frame = pareto_front.with_verdicts(frame, runs.values(), baseline, margin)
-    frame = frame.sort_values(["wer_pct", "recipe"], kind="stable", ignore_index=True)
+    rate = results_table.rate_column(results_table.compared_rate(frame))
+    frame = frame.sort_values([rate, "recipe"], kind="stable", ignore_index=True)
     ordered = tuple(runs[key] for key in frame["key"])
     frame = frame.assign(
         wer_without_loops_pct=[paired_comparisons.without_loops(run).value for run in ordered],
@@ -334,15 +340,18 @@ def _recommendation(
 
 
 def _smallest(passing: pd.DataFrame) -> pd.Series:
-    return passing.sort_values(["weights_bytes", "wer_pct", "recipe"]).iloc[0]
+    rate = results_table.rate_column(results_table.compared_rate(passing))
+    return passing.sort_values(["weights_bytes", rate, "recipe"]).iloc[0]
 
 
 def _facts(row: pd.Series, baseline: str) -> str:
+    rate = row["verdict_rate"]
+    rate_pct = row[results_table.rate_column(rate)]
     smaller = row["size_reduction_pct"]
     size = f", {smaller:.0f} % smaller than fp32" if smaller >= 0.5 else ""
     calibrated = ", calibrated on a tenth of the evaluated speech"
     return (
-        f"{row['weights_bytes'] / 1e6:.0f} MB{size}, WER {row['wer_pct']:.2f} %"
+        f"{row['weights_bytes'] / 1e6:.0f} MB{size}, {rate} {rate_pct:.2f} %"
         f" ({format_signed(row['difference_points'])} points from {baseline}, 95 % interval"
         f" {format_signed(row['difference_low'])} to {format_signed(row['difference_high'])})"
         f"{calibrated if row['calibration'] == 'evaluation-10%' else ''}"
@@ -363,7 +372,9 @@ def _remaining(section: Section) -> Iterator[str]:
     parts: list[str] = []
     if worse:
         have = "has" if worse == 1 else "have"
-        parts.append(f"{subject(worse)} {have} a significantly higher WER than {section.baseline}")
+        parts.append(
+            f"{subject(worse)} {have} a significantly higher {section.rate} than {section.baseline}"
+        )
     if inconclusive:
         be = "is" if inconclusive == 1 else "are"
         parts.append(f"{subject(inconclusive)} {be} too close to call")

@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from whisperq_core.analyze import pareto_front
+from whisperq_core.analyze.results_table import rate_column
 from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.plurals import counted, plural
 from whisperq_core.present import interval_charts, tradeoff_chart
@@ -72,12 +73,14 @@ def _scope(section: Section) -> Slide:
 
 def _pareto_front(section: Section) -> Slide:
     frame = pareto_front.pareto_status(
-        section.frame, section.runs, "weights_bytes", "wer_pct", section.margin
+        section.frame, section.runs, "weights_bytes", rate_column(section.rate), section.margin
     )
     on = frame[frame["front"].str.startswith(pareto_front.ON_FRONT)].sort_values("weights_bytes")
     dominated = int(frame["dominated"].sum())
     drawn = frame[~frame["dominated"] | (frame["recipe"] == section.baseline)]
-    figure = tradeoff_chart.tradeoff_figure(drawn, "weights_bytes", "wer_pct", None, "family")
+    figure = tradeoff_chart.tradeoff_figure(
+        drawn, "weights_bytes", rate_column(section.rate), None, "family"
+    )
     possible = len(frame) - len(on) - dominated
     sentences = [f"From smallest to largest: {_names(on['recipe'].tolist())}."]
     if dominated:
@@ -89,10 +92,11 @@ def _pareto_front(section: Section) -> Slide:
         )
     return Slide(
         "Pareto front",
-        f"{len(on)} of {len(frame)} configurations are Pareto-optimal in size and WER, as measured",
+        f"{len(on)} of {len(frame)} configurations are Pareto-optimal in size and {section.rate},"
+        " as measured",
         sentences=(" ".join(sentences),),
         figure=_large(figure),
-        alt="WER against size; the dashed line is the Pareto front.",
+        alt=f"{section.rate} against size; the dashed line is the Pareto front.",
     )
 
 
@@ -153,10 +157,10 @@ def _facts(section: Section, row: pd.Series) -> tuple[Fact, ...]:
         latency,
         Fact(
             f"{format_signed(row['difference_points'])} points",
-            f"WER difference from {section.baseline}",
+            f"{section.rate} difference from {section.baseline}",
             f"95 % interval {format_signed(row['difference_low'])} to"
             f" {format_signed(row['difference_high'])};"
-            f" WER {row['wer_pct']:.2f} %",
+            f" {section.rate} {row[rate_column(section.rate)]:.2f} %",
         ),
     )
 
@@ -182,10 +186,12 @@ def _evidence(section: Section) -> Slide:
             f" {closest['minutes_needed']:.0f} minutes of test audio in total;"
             f" {section.minutes:.1f} were used."
         )
-    # The frame is in the order of WER.
+    # The frame is in the order of the rate.
     shown = section.compared.head(_MOST_LINES)
     if len(shown) < len(verdicts):
-        sentences.append(f"Shown: the {len(shown)} with the lowest WER; the report has all.")
+        sentences.append(
+            f"Shown: the {len(shown)} with the lowest {section.rate}; the report has all."
+        )
     figure = interval_charts.difference_figure(shown, section.margin, section.baseline)
     figure.update_layout(height=_LINE_PX * len(shown) + _AROUND_PX)
     return Slide(
@@ -193,5 +199,5 @@ def _evidence(section: Section) -> Slide:
         message,
         sentences=(" ".join(sentences),),
         figure=_large(figure) if figure.data else None,
-        alt=f"WER differences from {section.baseline} with 95 % intervals.",
+        alt=f"{section.rate} differences from {section.baseline} with 95 % intervals.",
     )

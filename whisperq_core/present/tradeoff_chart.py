@@ -319,10 +319,16 @@ def _hover(row: Mapping[Hashable, Any]) -> str:
         lines.append(f"{metric.label} {value}")
     lines.append(f"Source of RTF: {escape(row['rtf_source'])}")
     if "in_words" in row:
-        lines.append(f"WER: {escape(row['in_words'])}")
+        lines.append(f"{_rate(row)}: {escape(row['in_words'])}")
     if "front" in row:
         lines.append(f"Pareto front: {escape(row['front'])}")
     return "<br>".join(lines)
+
+
+def _rate(row: Mapping[Hashable, Any]) -> str:
+    """What the row's verdict compares; WER where there is none."""
+    rate = row.get("verdict_rate")
+    return "WER" if pd.isna(rate) else str(rate)
 
 
 def _ring(where: np.ndarray, x_axis: _Axis, y_axis: _Axis, areas: np.ndarray) -> dict[str, Any]:
