@@ -52,12 +52,12 @@ def show_claims(view: View, store: Store) -> None:
     )
     st.caption(
         "Verdicts are computed from the stored results at 95 % confidence. *Reproduced* and *not"
-        " reproduced* are conclusive: WER by its interval over speakers, latency by that over"
-        " repeated passes; sizes are exact. *Inconclusive*: too close to call. Verdicts are not"
-        " corrected for multiple comparisons: about one in twenty may be due to chance. The study"
-        " measured most claims on whisper-small. While that is not measured here, verdicts are"
-        " those of the smaller models in parentheses. `python -m whisperq_core claims` prints the"
-        " same."
+        " reproduced* are conclusive: for WER, by the interval over speakers; for latency, by the"
+        " interval over repeated passes. Sizes are exact. *Inconclusive*: too close to call."
+        " Verdicts are not corrected for multiple comparisons: about one in twenty may be due to"
+        " chance. The study tested most claims on whisper-small. Until whisper-small is measured"
+        " here, verdicts are for the smaller models in parentheses. `python -m whisperq_core"
+        " claims` prints the same verdicts."
     )
     selected = view.one_of(
         "Verdict",

@@ -163,9 +163,9 @@ def show_rates(run: AccuracyRun, row: pd.Series) -> None:
     )
     if spec.kernels == "dequantized":
         st.caption(
-            "These transcripts were computed in fp32 layers with the dequantized weights, which is"
-            " mathematically equivalent and faster on this device. Batch times below are not those"
-            " of the recipe's own kernels."
+            "These transcripts were computed by fp32 layers with the dequantized weights, which"
+            " is mathematically equivalent and faster on this device. The batch times below are"
+            " therefore not those of the recipe's own kernels."
         )
     with st.expander("Provenance"):
         st.html(markup.labelled_html(provenance_rows(run, row["speed_key"])))
@@ -211,9 +211,11 @@ def show_comparison(
     if base:
         st.markdown(
             markup.escape_markdown(words[:1].upper() + words[1:]),
-            help=f"Student's t of the difference over {row['resampled']}; interval and verdict are"
-            " corrected for all recipes measured on this speech. Margin:"
-            f" {margin:g} points.",
+            help=(
+                f"Student's t of the difference over {row['resampled']}; interval and verdict are"
+                " corrected for multiple comparisons (all recipes measured on this evaluation"
+                f" set). Margin: {margin:g} points."
+            ),
         )
     others = {other.key: other for other in (base, fp32) if other is not None}
     for other in others.values():
@@ -245,10 +247,12 @@ def show_agreement(run: AccuracyRun, computed: Comparisons) -> None:
     if parts:
         st.markdown(
             markup.escape_markdown(" · ".join(parts)),
-            help="The share of utterances with no more errors than fp32 is WhisperKit's “quality of"
-            " inference”. Word difference: edits between the two transcripts, in percent of the"
-            " words of fp32's; the reference plays no part. Looping transcripts repeat a phrase"
-            " until the token limit.",
+            help=(
+                "The share of utterances with no more errors than fp32 is WhisperKit's “quality"
+                " of inference”. Word difference: edits between the two transcripts, in percent"
+                " of the words of fp32's; the reference is not used. Looping transcripts repeat a"
+                " phrase until the token limit."
+            ),
         )
 
 

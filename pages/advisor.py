@@ -52,8 +52,10 @@ def requirements_form(view: View, models: list[str], protocol_names: list[str]) 
             "need_speech",
             "hard",
             format_func=SPEECH.get,
-            help="Difficult: LibriSpeech test-other. Clean: test-clean. Excerpts of them are used"
-            " where the whole set was not run.",
+            help=(
+                "Difficult: LibriSpeech test-other. Clean: test-clean. Where the full set was not"
+                " evaluated, its excerpt is used."
+            ),
             **how,
         )
         priority = view.one_of(
@@ -273,8 +275,8 @@ def show_table(advice: advisor.Advice) -> None:
     )
     st.caption(
         "WER, low and high: 95 % confidence interval. Verdicts compare WER with fp32 of the same"
-        " model on the same utterances, corrected for all recipes of that model. A latency limit"
-        " is met if all repeated passes are within it."
+        " model on the same utterances, corrected for multiple comparisons (all recipes of that"
+        " model). A latency limit is met if all repeated passes are within it."
     )
 
 

@@ -51,10 +51,10 @@ def show_calibration(calibration: Calibration, margin: float) -> None:
     st.header("How divergence relates to WER")
     if math.isfinite(threshold):
         st.markdown(
-            f"**Below {threshold:.0f} mnat per token, a WER increase of more than {margin:g} points"
-            f" is unlikely**: of {fit.recipes} recipes, the 95 % interval for one more recipe stays"
-            f" below {margin:g} points there. On average a recipe loses"
-            f" {fit.slope * 100:.2f} points of WER per 100 mnat."
+            f"**Below {threshold:.0f} mnat per token, a WER increase of more than {margin:g}"
+            f" points is unlikely**: fitted to {fit.recipes} recipes, the 95 % prediction"
+            f" interval for another recipe stays below {margin:g} points. On average, WER rises"
+            f" by {fit.slope * 100:.2f} points per 100 mnat."
         )
     draw(
         divergence_charts.calibration_figure(calibration, margin),
@@ -63,14 +63,16 @@ def show_calibration(calibration: Calibration, margin: float) -> None:
         alt="WER difference from fp32 by divergence; the table below has the values.",
     )
     st.caption(
-        f"Each point is a recipe on an evaluation set; bars: standard errors. Predicted from the"
-        f" other recipes, {calibration.covered:.0%} of {len(points)} WER differences lie in their"
-        f" 95 % interval. Rank correlation (Spearman): {calibration.rank_correlation:.2f}."
+        "Each point: one recipe on one evaluation set; bars: standard errors. Cross-validation:"
+        f" {calibration.covered:.0%} of {len(points)} WER differences lie within the 95 %"
+        " interval predicted from the other recipes. Rank correlation (Spearman):"
+        f" {calibration.rank_correlation:.2f}."
     )
     st.markdown(
-        "**Where it fails: loops.** Divergence is measured along fp32's transcript, so it cannot"
-        " show that a recipe, given its own text, starts to repeat itself. Utterances in which"
-        " either model looped are left out of the WER differences here; the table counts them."
+        "**Limitation: loops.** Divergence is measured on fp32's transcript, so it cannot show"
+        " that a recipe starts to repeat itself when it decodes its own output. Utterances in"
+        " which either model looped are excluded from these WER differences; the table counts"
+        " them."
     )
     table = pd.DataFrame(
         [
@@ -98,7 +100,7 @@ def show_calibration(calibration: Calibration, margin: float) -> None:
             "WER difference (points)": st.column_config.NumberColumn(format="%+.2f"),
             **{
                 name: st.column_config.NumberColumn(
-                    format="%+.2f", help="95 % interval, from the other recipes."
+                    format="%+.2f", help="95 % interval predicted from the other recipes."
                 )
                 for name in ("Predicted, low", "Predicted, high")
             },
@@ -112,7 +114,7 @@ def main(view: View) -> None:
     if calibration is None:
         measured = [run for run in runs if isinstance(run, DivergenceRun)]
         st.info(
-            f"{counted(len(measured), 'divergence')} measured. This page needs at least"
+            f"{counted(len(measured), 'divergence result')} so far. This page needs at least"
             f" {divergence_calibration.FEWEST_RECIPES} recipes on one evaluation set, with their"
             " WER under the protocol “Fitted window”."
         )

@@ -117,7 +117,7 @@ def main() -> None:
     if log.unreadable:
         names = ", ".join(path.name for path in log.unreadable)
         st.warning(
-            f"Unreadable entries were left out: {markup.escape_markdown(names)}. They are kept in"
+            f"Unreadable entries were skipped: {markup.escape_markdown(names)}. They are kept in"
             f" `{store.root / history.FOLDER}`."
         )
     if log.entries:

@@ -43,12 +43,13 @@ def feasible_budgets(sensitivity: Sensitivity) -> list[Budget]:
 
 def describe_measurement(sensitivity: Sensitivity) -> None:
     st.caption(
-        "Loss: mean Kullback-Leibler divergence of the next-token distribution from fp32's, in nats"
-        " per token, with only that layer quantized. Both models decode fp32's transcript"
-        f" (teacher forcing): {sensitivity.tokens} tokens of {len(sensitivity.utterances)}"
-        f" utterances of {markup.escape_markdown(sensitivity.eval_set)}, which no test set"
-        " contains. Weights below 8 bits are rounded by GPTQ, calibrated on the set's other"
-        f" utterances. Measured in {sensitivity.measured_s / 60:.0f} min on"
+        "Loss: mean Kullback-Leibler divergence of the next-token distribution from fp32's, in"
+        " nats per token, with only that layer quantized. Both models are given fp32's"
+        f" transcript (teacher forcing): {sensitivity.tokens} tokens of"
+        f" {len(sensitivity.utterances)} utterances of"
+        f" {markup.escape_markdown(sensitivity.eval_set)}, which is not part of any test set."
+        " Weights below 8 bits are rounded by GPTQ, calibrated on the set's other utterances."
+        f" Measured in {sensitivity.measured_s / 60:.0f} min on"
         f" {markup.escape_markdown(sensitivity.machine.cpu)}."
     )
 
@@ -80,8 +81,8 @@ def show_metrics(sensitivity: Sensitivity, formats: dict[str, str]) -> None:
 def show_additivity(sensitivity: Sensitivity) -> None:
     st.header("Are layer losses additive?")
     st.markdown(
-        "Bits are allocated as if the losses of layers add up. To check that, whole quantized"
-        " models were measured on the same speech. Losses are in nats per token."
+        "The bit allocation assumes that layer losses add up. To check this, whole quantized"
+        " models were measured on the same utterances. Losses are in nats per token."
     )
     st.table(
         [
@@ -139,7 +140,10 @@ def main(view: View) -> None:
         f"{model}: layer sensitivity at {coloured_format}, and bits per layer at a size reduction"
         f" of {reduction_pct:g} %",
         key="layer-map",
-        alt=f"Sensitivity of each layer at {coloured_format}, and the bits it gets for this size.",
+        alt=(
+            f"Sensitivity of each layer at {coloured_format}, and the bits allocated to it at"
+            " this size."
+        ),
     )
     st.caption("Numbers in cells: bits of the layer at the size reduction selected above.")
     describe_measurement(sensitivity)
@@ -158,8 +162,8 @@ def main(view: View) -> None:
 open_in_app("layers.py")
 st.title("Layers")
 st.markdown(
-    "**How many bits does each layer need?** The study leaves mixed precision to future work. Here"
-    " each layer was quantized by itself, in each format. The recipes `mixed-84`,"
+    "**How many bits does each layer need?** The study leaves mixed precision to future work."
+    " Here each layer was quantized alone, in each format. The recipes `mixed-84`,"
     " `mixed-84-dynamic` and any other `mixed-…` choose each layer's bits so that the predicted"
     " loss is lowest for their size."
 )

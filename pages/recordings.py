@@ -118,7 +118,9 @@ def choose_exported_models(session: UserSession, view: View) -> list[str]:
     for folder in chosen:
         manifest = manifests.get(folder) or session.exported_model(folder)
         if others := manifest.other_versions():
-            st.caption(f"{manifest.label} was exported with {'; '.join(others)}.")
+            st.caption(
+                f"{manifest.label} was exported with other library versions: {'; '.join(others)}."
+            )
     return chosen
 
 
@@ -237,7 +239,9 @@ def add(
     name = st.session_state.get(f"set-{id}", name)
     speaker = st.session_state.get(f"speaker-{id}", speaker)
     sets.add(name, recording, store.original_path(id), language, speaker)
-    return f"{recording.name} is in {name}. Run it, export it or delete it on My speech."
+    return (
+        f"{recording.name} is in {name}. You can evaluate, export or delete the set on My speech."
+    )
 
 
 def edit_reference(store: RecordingStore, recording: Recording, suggestion: str) -> None:
@@ -291,7 +295,10 @@ def compare(
         headings.append(Heading("Reference"))
         transcripts.append(words_of(recording.reference, language))
     elif fp32:
-        st.caption("No reference: differences are from the fp32 transcript, which may be wrong.")
+        st.caption(
+            "No reference transcript: differences are relative to fp32's transcript, which may"
+            " contain errors."
+        )
     words = {
         config: words_of(one.text, language, [word.start_s for word in one.words])
         for config, one in transcriptions.items()

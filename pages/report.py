@@ -146,7 +146,7 @@ def main(view: View) -> None:
         "Present",
         f"./presentation?{query(chosen, how['margin'])}",
         icon=":material/slideshow:",
-        help="Five slides in large type; the arrow keys go from one to the next.",
+        help="Five slides in large type. Use the arrow keys to move between them.",
     )
     if view.flag("Preview the full report", False, "report_whole"):
         st.iframe(make(".html").decode(), height=PREVIEW_PX)

@@ -199,12 +199,14 @@ def choose(session: UserSession, view: View) -> list[Request]:
         if only_quick and (requested := view.requested("run_speed")):
             view.imply("run_speed_quick", requested)
         speed = view.flag(
-            "Measure speed compared with fp32",
+            "Measure speed relative to fp32",
             not only_quick,
             "run_speed_quick" if only_quick else "run_speed",
-            help=f"{SPEED_REPEATS} passes over the quick-look set, alternating between fp32 and the"
-            " recipe, so that other load on the machine affects both alike. When off, the time is"
-            " that of the single pass that produced the transcripts.",
+            help=(
+                f"{SPEED_REPEATS} passes over the quick-look set, alternating between fp32 and"
+                " the recipe, so that other load on the machine affects both alike. When off,"
+                " speed is from the single pass that produced the transcripts."
+            ),
         )
         if only_quick and (requested := view.requested("run_divergence")):
             view.imply("run_divergence_quick", requested)

@@ -261,11 +261,11 @@ st.markdown(
 )
 st.info(
     "**What can be compared.** The study evaluated all of LibriSpeech test-clean and test-other"
-    " (2620 and 2939 utterances), on other hardware. Unless a row says otherwise, results here are"
-    " on excerpts of 22 and 74 utterances; 95 % intervals of WER over speakers are in parentheses."
-    " RTFs of different machines are not comparable; **RTF / fp32** is, within limits. WER and CER"
-    " are in percent. Gap: WER on test-other minus WER on test-clean, in points. Results: the"
-    " beginnings of their keys in `cache/results`."
+    " (2620 and 2939 utterances), on other hardware. Unless a row says otherwise, results here"
+    " are on excerpts of 22 and 74 utterances; 95 % intervals of WER over speakers are in"
+    " parentheses. RTFs of different machines are not comparable; **RTF / fp32** is, within"
+    " limits. WER and CER are in percent. Gap: WER on test-other minus WER on test-clean, in"
+    " points. Results are identified by the first characters of their keys in `cache/results`."
 )
 with View("study") as shown:
     main(shown)

@@ -88,7 +88,10 @@ def choose(view: View, results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
         alike = alike[alike["set"] == name]
         names = sorted(results["protocol"].unique())
         if len(names) > 1 or view.has("protocol"):
-            how = {"format_func": protocol_label, "help": "How audio is cut, decoded and batched."}
+            how = {
+                "format_func": protocol_label,
+                "help": ("How audio is windowed, decoded and batched."),
+            }
             protocol = one_of(view, "Protocol", names, protocols.STUDY.name, "protocol", **how)
             alike = alike[alike["protocol"] == protocol]
         alike = filtered(view, alike, results, {"device": "Device"}, always=True)
@@ -314,9 +317,9 @@ def show_table(rows: pd.DataFrame, baseline: str, margin: float) -> None:
     st.caption(
         markup.escape_markdown(
             f"Differences, probabilities and verdicts are relative to {baseline} on the same"
-            " utterances, corrected for all recipes measured on this speech."
-            f" No worse: WER increase below {margin:g} points. Minutes: estimated total audio for"
-            " 80 % power, if further audio is similar."
+            " utterances, corrected for multiple comparisons (all recipes measured on this"
+            f" evaluation set). No worse: WER increase below {margin:g} points. Minutes:"
+            " estimated total audio for 80 % power, if further audio is similar."
         )
     )
 

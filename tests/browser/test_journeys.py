@@ -113,7 +113,7 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk,
     page.get_by_text("Choose models, recipes and evaluation sets").click(
         force=True
     )  # closes the list
-    page.get_by_text("Measure speed compared with fp32").click()
+    page.get_by_text("Measure speed relative to fp32").click()
     wait_until_drawn(page)
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_text("finished").first).to_be_visible(timeout=LOADED_MS)

@@ -182,7 +182,7 @@ def test_what_may_be_typed_is_judged_by_its_page(store, key, value):
         (
             "run_speed",
             "perhaps",
-            "Measure speed compared with fp32 “perhaps” \\(shown instead\\: off",
+            "Measure speed relative to fp32 “perhaps” \\(shown instead\\: off",
         ),
         ("group_size", "33", "HQQ group size “33” \\(shown instead\\: 64"),
     ],

@@ -134,7 +134,9 @@ def test_every_result_has_its_interval_and_verdict(compared):
     }
     text = everything(app).replace("\\", "")
     assert "95 % intervals, bootstrap over 20 speakers" in text
-    assert "corrected for all recipes measured on this speech" in text
+    assert (
+        "corrected for multiple comparisons (all recipes measured on this evaluation set)"
+    ) in text
 
 
 def test_the_baseline_and_the_margin_can_be_chosen(compared):

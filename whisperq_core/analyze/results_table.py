@@ -73,7 +73,7 @@ AXES = {
     "double_quant": "Double quantization",
     "calibration": "Calibration",
     "coverage": "Layers quantized",
-    "embeddings": "Token table",
+    "embeddings": "Token embeddings",
     "attention": "Attention",
 }
 

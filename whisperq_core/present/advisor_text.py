@@ -96,7 +96,10 @@ def check_text(check: RequirementCheck) -> str:
         case Requirement.SIZE:
             return f"{_megabytes(check.value)} (limit: {_megabytes(check.limit)})"
         case Requirement.HELD_OUT_CALIBRATION:
-            return "calibrated on a part of the evaluation set, as nobody can on their own audio"
+            return (
+                "calibrated on part of the evaluation set, which is not possible with your own"
+                " audio"
+            )
     if check.status is Status.NOT_MEASURED:
         return "its speed was not measured together with fp32's"
     on = f" on {check.machine}" if check.requirement is Requirement.RTF else ""
@@ -112,7 +115,7 @@ def _megabytes(size: float | None) -> str:
 
 def _wer_increase(check: RequirementCheck) -> str:
     if check.status is Status.NOT_MEASURED:
-        return "fp32 was not run on the same speech"
+        return "fp32 was not evaluated on the same utterances"
     if check.value is None:
         return "none, it is the baseline"
     if check.low is None or check.high is None:
@@ -142,9 +145,9 @@ def _limits(advice: Advice) -> Iterator[str]:
             yield (f"fp32 itself does not meet the requirements on {baseline.model} ({reasons}).")
     if len(advice.models) > 1:
         wers = ", ".join(f"{b.model} {b.wer.value:.2f} %" for b in advice.baselines)
-        yield f"WER increases are over fp32 of the same model, whose own WER is: {wers}."
+        yield f"WER increases are relative to fp32 of the same model. WER of fp32: {wers}."
     for model, recipes in advice.not_run.items():
-        yield f"Not measured on {model} with such speech: {', '.join(recipes)}."
+        yield f"Not yet measured on {model} with this kind of speech: {', '.join(recipes)}."
 
 
 def next_measurement(measurement: NextMeasurement, priority: str) -> str:
@@ -153,7 +156,7 @@ def next_measurement(measurement: NextMeasurement, priority: str) -> str:
         return "This measures every recipe that the device can run."
     name = _name(measurement.configuration)
     if measurement.reason is Reason.FP32_NOT_RUN:
-        return f"fp32 was not run on the speech of {name}."
+        return f"fp32 was not evaluated on the same utterances as {name}."
     if measurement.reason is Reason.TIME_NOT_MEASURED:
         return f"The speed of {name} was not measured."
     gain = "smaller" if priority == "smallest" else "faster"
@@ -162,12 +165,12 @@ def next_measurement(measurement: NextMeasurement, priority: str) -> str:
     reason = check_text(measurement.check) if measurement.check else ""
     if measurement.reason is Reason.TIME_STRADDLES_LIMIT:
         return (
-            f"{name} {relation}, but its passes are on both sides of the limit ({reason}): only a"
-            " less loaded or a faster machine would give a conclusion."
+            f"{name} {relation}, but only some of its repeated passes meet the limit ({reason}):"
+            " a conclusion needs a less loaded or a faster machine."
         )
     text = f"{name} {relation}, but the evidence is inconclusive: {reason}."
     if measurement.reason is Reason.NO_MORE_AUDIO or measurement.whole_set is None:
-        return f"{text} It was evaluated on the whole set already."
+        return f"{text} It was already evaluated on the whole set."
     only = "" if measurement.enough_audio else "only "
     whole = measurement.whole_set
     return f"{text} {whole.name} has {only}about {whole.minutes} minutes."

@@ -89,7 +89,7 @@ def calibration_figure(calibration: Calibration, margin: float) -> go.Figure:
     )
     for name, color, chosen in (
         ("measured", _BLUE, [p for p in points if not p.loops]),
-        ("measured, loops left out", _ORANGE, [p for p in points if p.loops]),
+        ("measured, loops excluded", _ORANGE, [p for p in points if p.loops]),
     ):
         if chosen:
             figure.add_scatter(**_measured(chosen), marker={"color": color, "size": 8}, name=name)

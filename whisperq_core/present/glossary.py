@@ -154,8 +154,8 @@ _STATISTICS = _group(
     (
         "95 % interval",
         "Confidence interval from a bootstrap over speakers (over utterances where speakers are"
-        " unknown). Overlapping intervals do not show equality: the paired difference has its own"
-        " interval, and that one counts.",
+        " unknown). Overlapping intervals do not show that two results are equal: use the"
+        " interval of the paired difference.",
         "wer_low_pct",
         "wer_high_pct",
         "cer_low_pct",
@@ -216,13 +216,13 @@ _STATISTICS = _group(
     (
         "Probability of a lower WER",
         "The confidence that the recipe has a lower WER than the baseline. Not corrected for"
-        " multiple comparisons, so it is no verdict.",
+        " multiple comparisons, so it is not a verdict.",
         "lower_wer_pct",
     ),
     (
         "Probability of no worse",
-        "The confidence that the WER increase over the baseline is below the margin. Not corrected"
-        " for multiple comparisons, so it is no verdict.",
+        "The confidence that the WER increase over the baseline is below the margin. Not"
+        " corrected for multiple comparisons, so it is not a verdict.",
         "within_margin_pct",
     ),
     (
@@ -233,8 +233,8 @@ _STATISTICS = _group(
     ),
     (
         "correction for multiple comparisons",
-        "The more recipes are compared, the stronger the evidence that each verdict needs; less so"
-        " where recipes err on the same words.",
+        "With more recipes, differences by chance become more likely, so each verdict needs"
+        " stronger evidence. The correction is smaller where recipes make the same errors.",
         "Holm",
         "simultaneous",
     ),
@@ -282,8 +282,11 @@ _DESIGN = _group(
         "Whether the quantized range is centred at zero (symmetric) or fitted to the range of the"
         " weights (asymmetric).",
     ),
-    ("symmetric", "The quantized range is centred at zero and needs a scale only."),
-    ("asymmetric", "The quantized range follows the weights' range; it needs a zero point, too."),
+    ("symmetric", "The quantized range is centred at zero; only a scale is stored."),
+    (
+        "asymmetric",
+        "The quantized range follows the weights' range; a scale and a zero point are stored.",
+    ),
     (
         "granularity",
         "Which weights share a scale: the whole tensor, an output channel, or a group. Finer is"
@@ -318,8 +321,8 @@ _DESIGN = _group(
     ),
     (
         "calibration",
-        "The speech that static scales or weight rounding are fitted to: held-out speech, or a"
-        " tenth of the evaluated speech as in the study, which biases WER downwards.",
+        "The audio that static scales or weight rounding are fitted to: held-out audio, or a"
+        " tenth of the evaluation set as in the study, which biases WER downwards.",
         "held-out",
         "evaluation-10%",
     ),
@@ -332,8 +335,9 @@ _DESIGN = _group(
         "layers",
     ),
     (
-        "token table",
-        "The token embeddings; also the output projection where the two are tied.",
+        "token embeddings",
+        "The embedding matrix of the decoder's tokens; also the output projection where the two"
+        " are tied.",
         "embeddings",
     ),
     ("rest", "Number format of convolutions and position embeddings, where a recipe sets it."),
@@ -377,13 +381,13 @@ _WORK = _group(
         " never mixed in one plot.",
     ),
     *((protocol_label(name), p.description, name) for name, p in PROTOCOLS.items()),
-    ("name", "Name of a recipe: library, format, and what distinguishes it from similar ones."),
+    ("name", "Name of a recipe: library, format, and what distinguishes it from similar recipes."),
     ("description", "What a recipe does, in a sentence."),
     ("measured", "When the result was measured (UTC).", "created_at"),
     (
         "key",
-        "Identifier of a result: a hash of everything that can change it, so that equal keys are"
-        " the same measurement.",
+        "Identifier of a result: a hash of everything that can change it, so results with equal"
+        " keys are the same measurement.",
     ),
 )
 TERMS = (*_ACCURACY, *_SPEED, *_STATISTICS, *_DESIGN, *_FORMATS, *_WORK)

@@ -210,7 +210,7 @@ def _figures(section: Section, x: Sequence[str], y: str) -> Iterator[Figure | No
     yield _figure(
         f"{section.rate} difference from {baseline} with 95 % intervals",
         "Comparisons are paired, so a difference can be significant where the intervals above"
-        " overlap. Verdicts are corrected for multiple comparisons, intervals are not."
+        " overlap. Verdicts and intervals of differences are corrected for multiple comparisons."
         f" {_AXIS_NOTE}",
         interval_charts.difference_figure(frame, section.margin, baseline),
     )

@@ -78,11 +78,13 @@ class Protocol:
         """The protocol in a few words."""
         decoding = "greedy"
         if self.has_fallback:
-            decoding += f", temperature fallback up to {self.temperatures[-1]:g}, silence left out"
+            decoding += (
+                f", temperature fallback up to {self.temperatures[-1]:g}, no-speech detection"
+            )
         window = "fixed 30 s window"
         if self.is_fitted:
             silence = f"silence folded by {self.fold}" if self.fold else "silence cut"
-            window = f"window of the speech and {self.margin_s:g} s, {silence}"
+            window = f"window fitted to the speech plus {self.margin_s:g} s, {silence}"
             if self.merge_at:
                 window += f", positions merged after {self.merge_at:.0%} of the encoder"
         tied = ", tied projection" if self.tied else ""
@@ -94,33 +96,39 @@ class Protocol:
         decoding = "Greedy decoding"
         if self.has_fallback:
             decoding += (
-                ", tried again at rising temperatures where a transcript repeats itself or is"
-                " improbable; what has no speech is left empty"
+                ", repeated at rising temperatures where a transcript repeats itself or is"
+                " improbable; where no speech is detected, the transcript is empty"
             )
         if self.is_fitted:
             decoding += (
-                f", in a window of the speech and {self.margin_s:g} s of silence instead of 30 s"
+                f", in a window as long as the speech plus {self.margin_s:g} s of silence instead"
+                " of 30 s"
             )
             if self.fold:
                 decoding += (
-                    f"; of the silence beyond, one position represents {self.fold} and counts as"
-                    " many in attention"
+                    f"; beyond it, one encoder position represents {self.fold} positions of"
+                    f" silence and is weighted as {self.fold} in attention"
                 )
             if self.merge_at:
                 decoding += (
-                    f"; after {self.merge_at:.0%} of the encoder's layers two positions become one"
+                    f"; after {self.merge_at:.0%} of the encoder's layers, pairs of positions are"
+                    " merged"
                 )
-            decoding += "; a transcript that repeats itself is decoded again in the whole window"
+            decoding += (
+                "; a transcript that repeats itself is decoded again in the full 30 s window"
+            )
         calibration = (
-            "Static recipes calibrate on held-out speech only"
+            "Static recipes calibrate on held-out audio only"
             if self.held_out_only
-            else "Static recipes may calibrate on the evaluated speech"
+            else "Static recipes may calibrate on part of the evaluation set"
         )
         size = (
-            "the output projection stays tied to the token table, stored once in fp32"
+            "the output projection stays tied to the token embeddings, stored once in fp32"
             if self.tied
-            else "the output projection is untied where the library quantizes every layer, so that"
-            " the size counts it in addition to the token table"
+            else (
+                "the output projection is untied where the library quantizes every layer, so the"
+                " size includes both it and the token embeddings"
+            )
         )
         return f"{decoding}. {calibration}; {size}."
 

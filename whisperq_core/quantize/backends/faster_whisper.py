@@ -63,8 +63,8 @@ RECIPES = (
     ),
     _recipe(
         "int8",
-        "faster-whisper: CTranslate2 int8, every matrix, convolutions and token table included,"
-        " per-channel weight scales, per-row activation scales.",
+        "faster-whisper: CTranslate2 int8: every matrix, including convolutions and token"
+        " embeddings; per-channel weight scales, per-token activation scales.",
         "dynamic",
         activations="int8",
         activation_granularity="row",

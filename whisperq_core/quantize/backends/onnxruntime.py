@@ -32,9 +32,9 @@ RECIPES = (
     Recipe(
         "onnxruntime-int8",
         BACKEND.name,
-        "ONNX Runtime's dynamic int8 of PyTorch's export: per-channel weight scales, one activation"
-        " range a batch; convolutions in fp32, the token table stored twice, as embedding and as"
-        " output projection. Greedy; audio over 30 s is cut every 30 s.",
+        "ONNX Runtime's dynamic int8 of PyTorch's export: per-channel weight scales, one"
+        " activation range per batch; convolutions in fp32; token embeddings stored twice, as"
+        " embedding and as output projection. Greedy; audio over 30 s is cut every 30 s.",
         "int8",
         "dynamic",
         activations="int8",

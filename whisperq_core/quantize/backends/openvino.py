@@ -33,9 +33,9 @@ RECIPES = (
     Recipe(
         "openvino-int8",
         BACKEND.name,
-        "OpenVINO's dynamic int8 of PyTorch's export: every matrix, convolutions and token table"
-        " included, per-channel weight scales, activations in groups of 32. Greedy; audio over 30 s"
-        " is cut every 30 s.",
+        "OpenVINO's dynamic int8 of PyTorch's export: every matrix, including convolutions and"
+        " token embeddings; per-channel weight scales, activations in groups of 32. Greedy; audio"
+        " over 30 s is cut every 30 s.",
         "int8",
         "dynamic",
         method="asymmetric",

@@ -49,7 +49,10 @@ def _static(activations: str, calibration: Calibration) -> Recipe:
 
 
 RECIPES = (
-    _weight_only("int8", "Quanto, int8 weights, per-channel scales: the study's best on GPU."),
+    _weight_only(
+        "int8",
+        "Quanto, int8 weights, per-channel scales; the study's most accurate recipe on a GPU.",
+    ),
     _weight_only("int4", "Quanto, int4 weights in groups of 128.", 128),
     _weight_only("int2", "Quanto, int2 weights in groups of 128.", 128),
     _weight_only("float8", "Quanto, 8-bit floating point (e4m3) weights, per-channel scales."),

@@ -41,7 +41,7 @@ RECIPES = (
     _dynamic(
         "torch-int8",
         "tensor",
-        "PyTorch dynamic int8, per-tensor weight scales, 7-bit activations: the study's.",
+        "PyTorch dynamic int8, per-tensor weight scales, 7-bit activations, as in the study.",
     ),
     _dynamic(
         "torch-int8-channel",
