@@ -133,7 +133,7 @@ def test_users_see_their_own_recordings_sets_and_work_only(app, browser, jfk):
             f"{app.address}/run_evaluations?models=tiny.en&recipes=fp32&sets={user}/sets/calls"
         )
         wait_until_drawn(bob)
-        expect(bob.get_by_role("alert")).to_contain_text("is no set of yours")
+        expect(bob.get_by_role("alert")).to_contain_text("is not one of your sets")
 
         ann.goto(f"{app.address}/my_speech")
         wait_until_drawn(ann)

@@ -101,7 +101,7 @@ def test_exported_models_can_be_columns_with_no_other_model(store, tiny, tmp_pat
     app = changed(by_label(app.selectbox, "Model"), NO_MODEL)
     assert by_label(app.multiselect, "Recipes").disabled and not app.error
     app = changed(by_label(app.multiselect, "Exported models"), [str(tmp_path)])
-    assert "no exported model" in app.error[0].value
+    assert "not an exported model" in app.error[0].value
 
 
 def test_what_was_heard_before_is_there_after_a_reload(kept):

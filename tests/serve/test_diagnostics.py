@@ -65,7 +65,7 @@ def test_recipes_that_cannot_run_are_listed_with_their_reasons(store):
 def test_the_folder_of_results_is_measured_before_it_is_made(store):
     facts = dict(diagnostics.machine_report(store.root).facts)
     assert str(store.root) in facts["Results and work in progress"]
-    assert "0.0 MB" in facts["Results and work in progress"] and "free" in facts["Disk there"]
+    assert "0.0 MB" in facts["Results and work in progress"] and "free" in facts["Disk space"]
     (store.root / "a").mkdir(parents=True)
     (store.root / "a" / "b").write_bytes(b"x" * 300)
     assert diagnostics.folder_bytes(store.root) == 300

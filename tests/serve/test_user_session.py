@@ -130,7 +130,7 @@ def test_nobody_evaluates_in_anothers_folder(queue, tmp_path, user, jfk):
     )
     path = str(UserSets(root).root / "calls")
     for way in (path, f"{ann.store.root}/sets/..", f"{ann.store.root}/sets/../../../sets/calls"):
-        with pytest.raises(InputError, match="is no set of yours"):
+        with pytest.raises(InputError, match="is not one of your sets"):
             ann.plan([request("tiny.en", way)])
     assert UserSession(queue, queue.store, "all").plan([request("tiny.en", path)])
 
@@ -139,7 +139,7 @@ def test_nobody_reads_a_model_from_a_folder_of_the_machine(queue, tmp_path, jfk)
     ann = session_of(queue, "ann")
     with pytest.raises(InputError, match="is a folder"):
         ann.plan([request(str(tmp_path), "jfk")])
-    with pytest.raises(InputError, match="no exported model of yours"):
+    with pytest.raises(InputError, match="not one of your exported models"):
         ann.exported_model(str(tmp_path))
     (kept,) = RecordingStore(ann.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
     for listener in (

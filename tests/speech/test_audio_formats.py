@@ -125,7 +125,7 @@ def test_a_suffix_means_one_format():
         (b"<!DOCTYPE html>\n<html>", "x.wav is a web page, not a recording. Download the file"),
         (b"#EXTM3U\n#EXTINF:5,\na.mp3\n", "x.wav is a playlist, not a recording"),
         ("Guten Tag, Herr Groß".encode(), "x.wav is a text file, not a recording"),
-        (b"OggS\0\2" + bytes(50), "x.wav begins as OGG and is not a recording that can be read"),
+        (b"OggS\0\2" + bytes(50), "x.wav starts like OGG but is not a readable recording"),
         (b"\0\1\2\3" * 20, "x.wav is not a recording that can be read, whatever its name"),
     ],
 )

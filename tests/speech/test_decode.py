@@ -429,7 +429,7 @@ def test_half_an_mp3_has_the_length_that_is_decoded(tmp_path):
     stream = AudioStream(cut)
     decoded_s = sum(len(block) for block in stream) / 16_000
     assert 20 < decoded_s < 23
-    assert f"its header tells of 44.0 s, {decoded_s:.1f} s are there" in stream.notes[0]
+    assert f"its header declares 44.0 s; the {decoded_s:.1f} s present are used" in stream.notes[0]
     assert file_duration_s(cut) is None  # nothing but decoding tells
 
 

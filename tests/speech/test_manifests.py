@@ -290,7 +290,7 @@ class TestWhatIsLeftOut:
             ("other.csv", "another table; manifest.jsonl is used"),
         }
         assert seen.sentences[0].startswith("1 utterances, 0.0 minutes, read from manifest.jsonl")
-        assert "1 left out, not in manifest.jsonl: b.flac." in seen.sentences
+        assert "1 skipped, not in manifest.jsonl: b.flac." in seen.sentences
 
     def test_every_decodable_suffix_is_read(self, tmp_path):
         names = [f"{number}.{s}" for number, s in enumerate(("aiff", "mov", "wav"))]

@@ -94,7 +94,7 @@ def test_an_output_projection_of_its_own_is_refused(folder, tiny):
     change_weights(folder, lambda tensors: tensors.update({"proj_out.weight": tensors[table] * 1}))
     assert digest(folder) == tiny.digest
     change_weights(folder, lambda tensors: tensors.update({"proj_out.weight": tensors[table] * 2}))
-    with pytest.raises(ModelError, match=r"proj_out.* differs from the token table"):
+    with pytest.raises(ModelError, match=r"proj_out.* differs from the token embeddings"):
         models.load(str(folder))
 
 

@@ -102,7 +102,7 @@ def write_entry(root: Path, entry: Entry) -> None:
     try:
         write_atomically(root / FOLDER / name, entry.model_dump_json(indent=1))
     except StoreError as error:
-        warnings.warn(f"The history has no entry of this: {error}", stacklevel=2)
+        warnings.warn(f"This job could not be added to the history: {error}", stacklevel=2)
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def record(root: Path, work: WorkItem, who: str | None = None) -> Iterator[Pendi
         outcome, message = FAILED, str(error)
         raise
     except BaseException as error:
-        outcome, message = FAILED, f"Something unexpected happened ({type(error).__name__})."
+        outcome, message = FAILED, f"Unexpected error ({type(error).__name__})."
         raise
     finally:
         entry = Entry(
@@ -148,7 +148,7 @@ def read(root: Path) -> History:
         except OSError as error:
             unreadable[path] = f"It cannot be read ({error.strerror})."
         except ValidationError:
-            unreadable[path] = "It is damaged, or of another version of WhisperQ."
+            unreadable[path] = "It is damaged, or was written by another version of WhisperQ."
     entries.sort(key=lambda entry: entry.started_at, reverse=True)
     return History(tuple(entries), unreadable)
 

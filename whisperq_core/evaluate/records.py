@@ -386,7 +386,7 @@ def parse(text: str | bytes) -> Run:
             f" {SCHEMA_VERSION}. Update WhisperQ to read it."
         )
     if "schema_version" not in run.model_fields_set:
-        raise StoreError("The result does not say in which schema it was written.")
+        raise StoreError("The result has no schema version.")
     if not all(math.isfinite(d.duration_s) for d in getattr(run, "utterances", ())):
         raise StoreError("The result has utterances without a duration.")
     return run

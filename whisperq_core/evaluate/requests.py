@@ -47,9 +47,9 @@ class Request:
 def divergence_refusal(recipe: Recipe) -> str | None:
     """Why a recipe has no divergence, in a sentence; None where it has."""
     if recipe.name == "fp32":
-        return "fp32 is what divergence is measured from."
+        return "Divergence is measured relative to fp32, so fp32 itself has none."
     if recipe.has_own_runtime:
-        return f"{recipe.name} runs outside PyTorch, where a transcript cannot be prescribed."
+        return f"{recipe.name} runs outside PyTorch, where divergence cannot be measured."
     return None
 
 

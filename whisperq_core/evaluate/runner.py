@@ -130,8 +130,9 @@ def transcribe_slice(
     resolved = _prepare(planned.request)
     if resolved.key != planned.key:
         raise ClusterError(
-            f"A worker ({platform.node()}) has other libraries, weights or speech than the one that"
-            " planned the work. Install the same requirements.txt and data on all workers."
+            f"A worker ({platform.node()}) has different libraries, weights or audio from the"
+            " process that planned the work. Install the same requirements.txt and data on all"
+            " workers."
         )
     if store.get(resolved.key) is None:
         pieces = _pieces(resolved, store, ignore_progress, stop)

@@ -124,7 +124,7 @@ class Store:
             except OSError as error:
                 raise StoreError(f"It cannot be read ({error.strerror}).") from error
         if not name.endswith(f"_{parsed[1].key}.json"):
-            raise StoreError("Its contents are not those of its name: it was altered.")
+            raise StoreError("Its contents do not match its name: it was altered.")
         self._parsed[name] = parsed
         return parsed[1]
 
@@ -228,5 +228,5 @@ def _unsealed(data: bytes) -> bytes:
         return data
     text = data[: seal.start()] + b"\n}"
     if hashlib.sha256(text).hexdigest().encode() != seal[1]:
-        raise StoreError("Its contents are not what was written: it was altered.")
+        raise StoreError("Its contents do not match its checksum: it was altered.")
     return text

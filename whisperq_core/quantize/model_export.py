@@ -76,7 +76,7 @@ class Manifest(BaseModel):
         backends.library_version(self.recipe)
         here = backends.versions(self.recipe, self.model)
         return [
-            f"{package} {version}, here {here.get(package, 'none')}"
+            f"{package} {version} (installed: {here.get(package, 'none')})"
             for package, version in self.versions.items()
             if version != here.get(package)
         ]
@@ -98,11 +98,11 @@ def unexportable_reason(recipe: Recipe) -> str | None:
     """Why the recipe's model cannot be exported, in a sentence; None where it can. Cheap."""
     if recipe.calibration == "evaluation-10%":
         return (
-            f"{recipe.name} is calibrated on the speech of an evaluation, which an exported model"
-            " does not have. Export the variant calibrated on the dev-clean excerpt."
+            f"{recipe.name} is calibrated on part of an evaluation set, so it cannot be exported."
+            " Export the variant calibrated on the dev-clean excerpt."
         )
     if not hasattr(backends.module_of(recipe), "state_of"):
-        return f"{recipe.name} runs in a format of its own library, which keeps its files itself."
+        return f"{recipe.name} cannot be exported: its runtime keeps the model in files of its own."
     return None
 
 
@@ -142,7 +142,7 @@ def export_quantized(
 
     if quantized.kernels != "library":
         raise RecipeUnsupported(
-            "Dequantized weights are fp32's size. Export the library's kernels."
+            "Dequantized weights are as large as fp32's. Export with the library's kernels."
         )
     parts = disassemble(quantized)
     # A folder is named without its path; a loaded model, which has no source, is named so already.
@@ -184,7 +184,7 @@ def _require_replaceable(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
     if names and not (_is_exported(folder) and names <= {*_FILES, _SUMS}):
         raise ExportError(
-            f"{folder} holds something else than an exported model, and is left as it is."
+            f"{folder} contains something other than an exported model and was not changed."
             " Choose another folder."
         )
 
@@ -240,8 +240,8 @@ def read(folder: Path | str) -> Manifest:
     folder = clean_path(folder)
     if not _is_exported(folder):
         raise ExportError(
-            f"{folder} is no exported model: it has no {_MANIFEST} with {_SUMS}. Name a folder that"
-            " “python -m whisperq_core export” wrote."
+            f"{folder} is not an exported model: it has no {_MANIFEST} with {_SUMS}. Name a"
+            " folder that “python -m whisperq_core export” wrote."
         )
     try:
         text = (folder / _MANIFEST).read_bytes()
@@ -261,7 +261,7 @@ def digest(folder: Path | str) -> str:
     try:
         return hashlib.sha256((clean_path(folder) / _SUMS).read_bytes()).hexdigest()
     except OSError as error:
-        raise ExportError(f"{folder} is no exported model: it has no {_SUMS}.") from error
+        raise ExportError(f"{folder} is not an exported model: it has no {_SUMS}.") from error
 
 
 def size_on_disk(folder: Path | str) -> int:
@@ -284,7 +284,7 @@ def load(folder: Path | str) -> ExportedModel:
     content = _verified(folder)
     recipe = manifest.recipe
     if recipe.backend not in backends.BACKENDS or unexportable_reason(recipe):
-        raise ExportError(f"{folder} is of a recipe that this WhisperQ does not know.")
+        raise ExportError(f"{folder} uses a recipe that this version of WhisperQ does not have.")
     if others := manifest.other_versions():
         warnings.warn(
             f"{folder} was exported with {'; '.join(others)}. Its transcripts may differ.",

@@ -186,7 +186,9 @@ def _read(path: Path, stamp: int) -> Sensitivity:
     try:
         return Sensitivity.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise StoreError(f"{path.name} is not a measurement of layers, or was altered.") from error
+        raise StoreError(
+            f"{path.name} is not a measurement of layer sensitivities, or was altered."
+        ) from error
 
 
 def with_measured_layers(recipe: Recipe, weights_digest: str) -> Recipe:
@@ -202,7 +204,7 @@ def with_measured_layers(recipe: Recipe, weights_digest: str) -> Recipe:
     ]
     if not measurements:
         raise RecipeUnsupported(
-            f"{recipe.name} needs to know what each layer of this model loses. Measure it once:"
+            f"{recipe.name} needs the sensitivity of each layer of this model. Measure it once:"
             " python -m whisperq_core sensitivity --models <model>"
         )
     return recipe.with_layers(_map(measurements[-1].conditions.key, recipe.smaller_pct))

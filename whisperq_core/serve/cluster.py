@@ -66,7 +66,9 @@ def connect(cluster: Cluster) -> "Client":
     address = cluster.address
     parts = urlsplit(address)
     if parts.scheme not in ("tcp", "tls") or not parts.hostname:
-        raise ClusterError(f"{address} is no scheduler's address. Write it like tls://host:8786.")
+        raise ClusterError(
+            f"{address} is not a scheduler's address. Write it like tls://host:8786."
+        )
     if parts.scheme == "tcp" and not _is_here(parts.hostname):
         raise ClusterError(
             f"{address} is open to everybody who can reach it. Start the scheduler with TLS"
@@ -105,6 +107,6 @@ def _check(client: "Client") -> None:
     for address, worker in workers.items():
         if worker["resources"].get(DEVICE) != 1 or worker["nthreads"] != 1:
             raise ClusterError(
-                f"The worker at {address} does not say that it has one device for one task at a"
+                f"The worker at {address} does not declare one device and one task at a"
                 f' time. Start it with `dask worker … --nthreads 1 --resources "{DEVICE}=1"`.'
             )

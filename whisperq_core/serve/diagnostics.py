@@ -188,19 +188,19 @@ def _facts(root: Path) -> Iterator[tuple[str, str]]:
     yield "System", platform.platform()
     yield "Python", f"{machine.python}, {sys.executable}"
     yield "Results and work in progress", f"{root.resolve()}, {_gigabytes(folder_bytes(root))}"
-    yield "Disk there", f"{_gigabytes(disk_free_bytes(root))} free"
+    yield "Disk space", f"{_gigabytes(disk_free_bytes(root))} free"
 
 
 def gpu_description() -> str:
     """Name, memory and driver of each GPU, or that there is none."""
     if "mps" in devices():
-        return "Apple's, through MPS; it shares the memory"
+        return "Apple GPU (MPS), shares the system's memory"
     if "cuda" not in devices():
         return "none found"
     try:
         told = subprocess.run(_GPU_QUERY, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
-        return "an NVIDIA driver, but nvidia-smi does not answer"
+        return "NVIDIA driver installed, but nvidia-smi does not answer"
     return "; ".join(line.strip() for line in told.stdout.splitlines() if line.strip())
 
 
@@ -231,7 +231,7 @@ def _gigabytes(count: int) -> str:
 def as_text(report: MachineReport) -> str:
     """All of it as plain text, for a bug report or the command line."""
     lines = [f"{label}: {text}" for label, text in report.facts]
-    there = {True: "yes", False: "no", None: "not told by this system"}
+    there = {True: "yes", False: "no", None: "not reported by this system"}
     lines += ["", "Instruction sets"]
     lines += [
         f"  {one.name}: {there[one.available]} ({one.meaning})" for one in report.instruction_sets
@@ -243,7 +243,7 @@ def as_text(report: MachineReport) -> str:
                 lines.append(f"  {library.package} {_version_text(library)}")
     if report.command:
         lines += ["", f"To install what is missing: {report.command}"]
-    lines += ["", f"Models here without a download: {', '.join(report.offline_models) or 'none'}"]
+    lines += ["", f"Models available offline: {', '.join(report.offline_models) or 'none'}"]
     if report.unsupported_recipes:
         lines += ["", "Recipes that cannot run here"]
         lines += [

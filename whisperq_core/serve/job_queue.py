@@ -333,9 +333,9 @@ def _explain(error: BaseException) -> tuple[JobState, str]:
     if _is_worker_death(error) or isinstance(error, MemoryError):
         return (
             JobState.FAILED,
-            "The worker process died, most likely for lack of memory. Try a smaller model.",
+            "The worker process died, probably because memory ran out. Try a smaller model.",
         )
-    return JobState.FAILED, f"Something unexpected happened ({type(error).__name__}: {error})."
+    return JobState.FAILED, f"Unexpected error ({type(error).__name__}: {error})."
 
 
 def _is_worker_death(error: BaseException | None) -> bool:

@@ -21,7 +21,7 @@ from whisperq_core.speech.evaluation_sets import is_public
 from whisperq_core.whisper import model_sources
 from whisperq_core.whisper.protocols import Protocol
 
-_NO_FOLDERS = "Where users log in, folders of this machine are not read: choose by name."
+_NO_FOLDERS = "With login required, folders on this machine cannot be used. Choose by name."
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class UserSession:
             own = {sets.path_of(name) for name in sets.names()}
             for request in requests:
                 if request.eval_set not in own and not is_public(request.eval_set):
-                    raise InputError(f"{request.eval_set} is no set of yours. {_NO_FOLDERS}")
+                    raise InputError(f"{request.eval_set} is not one of your sets. {_NO_FOLDERS}")
                 _refuse_folder(request.model)
         return self.queue.plan(requests, self.store)
 
@@ -81,7 +81,7 @@ class UserSession:
         """Any exported model; only one's own where there are other users."""
         manifests = self.exported_models()
         if self.is_private and folder not in manifests:
-            raise InputError(f"{folder} is no exported model of yours. {_NO_FOLDERS}")
+            raise InputError(f"{folder} is not one of your exported models. {_NO_FOLDERS}")
         return manifests.get(folder) or model_export.read(folder)
 
     def transcribe(self, recording: Recording, config: TranscriptionConfig) -> Job:

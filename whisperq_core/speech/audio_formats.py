@@ -259,12 +259,12 @@ def refusal(name: str, head: bytes) -> str:
         return f"{name} is a text file, not a recording. Choose an audio file."
     if format := sniff(head):
         return (
-            f"{name} begins as {format.name} and is not a recording that can be read. "
-            "Copy or export it again, as WAV or FLAC if that does not help."
+            f"{name} starts like {format.name} but is not a readable recording. Copy or export it"
+            " again; if that does not help, export it as WAV or FLAC."
         )
     return (
-        f"{name} is not a recording that can be read, whatever its name ends with. "
-        "Use WAV, FLAC, MP3, OGG or M4A."
+        f"{name} is not a readable recording, whatever its file extension. Use WAV, FLAC, MP3,"
+        " OGG or M4A."
     )
 
 

@@ -191,8 +191,8 @@ class AudioStream:
     def _note_length(self, decoded_s: float, declared_s: float) -> None:
         if declared_s - decoded_s > max(_CUT_S, _CUT_SHARE * declared_s):
             self.notes.append(
-                f"It was cut off: its header tells of {declared_s:.1f} s, {decoded_s:.1f} s are "
-                "there and are used."
+                f"It was cut off: its header declares {declared_s:.1f} s; the {decoded_s:.1f} s"
+                " present are used."
             )
 
 

@@ -278,7 +278,7 @@ class SetPreview:
         for reason, count in reasons.items():
             names = [one.name for one in self.skipped if one.reason == reason][:3]
             more = ", …" if count > len(names) else ""
-            told.append(f"{count} left out, {reason}: {', '.join(names)}{more}.")
+            told.append(f"{count} skipped, {reason}: {', '.join(names)}{more}.")
         return told
 
 

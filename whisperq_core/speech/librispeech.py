@@ -68,7 +68,7 @@ def rows(folder: Path) -> list[Row]:
     expected = {row.audio for row in found}
     extra = next((p for p in sorted(folder.glob("*/*/*.flac")) if p not in expected), None)
     if extra:
-        raise EvalSetError(f"{extra.name} has no transcript beside it. Unpack the set again.")
+        raise EvalSetError(f"{extra.name} has no transcript next to it. Unpack the set again.")
     if not found:
         raise EvalSetError(
             f"{folder} is not a LibriSpeech split. Choose the folder that contains "

@@ -400,8 +400,8 @@ def _text_rows(index: _FileIndex, texts: dict[str, Path]) -> Iterator[_Raw]:
         where = path.relative_to(index.root).as_posix()
         if key not in texts:
             raise EvalSetError(
-                f"{where} has no {path.with_suffix('.txt').name} beside it. "
-                "Add it with the words spoken."
+                f"{where} has no {path.with_suffix('.txt').name} next to it. Add that file, with"
+                " the words spoken."
             )
         text = read_text(texts[key])
         # TIMIT's .TXT begins with the first and the last sample of the sentence.

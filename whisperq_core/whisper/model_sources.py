@@ -92,8 +92,8 @@ def find(name: str) -> Source:
     folder = _folder(name)
     if folder and (folder / EXPORTED).is_file():
         raise ModelError(
-            f"{folder} is an exported model, quantized already. Transcribe with it on the page"
-            " Compare recordings, or in Python: whisperq_core.quantize.model_export.load(folder)."
+            f"{folder} is an exported model, already quantized. Transcribe with it on the page"
+            " Compare recordings, or in Python: whisperq_core.load(folder)."
         )
     if folder:
         return Source(str(folder.resolve()), "folder", folder.resolve())
@@ -102,7 +102,7 @@ def find(name: str) -> Source:
         revision = revision or "main"
         return Source(name, "hub", _hub_folder(repo, revision), revision)
     raise ModelError(
-        f"There is no model “{name}”. Give one of {', '.join(NAMES)}, a hub id such as"
+        f"There is no model “{name}”. Use one of {', '.join(NAMES)}, a hub id such as"
         " distil-whisper/distil-small.en@<revision>, or a folder that holds the model."
     )
 

@@ -132,8 +132,9 @@ def _require_tied(tensors: dict[str, Array], folder: Path) -> None:
     table = tensors.get("model.decoder.embed_tokens.weight")
     if head is not None and not (table is not None and np.array_equal(head, table)):
         raise ModelError(
-            f"The output projection (proj_out) in {folder} differs from the token table"
-            " (embed_tokens). WhisperQ handles Whisper's architecture, where one table is both."
+            f"The output projection (proj_out) in {folder} differs from the token embeddings"
+            " (embed_tokens). WhisperQ supports Whisper's architecture only, where the two are"
+            " tied."
         )
 
 

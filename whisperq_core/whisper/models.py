@@ -36,8 +36,8 @@ class Model:
         """Raises ModelError where an English-only model is asked for anything else."""
         if not self.multilingual and (task != "transcribe" or set(languages) - {"en", None}):
             raise ModelError(
-                f"{self.name} knows English only. Choose a multilingual model, such as base, to"
-                " transcribe other languages or to translate."
+                f"{self.name} supports English only. Choose a multilingual model, such as base,"
+                " to transcribe other languages or to translate."
             )
 
     def tokens(self, text: str, language: str, task: str) -> list[int]:
@@ -89,14 +89,15 @@ def _check_settings(name: str, settings: DecodingSettings, dimensions: dict[str,
     # The tokenizer may lack timestamps, and rows beyond the tokens are padding.
     if needed > rows:
         raise ModelError(
-            f"The tokenizer of {name} needs {needed} rows and the token table has {rows}: they"
-            " belong to different models. Copy the tokenizer that was saved with these weights."
+            f"The tokenizer of {name} needs {needed} rows and the token embeddings have {rows}:"
+            " they belong to different models. Copy the tokenizer that was saved with these"
+            " weights."
         )
     suppressed = (*settings.suppress_tokens, *settings.begin_suppress_tokens)
     if wrong := [token for token in suppressed if not 0 <= token < rows]:
         raise ModelError(
-            f"The settings of {name} suppress token {wrong[0]}, and the token table has {rows}"
-            " rows. Copy the generation_config.json that was saved with these weights."
+            f"The settings of {name} suppress token {wrong[0]}, and the token embeddings have"
+            f" {rows} rows. Copy the generation_config.json that was saved with these weights."
         )
 
 
@@ -117,7 +118,9 @@ def random_model(name: str) -> WhisperModule:
     Raises ModelError for a name whose shape is not known.
     """
     if name not in _SHAPES:
-        raise ModelError(f"The shape of “{name}” is not known. Known: {', '.join(_SHAPES)}.")
+        raise ModelError(
+            f"The architecture of “{name}” is unknown. Known models: {', '.join(_SHAPES)}."
+        )
     quieten_libraries()
     import torch
     from transformers import WhisperConfig, WhisperForConditionalGeneration

@@ -142,8 +142,8 @@ def state_of(layer: Module) -> LayerState | None:
     if isinstance(layer, bnb.nn.Linear4bit):
         if getattr(layer.weight.quant_state, "packing_format_for_cpu", False):
             raise RecipeUnsupported(
-                "bitsandbytes has rounded this model's scales to transcribe with it. Export it"
-                " before it transcribes."
+                "bitsandbytes rounded this model's scales when it transcribed. Quantize the model"
+                " again and export it before transcribing."
             )
         settings: Settings = {"compute_dtype": str(layer.compute_dtype).removeprefix("torch.")}
     elif isinstance(layer, bnb.nn.Linear8bitLt):

@@ -248,8 +248,8 @@ def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) 
     named = {name: layer for name, layer in model.named_modules() if id(layer) in places}
     if set(formats) != set(named):
         raise RecipeUnsupported(
-            f"{recipe.name} does not say how many bits each layer of this model gets. Measure what"
-            " they need: python -m whisperq_core sensitivity --models <model>"
+            f"{recipe.name} has no bit allocation for this model. Measure the sensitivity of its"
+            " layers: python -m whisperq_core sensitivity --models <model>"
         )
     rows = whole_int8.layers().Rows() if recipe.scheme == "dynamic" else None
     below = {name: layer for name, layer in named.items() if formats[name] != "int8"}

@@ -67,7 +67,7 @@ def quantize(
     require(recipe, device)
     if kernels == "dequantized" and recipe.scheme != "weight-only":
         raise RecipeUnsupported(
-            f"{recipe.name} quantizes activations too: only its library's kernels compute it."
+            f"{recipe.name} quantizes activations too, so only its library's kernels can run it."
         )
     if recipe.has_own_runtime:
         raise RecipeUnsupported(f"{recipe.name} needs a whole model with its tokenizer.")
@@ -114,8 +114,8 @@ def _readable_import_errors(recipe: Recipe) -> Iterator[None]:
     except ImportError as error:
         package = backend_of(recipe).packages[0]
         raise LibraryMissing(
-            f"{recipe.name} needs the package {package}, which is here but cannot be loaded"
-            f" ({str(error).splitlines()[0]}). Install it anew: pip install --force-reinstall"
+            f"{recipe.name} needs the package {package}, which is installed but cannot be loaded"
+            f" ({str(error).splitlines()[0]}). Reinstall it: pip install --force-reinstall"
             f" {package}"
         ) from error
 
