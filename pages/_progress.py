@@ -42,7 +42,7 @@ def draw(session: UserSession, looks_again: bool) -> None:
         parts += [f"{len(waiting) - 1} queued"] if len(waiting) > 1 else []
         parts += [f"about {format_duration(left_s)} left"] if left_s else []
         if others := session.unfinished_jobs_of_others():
-            parts.append(f"{others} of other users, which share the machine")
+            parts.append(f"{others} of other users in the same queue")
         if parts:
             st.caption(" · ".join(parts))
         page, name = where(running)
