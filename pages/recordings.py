@@ -196,9 +196,9 @@ def header(
     for note in recording.sound.notes:
         st.caption(f":material/info: {markup.escape_markdown(note)}")
     if recording.sound.silent or any(not one.has_speech for one in transcriptions):
-        found = "is silent" if recording.sound.silent else "probably has no speech"
+        problem = "is silent" if recording.sound.silent else "probably has no speech"
         invented = any(one.text for one in transcriptions)
-        st.warning(f"This recording {found}{': the words below are invented' * invented}.")
+        st.warning(f"This recording {problem}{': the words below are invented' * invented}.")
 
 
 def add_to_set(

@@ -68,12 +68,12 @@ def default_threads() -> int:
 
 def devices() -> list[str]:
     """Devices this machine seems to have, found without importing torch; cpu first."""
-    found = ["cpu"]
+    available = ["cpu"]
     if Path("/proc/driver/nvidia/version").is_file() or shutil.which("nvidia-smi"):
-        found.append("cuda")
+        available.append("cuda")
     if platform.system() == "Darwin" and platform.machine() == "arm64":
-        found.append("mps")
-    return found
+        available.append("mps")
+    return available
 
 
 _NVIDIA_QUERY = "--query-gpu=name,memory.total,driver_version"

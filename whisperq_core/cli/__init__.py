@@ -1,1 +1,1 @@
-"""The command line, one file per command, over the same functions as the pages and the Python API."""
+"""The command line: one file per command, over the functions that pages and Python API use."""

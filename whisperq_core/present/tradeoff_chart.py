@@ -199,8 +199,8 @@ def tradeoff_figure(
 
 def _look(color: str, group: str, groups: pd.Series) -> tuple[str, str, str]:
     """Colour, symbol and name of a group; a library keeps its look whatever else is shown."""
-    known = _BACKENDS if color == "backend" else tuple(sorted(groups.unique()))
-    place = known.index(group) if group in known else len(known)
+    order = _BACKENDS if color == "backend" else tuple(sorted(groups.unique()))
+    place = order.index(group) if group in order else len(order)
     name = BACKEND_NAMES.get(group, group) if color == "backend" else group
     return (*_LOOKS[place % len(_LOOKS)], escape(name))
 

@@ -198,10 +198,10 @@ def gpu_description() -> str:
     if "cuda" not in devices():
         return "none found"
     try:
-        told = subprocess.run(_GPU_QUERY, capture_output=True, text=True, timeout=5, check=True)
+        query = subprocess.run(_GPU_QUERY, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return "NVIDIA driver installed, but nvidia-smi does not answer"
-    return "; ".join(line.strip() for line in told.stdout.splitlines() if line.strip())
+    return "; ".join(line.strip() for line in query.stdout.splitlines() if line.strip())
 
 
 def folder_bytes(folder: Path) -> int:

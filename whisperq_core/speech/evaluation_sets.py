@@ -266,20 +266,20 @@ class SetPreview:
     def sentences(self) -> list[str]:
         """The preview in words: first what is in the set, then what is not."""
         languages = ", ".join(f"{code} ({n})" for code, n in self.languages.items())
-        told = [
+        sentences = [
             f"{self.utterances} utterances, {self.audio_s / 60:.1f} minutes, read from "
             f"{self.layout}. Languages: {languages}. Speakers: {len(self.speakers) or 'not named'}."
         ]
         if self.without_speech:
-            told.append(
+            sentences.append(
                 f"{self.without_speech} have an empty reference: recordings without speech."
             )
         reasons = Counter(one.reason for one in self.skipped)
         for reason, count in reasons.items():
             names = [one.name for one in self.skipped if one.reason == reason][:3]
             more = ", …" if count > len(names) else ""
-            told.append(f"{count} skipped, {reason}: {', '.join(names)}{more}.")
-        return told
+            sentences.append(f"{count} skipped, {reason}: {', '.join(names)}{more}.")
+        return sentences
 
 
 def preview(folder: Path) -> SetPreview:
@@ -360,11 +360,11 @@ def _utterances(
 
 def _durations_s(rows: Sequence[manifests.Row]) -> list[float]:
     """Decoded lengths: what a header tells counts only where the last sample is there."""
-    told = [decode.file_duration_s(row.audio) for row in rows]
-    unknown = [row for row, s in zip(rows, told, strict=True) if s is None]
+    lengths_s = [decode.file_duration_s(row.audio) for row in rows]
+    unknown = [row for row, s in zip(rows, lengths_s, strict=True) if s is None]
     decoded = iter(decode_files([(row.audio, None) for row in unknown]) if unknown else ())
     durations_s = []
-    for row, length_s in zip(rows, told, strict=True):
+    for row, length_s in zip(rows, lengths_s, strict=True):
         if length_s is None:
             summary = next(decoded)
             if isinstance(summary, AudioError):

@@ -55,7 +55,7 @@ def rows(folder: Path) -> list[Row]:
         EvalSetError: no transcripts, a line without text, or audio without transcript. Whether the
             audio of each line exists is not checked.
     """
-    found = []
+    rows = []
     for transcript in sorted(folder.glob("*/*/*.trans.txt")):
         for number, line in enumerate(read_text(transcript).splitlines(), 1):
             id, _, reference = line.strip().partition(" ")
@@ -64,17 +64,17 @@ def rows(folder: Path) -> list[Row]:
             if not reference or not path.resolve().is_relative_to(folder.resolve()):
                 raise EvalSetError(f"{where} is not an id and a text. Unpack the set again.")
             speaker = transcript.parent.parent.name
-            found.append(Row(where, path, id, reference, "en", speaker))
-    expected = {row.audio for row in found}
+            rows.append(Row(where, path, id, reference, "en", speaker))
+    expected = {row.audio for row in rows}
     extra = next((p for p in sorted(folder.glob("*/*/*.flac")) if p not in expected), None)
     if extra:
         raise EvalSetError(f"{extra.name} has no transcript next to it. Unpack the set again.")
-    if not found:
+    if not rows:
         raise EvalSetError(
             f"{folder} is not a LibriSpeech split. Choose the folder that contains "
             "one numbered folder for each speaker, such as LibriSpeech/test-clean."
         )
-    return found
+    return rows
 
 
 def data_folder() -> Path:

@@ -123,15 +123,15 @@ def has_own(folder: Path) -> bool:
 
 def files(folder: Path) -> list[Path]:
     """All below a folder in order; EvalSetError where it is a whole disk rather than a set."""
-    found: list[Path] = []
+    files: list[Path] = []
     for root, _, names in os.walk(folder):
-        found += [Path(root, name) for name in names]
-        if len(found) > MAX_FILES:
+        files += [Path(root, name) for name in names]
+        if len(files) > MAX_FILES:
             raise EvalSetError(
                 f"{folder} has more than {MAX_FILES} files in it. Choose the folder that holds the"
                 " recordings and nothing else."
             )
-    return sorted(found)
+    return sorted(files)
 
 
 def is_byproduct(path: Path | PurePosixPath) -> bool:

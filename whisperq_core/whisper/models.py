@@ -29,8 +29,8 @@ class Model:
     @cached_property
     def multilingual(self) -> bool:
         """Whether it knows other languages than English."""
-        known: bool = self.torch_model.generation_config.is_multilingual
-        return known
+        multilingual: bool = self.torch_model.generation_config.is_multilingual
+        return multilingual
 
     def require_english(self, languages: Iterable[str | None], task: str) -> None:
         """Raises ModelError where an English-only model is asked for anything else."""

@@ -157,4 +157,4 @@ def protocol_label(name: str) -> str:
 
 def short_name(name: str) -> str:
     """What the command line calls the protocol of that name; an unknown one keeps its name."""
-    return next((short for short, known in SHORT_NAMES.items() if known.name == name), name)
+    return next((short for short, protocol in SHORT_NAMES.items() if protocol.name == name), name)

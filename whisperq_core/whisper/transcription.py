@@ -135,12 +135,18 @@ def _in_fitted_windows(
         return is_looped(model.tokenizer.decode(tokens))
 
     with torch.no_grad():
-        made = short_window.generate(torch_model, features, seconds, prompts, window, looped)
-        texts, times, tokens = list(_texts(model, made.tokens)), [made.times], made.token_count
+        generation = short_window.generate(torch_model, features, seconds, prompts, window, looped)
+        texts, times, tokens = (
+            list(_texts(model, generation.tokens)),
+            [generation.times],
+            generation.token_count,
+        )
         again = [row for row, text in enumerate(texts) if is_looped(text)]
         if again:
-            asked = [WINDOW_S] * len(again), [prompts[row] for row in again]
-            whole = short_window.generate(torch_model, features[again], *asked, short_window.WHOLE)
+            whole_windows = [WINDOW_S] * len(again), [prompts[row] for row in again]
+            whole = short_window.generate(
+                torch_model, features[again], *whole_windows, short_window.WHOLE
+            )
             times.append(whole.times)
             tokens += whole.token_count
             for row, text in zip(again, _texts(model, whole.tokens), strict=True):
@@ -150,15 +156,15 @@ def _in_fitted_windows(
         temperatures=(0.0,) * len(texts),
         wall_s=sum(t.wall_s for t in times),
         encoder_s=sum(t.encoder_s for t in times),
-        first_token_s=made.first_token_s,
+        first_token_s=generation.first_token_s,
         tokens=tokens,
         redone=tuple(row in again for row in range(len(texts))),
     )
 
 
 def _texts(model: "Model", tokens: "Tensor") -> tuple[str, ...]:
-    found = model.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return tuple(text.strip() for text in found)
+    decoded = model.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return tuple(text.strip() for text in decoded)
 
 
 def _window_by_window(
@@ -169,18 +175,18 @@ def _window_by_window(
     temperatures: tuple[float, ...],
 ) -> Transcripts:
     """One call of generate(), which itself goes through windows and, if told so, temperatures."""
-    made = generate(torch_model, inputs, options)
-    texts = _texts(model, made.tokens)
+    generation = generate(torch_model, inputs, options)
+    texts = _texts(model, generation.tokens)
     return Transcripts(
         texts=texts,
-        temperatures=(temperatures[made.attempts - 1],) * len(texts),
-        wall_s=made.times.wall_s,
-        encoder_s=made.times.encoder_s,
-        first_token_s=made.first_token_s,
-        tokens=made.token_count,
+        temperatures=(temperatures[generation.attempts - 1],) * len(texts),
+        wall_s=generation.times.wall_s,
+        encoder_s=generation.times.encoder_s,
+        first_token_s=generation.first_token_s,
+        tokens=generation.token_count,
         segments=tuple(
             Segment(start, end, model.tokenizer.decode(ids, skip_special_tokens=True).strip())
-            for start, end, ids in made.segments
+            for start, end, ids in generation.segments
         ),
     )
 
@@ -217,23 +223,23 @@ def _with_fallback(
     attempts, looks = [], []
     for temperature in temperatures:
         torch.manual_seed(SEED)
-        made = generate(
+        attempt = generate(
             torch_model,
             {"input_features": features[rows]},
             # top_k 0: Whisper samples from all tokens.
             _options_of(options, rows) | {"temperature": temperature, "top_k": 0},
             with_logprobs=True,
         )
-        attempts.append(made)
-        logprobs = dict(zip(rows, made.avg_logprobs, strict=True))
+        attempts.append(attempt)
+        logprobs = dict(zip(rows, attempt.avg_logprobs, strict=True))
         unsure = [r for r in rows if logprobs[r] <= LOGPROB_THRESHOLD and r not in no_speech]
         if unsure:
             with timed(torch_model) as times:
-                found = _no_speech(torch_model, features[unsure])
+                probabilities = _no_speech(torch_model, features[unsure])
             looks.append(times)
-            no_speech |= zip(unsure, found, strict=True)
+            no_speech |= zip(unsure, probabilities, strict=True)
         failed = []
-        for row, text in zip(rows, _texts(model, made.tokens), strict=True):
+        for row, text in zip(rows, _texts(model, attempt.tokens), strict=True):
             improbable = logprobs[row] <= LOGPROB_THRESHOLD
             silent = improbable and no_speech[row] > NO_SPEECH_THRESHOLD
             texts[row], accepted[row] = "" if silent else text, temperature
@@ -243,14 +249,14 @@ def _with_fallback(
         rows = failed
         if not rows:
             break
-    spent = [*(made.times for made in attempts), *looks]
+    spent = [*(attempt.times for attempt in attempts), *looks]
     return Transcripts(
         texts=tuple(texts),
         temperatures=tuple(accepted),
         wall_s=sum(times.wall_s for times in spent),
         encoder_s=sum(times.encoder_s for times in spent),
         first_token_s=attempts[0].first_token_s,
-        tokens=sum(made.token_count for made in attempts),
+        tokens=sum(attempt.token_count for attempt in attempts),
     )
 
 

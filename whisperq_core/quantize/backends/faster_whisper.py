@@ -119,17 +119,17 @@ class _Watched:
 
     def encode(self, *arguments: Any, **options: Any) -> Any:
         start = time.perf_counter()
-        found = self._model.encode(*arguments, **options)
+        encoded = self._model.encode(*arguments, **options)
         self.encoder_s += time.perf_counter() - start
         self.attempts.append(0)
-        return found
+        return encoded
 
     def generate(self, *arguments: Any, **options: Any) -> Any:
-        found = self._model.generate(*arguments, **options)
+        generated = self._model.generate(*arguments, **options)
         # The end of each sequence is generated too, but not returned.
-        self.tokens += sum(len(tokens) + 1 for tokens in found[0].sequences_ids)
+        self.tokens += sum(len(tokens) + 1 for tokens in generated[0].sequences_ids)
         self.attempts[-1] += 1
-        return found
+        return generated
 
 
 class _FasterWhisper(Runtime):
@@ -149,7 +149,7 @@ class _FasterWhisper(Runtime):
         """Transcribes each by itself; times and tokens are of all."""
         self.model.require_english(languages, protocol.task)
         every = zip(audio, languages, strict=True)
-        return combine_transcripts([self._one(*given, protocol) for given in every])
+        return combine_transcripts([self._one(*arguments, protocol) for arguments in every])
 
     def _one(self, samples: Array, language: str | None, protocol: Protocol) -> Transcripts:
         watched = self.watched

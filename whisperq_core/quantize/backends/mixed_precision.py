@@ -71,8 +71,8 @@ RECIPES = tuple(_mixed(84, dynamic) for dynamic in (False, True))
 
 def recipe_named(name: str) -> Recipe | None:
     """The recipe for any percentage, such as mixed-82-dynamic; None for another name."""
-    found = _NAME.fullmatch(name)
-    return _mixed(int(found[1]), bool(found[2])) if found else None
+    match = _NAME.fullmatch(name)
+    return _mixed(int(match[1]), bool(match[2])) if match else None
 
 
 # Rows of a weight that are dequantized at a time: as many as stay in a CPU's cache.
@@ -316,31 +316,31 @@ def weight_of(layer: Module) -> Weight:
 
 def state_of(layer: Module) -> LayerState | None:
     """Weight, scales and bias of a layer of this backend or of whisperq's."""
-    made = layers()
-    if isinstance(layer, made.Sinusoids):
+    classes = layers()
+    if isinstance(layer, classes.Sinusoids):
         return {}, {"class": "Sinusoids", "shape": list(layer.weight.shape)}
-    if not isinstance(layer, made.GroupedLinear | made.GroupedEmbedding):
+    if not isinstance(layer, classes.GroupedLinear | classes.GroupedEmbedding):
         return whole_int8.state_of(layer)
     settings: Settings = {"class": type(layer).__name__}
-    if isinstance(layer, made.GroupedLinear):
+    if isinstance(layer, classes.GroupedLinear):
         settings["dynamic"] = bool(layer.int8)
     return layer.state_dict(), settings
 
 
 def layer_from(tensors: Tensors, settings: Settings) -> Module:
     """The layer again; where inputs are quantized, its weight is rounded and packed anew."""
-    made = layers()
+    classes = layers()
     if settings["class"] == "Sinusoids":
-        return made.Sinusoids(*settings["shape"])
+        return classes.Sinusoids(*settings["shape"])
     bias = tensors.get("bias")
     if settings["class"] not in ("GroupedLinear", "GroupedEmbedding"):
         return whole_int8.layer_from(
             tensors | ({} if bias is None else {"bias": bias.float()}), settings
         )
-    groups = made.Groups(
+    groups = classes.Groups(
         *(tensors[f"groups.{name}"] for name in ("planes", "steps", "zeros", "units"))
     )
     if settings["class"] == "GroupedEmbedding":
-        return made.GroupedEmbedding(groups)
+        return classes.GroupedEmbedding(groups)
     rows = whole_int8.layers().Rows() if settings["dynamic"] else None
-    return made.GroupedLinear(groups, None if bias is None else bias.float(), rows)
+    return classes.GroupedLinear(groups, None if bias is None else bias.float(), rows)

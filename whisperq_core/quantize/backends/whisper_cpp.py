@@ -89,39 +89,39 @@ def folder() -> Path:
 def missing_file_reason(recipe: Recipe) -> str | None:
     """Why no model can run after the recipe, and how to get a file; None where there is one."""
     ending = _ENDINGS[recipe.weights]
-    found = [path.stem for path in folder().glob(f"ggml-*{ending}.bin")]
-    there = any(ending or "-q" not in name for name in found)
+    stems = [path.stem for path in folder().glob(f"ggml-*{ending}.bin")]
+    there = any(ending or "-q" not in name for name in stems)
     return None if there else _how_to_get(recipe, "base")
 
 
 def _how_to_get(recipe: Recipe, name: str) -> str:
     plain = f"ggml-{Path(name).name}.bin"
     wanted = plain.replace(".bin", f"{_ENDINGS[recipe.weights]}.bin")
-    made = (
+    alternative = (
         "or convert a Transformers folder with whisper.cpp's models/convert-h5-to-ggml.py"
         if wanted == plain
         else f"or make it: whisper-quantize {plain} {wanted} q8_0"
     )
     return (
         f"{recipe.name} needs the model as a ggml file, such as {wanted}. Get it from"
-        f" ggerganov/whisper.cpp on the hub, {made}; then put it into cache/ggml, or name its"
-        " folder in WHISPERQ_GGML."
+        f" ggerganov/whisper.cpp on the hub, {alternative}; then put it into cache/ggml, or name"
+        " its folder in WHISPERQ_GGML."
     )
 
 
 def file_of(name: str, recipe: Recipe) -> Path:
     """The ggml file of the model of that name; RecipeUnsupported says how to get one."""
-    found = folder() / f"ggml-{Path(name).name}{_ENDINGS[recipe.weights]}.bin"
-    if not found.is_file():
+    path = folder() / f"ggml-{Path(name).name}{_ENDINGS[recipe.weights]}.bin"
+    if not path.is_file():
         raise RecipeUnsupported(_how_to_get(recipe, name))
-    return found
+    return path
 
 
 def identity(name: str, recipe: Recipe) -> dict[str, str]:
     """The file's sha256, since its weights are the user's."""
-    found = file_of(name, recipe)
-    stat = found.stat()
-    return {found.name: f"sha256 {_sha256(found, stat.st_size, stat.st_mtime_ns)}"}
+    path = file_of(name, recipe)
+    stat = path.stat()
+    return {path.name: f"sha256 {_sha256(path, stat.st_size, stat.st_mtime_ns)}"}
 
 
 @lru_cache(maxsize=16)

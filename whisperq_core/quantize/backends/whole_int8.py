@@ -92,18 +92,18 @@ def layers() -> SimpleNamespace:
 
         def __call__(self, x: "Tensor") -> tuple["Tensor", "Tensor"]:
             """Rows of shape (rows, in), and a scale for each, shape (rows, 1)."""
-            known, found = self._last
-            if known() is not x:
+            source, quantized = self._last
+            if source() is not x:
                 rows = x.reshape(-1, x.shape[-1])
                 steps = rows.abs().amax(1, keepdim=True).mul_(1 / 127).clamp_(min=1e-12)
                 whole = (rows / steps).round_()
-                found = (
+                quantized = (
                     whole.add_(128).to(torch.uint8) if self.offset else whole.to(torch.int8),
                     steps,
                 )
-                self._last = weakref.ref(x), found
-            quantized: tuple[Tensor, Tensor] = found
-            return quantized
+                self._last = weakref.ref(x), quantized
+            result: tuple[Tensor, Tensor] = quantized
+            return result
 
     class Int8Linear(nn.Module):
         """A Linear with int8 weights of shape (out, in) and one scale for each output channel.
@@ -174,13 +174,13 @@ def _rounded(weight: "Tensor") -> tuple["Tensor", "Tensor"]:
 
 def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) -> WhisperModule:
     """Replaces every Linear and the token table; the rest is stored in half precision."""
-    made = layers()
-    rows = made.Rows() if recipe.scheme == "dynamic" else None
+    classes = layers()
+    rows = classes.Rows() if recipe.scheme == "dynamic" else None
     table = _rounded(model.model.decoder.embed_tokens.weight)
     for parent, attribute, layer in linears(model, recipe):
         weight, scale = table if layer is model.proj_out else _rounded(layer.weight)
-        setattr(parent, attribute, made.Int8Linear(weight, scale, layer.bias, rows))
-    model.model.decoder.embed_tokens = made.Int8Embedding(*table)
+        setattr(parent, attribute, classes.Int8Linear(weight, scale, layer.bias, rows))
+    model.model.decoder.embed_tokens = classes.Int8Embedding(*table)
     return prepare(model, recipe)
 
 
@@ -231,13 +231,13 @@ def _compute_in_bf16(model: WhisperModule) -> None:
             scores *= scaling
         if attention_mask is not None:
             scores += attention_mask
-        found = scores.softmax(-1) @ value.bfloat16()
-        return found.transpose(1, 2).to(query.dtype), None
+        attended = scores.softmax(-1) @ value.bfloat16()
+        return attended.transpose(1, 2).to(query.dtype), None
 
     def convolve(module: Module, x: "Tensor") -> "Tensor":
         weight, bias = module.weight.bfloat16(), module.bias.bfloat16()
-        made = functional.conv1d(x.bfloat16(), weight, bias, module.stride, module.padding)
-        return made.to(x.dtype)
+        convolved = functional.conv1d(x.bfloat16(), weight, bias, module.stride, module.padding)
+        return convolved.to(x.dtype)
 
     AttentionInterface.register(_BF16_ATTENTION, attend)
     AttentionMaskInterface.register(_BF16_ATTENTION, eager_mask)
@@ -254,19 +254,19 @@ def weight_of(layer: Module) -> Weight:
 
 def state_of(layer: Module) -> LayerState | None:
     """int8 weight, scales and bias of an Int8Linear or an Int8Embedding."""
-    made = layers()
-    if not isinstance(layer, made.Int8Linear | made.Int8Embedding):
+    classes = layers()
+    if not isinstance(layer, classes.Int8Linear | classes.Int8Embedding):
         return None
     settings: Settings = {"class": type(layer).__name__}
-    if isinstance(layer, made.Int8Linear):
+    if isinstance(layer, classes.Int8Linear):
         settings["dynamic"] = layer.rows is not None
     return layer.state_dict(), settings
 
 
 def layer_from(tensors: Tensors, settings: Settings) -> Module:
     """An Int8Linear or an Int8Embedding; the weight is packed again for this CPU."""
-    made = layers()
+    classes = layers()
     if settings["class"] == "Int8Embedding":
-        return made.Int8Embedding(tensors["weight"], tensors["scale"])
-    rows = made.Rows() if settings["dynamic"] else None
-    return made.Int8Linear(tensors["weight"], tensors["scale"], tensors.get("bias"), rows)
+        return classes.Int8Embedding(tensors["weight"], tensors["scale"])
+    rows = classes.Rows() if settings["dynamic"] else None
+    return classes.Int8Linear(tensors["weight"], tensors["scale"], tensors.get("bias"), rows)
