@@ -47,8 +47,8 @@ _DRAWN = """columns => {
 
 
 def runs(loops: bool) -> list[AccuracyRun]:
-    """fp32's result and those of other recipes that a recording can be heard by."""
-    found = {
+    """fp32's result and those of other recipes that can transcribe a recording."""
+    by_recipe = {
         run.spec.recipe.name: run
         for run in Store(SHIPPED_CACHE).runs()
         if isinstance(run, AccuracyRun)
@@ -56,50 +56,58 @@ def runs(loops: bool) -> list[AccuracyRun]:
         and run.spec.protocol.name == STUDY.name
         and run.spec.recipe.calibration != "evaluation-10%"
     }
-    fp32 = found.pop("fp32")
-    worst_first = sorted(found.values(), key=lambda run: -run.words.rate)
-    usual = [run for run in found.values() if run.words.rate < 100]
+    fp32 = by_recipe.pop("fp32")
+    worst_first = sorted(by_recipe.values(), key=lambda run: -run.words.rate)
+    usual = [run for run in by_recipe.values() if run.words.rate < 100]
     return [fp32, *(worst_first[:1] if loops else []), *usual][:RECIPES]
 
 
 def fill(cache: Path, measured: list[AccuracyRun]) -> Recording:
-    """Puts the recording and what was heard in it on the shelf of the cache."""
+    """Puts the recording and its transcriptions into the cache."""
     utterances, length_s = [], 0.0
     for utterance in evaluation_sets.shipped_sets()[SET].utterances:
         if length_s < LENGTH_S:
             utterances.append(utterance)
             length_s += utterance.duration_s
     samples = np.concatenate([evaluation_sets.read_audio(one) for one in utterances])
-    shelf = RecordingStore(cache)
-    (kept,) = shelf.add([("three minutes.wav", decode.encode_wav(samples))])
-    kept = shelf.set_reference(kept.id, " ".join(one.reference for one in utterances))
+    store = RecordingStore(cache)
+    (recording,) = store.add([("three minutes.wav", decode.encode_wav(samples))])
+    recording = store.set_reference(recording.id, " ".join(one.reference for one in utterances))
     for run in measured:
-        heard = {one.id: one.hypothesis for one in run.utterances}
+        hypotheses = {one.id: one.hypothesis for one in run.utterances}
         words, start = [], 0.0
         for one in utterances:
-            said = heard[one.id].split()
-            edges = np.linspace(start, start + one.duration_s, len(said) + 1)
+            hypothesis_words = hypotheses[one.id].split()
+            edges = np.linspace(start, start + one.duration_s, len(hypothesis_words) + 1)
             words += [
                 TimedWord(text=word, start_s=float(a), end_s=float(b))
-                for word, a, b in zip(said, edges[:-1], edges[1:], strict=True)
+                for word, a, b in zip(hypothesis_words, edges[:-1], edges[1:], strict=True)
             ]
             start += one.duration_s
         facts = {"language": "en", "detected": False, "audio_s": length_s, "silent": False}
         facts |= {"wall_s": 1.0, "weights_bytes": run.weights_bytes, "looped": False}
         text = " ".join(word.text for word in words)
-        made = Transcription(text=text, words=tuple(words), fp32_bytes=run.fp32_bytes, **facts)
-        shelf.put_transcription(kept.id, TranscriptionConfig(MODEL, run.spec.recipe, "en"), made)
-    return kept
+        transcription = Transcription(
+            text=text, words=tuple(words), fp32_bytes=run.fp32_bytes, **facts
+        )
+        store.put_transcription(
+            recording.id, TranscriptionConfig(MODEL, run.spec.recipe, "en"), transcription
+        )
+    return recording
 
 
-def align_s(cache: Path, kept: Recording, measured: list[AccuracyRun]) -> tuple[float, int]:
+def align_s(cache: Path, recording: Recording, measured: list[AccuracyRun]) -> tuple[float, int]:
     """Seconds to align all, and how many words there are in all columns."""
-    shelf = RecordingStore(cache)
+    store = RecordingStore(cache)
     start = time.perf_counter()
-    columns = [words_of(kept.reference, "en")]
+    columns = [words_of(recording.reference, "en")]
     for run in measured:
-        heard = shelf.transcription(kept.id, TranscriptionConfig(MODEL, run.spec.recipe, "en"))
-        columns.append(words_of(heard.text, "en", [word.start_s for word in heard.words]))
+        transcription = store.transcription(
+            recording.id, TranscriptionConfig(MODEL, run.spec.recipe, "en")
+        )
+        columns.append(
+            words_of(transcription.text, "en", [word.start_s for word in transcription.words])
+        )
     phrases(align(columns))
     return time.perf_counter() - start, sum(map(len, columns))
 
@@ -119,24 +127,24 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=8)
     parser.add_argument("--loops", action="store_true")
-    given = parser.parse_args()
-    repeats, measured = given.repeats, runs(given.loops)
+    arguments = parser.parse_args()
+    repeats, measured = arguments.repeats, runs(arguments.loops)
     names = [run.spec.recipe.name for run in measured]
-    with tempfile.TemporaryDirectory() as made:
-        cache = Path(made)
-        kept = fill(cache, measured)
-        taken = [align_s(cache, kept, measured) for _ in range(repeats)]
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder)
+        recording = fill(cache, measured)
+        alignments = [align_s(cache, recording, measured) for _ in range(repeats)]
         print(f"{machine()}; load {os.getloadavg()[0]:.1f}")
         print(
-            f"{len(names)} recipes and the reference, {kept.sound.duration_s:.0f} s,"
-            f" {taken[0][1]} words: aligned in {median(s for s, _ in taken):.2f} s"
+            f"{len(names)} recipes and the reference, {recording.sound.duration_s:.0f} s,"
+            f" {alignments[0][1]} words: aligned in {median(s for s, _ in alignments):.2f} s"
         )
         with served(cache) as app, sync_playwright() as playwright:
             browser = launched(playwright)
             page = browser.new_page(viewport={"width": 1440, "height": 1000})
             page.add_init_script(_CLICKED)
-            asked = {"model": MODEL, "recordings": kept.id, "recipes": names[1:]}
-            page.goto(f"{app.address}/recordings?{urlencode(asked, doseq=True)}")
+            query = {"model": MODEL, "recordings": recording.id, "recipes": names[1:]}
+            page.goto(f"{app.address}/recordings?{urlencode(query, doseq=True)}")
             wait_until_drawn(page)
             box = page.get_by_test_id("stMultiSelect").filter(
                 has=page.get_by_text("Recipes to compare with fp32")

@@ -26,7 +26,7 @@ def measured(store):
 def test_it_says_below_which_divergence_a_loss_is_unlikely(measured):
     app = opened("divergence")
     (sentence,) = [m.value for m in app.markdown if "is unlikely" in m.value]
-    assert "more than 0.5 points" in sentence and "of 6 recipes" in sentence
+    assert "more than 0.5 points" in sentence and "fitted to 6 recipes" in sentence
     before = float(sentence.split("Below ")[1].split(" ")[0])
     app = changed(by_label(app.number_input, "Margin"), 3.0)
     (sentence,) = [m.value for m in app.markdown if "is unlikely" in m.value]
@@ -43,5 +43,5 @@ def test_the_table_holds_every_recipe_against_the_others(measured):
 
 def test_with_too_few_recipes_it_says_how_to_measure_more(store):
     app = opened("divergence")
-    assert "0 divergences measured" in app.info[0].value
+    assert "0 divergence results so far" in app.info[0].value
     assert "--only divergence" in app.code[0].value and not app.exception
