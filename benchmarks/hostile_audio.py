@@ -77,14 +77,14 @@ class Watched(isolated_decoder.IsolatedDecoder):
                 self.limits = replace(limits, time_s=STOPPED_S)
             os.kill(self.process.pid, signal.SIGKILL if drawn < KILLED else signal.SIGSTOP)
         start = time.perf_counter()
-        found = super().decode(path, played)
+        decoded = super().decode(path, played)
         outcome.seconds = time.perf_counter() - start
         self.limits = limits
         if self.process:
             status = Path(f"/proc/{self.process.pid}/status").read_text()
             outcome.memory_bytes = int(re.search(r"VmHWM:\s*(\d+)", status)[1]) * 1024
         self.seen.append(outcome)
-        return found
+        return decoded
 
 
 def uploaded(cases: Sequence[Case], cache: Path, seed: int) -> tuple[list[Outcome], dict[str, int]]:
@@ -101,8 +101,8 @@ def uploaded(cases: Sequence[Case], cache: Path, seed: int) -> tuple[list[Outcom
         outcomes.append(
             replace(seen, kind=case.kind, name=case.name, sentence=sentence, wrong=wrong)
         )
-    for kept in store.all():
-        store.delete(kept.id)
+    for recording in store.all():
+        store.delete(recording.id)
     own = psutil.Process()
     return outcomes, {
         "memory": own.memory_info().rss,
@@ -134,13 +134,13 @@ def _wrong_sound(store: RecordingStore, kept) -> str:
 
 def batches(cases: Sequence[Case]) -> list[list[Case]]:
     """At most BATCH files, and about BATCH_BYTES, in each; as one drops files on a page."""
-    found: list[list[Case]] = [[]]
+    batches: list[list[Case]] = [[]]
     for case in cases:
-        size = sum(len(other.data) for other in found[-1])
-        if len(found[-1]) == BATCH or size + len(case.data) > BATCH_BYTES:
-            found.append([])
-        found[-1].append(case)
-    return found
+        size = sum(len(other.data) for other in batches[-1])
+        if len(batches[-1]) == BATCH or size + len(case.data) > BATCH_BYTES:
+            batches.append([])
+        batches[-1].append(case)
+    return batches
 
 
 def kind_of(outcome: Outcome) -> str:

@@ -84,16 +84,16 @@ def walk(browser: Browser, app: Served, browsers: int, rounds: int) -> dict[str,
     """Seconds by page, of all browsers and rounds."""
     contexts = [browser.new_context() for _ in range(browsers)]
     pages = [context.new_page() for context in contexts]
-    found = defaultdict(list)
+    seconds = defaultdict(list)
     # With fetching and compiling Streamlit's and Plotly's scripts, which is no part of the others.
-    found["first visit"] = arrived(pages, f"{app.address}/")
+    seconds["first visit"] = arrived(pages, f"{app.address}/")
     for path in PATHS * rounds:
-        found[path or "trade-offs"] += arrived(pages, f"{app.address}/{path}")
+        seconds[path or "trade-offs"] += arrived(pages, f"{app.address}/{path}")
         if wrong := [page for page in pages if page.get_by_text("Traceback").count()]:
             raise SystemExit(f"{path}: {len(wrong)} of {browsers} browsers see a failure.")
     for context in contexts:
         context.close()
-    return found
+    return seconds
 
 
 def begin_work(browser: Browser, app: Served) -> None:
@@ -118,25 +118,25 @@ def main() -> None:
     )
     parser.add_argument("--browsers", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=1)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     print(f"{machine()}; load {os.getloadavg()[0]:.1f}")
     with served() as app, sync_playwright() as playwright:
         browser = launched(playwright)
         begin_work(browser, app)
         with Watch(app) as quiet:
-            alone = walk(browser, app, 1, given.rounds)
+            alone = walk(browser, app, 1, arguments.rounds)
         before = resident(app)
         with Watch(app) as watch:
-            many = walk(browser, app, given.browsers, given.rounds)
+            many = walk(browser, app, arguments.browsers, arguments.rounds)
         for path, times in many.items():
             print(
                 f"{path:12s} one browser {statistics.median(alone[path]):5.1f} s;"
-                f" {given.browsers}: median {statistics.median(times):5.1f} s,"
+                f" {arguments.browsers}: median {statistics.median(times):5.1f} s,"
                 f" 95 % within {p95(times):.1f} s"
             )
         browser.close()
         time.sleep(60)
-        for name, seen in (("one", quiet), (str(given.browsers), watch)):
+        for name, seen in (("one", quiet), (str(arguments.browsers), watch)):
             print(
                 f"server, {name}: answers in {1000 * statistics.median(seen.health_s):.0f} ms,"
                 f" 95 % within {1000 * p95(seen.health_s):.0f} ms"

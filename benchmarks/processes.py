@@ -111,5 +111,5 @@ def median_and_range(values: Sequence[float], digits: int = 1) -> str:
 
 def machine() -> str:
     """The machine in a line."""
-    found = this_machine()
-    return f"{found.cpu}, {found.cores} cores, {found.memory_bytes / 1e9:.0f} GB"
+    here = this_machine()
+    return f"{here.cpu}, {here.cores} cores, {here.memory_bytes / 1e9:.0f} GB"

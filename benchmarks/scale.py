@@ -74,8 +74,8 @@ def results(cache: Path) -> dict[str, dict]:
 
 def differing(cache: Path, wanted: dict[str, dict]) -> int:
     """How many results are missing, more than there should be, or other than wanted."""
-    found = results(cache)
-    return sum(found.get(key) != wanted.get(key) for key in found.keys() | wanted.keys())
+    measured = results(cache)
+    return sum(measured.get(key) != wanted.get(key) for key in measured.keys() | wanted.keys())
 
 
 class Machines:
@@ -149,8 +149,8 @@ def main() -> int:
     parser.add_argument("--workers", default="1,2,4")
     parser.add_argument("--recipes", default="fp32,torch-int8,bnb-nf4,hqq-int4-g64")
     parser.add_argument("--set", default="test-clean-excerpt")
-    given = parser.parse_args()
-    grid, cores = Grid(given.recipes, given.set), default_threads()
+    arguments = parser.parse_args()
+    grid, cores = Grid(arguments.recipes, arguments.set), default_threads()
     wrong = 0
     with network() as net, tempfile.TemporaryDirectory() as folder:
         print(f"{machine()}; {net.kind}; load {os.getloadavg()[0]:.1f}")
@@ -159,7 +159,7 @@ def main() -> int:
         wanted = results(alone)
         print(f"single process: {single_s:.0f} s, {grid.audio_s / single_s:.1f} × real time")
         undisturbed = {}
-        counts = [int(number) for number in given.workers.split(",")]
+        counts = [int(number) for number in arguments.workers.split(",")]
         lossy = max((count for count in counts if 1 < count <= cores), default=counts[-1])
         for count, kill in [*((count, False) for count in counts), (lossy, True)]:
             took_s, off = measured(net, count, grid, wanted, kill)

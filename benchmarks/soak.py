@@ -105,14 +105,14 @@ def queue(cache: Path) -> int:
     chosen = [recipe(name) for name in RECIPES]
     requests = requests_for(["tiny.en"], chosen, SETS, speed=False, threads=1)
     try:
-        made = queue.evaluate(queue.plan(requests))
+        jobs = queue.evaluate(queue.plan(requests))
     except WhisperQError as error:  # as the pages do
         print(f"{_SAID}{error}", flush=True)
         return 0
-    while not all(job.is_over for job in made):
+    while not all(job.is_over for job in jobs):
         time.sleep(0.2)
         queue.all()
-    for job in made:
+    for job in jobs:
         print(f"{_SAID}{job.state}. {job.message}", flush=True)
     queue.close()
     return 0
@@ -344,9 +344,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--queue", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--only", default="", help="these faults")
-    given = parser.parse_args()
-    if given.queue:
-        return queue(given.queue)
+    arguments = parser.parse_args()
+    if arguments.queue:
+        return queue(arguments.queue)
     with tempfile.TemporaryDirectory(prefix="whisperq-soak-") as folder:
         undisturbed, cache = Path(folder) / "undisturbed", Path(folder) / "cache"
         cache.mkdir()
@@ -358,12 +358,12 @@ def main() -> int:
             wanted = results(undisturbed)
             if len(wanted) != len(RECIPES) * len(SETS):
                 raise SystemExit("The undisturbed run did not come to its end.")
-            soak = Soak(cache, wanted, on_disk, random.Random(given.seed))
-            names = given.only.split(",") if given.only else []
+            soak = Soak(cache, wanted, on_disk, random.Random(arguments.seed))
+            names = arguments.only.split(",") if arguments.only else []
             soak.faults = [f for f in soak.faults if not names or f.__name__ in names]
             if not soak.faults:
-                raise SystemExit(f"There is no fault of the name {given.only!r} here.")
-            over = time.monotonic() + 60 * given.minutes
+                raise SystemExit(f"There is no fault of the name {arguments.only!r} here.")
+            over = time.monotonic() + 60 * arguments.minutes
             while time.monotonic() < over:
                 soak.one()
         finally:

@@ -52,8 +52,11 @@ class Material:
         for row in _rows(speech):
             files[row["set"]].append(speech / row["file"])
         self.speech = {
-            name: [decode.load(found[i]) for i in self.chance.permutation(len(found))[:PER_SET]]
-            for name, found in sorted(files.items())[half::2]
+            name: [
+                decode.load(files_of_set[i])
+                for i in self.chance.permutation(len(files_of_set))[:PER_SET]
+            ]
+            for name, files_of_set in sorted(files.items())[half::2]
         }
         noises = sorted((row["id"], row["file"]) for row in _rows(noise) if row["kind"] == "noise")
         self.noise = {name: decode.load(noise / file) for name, file in noises[half::2]}
@@ -83,7 +86,9 @@ class Material:
 
     def babble(self) -> Iterator[Sample]:
         """Several speakers at once, equally loud."""
-        recordings = [one for found in self.speech.values() for one in found]
+        recordings = [
+            one for recordings_of_set in self.speech.values() for one in recordings_of_set
+        ]
         for speakers in SPEAKERS:
             for _ in range(PER_SET):
                 chosen = self.chance.permutation(len(recordings))[:speakers]

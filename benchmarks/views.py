@@ -83,9 +83,9 @@ def fill(root: Path, records: int) -> None:
 
 
 def between(run: AccuracyRun, other: AccuracyRun, number: int, choose) -> AccuracyRun:
-    """A record like the run's, whose utterances are each as one of the two heard them."""
+    """A record like the run's, each of whose utterances is taken from one of the two."""
     pairs = zip(run.by_id, other.by_id, strict=True)
-    heard = tuple(choose.choice(pair).model_copy(update={"batch": 0}) for pair in pairs)
+    utterances = tuple(choose.choice(pair).model_copy(update={"batch": 0}) for pair in pairs)
     recipe = run.spec.recipe
     if recipe.group_size:
         recipe = replace(recipe, group_size=choose.choice((16, 32, 64, 128, 256)))
@@ -95,7 +95,12 @@ def between(run: AccuracyRun, other: AccuracyRun, number: int, choose) -> Accura
         update={"recipe": recipe, "versions": run.spec.versions | {"made": str(number)}}
     )
     size = round(run.weights_bytes * choose.uniform(0.9, 1.1))
-    changed = {"spec": spec, "utterances": heard, "batches": run.batches[:1], "weights_bytes": size}
+    changed = {
+        "spec": spec,
+        "utterances": utterances,
+        "batches": run.batches[:1],
+        "weights_bytes": size,
+    }
     return run.model_copy(update=changed)
 
 
@@ -171,9 +176,9 @@ def redrawn(page: Page, click: Callable) -> Taken:
     """What passes after the click."""
     page.evaluate(_WATCH, [POINTS])
     click()
-    found = page.wait_for_function(_ENDED, timeout=REDRAWN_MS, polling=100).json_value()
+    times_ms = page.wait_for_function(_ENDED, timeout=REDRAWN_MS, polling=100).json_value()
     wait_until_drawn(page)
-    return Taken(*(taken_ms / 1000 for taken_ms in found))
+    return Taken(*(taken_ms / 1000 for taken_ms in times_ms))
 
 
 def server_s(cache: Path, repeats: int) -> tuple[float, list[float]]:
@@ -204,15 +209,15 @@ def main() -> None:
     )
     parser.add_argument("--records", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=4, help="rounds through the filters")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         cache = Path(made)
-        fill(cache, given.records)
-        print(f"{given.records} accuracy records; {machine()}; load {os.getloadavg()[0]:.1f}")
+        fill(cache, arguments.records)
+        print(f"{arguments.records} accuracy records; {machine()}; load {os.getloadavg()[0]:.1f}")
         with process() as new:
-            first, times = new.submit(server_s, cache, given.repeats).result()
+            first, times = new.submit(server_s, cache, arguments.repeats).result()
         print(f"server: first {first:.1f} s, then {median_and_range(times, 2)} s a filter")
-        first, other, times, points = browser_s(cache, given.repeats)
+        first, other, times, points = browser_s(cache, arguments.repeats)
         plot, page = ([taken[i] for taken in times] for i in range(2))
         print(
             f"first visit: {first:.1f} s to the plot; another page opened meanwhile: {other:.1f} s"

@@ -56,10 +56,10 @@ def main() -> None:
         prompts = [model.prompt(u.language, FITTED.task) for u in batch]
         for window in WINDOWS:
             with torch.no_grad():
-                made = short_window.generate(quantized, mel, seconds, prompts, window)
-            took[window] += made.times.wall_s
+                generation = short_window.generate(quantized, mel, seconds, prompts, window)
+            took[window] += generation.times.wall_s
             transcripts[window] += model.tokenizer.batch_decode(
-                made.tokens, skip_special_tokens=True
+                generation.tokens, skip_special_tokens=True
             )
     ordered = [u for batch in batches for u in batch]
     print(f"{arguments.model}, {chosen.name}, {arguments.set}: {len(ordered)} utterances;")

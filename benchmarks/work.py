@@ -80,18 +80,18 @@ def main() -> None:
     parser.add_argument("--utterances", type=_numbers, default=[100, 300, 600], metavar="A,B")
     parser.add_argument("--recipes", type=_numbers, default=[1, 4, 16], metavar="A,B")
     parser.add_argument("--sample", type=int, default=24, help="utterances for each recipe")
-    given = parser.parse_args()
-    print(f"{machine()}; {given.model}")
+    arguments = parser.parse_args()
+    print(f"{machine()}; {arguments.model}")
     print(f"\n{RECIPES[0]}\nutterances  speech min  set-up s  then s  s/utterance  peak MB")
-    for count in given.utterances:
-        spent = in_new_process(given.model, RECIPES[:1], count)
+    for count in arguments.utterances:
+        spent = in_new_process(arguments.model, RECIPES[:1], count)
         print(
             f"{count:10}{spent.minutes:12.1f}{spent.setup_s:10.1f}{spent.transcribe_s:8.1f}"
             f"{spent.transcribe_s / count:13.3f}{spent.peak_bytes / 1e6:9.0f}"
         )
-    print(f"\n{given.sample} utterances\n   recipes  set-up s  then s  s/recipe  peak MB")
-    for count in given.recipes:
-        spent = in_new_process(given.model, RECIPES[:count], given.sample)
+    print(f"\n{arguments.sample} utterances\n   recipes  set-up s  then s  s/recipe  peak MB")
+    for count in arguments.recipes:
+        spent = in_new_process(arguments.model, RECIPES[:count], arguments.sample)
         each_s = (spent.setup_s + spent.transcribe_s) / count
         print(
             f"{count:10}{spent.setup_s:10.1f}{spent.transcribe_s:8.1f}{each_s:10.2f}"

@@ -62,8 +62,9 @@ def show_answer(frame: pd.DataFrame, confidence: int, margin: float) -> None:
         st.header(f"The smallest with a confidence of {confidence} %")
         st.markdown(answer(likely, margin))
         st.caption(
-            "The confidence is of this configuration alone. The smallest of many is partly the"
-            " luckiest: expect it to be a little less sure."
+            "This confidence is not corrected for multiple comparisons. The smallest of many"
+            " configurations is in part selected by chance, so its true confidence is somewhat"
+            " lower."
         )
 
 
@@ -99,7 +100,11 @@ def show_table(frame: pd.DataFrame) -> None:
             },
             "WER difference (points)": number(format="%+.2f"),
             "Confidence (%)": number(
-                format="%.1f", help="That the WER increase is below the margin; of this row alone."
+                format="%.1f",
+                help=(
+                    "That the WER increase is below the margin; not corrected for multiple"
+                    " comparisons."
+                ),
             ),
             "Divergence (mnat per token)": number(
                 format="%.1f", help=glossary.definition("divergence")
@@ -107,15 +112,17 @@ def show_table(frame: pd.DataFrame) -> None:
             "Minutes": number(format="%.0f"),
             "Sets differ (p)": number(
                 format="%.2f",
-                help="p-value of equal differences in all sets. A small one means that the pooled"
-                " difference is an average of sets that differ.",
+                help=(
+                    "p-value of the hypothesis that the difference is the same in all sets. If it"
+                    " is small, the sets differ, and the pooled difference is only their average."
+                ),
             ),
         },
     )
     st.caption(
-        "Errors and words of all English sets that a recipe and fp32 were both evaluated on, under"
-        " the same protocol; speakers are resampled as blocks, within each set. Of sets that share"
-        " recordings the larger one counts."
+        "Errors and words of all English sets that a recipe and fp32 were both evaluated on,"
+        " under the same protocol; speakers are resampled as blocks, within each set. Of sets"
+        " that share recordings, only the larger one is used."
     )
 
 
@@ -131,7 +138,7 @@ def main(view: View) -> None:
         )
         frame = evidence_of(user_store().state, margin, runs)
         if frame.empty:
-            st.info("No recipe was evaluated together with fp32 yet. Open Run evaluations.")
+            st.info("No recipe has been evaluated together with fp32 yet. Open Run evaluations.")
             return
         models = list(dict.fromkeys(frame["model"]))
         first = "base" if "base" in models else models[0]
