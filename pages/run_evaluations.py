@@ -312,7 +312,7 @@ def show_job(queue: job_queue.JobQueue, job: job_queue.Job) -> None:
         if job.state == JobState.RUNNING:
             if done < total:
                 text += (
-                    f", {done} of {total} pieces, {format_duration(queue.remaining_s(job))} left"
+                    f", {done} of {total} steps, {format_duration(queue.remaining_s(job))} left"
                 )
             st.progress(done / max(1, total), text)
             st.button("Stop", key=f"stop-{job.id}", on_click=queue.stop, args=(job,))
