@@ -311,9 +311,7 @@ def show_job(queue: job_queue.JobQueue, job: job_queue.Job) -> None:
         text = f"{STATUS_ICONS[job.state]} {job.label} · {job.state}"
         if job.state == JobState.RUNNING:
             if done < total:
-                text += (
-                    f", {done} of {total} steps, {format_duration(queue.remaining_s(job))} left"
-                )
+                text += f", {done} of {total} steps, {format_duration(queue.remaining_s(job))} left"
             st.progress(done / max(1, total), text)
             st.button("Stop", key=f"stop-{job.id}", on_click=queue.stop, args=(job,))
         elif job.state in (JobState.FAILED, JobState.STOPPED):

@@ -275,7 +275,7 @@ _DESIGN = _group(
         " (dynamic), or with scales from calibration (static).",
     ),
     ("weight-only", "Only weights are quantized; activations stay in floating point."),
-    ("dynamic", "Activation scales are computed at run time from the values at hand."),
+    ("dynamic", "Activation scales are computed at run time from the current activations."),
     ("static", "Activation scales are fixed in advance, by calibration."),
     (
         "method",
