@@ -126,7 +126,7 @@ def test_a_suffix_means_one_format():
         (b"#EXTM3U\n#EXTINF:5,\na.mp3\n", "x.wav is a playlist, not a recording"),
         ("Guten Tag, Herr Groß".encode(), "x.wav is a text file, not a recording"),
         (b"OggS\0\2" + bytes(50), "x.wav starts like OGG but is not a readable recording"),
-        (b"\0\1\2\3" * 20, "x.wav is not a recording that can be read, whatever its name"),
+        (b"\0\1\2\3" * 20, "x.wav is not a readable recording, whatever its file extension"),
     ],
 )
 def test_what_is_refused_is_named_with_what_to_do(head, message):
