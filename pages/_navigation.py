@@ -45,6 +45,7 @@ def run_url(work: WorkItem) -> str:
         where["run_threads"] = work.threads
     if work.measures is not None:
         where["run_speed"] = str(work.measures == "speed").lower()
+        where["run_divergence"] = str(work.measures == "divergence").lower()
     return f"./run_evaluations?{urlencode({k: v for k, v in where.items() if v})}"
 
 

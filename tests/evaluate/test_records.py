@@ -411,9 +411,9 @@ def test_protocols_are_found_by_name_and_say_what_they_do():
     assert all(name == protocol.name for name, protocol in PROTOCOLS.items())
     assert "batches of 3 " in replace(STUDY, batch_size=3).summary
     assert STUDY.summary == "greedy, fixed 30 s window, batches of 8 sorted by length"
-    for words in ("temperature fallback", "silence", "tied projection"):
+    for words in ("temperature fallback", "no-speech detection", "tied projection"):
         assert words in CORRECTED.summary
-    assert "held-out speech only" in CORRECTED.description
+    assert "held-out audio only" in CORRECTED.description
     assert "evaluated speech" in STUDY.description
     assert (STUDY.has_fallback, CORRECTED.has_fallback) == (False, True)
 

@@ -35,7 +35,7 @@ def test_the_corrected_protocol_counts_the_tied_table_once(store):
 
 
 def test_bad_requests_are_refused(store):
-    with pytest.raises(ModelError, match="not known"):
+    with pytest.raises(ModelError, match="is unknown"):
         measure_size("gigantic", recipe("fp32"), store)
     with pytest.raises(RecipeUnsupported, match="held-out"):
         measure_size("tiny", recipe("quanto-int8-int8-eval10"), store, CORRECTED)

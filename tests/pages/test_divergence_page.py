@@ -45,3 +45,10 @@ def test_with_too_few_recipes_it_says_how_to_measure_more(store):
     app = opened("divergence")
     assert "0 divergence results so far" in app.info[0].value
     assert "--only divergence" in app.code[0].value and not app.exception
+
+
+@pytest.mark.parametrize("value", ["nope", "<script>alert(1)</script>", "-1e400", "x" * 10_000])
+def test_what_a_link_asks_for_in_vain_is_named(measured, value):
+    app = opened("divergence", divergence_set=value, divergence_margin=value)
+    said = " ".join(warning.value for warning in app.warning)
+    assert "shown instead" in said and "<script>" not in said and not app.exception

@@ -128,7 +128,7 @@ def test_next_and_back_change_the_screen_in_the_url(measured):
 @pytest.mark.parametrize("screen", ["0", "6", "-1", "two", "²", "9" * 30])
 def test_an_unknown_screen_is_explained(measured, screen):
     app = opened("presentation", screen=screen)
-    assert "5 slides" in app.warning[0].value and "Scope" in shown(app)
+    assert "there are 5" in app.warning[0].value and "Scope" in shown(app)
     by_label(app.button, "Next").click().run()
     assert not app.exception
 
@@ -184,7 +184,13 @@ def test_a_link_to_something_unknown_is_explained(store, query):
 
 
 def test_a_recipe_that_is_none_costs_no_other_choice(store):
-    app = opened("run_evaluations", recipes=["zzz", "bf16"], sets="jfk", run_speed="false")
+    app = opened(
+        "run_evaluations",
+        recipes=["zzz", "bf16"],
+        sets="jfk",
+        run_speed="false",
+        run_divergence="false",
+    )
     assert "zzz" in app.error[0].value
     assert [row[:3] for row in plan_of(app)] == [("tiny.en", "bf16", "jfk")]
 

@@ -53,7 +53,7 @@ def test_larger_sets_get_divergence_and_are_timed_beside_fp32_too(store):
 def test_the_protocol_can_be_chosen(store):
     # A tenth of the quick look's eight utterances would be no tenth.
     app = opened("run_evaluations", sets="test-clean-excerpt")
-    assert "held-out speech only" in by_label(app.selectbox, "Protocol").help
+    assert "held-out audio only" in by_label(app.selectbox, "Protocol").help
     app = changed(by_label(app.multiselect, "Recipes"), ["quanto-int8-int8-eval10"])
     assert plan_of(app)[0][3] == "to run"
     app = changed(by_label(app.selectbox, "Protocol"), "corrected")

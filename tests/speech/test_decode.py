@@ -171,10 +171,10 @@ def test_content_decides_and_not_the_name(tmp_path, speech, wrong_name):
         (b"", "empty file"),
         (b"Good morning, this is a text.\n" * 100, "not a recording"),
         (b"#EXTM3U\n#EXTINF:5,\nhttp://127.0.0.1:9/x.mp3\n", "not a recording"),
-        (b"RIFF\x24\x00\x00\x00WAVE", "not a recording"),
-        (b"\x00" * 10_000, "not a recording"),
+        (b"RIFF\x24\x00\x00\x00WAVE", "not a readable recording"),
+        (b"\x00" * 10_000, "not a readable recording"),
         (SHORT.read_bytes()[:3000], "damaged or was cut off"),
-        (SHORT.read_bytes()[:20], "not a recording|damaged|no sound"),
+        (SHORT.read_bytes()[:20], "not a readable recording|damaged|no sound"),
     ],
     ids=["empty", "text", "playlist", "header", "zeros", "cut", "cut-header"],
 )
@@ -188,7 +188,7 @@ def test_what_is_not_a_recording(tmp_path, content, message):
 def test_a_list_of_files_does_not_open_other_files(tmp_path, monkeypatch, speech):
     (tmp_path / "secret.aac").write_bytes(with_ffmpeg(speech, "adts", "aac", 16_000))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(AudioError, match="not a recording"):
+    with pytest.raises(AudioError, match="not a readable recording"):
         load(b"ffconcat version 1.0\nfile secret.aac\n")
 
 
@@ -206,7 +206,7 @@ def test_a_list_of_files_does_not_open_other_files(tmp_path, monkeypatch, speech
 def test_other_lists_are_no_recordings(tmp_path, monkeypatch, speech, content):
     (tmp_path / "secret.aac").write_bytes(with_ffmpeg(speech, "adts", "aac", 16_000))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(AudioError, match="not a recording"):
+    with pytest.raises(AudioError, match="not a readable recording"):
         load(content)
 
 
