@@ -137,7 +137,7 @@ def test_users_see_their_own_recordings_sets_and_work_only(app, browser, jfk):
 
         ann.goto(f"{app.address}/my_speech")
         wait_until_drawn(ann)
-        expect(ann.get_by_text("1 recordings").first).to_be_visible()
+        expect(ann.get_by_text("1 recording").first).to_be_visible()
         log_out(ann)
 
 

@@ -414,7 +414,7 @@ def test_protocols_are_found_by_name_and_say_what_they_do():
     for words in ("temperature fallback", "no-speech detection", "tied projection"):
         assert words in CORRECTED.summary
     assert "held-out audio only" in CORRECTED.description
-    assert "evaluated speech" in STUDY.description
+    assert "part of the evaluation set" in STUDY.description
     assert (STUDY.has_fallback, CORRECTED.has_fallback) == (False, True)
 
 

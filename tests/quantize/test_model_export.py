@@ -302,7 +302,7 @@ def test_dequantized_weights_are_not_exported(tiny, tmp_path):
 
 
 def test_an_exported_model_is_no_fp32_model(made):
-    with pytest.raises(ModelError, match="exported model, quantized already"):
+    with pytest.raises(ModelError, match="exported model, already quantized"):
         model_sources.find(str(made[0]["bf16"]))
 
 
