@@ -244,7 +244,9 @@ def test_a_missing_library_names_the_pip_command(monkeypatch, tiny):
 
 def test_a_library_that_fails_when_it_is_loaded_is_a_sentence(monkeypatch, tiny):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)  # its import fails from now on
-    with pytest.raises(LibraryMissing, match="bitsandbytes, which is here but cannot be loaded"):
+    with pytest.raises(
+        LibraryMissing, match="bitsandbytes, which is installed but cannot be loaded"
+    ):
         backends.quantize(tiny.torch_model, recipe("bnb-nf4"))
 
 
