@@ -80,7 +80,7 @@ def test_it_resumes_and_is_the_same(measured, tmp_path):
 def test_what_has_none_is_refused_with_the_reason(name, store):
     request = replace(REQUEST, recipe=recipe(name))
     (planned,) = plan([request], store)
-    assert planned.status == "refused" and planned.reason.startswith(name)
+    assert planned.status == "refused" and name in planned.reason
     with pytest.raises(RecipeUnsupported):
         run(request, store)
 
