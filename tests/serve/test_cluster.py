@@ -125,8 +125,8 @@ def test_without_the_certificate_nobody_gets_in(dask, tmp_path, monkeypatch):
     [
         ("tcp://192.0.2.1:8786", "open to everybody"),
         ("tcp://0.0.0.0:8786", "open to everybody"),
-        ("http://localhost:8786", "no scheduler's address"),
-        ("tls://", "no scheduler's address"),
+        ("http://localhost:8786", "not a scheduler's address"),
+        ("tls://", "not a scheduler's address"),
         ("/no/such/file.json", "Start the scheduler first"),
     ],
 )
