@@ -193,27 +193,23 @@ def choose(session: UserSession, view: View) -> list[Request]:
                 width=140,
                 help=glossary.definition("threads"),
             )
-        # The default depends on the speech, so the quick look has a switch of its own; `run_speed`
-        # in a link sets either.
         only_quick = sets == ["quick-look"]
-        if only_quick and (requested := view.requested("run_speed")):
-            view.imply("run_speed_quick", requested)
-        speed = view.flag(
+        speed = choose_measurement(
+            view,
             "Measure speed relative to fp32",
-            not only_quick,
-            "run_speed_quick" if only_quick else "run_speed",
+            "run_speed",
+            only_quick,
             help=(
                 f"{SPEED_REPEATS} passes over the quick-look set, alternating between fp32 and"
                 " the recipe, so that other load on the machine affects both alike. When off,"
                 " speed is from the single pass that produced the transcripts."
             ),
         )
-        if only_quick and (requested := view.requested("run_divergence")):
-            view.imply("run_divergence_quick", requested)
-        divergence = view.flag(
+        divergence = choose_measurement(
+            view,
             "Measure divergence from fp32",
-            not only_quick,
-            "run_divergence_quick" if only_quick else "run_divergence",
+            "run_divergence",
+            only_quick,
             help=glossary.definition("divergence"),
         )
         download_sets()
@@ -227,6 +223,19 @@ def choose(session: UserSession, view: View) -> list[Request]:
         device=device,
         threads=threads,
     )
+
+
+def choose_measurement(view: View, label: str, key: str, only_quick: bool, help: str) -> bool:
+    """A switch for a further measurement.
+
+    Its default depends on the sets, so the quick look has a switch of its own; `key` in a link sets
+    either.
+    """
+    if not only_quick:
+        return view.flag(label, True, key, help=help)
+    if requested := view.requested(key):
+        view.imply(f"{key}_quick", requested)
+    return view.flag(label, False, f"{key}_quick", help=help)
 
 
 def show_plan(planned: list[planner.PlannedRun]) -> list[planner.PlannedRun]:

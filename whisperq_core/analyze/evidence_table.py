@@ -15,16 +15,8 @@ from whisperq_core.evaluate.records import AccuracyRun, Run
 COLUMNS = (
     *("model", "recipe", "protocol", "weights_bytes", "size_reduction_pct", "rtf_ratio"),
     *("difference", "low", "high", "within_margin_pct", "verdict", "shown"),
-    *(
-        "divergence_mnat",
-        "minutes",
-        "speakers",
-        "sets",
-        "sets_differ_p",
-        "loops_points",
-        "compared_with",
-        "key",
-    ),
+    *("divergence_mnat", "minutes", "speakers", "sets", "sets_differ_p", "loops_points"),
+    *("compared_with", "key"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from whisperq_core.analyze import evidence_table
@@ -20,7 +21,7 @@ def evidence(
     if model:
         frame = frame[frame["model"] == model]
     for row in frame.to_dict("records"):
-        latency = f"{row['rtf_ratio']:.2f} × fp32" if row["rtf_ratio"] == row["rtf_ratio"] else "–"
+        latency = f"{row['rtf_ratio']:.2f} × fp32" if pd.notna(row["rtf_ratio"]) else "–"
         print(
             f"{row['model']} · {row['recipe']} · {protocol_label(row['protocol'])}:"
             f" {row['weights_bytes'] / 1e6:.0f} MB, latency {latency},"

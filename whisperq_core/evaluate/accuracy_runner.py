@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from functools import partial
 
-from whisperq_core.evaluate.audio_libraries import audio_library_versions
 from whisperq_core.evaluate.pieces import BatchPiece, RunPieces, batch_name
 from whisperq_core.evaluate.prepared_model import PreparedModel, peak_memory_bytes
-from whisperq_core.evaluate.records import AccuracyRun, BatchTime, UtteranceResult, utc_now
+from whisperq_core.evaluate.records import AccuracyRun, BatchTime, UtteranceResult
 from whisperq_core.evaluate.resolution import ResolvedRequest
 from whisperq_core.machine import this_machine
 from whisperq_core.memory import MemoryGrowth
@@ -53,14 +52,9 @@ def measure_accuracy(resolved: ResolvedRequest, pieces: RunPieces) -> AccuracyRu
     # Pieces of older versions do not say where they were transcribed: on this machine.
     machines = [piece.machine or this_machine() for piece in batches]
     return AccuracyRun(
-        spec=resolved.spec,
-        model=resolved.request.model,
-        eval_set=resolved.eval_set.name,
-        created_at=utc_now(),
+        **model.record_fields(),
         machine=machines[0],
         kinds_of_machine=len({machine.kind_for(resolved.spec.device) for machine in machines}),
-        **quantized.model_dump(),
-        audio_libraries=audio_library_versions(),
         peak_memory_bytes=peak_memory_bytes(quantized, [p.growth_bytes for p in batches]),
         utterances=tuple(_score(resolved, batches)),
         batches=tuple(piece.time for piece in batches),

@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whisperq_core.evaluate.audio_libraries import audio_library_versions
 from whisperq_core.evaluate.pieces import DivergencePiece, RunPieces, forced_batch_name
 from whisperq_core.evaluate.prepared_model import PreparedModel
 from whisperq_core.evaluate.records import (
     AccuracyRun,
     DivergenceRun,
     UtteranceDivergence,
-    utc_now,
 )
 from whisperq_core.evaluate.resolution import ResolvedRequest
 from whisperq_core.machine import this_machine
@@ -77,13 +75,8 @@ def measure_divergence(
     ]
     token_nats = np.concatenate([piece.token_nats for piece in batches])
     return DivergenceRun(
-        spec=resolved.spec,
-        model=resolved.request.model,
-        eval_set=resolved.eval_set.name,
-        created_at=utc_now(),
+        **model.record_fields(),
         machine=this_machine(),
-        **model.piece().model_dump(),
-        audio_libraries=audio_library_versions(),
         peak_memory_bytes=None,  # fp32 runs beside the recipe
         baseline_key=baseline.key,
         utterances=tuple(u for piece in batches for u in piece.utterances),

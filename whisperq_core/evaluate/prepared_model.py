@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from whisperq_core.evaluate.audio_libraries import audio_library_versions
 from whisperq_core.evaluate.pieces import MODEL, ModelPiece, RunPieces
-from whisperq_core.evaluate.records import RunSpec
+from whisperq_core.evaluate.records import RunSpec, utc_now
 from whisperq_core.evaluate.resolution import ResolvedRequest
 from whisperq_core.memory import SingleItemCache
 from whisperq_core.quantize import backends, pipeline
@@ -30,6 +31,17 @@ class PreparedModel:
         """Size and modules of the quantized model: the stored piece, or by quantizing now."""
         stored = self._pieces.get(MODEL, ModelPiece)
         return stored or self._quantize_and_store()
+
+    def record_fields(self) -> dict[str, Any]:
+        """The fields that records of every measurement have in common, but for the machine."""
+        return {
+            "spec": self.resolved.spec,
+            "model": self.resolved.request.model,
+            "eval_set": self.resolved.eval_set.name,
+            "created_at": utc_now(),
+            "audio_libraries": audio_library_versions(),
+            **self.piece().model_dump(),
+        }
 
     @cached_property
     def runtime(self) -> Runtime:

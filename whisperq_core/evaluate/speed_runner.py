@@ -2,10 +2,9 @@
 
 from functools import partial
 
-from whisperq_core.evaluate.audio_libraries import audio_library_versions
 from whisperq_core.evaluate.pieces import PassPiece, RunPieces, pass_name
 from whisperq_core.evaluate.prepared_model import PreparedModel, peak_memory_bytes
-from whisperq_core.evaluate.records import Pass, SpeedRun, Subject, utc_now
+from whisperq_core.evaluate.records import Pass, SpeedRun, Subject
 from whisperq_core.evaluate.resolution import ResolvedRequest
 from whisperq_core.machine import this_machine
 from whisperq_core.memory import MemoryGrowth
@@ -24,13 +23,8 @@ def measure_speed(resolved: ResolvedRequest, pieces: RunPieces) -> SpeedRun:
     quantized = model.piece()
     growths = [piece.growth_bytes for piece in passes if piece.timed.subject == "recipe"]
     return SpeedRun(
-        spec=resolved.spec,
-        model=resolved.request.model,
-        eval_set=resolved.eval_set.name,
-        created_at=utc_now(),
+        **model.record_fields(),
         machine=this_machine(),
-        **quantized.model_dump(),
-        audio_libraries=audio_library_versions(),
         peak_memory_bytes=peak_memory_bytes(quantized, growths),
         passes=tuple(piece.timed for piece in passes),
     )
