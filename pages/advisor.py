@@ -9,9 +9,10 @@ from pages._navigation import open_in_app, utterances_url
 from pages._session import all_runs, user_session
 from pages._view import View
 from whisperq_core.analyze import advisor
-from whisperq_core.analyze.pareto_front import BASELINE
+from whisperq_core.analyze.configurations import Configuration
+from whisperq_core.analyze.pareto_front import BASELINE, NOT_COMPARED
 from whisperq_core.analyze.results_table import without_formulas
-from whisperq_core.analyze.user_requirements import Configuration, Requirements, Status
+from whisperq_core.analyze.user_requirements import Candidate, Requirements, Status
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import advisor_text, glossary, markup
@@ -23,8 +24,8 @@ from whisperq_core.serve.tasks import ExportTask
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.whisper import protocols
 
-SPEECH = {"hard": "Difficult (noisy, accented)", "clean": "Clean"}
-PRIORITIES = {"smallest": "Size", "fastest": "Speed"}
+SPEECH = {"all": "All English sets", "hard": "Difficult (noisy, accented)", "clean": "Clean"}
+PRIORITIES = {"smallest": "Size", "fastest": "Speed", "most accurate": "Accuracy"}
 BADGES = {
     Status.MET: ":green-badge[:material/check: met]",
     Status.INCONCLUSIVE: ":orange-badge[:material/question_mark: inconclusive]",
@@ -37,7 +38,6 @@ ICONS = {
     Status.NOT_MEASURED: ":orange[:material/pending:]",
 }
 CARDS = 3
-ENDS = ("WER, low", "WER, high")
 
 
 def requirements_form(view: View, models: list[str], protocol_names: list[str]) -> Requirements:
@@ -50,11 +50,11 @@ def requirements_form(view: View, models: list[str], protocol_names: list[str]) 
             "Audio",
             list(SPEECH),
             "need_speech",
-            "hard",
+            "all",
             format_func=SPEECH.get,
             help=(
-                "Difficult: LibriSpeech test-other. Clean: test-clean. Where the full set was not"
-                " evaluated, its excerpt is used."
+                "All: every English set that a configuration and fp32 were both evaluated on."
+                " Difficult: LibriSpeech test-other. Clean: test-clean and dev-clean."
             ),
             **how,
         )
@@ -71,7 +71,8 @@ def requirements_form(view: View, models: list[str], protocol_names: list[str]) 
             *(0.1, 20.0, MARGIN, 0.1),
             "need_rise",
             format="%.1f",
-            help="Relative to fp32 of the same model. Smaller margins need more test data.",
+            help="Relative to fp32 of the same model under the Study protocol. Smaller margins need"
+            " more test data.",
             **how,
         )
         size = view.number(
@@ -109,13 +110,14 @@ def requirements_form(view: View, models: list[str], protocol_names: list[str]) 
             help=glossary.definition("device"),
             **how,
         )
-        protocol = protocols.STUDY.name
+        wanted = []
         if len(protocol_names) > 1 or view.has("need_protocol"):
-            protocol = view.one_of(
+            wanted = view.several(
                 "Protocol",
                 protocol_names,
                 "need_protocol",
-                protocol if protocol in protocol_names else protocol_names[0],
+                [],
+                placeholder="any",
                 format_func=protocol_label,
                 help="  \n".join(
                     f"**{markup.escape_markdown(each.label)}**:"
@@ -133,36 +135,32 @@ def requirements_form(view: View, models: list[str], protocol_names: list[str]) 
         speech=speech,
         models=tuple(chosen),
         priority=priority,
-        protocol=protocol,
+        protocols=tuple(wanted),
     )
 
 
 def show_answer(advice: advisor.Advice) -> None:
-    if not advice.configurations:
+    if not advice.candidates:
         box, icon = st.info, ":material/info:"
-    elif advice.best and advice.best.recipe != "fp32":
+    elif advice.best and not advice.best.configuration.is_reference:
         box, icon = st.success, ":material/check_circle:"
     else:
         box, icon = st.warning, ":material/help:"
-    first, _, rest = advisor_text.answer(advice).partition(". ")
-    box(
-        f"**{markup.escape_markdown(first)}.** {markup.escape_markdown(rest)}"
-        if rest
-        else f"**{markup.escape_markdown(first)}**",
-        icon=icon,
-    )
-    st.caption(markup.escape_markdown(" ".join(advisor_text.notes(advice))))
+    first, rest = advisor_text.headline(advice), advisor_text.explanation(advice)
+    box(f"**{markup.escape_markdown(first)}.** {markup.escape_markdown(rest)}", icon=icon)
+    others = [text for text in (advisor_text.alternative(advice), *advisor_text.notes(advice))]
+    st.caption(markup.escape_markdown(" ".join(others)))
 
 
-def show_card(option: Configuration, session: UserSession) -> None:
-    wer = option.wer
-    interval = "" if pd.isna(wer.low) else f" ({wer.low:.2f} to {wer.high:.2f})"
+def show_card(option: Candidate, session: UserSession) -> None:
+    configuration = option.configuration
     with st.container(border=True, height="stretch"):
         st.markdown(BADGES[option.status])
-        st.header(markup.escape_markdown(f"{option.recipe} on {option.model}"), anchor=False)
+        st.header(markup.escape_markdown(advisor_text.full_name(configuration)), anchor=False)
         st.markdown(
             markup.escape_markdown(
-                f"{advisor_text.figures(option)}, WER {wer.value:.2f} %{interval}"
+                f"{advisor_text.figures(configuration)}, WER {configuration.rate_pct:.2f} %"
+                f" (fp32: {configuration.reference_rate_pct:.2f} %)"
             )
         )
         lines = (
@@ -170,11 +168,12 @@ def show_card(option: Configuration, session: UserSession) -> None:
             for c in option.checks
         )
         st.markdown("  \n".join(lines))
-        st.caption(markup.escape_markdown(advisor_text.evaluated_on(option)))
-        st.markdown(f"[Per-utterance results]({utterances_url(option.run)})")
+        st.caption(markup.escape_markdown(advisor_text.evaluated_on(configuration)))
+        st.markdown(f"[Per-utterance results]({utterances_url(configuration.run)})")
         with st.popover("Use it", icon=":material/code:"):
-            st.code(advisor_text.snippet(option), language="python", wrap_lines=True)
-            export(option, session)
+            st.code(advisor_text.snippet(configuration), language="python", wrap_lines=True)
+            st.code(advisor_text.command_line(configuration), language="bash", wrap_lines=True)
+            export(configuration, session)
 
 
 def export(option: Configuration, session: UserSession) -> None:
@@ -234,49 +233,54 @@ def show_next(measurement: advisor.NextMeasurement, priority: str) -> None:
         st.code("\n".join(measurement.commands), language="bash", wrap_lines=True)
 
 
+def table_row(option: Candidate) -> dict[str, object]:
+    configuration = option.configuration
+    comparison, latency = configuration.comparison, configuration.latency
+    verdict = BASELINE if configuration.is_reference else NOT_COMPARED
+    return {
+        "Status": option.status,
+        "Model": configuration.model,
+        "Recipe": configuration.recipe,
+        "Protocol": protocol_label(configuration.protocol.name),
+        "Size (MB)": configuration.weights_bytes / 1e6,
+        "Relative latency (× fp32)": latency.value if latency else None,
+        "WER (%)": configuration.rate_pct,
+        "WER difference from fp32": comparison.difference.value if comparison else None,
+        "Low": comparison.difference.low if comparison else None,
+        "High": comparison.difference.high if comparison else None,
+        "Verdict": verdict_label(comparison.verdict if comparison else verdict),
+        "Requirements not met": advisor_text.unmet_text(option),
+        "Evaluated on": advisor_text.evaluated_on(configuration),
+        "Per-utterance results": utterances_url(configuration.run),
+    }
+
+
 def show_table(advice: advisor.Advice) -> None:
     st.header("All results")
-    rows = [
-        {
-            "Status": option.status,
-            "Model": option.model,
-            "Recipe": option.recipe,
-            "Size (MB)": option.row["weights_bytes"] / 1e6,
-            "Relative latency (× fp32)": option.row["rtf_ratio"],
-            "WER (%)": option.wer.value,
-            "WER, low": option.wer.low,
-            "WER, high": option.wer.high,
-            "WER difference from fp32": option.comparison.difference.value
-            if option.comparison
-            else None,
-            "Verdict": verdict_label(option.comparison.verdict if option.comparison else BASELINE),
-            "Requirements not met": advisor_text.unmet_text(option),
-            "Evaluated on": advisor_text.evaluated_on(option),
-            "Per-utterance results": utterances_url(option.run),
-        }
-        for option in advice.configurations
-    ]
     number = st.column_config.NumberColumn
     st.dataframe(
-        without_formulas(pd.DataFrame(rows)),
+        without_formulas(pd.DataFrame([table_row(option) for option in advice.candidates])),
         hide_index=True,
         column_config=with_help(
             {
                 **{name: name for name in ("Model", "Recipe", "Verdict")},
                 "Size (MB)": number(format="%.0f"),
                 **{
-                    name: number(format="%.2f")
-                    for name in ("Relative latency (× fp32)", "WER (%)", *ENDS)
+                    name: number(format="%.2f") for name in ("Relative latency (× fp32)", "WER (%)")
                 },
-                "WER difference from fp32": number(format="%+.2f"),
+                **{
+                    name: number(format="%+.2f")
+                    for name in ("WER difference from fp32", "Low", "High")
+                },
                 "Per-utterance results": st.column_config.LinkColumn(display_text="open"),
             }
         ),
     )
     st.caption(
-        "WER, low and high: 95 % confidence interval. Verdicts compare WER with fp32 of the same"
-        " model on the same utterances, corrected for multiple comparisons (all recipes of that"
-        " model). A latency limit is met if all repeated passes are within it."
+        "Every difference is from fp32 of the same model under the Study protocol, on the same"
+        " utterances. Low and high: 95 % interval, simultaneous over everything compared. WER is"
+        " over the sets that the row names. A latency limit is met if all repeated passes are"
+        " within it."
     )
 
 
@@ -291,7 +295,7 @@ def main(view: View) -> None:
         st.info(
             "No results yet. Open **Run evaluations** and evaluate fp32 and a few recipes, or run"
             " `python -m whisperq_core run --models base --recipes"
-            " fp32,quanto-int8 --sets test-other-excerpt`."
+            " fp32,quanto-int8 --sets test-other-25-speakers`."
         )
         return
     session = user_session()
@@ -299,10 +303,8 @@ def main(view: View) -> None:
     advice = advisor.advise(requirements_form(view, models, protocol_names), stored)
     with answer:
         show_answer(advice)
-    if advice.configurations:
-        shown = [
-            o for o in advice.configurations if o.status != Status.NOT_MET
-        ] or advice.configurations
+    if advice.candidates:
+        shown = [o for o in advice.candidates if o.status != Status.NOT_MET] or advice.candidates
         for column, option in zip(st.columns(CARDS), shown[:CARDS], strict=False):
             with column:
                 show_card(option, session)
@@ -312,7 +314,7 @@ def main(view: View) -> None:
         watch_exports(session)
     if advice.next_measurement:
         show_next(advice.next_measurement, advice.requirements.priority)
-    if advice.configurations:
+    if advice.candidates:
         show_table(advice)
 
 

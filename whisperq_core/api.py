@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from whisperq_core.analyze.advisor import Advice
-    from whisperq_core.analyze.user_requirements import Configuration
+    from whisperq_core.analyze.configurations import Configuration
+    from whisperq_core.analyze.user_requirements import Priority
     from whisperq_core.evaluate.records import Run
     from whisperq_core.quantize.quantized_model import QuantizedModel
 
@@ -109,17 +110,19 @@ class Results:
         columns = ["model", "recipe", "set", "protocol", "difference", "low", "high", "verdict"]
         return pd.DataFrame(lines, columns=columns)
 
-    def evidence(self, baseline: str = "fp32", margin: float = 0.5) -> "pd.DataFrame":
-        """Each recipe and protocol against the baseline over all English sets together.
+    def evidence(self, margin: float = 0.5) -> "pd.DataFrame":
+        """Each model, recipe and protocol against fp32 over all English sets together.
 
-        One row each, the smallest first: size, latency relative to fp32, difference, low and high
-        (points of WER), within_margin_pct (the confidence that the increase is below the margin),
-        verdict, minutes, speakers, sets. Call it on `wq.results()`: intervals are simultaneous over
-        all recipes passed.
+        fp32 is that of the same model under the Study protocol, which is how Transformers runs it
+        by default. One row each, the smallest first: size, latency relative to that, difference,
+        low and high (points of WER), within_margin_pct (the confidence that the increase is below
+        the margin), verdict, minutes, speakers, sets. Call it on `wq.results()`: intervals are
+        simultaneous over all results passed.
         """
         from whisperq_core.analyze import evidence_table
+        from whisperq_core.analyze.configurations import configurations
 
-        return evidence_table.evidence(self._runs, baseline, margin)
+        return evidence_table.evidence(configurations(self._runs, margin=margin))
 
 
 class Recommendation:
@@ -131,7 +134,9 @@ class Recommendation:
 
     def __init__(self, advice: "Advice"):
         self.advice = advice
-        self.configuration: Configuration | None = advice.best
+        self.configuration: Configuration | None = (
+            None if advice.best is None else advice.best.configuration
+        )
 
     def __str__(self) -> str:
         from whisperq_core.present import advisor_text
@@ -227,21 +232,27 @@ def results() -> Results:
 def advise(
     *,
     max_mb: float | None = None,
-    max_time: float | None = None,
+    max_memory_mb: float | None = None,
+    max_time: float | None = 1.0,
     max_rtf: float | None = None,
     max_rise: float = 0.5,
+    confidence: float = 0.95,
     models: Sequence[str] = ("base",),
-    speech: Literal["clean", "hard"] = "hard",
-    priority: Literal["smallest", "fastest"] = "smallest",
-    protocol: ProtocolName = "study",
+    speech: str = "all",
+    priority: "Priority" = "smallest",
+    protocols: Sequence[ProtocolName] = (),
     device: DeviceName = "cpu",
 ) -> "Recommendation":
     """The configuration that meets these limits, and how strong the evidence is.
 
-    The result prints as text; `configuration` and `advice` have it as data.
+    The result prints as text; `configuration` and `advice` have it as data. A configuration is a
+    model with a recipe and a protocol.
 
-    max_mb: size. max_time: latency relative to fp32. max_rtf: real-time factor on the machine
-    measured. max_rise: increase of WER over fp32, in points. speech: which kind to judge by.
+    max_mb: size. max_memory_mb: peak memory. max_time: latency relative to fp32 under the Study
+    protocol; 1 is as fast, None any. max_rtf: real-time factor on the machine measured. max_rise:
+    increase of WER over that fp32, in points. confidence: that WER rises by less; from 0.95 on,
+    corrected for everything that was compared. speech: "all" English sets, "clean", "hard", or the
+    name of an evaluation set. protocols: none are any.
     """
     from whisperq_core.analyze import advisor
     from whisperq_core.analyze.user_requirements import Requirements
@@ -251,12 +262,14 @@ def advise(
     limits = Requirements(
         device=device,
         max_weights_bytes=None if max_mb is None else round(max_mb * 1e6),
+        max_memory_bytes=None if max_memory_mb is None else round(max_memory_mb * 1e6),
         max_rtf_ratio=max_time,
         max_rtf=max_rtf,
         max_wer_rise_points=max_rise,
+        confidence=confidence,
         speech=speech,
         models=tuple(models),
+        protocols=tuple(SHORT_NAMES[name].name for name in protocols),
         priority=priority,
-        protocol=SHORT_NAMES[protocol].name,
     )
     return Recommendation(advisor.advise(limits, Store().runs()))

@@ -3,6 +3,7 @@ import pytest
 
 from tests.support.made_runs import accuracy_run, divergence_run, speed_run
 from whisperq_core.analyze import evidence_table, results_table
+from whisperq_core.analyze.configurations import configurations
 
 SPEAKERS = [str(i // 4) for i in range(120)]
 WORDS = "a b c d e f g h i j"
@@ -24,7 +25,7 @@ def frame() -> pd.DataFrame:
         speed_run("whole-int8-dynamic", [1.0, 1.0, 1.0], [2.0, 2.0, 2.0]),
         divergence_run("whole-int8-dynamic", [0.05] * 120, SPEAKERS),
     ]
-    return evidence_table.evidence(runs)
+    return evidence_table.evidence(configurations(runs))
 
 
 def test_each_configuration_has_one_row_with_all_that_is_known(frame):
@@ -33,9 +34,10 @@ def test_each_configuration_has_one_row_with_all_that_is_known(frame):
         "hqq-int2-g64",
         "whole-int8-dynamic-bf16",
         "whole-int8-dynamic",
+        "fp32",
     ]
     row = frame.iloc[2]
-    assert (row["difference"], row["rtf_ratio"], row["minutes"]) == (0.0, 0.5, 20.0)
+    assert (row["difference"], row["latency"], row["minutes"]) == (0.0, 0.5, 20.0)
     assert row["divergence_mnat"] == pytest.approx(5.0) and row["speakers"] == 30
     assert row["verdict"].startswith("no worse") and row["compared_with"] == 3
     assert frame.iloc[0]["difference"] == pytest.approx(5.0)
@@ -43,17 +45,10 @@ def test_each_configuration_has_one_row_with_all_that_is_known(frame):
 
 
 def test_the_smallest_that_is_shown_is_corrected_for_all(frame):
-    assert list(frame["shown"]) == [False, True, True]
-    assert evidence_table.smallest_shown(frame)["recipe"] == "whole-int8-dynamic"
-    assert evidence_table.smallest_shown(frame.iloc[:1]) is None
-
-
-def test_the_smallest_that_is_sure_enough_and_of_equals_the_faster(frame):
-    assert evidence_table.smallest_within(frame, 0.95)["recipe"] == "whole-int8-dynamic"
-    assert evidence_table.smallest_within(frame, 0.0)["recipe"] == "hqq-int2-g64"
-    assert evidence_table.smallest_within(frame.iloc[:1], 0.5) is None
+    assert list(frame["shown"]) == [False, True, True, False]
+    assert list(frame["is_reference"]) == [False, False, False, True]
 
 
 def test_nothing_measured_is_an_empty_table():
-    assert evidence_table.evidence([]).empty
+    assert evidence_table.evidence(configurations([])).empty
     assert list(results_table.rows([]).columns) == list(results_table.COLUMNS)

@@ -3,7 +3,7 @@
 from tests.support.made_runs import speed_run
 from tests.support.spoken_runs import MANY, NOISY, SOME, run_with
 from whisperq_core.analyze.advisor import Advice
-from whisperq_core.analyze.user_requirements import Configuration, Requirements
+from whisperq_core.analyze.user_requirements import Candidate, Requirements
 
 FP32 = run_with("fp32", SOME, weights_bytes=200_000_000)
 SAME = run_with("quanto-int8", SOME, weights_bytes=120_000_000)
@@ -20,8 +20,9 @@ MARGIN_POINTS = 2.0
 
 
 def requirements(**changes) -> Requirements:
-    return Requirements(**{"max_wer_rise_points": MARGIN_POINTS} | changes)
+    limits = {"max_wer_rise_points": MARGIN_POINTS, "max_rtf_ratio": None}
+    return Requirements(**limits | changes)
 
 
-def by_recipe(advice: Advice) -> dict[str, Configuration]:
-    return {configuration.recipe: configuration for configuration in advice.configurations}
+def by_recipe(advice: Advice) -> dict[str, Candidate]:
+    return {candidate.configuration.recipe: candidate for candidate in advice.candidates}

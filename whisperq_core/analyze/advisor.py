@@ -1,50 +1,43 @@
-"""Which configuration to use: ranks what was measured by the user's requirements.
+"""Which configuration to use: ranks everything measured by the user's requirements.
 
-Pure functions over stored runs that return data; `present.advisor_text` words the answer. Nothing
-inconclusive is recommended.
+`advise` is the one place that recommends: the pages, the report, the slides, the command line and
+the API all call it. Pure functions that return data; `present.advisor_text` words them.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 
-from whisperq_core.analyze import paired_comparisons, results_table
+from whisperq_core.analyze.configurations import REFERENCE_RECIPE, Configuration, configurations
 from whisperq_core.analyze.user_requirements import (
-    SETS_OF_SPEECH,
-    Configuration,
-    KindOfSpeech,
+    PRIORITIES,
+    Candidate,
+    Priority,
     Requirement,
     RequirementCheck,
     Requirements,
     Status,
     check_configuration,
 )
-from whisperq_core.evaluate.records import AccuracyRun, Run, SpeedRun
+from whisperq_core.analyze.verdicts import PROBABLE
+from whisperq_core.evaluate.records import Run
 from whisperq_core.quantize import backends
 from whisperq_core.quantize.recipes import CATALOGUE
-from whisperq_core.whisper.protocols import STUDY, short_name
+from whisperq_core.whisper.protocols import STUDY, Protocol, short_name
 
+DEFAULT_MODEL = "base"
 
-@dataclass(frozen=True)
-class WholeSet:
-    """An evaluation set that can be downloaded, and its length in minutes."""
-
-    name: str
-    minutes: int
-
-
-# The whole sets of each kind of speech, of which the excerpts are a part.
-WHOLE_SETS: dict[KindOfSpeech, WholeSet] = {
-    "clean": WholeSet("test-clean", 324),
-    "hard": WholeSet("test-other", 320),
-}
+# The shipped evaluation sets, and those that can be downloaded with their length in minutes.
+_SHIPPED = ("test-clean-34-speakers", "test-other-25-speakers")
+WHOLE_SETS = {"test-clean": 324, "test-other": 320}
 
 _RUN = "python -m whisperq_core run"
 _LIMITS = (
     Requirement.WER_INCREASE,
     Requirement.SIZE,
+    Requirement.MEMORY,
     Requirement.RELATIVE_LATENCY,
     Requirement.RTF,
 )
@@ -55,8 +48,8 @@ class Conclusion(Enum):
 
     NO_RESULTS = auto()
     USE = auto()
-    # Only fp32 is shown to meet the requirements.
-    KEEP_FP32 = auto()
+    # Only the reference is shown to meet the requirements.
+    KEEP_REFERENCE = auto()
     INCONCLUSIVE = auto()
     NONE_MEETS = auto()
 
@@ -65,12 +58,12 @@ class Reason(Enum):
     """Why a measurement comes next."""
 
     NO_RESULTS = auto()
-    FP32_NOT_RUN = auto()
+    REFERENCE_NOT_RUN = auto()
     TIME_NOT_MEASURED = auto()
     # Repeated passes are on both sides of the limit: no command would help on this machine.
     TIME_STRADDLES_LIMIT = auto()
     MORE_AUDIO = auto()
-    # It was evaluated on the whole set already.
+    # It was evaluated on the whole sets already.
     NO_MORE_AUDIO = auto()
 
 
@@ -78,131 +71,159 @@ class Reason(Enum):
 class NextMeasurement:
     """What to measure next, and why; no commands where no measurement at hand would help.
 
-    configuration: that it is about. check: its requirement that is open. instead_of: the
-    recommended configuration, which it might replace. whole_set: to evaluate on; enough_audio:
-    whether that is as long as the estimate.
+    candidate: that it is about. check: its requirement that is open. instead_of: the recommended
+    configuration, which it might replace. sets: to evaluate on.
     """
 
     reason: Reason
     commands: tuple[str, ...]
-    configuration: Configuration | None = None
+    candidate: Candidate | None = None
     check: RequirementCheck | None = None
-    instead_of: Configuration | None = None
-    whole_set: WholeSet | None = None
-    enough_audio: bool = False
+    instead_of: Candidate | None = None
+    sets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Advice:
-    """The conclusion, the configurations from best to worst, and what would make it surer.
+    """The conclusion, the candidates from best to worst, and what would make it surer.
 
-    closest: the configuration to name where none, or only fp32, is recommended. most_limiting: the
-    requirement that most configurations fail, and how many, where nothing is recommended.
-    not_run: names of recipes by model that have no such results.
+    closest: the candidate to name where none, or only the reference, is recommended. probable: one
+    that the user would prefer to the best, if a lower confidence were enough. most_limiting: the
+    requirement that most candidates fail, and how many, where nothing is recommended. not_run:
+    names of recipes by model that have no such results.
     """
 
     requirements: Requirements
     conclusion: Conclusion
-    configurations: tuple[Configuration, ...]
-    closest: Configuration | None
+    candidates: tuple[Candidate, ...]
+    closest: Candidate | None
+    probable: Candidate | None
     most_limiting: tuple[Requirement, int] | None
     not_run: dict[str, tuple[str, ...]]
     next_measurement: NextMeasurement | None
 
     @property
-    def best(self) -> Configuration | None:
-        """The first configuration that is shown to meet every requirement."""
-        return _first(self.configurations, Status.MET)
+    def best(self) -> Candidate | None:
+        """The first candidate that is shown to meet every requirement."""
+        return _first(self.candidates, Status.MET)
 
     @property
-    def baselines(self) -> tuple[Configuration, ...]:
-        """fp32 of each model."""
-        return tuple(c for c in self.configurations if c.is_baseline)
+    def second(self) -> Candidate | None:
+        """The next that is shown to meet every requirement, the reference aside."""
+        met = [c for c in self.candidates if c.status is Status.MET]
+        return next((c for c in met[1:] if not c.configuration.is_reference), None)
+
+    @property
+    def references(self) -> tuple[Candidate, ...]:
+        """The reference of each model: fp32 under the Study protocol."""
+        return tuple(c for c in self.candidates if c.configuration.is_reference)
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models that were measured, the best configuration's first."""
-        return tuple(dict.fromkeys(c.model for c in self.configurations))
+        """The models that were measured, the best candidate's first."""
+        return tuple(dict.fromkeys(c.configuration.model for c in self.candidates))
 
 
 def advise(requirements: Requirements, runs: Iterable[Run]) -> Advice:
-    """Ranks the configurations by how they meet the requirements, then by the user's priority."""
-    runs = list(runs)
-    accuracy_runs = [r for r in runs if isinstance(r, AccuracyRun) and _matches(r, requirements)]
-    speed_runs = [run for run in runs if isinstance(run, SpeedRun)]
-    comparisons = paired_comparisons.verdicts(
-        accuracy_runs, "fp32", requirements.max_wer_rise_points
+    """Ranks the configurations by how they meet the requirements, then by the user's priority.
+
+    Pass all runs there are: see `configurations`.
+    """
+    measured = configurations(
+        runs,
+        margin=requirements.max_wer_rise_points,
+        sets=requirements.sets,
+        language=requirements.language,
+        machine=requirements.machine,
     )
-    table = results_table.rows([*accuracy_runs, *speed_runs])
-    rows = {row["key"]: row for _, row in table.iterrows()}
-    best_runs: dict[tuple[str, str], AccuracyRun] = {}
-    for run in sorted(accuracy_runs, key=lambda r: (r.key in comparisons, r.minutes, r.created_at)):
-        best_runs[run.model, run.spec.recipe.name] = run
-    configurations = [
-        check_configuration(
-            run,
-            rows[run.key],
-            comparisons.get(run.key),
-            paired_comparisons.baseline_run(run, accuracy_runs),
-            requirements,
-        )
-        for run in best_runs.values()
-    ]
-    configurations.sort(key=lambda configuration: _rank(configuration, requirements))
-    conclusion, closest = _conclusion(configurations)
+    return advise_on(requirements, measured)
+
+
+def advise_on(requirements: Requirements, measured: Iterable[Configuration]) -> Advice:
+    """`advise` for configurations with the margin, speech and machine of the requirements."""
+    wanted = [c for c in measured if _matches(c, requirements)]
+    candidates = [check_configuration(c, requirements) for c in wanted]
+    candidates.sort(key=lambda candidate: _rank(candidate, requirements))
+    conclusion, closest = _conclusion(candidates)
     return Advice(
         requirements,
         conclusion,
-        tuple(configurations),
+        tuple(candidates),
         closest,
-        _most_limiting(configurations),
-        _not_run(configurations, requirements.device),
-        _next_measurement(configurations, requirements),
+        _probable(candidates, requirements),
+        _most_limiting(candidates),
+        _not_run(candidates, requirements.device),
+        _next_measurement(candidates, requirements),
     )
 
 
-def _matches(run: AccuracyRun, requirements: Requirements) -> bool:
+def answers(
+    requirements: Requirements, measured: Iterable[Configuration]
+) -> dict[Priority, Advice]:
+    """The advice for each priority, all else equal."""
+    measured = list(measured)
+    return {
+        priority: advise_on(replace(requirements, priority=priority), measured)
+        for priority in PRIORITIES
+    }
+
+
+def default_requirements(measured: Iterable[Configuration], **limits: Any) -> Requirements:
+    """What is asked where a user asks for nothing: base, or the first model that was measured."""
+    models = {c.model for c in measured}
+    first = DEFAULT_MODEL if DEFAULT_MODEL in models else min(models, default=DEFAULT_MODEL)
+    return Requirements(**({"models": (first,)} | limits))
+
+
+def _matches(configuration: Configuration, requirements: Requirements) -> bool:
     return (
-        run.spec.device == requirements.device
-        and run.eval_set in SETS_OF_SPEECH[requirements.speech]
-        and run.spec.protocol.name == requirements.protocol
-        and (not requirements.models or run.model in requirements.models)
-        and run.words.rate is not None
+        configuration.run.spec.device == requirements.device
+        and (not requirements.models or configuration.model in requirements.models)
+        and (
+            not requirements.protocols
+            or configuration.is_reference
+            or configuration.protocol.name in requirements.protocols
+        )
     )
 
 
-def _first(configurations: Sequence[Configuration], status: Status) -> Configuration | None:
-    return next((c for c in configurations if c.status is status), None)
+def _first(candidates: Sequence[Candidate], status: Status) -> Candidate | None:
+    return next((c for c in candidates if c.status is status), None)
 
 
-def _cost(configuration: Configuration, requirements: Requirements) -> float:
-    """What the user's priority makes small: bytes, or relative latency; infinite if unknown."""
-    column = "weights_bytes" if requirements.priority == "smallest" else "rtf_ratio"
-    value = float(configuration.row[column])
-    return math.inf if math.isnan(value) else value
+def _cost(configuration: Configuration, priority: Priority) -> tuple[float, ...]:
+    """What the user's priority makes small, then what decides between equals."""
+    latency = configuration.latency.value if configuration.latency else math.inf
+    comparison = configuration.comparison
+    # The upper end of the interval: what is the least worse for sure.
+    loss = 0.0 if comparison is None else comparison.difference.high
+    size = float(configuration.megabytes)
+    match priority:
+        case "smallest":
+            return size, latency, loss
+        case "fastest":
+            return latency, size, loss
+    return (math.inf if math.isnan(loss) else loss), size, latency
 
 
-def _rank(
-    configuration: Configuration, requirements: Requirements
-) -> tuple[int, int, float, float, float]:
+def _rank(candidate: Candidate, requirements: Requirements) -> tuple[float, ...]:
     """Met first, then inconclusive and within the limits, inconclusive beyond them, not met."""
-    cost, wer = _cost(configuration, requirements), configuration.wer.value
-    if failed := configuration.failed():
-        return 3, len(failed), sum(check.beyond for check in failed), cost, wer
-    if configuration.status is Status.MET:
-        return 0, 0, 0.0, cost, wer
-    return (1 if configuration.within_limits else 2), 0, 0.0, cost, wer
+    cost = _cost(candidate.configuration, requirements.priority)
+    if failed := candidate.failed():
+        return 3, len(failed), sum(check.beyond for check in failed), *cost
+    if candidate.status is Status.MET:
+        # The reference last: it saves nothing.
+        return 0, candidate.configuration.is_reference, 0.0, *cost
+    return (1 if candidate.within_limits else 2), 0, 0.0, *cost
 
 
-def _conclusion(
-    configurations: Sequence[Configuration],
-) -> tuple[Conclusion, Configuration | None]:
-    """The conclusion, and the closest configuration to name where it is not a recommendation."""
-    if not configurations:
+def _conclusion(candidates: Sequence[Candidate]) -> tuple[Conclusion, Candidate | None]:
+    """The conclusion, and the closest candidate to name where it is not a recommendation."""
+    if not candidates:
         return Conclusion.NO_RESULTS, None
-    first = configurations[0]
-    if first.status is Status.MET and first.is_baseline:
-        return Conclusion.KEEP_FP32, _first(configurations, Status.INCONCLUSIVE)
+    first = candidates[0]
+    if first.status is Status.MET and first.configuration.is_reference:
+        return Conclusion.KEEP_REFERENCE, _first(candidates, Status.INCONCLUSIVE)
     if first.status is Status.MET:
         return Conclusion.USE, None
     if first.status is Status.INCONCLUSIVE:
@@ -210,18 +231,45 @@ def _conclusion(
     return Conclusion.NONE_MEETS, first
 
 
-def _most_limiting(configurations: Sequence[Configuration]) -> tuple[Requirement, int] | None:
-    if not configurations or configurations[0].status is Status.MET:
+def _preferred(candidates: Sequence[Candidate], requirements: Requirements) -> Iterator[Candidate]:
+    """The inconclusive ones that the user would prefer to the recommendation, the best first."""
+    best = _first(candidates, Status.MET)
+    for candidate in candidates:
+        if candidate.status is not Status.INCONCLUSIVE or candidate.configuration.is_reference:
+            continue
+        if best is None or best.configuration.is_reference:
+            yield candidate
+        elif candidate.within_limits:
+            cost, of_best = (
+                _cost(c.configuration, requirements.priority)[0] for c in (candidate, best)
+            )
+            if cost < of_best:
+                yield candidate
+
+
+def _probable(candidates: Sequence[Candidate], requirements: Requirements) -> Candidate | None:
+    """The first preferred one that is probably within the margin, and meets all else."""
+    for candidate in _preferred(candidates, requirements):
+        comparison = candidate.configuration.comparison
+        others = candidate.meets(but=(Requirement.WER_INCREASE,))
+        if others and comparison is not None and comparison.p_within_margin >= PROBABLE:
+            return candidate
+    return None
+
+
+def _most_limiting(candidates: Sequence[Candidate]) -> tuple[Requirement, int] | None:
+    if not candidates or candidates[0].status is Status.MET:
         return None
-    failed = [check.requirement for c in configurations for check in c.failed()]
+    failed = [check.requirement for c in candidates for check in c.failed()]
     worst = max(_LIMITS, key=failed.count)
     return (worst, failed.count(worst)) if worst in failed else None
 
 
-def _not_run(configurations: Sequence[Configuration], device: str) -> dict[str, tuple[str, ...]]:
+def _not_run(candidates: Sequence[Candidate], device: str) -> dict[str, tuple[str, ...]]:
     """Recipes of the catalogue without a result, by model; not those that would be of no use."""
     measured: dict[str, set[str]] = {}
-    for configuration in configurations:
+    for candidate in candidates:
+        configuration = candidate.configuration
         measured.setdefault(configuration.model, set()).add(configuration.recipe)
     available = [
         name
@@ -237,63 +285,76 @@ def _not_run(configurations: Sequence[Configuration], device: str) -> dict[str, 
 
 
 def _next_measurement(
-    configurations: Sequence[Configuration], requirements: Requirements
+    candidates: Sequence[Candidate], requirements: Requirements
 ) -> NextMeasurement | None:
-    """What would settle the first inconclusive configuration that the user would prefer."""
-    if not configurations:
-        model = (requirements.models or ("base",))[0]
-        eval_set = SETS_OF_SPEECH[requirements.speech][-1]
-        command = f"{_RUN} --models {model} --recipes all --sets {eval_set}"
-        return NextMeasurement(Reason.NO_RESULTS, (command + _options(requirements),))
-    best = _first(configurations, Status.MET)
-    preferred = [
-        configuration
-        for configuration in configurations
-        if configuration.status is Status.INCONCLUSIVE
-        and (configuration.within_limits or best is None)
-        and (best is None or _cost(configuration, requirements) < _cost(best, requirements))
-    ]
-    measurements = [_measurement_of(c, requirements, best) for c in preferred]
-    with_commands = (m for m in measurements if m.commands)
-    return next(with_commands, measurements[0] if measurements else None)
+    """What would settle the first inconclusive candidate that the user would prefer."""
+    if not candidates:
+        model = (requirements.models or (DEFAULT_MODEL,))[0]
+        sets = requirements.sets or _SHIPPED
+        device = _on_device(requirements)
+        command = f"{_RUN} --models {model} --recipes all --sets {','.join(sets)}{device}"
+        return NextMeasurement(Reason.NO_RESULTS, (command,))
+    best = _first(candidates, Status.MET)
+    found = [_measurement_of(c, requirements, best) for c in _preferred(candidates, requirements)]
+    with_commands = (m for m in found if m.commands)
+    return next(with_commands, found[0] if found else None)
 
 
-def _options(requirements: Requirements) -> str:
-    """The options of a command that are not its defaults."""
-    device, protocol = requirements.device, requirements.protocol
-    on_device = "" if device == "cpu" else f" --device {device}"
-    return on_device + ("" if protocol == STUDY.name else f" --protocol {short_name(protocol)}")
+def _on_device(requirements: Requirements) -> str:
+    return "" if requirements.device == "cpu" else f" --device {requirements.device}"
+
+
+def _commands(
+    configuration: Configuration, requirements: Requirements, *options: str
+) -> tuple[str, ...]:
+    """Commands that run the reference and the configuration; stored results are reused."""
+
+    def command(recipes: str, protocol: Protocol) -> str:
+        name = short_name(protocol.name)
+        under = () if protocol.name == STUDY.name else (f"--protocol {name}",)
+        parts = (f"{_RUN} --models {configuration.model} --recipes {recipes}", *options, *under)
+        return " ".join(parts) + _on_device(requirements)
+
+    recipe, protocol = configuration.recipe, configuration.protocol
+    if protocol.name == STUDY.name:
+        return (command(f"{REFERENCE_RECIPE},{recipe}", protocol),)
+    return command(REFERENCE_RECIPE, STUDY), command(recipe, protocol)
 
 
 def _measurement_of(
-    configuration: Configuration, requirements: Requirements, best: Configuration | None
+    candidate: Candidate, requirements: Requirements, best: Candidate | None
 ) -> NextMeasurement:
-    """What would settle the requirement of a configuration that takes least to settle."""
-    command = f"{_RUN} --models {configuration.model} --recipes fp32,{configuration.recipe}"
-    options = _options(requirements)
+    """What would settle the requirement of a candidate that takes least to settle."""
+    configuration = candidate.configuration
 
     def measurement(reason: Reason, *commands: str, **details: Any) -> NextMeasurement:
-        return NextMeasurement(reason, commands, configuration, instead_of=best, **details)
+        return NextMeasurement(reason, commands, candidate, instead_of=best, **details)
 
-    unmet = {check.requirement: check for check in reversed(configuration.unmet())}
+    unmet = {check.requirement: check for check in reversed(candidate.unmet())}
     not_measured = [r for r, check in unmet.items() if check.status is Status.NOT_MEASURED]
     if Requirement.WER_INCREASE in not_measured:
-        sets = f" --sets {configuration.run.eval_set}"
-        return measurement(Reason.FP32_NOT_RUN, command + sets + options)
+        sets = f"--sets {','.join(configuration.sets)}"
+        commands = _commands(configuration, requirements, sets)
+        return measurement(Reason.REFERENCE_NOT_RUN, *commands)
     if not_measured:
-        return measurement(Reason.TIME_NOT_MEASURED, f"{command} --only speed{options}")
+        commands = _commands(configuration, requirements, "--only speed")
+        return measurement(Reason.TIME_NOT_MEASURED, *commands)
     increase = unmet.get(Requirement.WER_INCREASE)
     if increase is None:
         return measurement(Reason.TIME_STRADDLES_LIMIT, check=next(iter(unmet.values())))
-    if "excerpt" not in configuration.run.eval_set:
+    sets_left = _sets_left(configuration, requirements)
+    if not sets_left:
         return measurement(Reason.NO_MORE_AUDIO, check=increase)
-    whole = WHOLE_SETS[requirements.speech]
-    more_minutes = math.inf if increase.more_minutes is None else increase.more_minutes
-    return measurement(
-        Reason.MORE_AUDIO,
-        f"python -m whisperq_core download {whole.name}",
-        f"{command} --sets {whole.name}{options}",
-        check=increase,
-        whole_set=whole,
-        enough_audio=configuration.run.minutes + more_minutes <= whole.minutes,
-    )
+    downloads = [f"python -m whisperq_core download {s}" for s in sets_left if s in WHOLE_SETS]
+    commands = _commands(configuration, requirements, f"--sets {','.join(sets_left)}")
+    return measurement(Reason.MORE_AUDIO, *downloads, *commands, check=increase, sets=sets_left)
+
+
+def _sets_left(configuration: Configuration, requirements: Requirements) -> tuple[str, ...]:
+    """The shipped sets that it was not evaluated on; where there are none, the whole ones."""
+    for sets in (_SHIPPED, tuple(WHOLE_SETS)):
+        wanted = [s for s in sets if not requirements.sets or s in requirements.sets]
+        left = tuple(s for s in wanted if s not in configuration.sets)
+        if left:
+            return left
+    return ()

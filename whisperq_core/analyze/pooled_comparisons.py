@@ -1,4 +1,4 @@
-"""A recipe against its baseline over all English evaluation sets that both were run on.
+"""A recipe against its baseline over all evaluation sets that both were run on.
 
 Each set alone is often too short for a conclusion. The pool counts the errors and words of all
 sets; sets are strata, speakers are blocks (a speaker of two sets is one block). It is a statement
@@ -16,13 +16,17 @@ import numpy as np
 from scipy import special
 
 from whisperq_core.analyze.loop_risk import LoopRisk, loop_risk
-from whisperq_core.analyze.paired_comparisons import compare_runs, error_counts, protocol_identity
+from whisperq_core.analyze.paired_comparisons import (
+    compare_runs,
+    error_counts,
+    protocol_identity,
+    unit_of_run,
+)
 from whisperq_core.analyze.paired_tests import Comparison, PairedTest
 from whisperq_core.analyze.significance import ErrorCounts
 from whisperq_core.analyze.verdicts import MARGIN, require_margin
 from whisperq_core.evaluate.records import AccuracyRun
-
-LANGUAGE = "en"
+from whisperq_core.whisper.protocols import Protocol
 
 
 @dataclass(frozen=True)
@@ -59,19 +63,33 @@ class PooledPart:
 class PooledComparison:
     """A recipe against the baseline over the sets of a pool.
 
-    comparison: of errors over words of all sets, corrected for all recipes that were run on all of
-    them. heterogeneity: None where there is one set, or a part has no interval. left_out: sets that
-    share utterances with a larger one of the pool.
+    runs: the recipe's, in the order of the parts. comparison: of errors over words of all sets,
+    corrected for all that were compared with the same baseline on all of them. heterogeneity: None
+    where there is one set, or a part has no interval. left_out: sets that share utterances with a
+    larger one of the pool.
     """
 
-    recipe: str
-    model: str
-    protocol: str
+    runs: tuple[AccuracyRun, ...]
     comparison: Comparison
     parts: tuple[PooledPart, ...]
     heterogeneity: Heterogeneity | None
     left_out: tuple[str, ...]
     loops: LoopRisk
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+        return self.runs[0].spec.recipe.name
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.runs[0].model
+
+    @property
+    def protocol(self) -> str:
+        """The protocol's name."""
+        return self.runs[0].spec.protocol.name
 
     @property
     def sets(self) -> tuple[str, ...]:
@@ -85,69 +103,77 @@ class PooledComparison:
 
 
 def pooled_comparisons(
-    runs: Iterable[AccuracyRun], baseline: str = "fp32", margin: float = MARGIN
+    runs: Iterable[AccuracyRun],
+    baseline: str = "fp32",
+    margin: float = MARGIN,
+    baseline_protocol: Protocol | None = None,
 ) -> list[PooledComparison]:
-    """Each recipe over all English sets that it and the baseline recipe were run on.
+    """Each recipe over all sets of one language that it and the baseline recipe were run on.
 
-    Pass all runs there are: verdicts and intervals are corrected for all recipes of the same model,
-    protocol, device and threads that were run on the sets of the recipe's pool, however few of them
-    are shown. The newest run of each recipe and set counts. Raises InputError for a margin that is
-    none.
+    baseline_protocol: that the baseline ran under, whatever the recipe's own; None compares within
+    each protocol. With one, the baseline recipe under other protocols is compared as well.
+
+    Pass all runs there are: verdicts and intervals are corrected for all that are compared with the
+    same baseline runs and were run on the sets of the recipe's pool, however few of them are shown.
+    The newest run of each recipe and set counts. Raises InputError for a margin that is none.
     """
     require_margin(margin)
     conditions: dict[str, list[AccuracyRun]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.created_at):
-        if _is_english(run):
-            conditions[_condition(run)].append(run)
+        if run.words.reference_length and language_of(run) is not None:
+            conditions[_condition(run, baseline_protocol)].append(run)
     found = []
     for alike in conditions.values():
-        found += _of_condition(alike, baseline, margin)
+        found += _of_condition(alike, baseline, margin, baseline_protocol)
     return found
 
 
 @lru_cache(maxsize=10_000)
-def _is_english(run: AccuracyRun) -> bool:
-    return bool(run.words.reference_length) and {u.language for u in run.utterances} == {LANGUAGE}
+def language_of(run: AccuracyRun) -> str | None:
+    """The language of all its utterances; None where they have several."""
+    languages = {u.language for u in run.utterances}
+    return languages.pop() if len(languages) == 1 else None
 
 
-def _condition(run: AccuracyRun) -> str:
+def _condition(run: AccuracyRun, baseline_protocol: Protocol | None) -> str:
     """What runs on different sets must share."""
     spec = run.spec
-    work = spec.weights_digest, protocol_identity(spec.protocol), spec.device, spec.threads
-    return json.dumps(work)
+    protocol = protocol_identity(spec.protocol) if baseline_protocol is None else ""
+    return json.dumps((spec.weights_digest, protocol, spec.device, spec.threads, language_of(run)))
 
 
 def _of_condition(
-    runs: Sequence[AccuracyRun], baseline: str, margin: float
+    runs: Sequence[AccuracyRun], baseline: str, margin: float, baseline_protocol: Protocol | None
 ) -> list[PooledComparison]:
-    by_recipe: dict[str, dict[str, AccuracyRun]] = defaultdict(dict)
+    # A candidate is a recipe and what its protocol does.
+    measured: dict[tuple[str, str], dict[str, AccuracyRun]] = defaultdict(dict)
     for run in runs:
-        by_recipe[run.spec.recipe.name][run.speech_digest] = run
-    of_baseline = by_recipe.pop(baseline, {})
-    pools: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    left_out: dict[str, tuple[str, ...]] = {}
-    for recipe, by_speech in by_recipe.items():
+        candidate = run.spec.recipe.name, protocol_identity(run.spec.protocol)
+        measured[candidate][run.speech_digest] = run
+    protocol = baseline_protocol or runs[0].spec.protocol
+    of_baseline = measured.pop((baseline, protocol_identity(protocol)), {})
+    pools: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
+    left_out: dict[tuple[str, str], tuple[str, ...]] = {}
+    for candidate, by_speech in measured.items():
         both = [of_baseline[speech] for speech in by_speech.keys() & of_baseline.keys()]
-        kept, dropped = _without_overlaps(both)
-        left_out[recipe] = tuple(run.eval_set for run in dropped)
+        kept, dropped = without_overlaps(both)
+        left_out[candidate] = tuple(run.eval_set for run in dropped)
         if kept:
-            pools[tuple(run.speech_digest for run in kept)].append(recipe)
+            pools[tuple(run.speech_digest for run in kept)].append(candidate)
     found = []
     for pool, members in pools.items():
         bases = tuple(of_baseline[speech] for speech in pool)
-        # Recipes with more sets were measured on this pool, too.
-        family = [name for name, by_speech in by_recipe.items() if by_speech.keys() >= set(pool)]
-        candidates = tuple(
-            tuple(by_recipe[name][speech] for speech in pool) for name in sorted(family)
-        )
-        compared = dict(zip(sorted(family), _family(bases, candidates, margin), strict=True))
-        for recipe in members:
-            chosen = tuple(by_recipe[recipe][speech] for speech in pool)
-            found.append(_pooled(bases, chosen, compared[recipe], left_out[recipe], margin))
+        # Those with more sets were measured on this pool, too.
+        family = sorted(c for c, by_speech in measured.items() if by_speech.keys() >= set(pool))
+        candidates = tuple(tuple(measured[c][speech] for speech in pool) for c in family)
+        compared = dict(zip(family, _family(bases, candidates, margin), strict=True))
+        for candidate in members:
+            chosen = tuple(measured[candidate][speech] for speech in pool)
+            found.append(_pooled(bases, chosen, compared[candidate], left_out[candidate], margin))
     return found
 
 
-def _without_overlaps(
+def without_overlaps(
     runs: Sequence[AccuracyRun],
 ) -> tuple[list[AccuracyRun], list[AccuracyRun]]:
     """Runs whose sets share no utterance, the longest first, and those that share with one."""
@@ -184,13 +210,15 @@ def _test(
 
 
 def pooled_counts(runs: Sequence[AccuracyRun]) -> ErrorCounts:
-    """Word counts of the utterances of runs on several sets, which are its strata."""
-    counts = [error_counts(run) for run in runs]
+    """Counts of the utterances of runs on several sets of one language, which are its strata."""
+    unit = unit_of_run(runs[0])
+    counts = [error_counts(run, unit) for run in runs]
     return ErrorCounts(
         np.concatenate([c.errors for c in counts]),
         np.concatenate([c.lengths for c in counts]),
         tuple(speaker for c in counts for speaker in c.speakers),
-        strata=tuple(run.speech_digest for run in runs for _ in run.utterances),
+        unit,
+        tuple(run.speech_digest for run in runs for _ in run.utterances),
     )
 
 
@@ -207,7 +235,7 @@ def _pooled(
             len(run.utterances),
             len({u.speaker for u in run.utterances} - {None}),
             run.minutes,
-            compare_runs(base, run, "words", margin),
+            compare_runs(base, run, None, margin),
             base.key,
             run.key,
         )
@@ -216,9 +244,7 @@ def _pooled(
     looped = [[u.score.looped for run in side for u in run.by_id] for side in (bases, runs)]
     words = sum(base.words.reference_length for base in bases)
     return PooledComparison(
-        runs[0].spec.recipe.name,
-        runs[0].model,
-        runs[0].spec.protocol.name,
+        tuple(runs),
         comparison,
         parts,
         heterogeneity([part.comparison for part in parts]),

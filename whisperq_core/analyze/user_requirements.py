@@ -1,36 +1,43 @@
 """A user's requirements, and how the measurements of a configuration meet each of them.
 
-A configuration is a model with a recipe. Everything here is data; `present.advisor_text` words it.
+Everything here is data; `present.advisor_text` words it.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
-import pandas as pd
-
-from whisperq_core.analyze import paired_comparisons
+from whisperq_core.analyze.configurations import Configuration, Spread
 from whisperq_core.analyze.paired_tests import Comparison
-from whisperq_core.analyze.significance import Estimate
-from whisperq_core.analyze.verdicts import MARGIN, keeps_margin, require_margin
+from whisperq_core.analyze.verdicts import (
+    CONFIDENCE,
+    MARGIN,
+    keeps_margin,
+    keeps_margin_at,
+    require_margin,
+)
 from whisperq_core.errors import InputError
-from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.speech.evaluation_sets import LARGER_SETS_OF_KIND, SETS_OF_KIND
-from whisperq_core.whisper.protocols import STUDY
 
-KindOfSpeech = Literal["clean", "hard"]
-Priority = Literal["smallest", "fastest"]
+Priority = Literal["smallest", "fastest", "most accurate"]
+PRIORITIES: tuple[Priority, ...] = ("smallest", "fastest", "most accurate")
 
-# The evaluation sets of a kind of speech; the longest that a recipe was measured on counts.
-SETS_OF_SPEECH: dict[KindOfSpeech, tuple[str, ...]] = {
-    "clean": (*LARGER_SETS_OF_KIND["clean"], *SETS_OF_KIND["clean"]),
-    "hard": (*LARGER_SETS_OF_KIND["other"], *SETS_OF_KIND["other"]),
+# Kinds of speech, and the evaluation sets that are of each. All English sets count by default.
+ALL_SPEECH = "all"
+SETS_OF_SPEECH: dict[str, tuple[str, ...]] = {
+    "clean": (
+        *SETS_OF_KIND["clean"],
+        "test-clean-34-speakers",
+        *LARGER_SETS_OF_KIND["clean"],
+    ),
+    "hard": (*SETS_OF_KIND["other"], "test-other-25-speakers", *LARGER_SETS_OF_KIND["other"]),
 }
 
 
 class Status(StrEnum):
-    """Whether a requirement is met, at the confidence of `verdicts.CONFIDENCE`."""
+    """Whether a requirement is met, at the confidence that the user asks for."""
 
     MET = "met"
     NOT_MET = "not met"
@@ -43,6 +50,7 @@ class Requirement(StrEnum):
 
     WER_INCREASE = "WER increase"
     SIZE = "size"
+    MEMORY = "peak memory"
     RELATIVE_LATENCY = "relative latency"
     RTF = "RTF"
     HELD_OUT_CALIBRATION = "held-out calibration"
@@ -50,27 +58,40 @@ class Requirement(StrEnum):
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a user asks for; None is no limit, and no models are any.
+    """What a user asks for; None is no limit, and no models or protocols are any.
 
-    max_rtf_ratio: latency relative to fp32; max_rtf: relative to the audio's length, on the machine
-    that was measured. max_wer_rise_points: over fp32 of the same model.
+    max_rtf_ratio: latency relative to the reference, the model in fp32 under the Study protocol; 1
+    is as fast. max_rtf: relative to the audio's length, on the machine that was measured.
+    max_wer_rise_points: over the reference. confidence, 0.5 to below 1: that the WER increase is
+    below that; from 0.95 on it is corrected for all configurations that were compared, and below it
+    is that of each configuration alone. speech: "all" English sets, "clean", "hard", or the name of
+    an evaluation set. protocols: by name. machine: the kind whose times count; None is the one with
+    most measurements.
     """
 
     device: str = "cpu"
     max_weights_bytes: int | None = None
-    max_rtf_ratio: float | None = None
+    max_memory_bytes: int | None = None
+    max_rtf_ratio: float | None = 1.0
     max_rtf: float | None = None
     max_wer_rise_points: float = MARGIN
-    speech: KindOfSpeech = "hard"
+    confidence: float = CONFIDENCE
+    speech: str = ALL_SPEECH
     models: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
     priority: Priority = "smallest"
-    protocol: str = STUDY.name
+    machine: str | None = None
 
     def __post_init__(self) -> None:
         """Raises InputError for limits that nothing can meet and a WER increase that is none."""
         require_margin(self.max_wer_rise_points)
+        if not 0.5 <= self.confidence < 1:
+            raise InputError(
+                f"The confidence must be from 0.5 to below 1, not {self.confidence:g}."
+            )
         limits = {
             "size": self.max_weights_bytes,
+            "peak memory": self.max_memory_bytes,
             "relative latency": self.max_rtf_ratio,
             "RTF": self.max_rtf,
         }
@@ -78,15 +99,26 @@ class Requirements:
             if limit is not None and not limit > 0:
                 raise InputError(f"The maximum {name} must be above 0, not {limit:g}.")
 
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """Names of the evaluation sets that count; none are all English ones."""
+        return () if self.speech == ALL_SPEECH else SETS_OF_SPEECH.get(self.speech, (self.speech,))
+
+    @property
+    def language(self) -> str | None:
+        """Language of the speech that counts; None is that of a set named by the user."""
+        return "en" if self.speech in (ALL_SPEECH, *SETS_OF_SPEECH) else None
+
 
 @dataclass(frozen=True)
 class RequirementCheck:
     """One requirement against what was measured.
 
-    value, low, high, limit: points of WER (an increase over fp32, with its interval), bytes, or
-    times (with the range of repeated passes); None where they do not apply: fp32 itself has no
-    increase. beyond: how far the value is past the limit, as a share of it. more_minutes: of test
-    audio, for a conclusion; infinite where that cannot be estimated. machine: that RTF is of.
+    value, low, high, limit: points of WER (an increase over the reference, with its interval),
+    bytes, or times (with the range of repeated passes); None where they do not apply: the reference
+    itself has no increase. beyond: how far the value is past the limit, as a share of it.
+    more_minutes: of test audio, for a conclusion; infinite where that cannot be estimated. machine:
+    that RTF is of.
     """
 
     requirement: Requirement
@@ -101,35 +133,11 @@ class RequirementCheck:
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """A model with a recipe: what was measured of it, and how it meets the requirements.
+class Candidate:
+    """A configuration with a check of each requirement."""
 
-    comparison: with fp32 of the same model, at the allowed WER increase as margin, Holm-corrected
-    over the recipes of that model; None for fp32 itself, or without its run. keys: of the records
-    used. row: of `results_table.rows`.
-    """
-
-    run: AccuracyRun
-    keys: tuple[str, ...]
-    row: "pd.Series[Any]"
-    wer: Estimate
-    comparison: Comparison | None
+    configuration: Configuration
     checks: tuple[RequirementCheck, ...]
-
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        return self.run.model
-
-    @property
-    def recipe(self) -> str:
-        """The recipe's name."""
-        return self.run.spec.recipe.name
-
-    @property
-    def is_baseline(self) -> bool:
-        """Whether it is the model in fp32."""
-        return self.recipe == "fp32"
 
     @property
     def status(self) -> Status:
@@ -144,6 +152,14 @@ class Configuration:
         """Whether all measured values are within the limits, conclusive or not."""
         return all(check.beyond <= 0 for check in self.checks)
 
+    def meets(self, but: Collection[Requirement] = ()) -> bool:
+        """Whether all requirements, `but` aside, are met."""
+        return all(c.status is Status.MET for c in self.checks if c.requirement not in but)
+
+    def check(self, requirement: Requirement) -> RequirementCheck | None:
+        """The check of that requirement; None where it is not asked for."""
+        return next((check for check in self.checks if check.requirement is requirement), None)
+
     def failed(self) -> list[RequirementCheck]:
         """The requirements that are not met."""
         return [check for check in self.checks if check.status is Status.NOT_MET]
@@ -155,67 +171,69 @@ class Configuration:
         return sorted(unmet, key=lambda check: order.index(check.status))
 
 
-def check_configuration(
-    run: AccuracyRun,
-    row: "pd.Series[Any]",
-    comparison: Comparison | None,
-    fp32: AccuracyRun | None,
-    requirements: Requirements,
-) -> Configuration:
-    """The run's configuration with a check for each requirement.
-
-    row: the run's of `results_table.rows`. comparison: with fp32, the baseline's run.
-    """
-    checks = [_check_wer_increase(run, comparison, fp32, requirements.max_wer_rise_points)]
-    if (max_bytes := requirements.max_weights_bytes) is not None:
-        size = float(row["weights_bytes"])
-        status = Status.MET if size <= max_bytes else Status.NOT_MET
-        checks.append(
-            RequirementCheck(
-                Requirement.SIZE, status, size, limit=max_bytes, beyond=size / max_bytes - 1
-            )
-        )
-    if (max_ratio := requirements.max_rtf_ratio) is not None:
-        checks.append(_check_time(Requirement.RELATIVE_LATENCY, row, "rtf_ratio", max_ratio))
-    if (max_rtf := requirements.max_rtf) is not None:
-        checks.append(_check_time(Requirement.RTF, row, "rtf", max_rtf))
-    if run.spec.recipe.calibration == "evaluation-10%":
+def check_configuration(configuration: Configuration, requirements: Requirements) -> Candidate:
+    """The configuration with a check for each requirement."""
+    checks = [_check_wer_increase(configuration, requirements)]
+    if (size := requirements.max_weights_bytes) is not None:
+        checks.append(_check_bytes(Requirement.SIZE, configuration.weights_bytes, size))
+    if (memory := requirements.max_memory_bytes) is not None:
+        checks.append(_check_bytes(Requirement.MEMORY, configuration.peak_memory_bytes, memory))
+    cpu = str(configuration.row["cpu"])
+    for requirement, spread, limit in (
+        (Requirement.RELATIVE_LATENCY, configuration.latency, requirements.max_rtf_ratio),
+        (Requirement.RTF, configuration.rtf, requirements.max_rtf),
+    ):
+        if limit is not None:
+            checks.append(_check_time(requirement, spread, limit, cpu))
+    if configuration.run.spec.recipe.calibration == "evaluation-10%":
         checks.append(
             RequirementCheck(Requirement.HELD_OUT_CALIBRATION, Status.NOT_MET, beyond=1.0)
         )
-    keys = [run.key, *([fp32.key] if fp32 and fp32 is not run else [])]
-    keys += [row["speed_key"]] if pd.notna(row["speed_key"]) else []
-    wer = paired_comparisons.estimate(run)
-    return Configuration(run, tuple(keys), row, wer, comparison, tuple(checks))
+    return Candidate(configuration, tuple(checks))
+
+
+def _check_bytes(requirement: Requirement, size: int | None, limit: int) -> RequirementCheck:
+    if size is None:
+        return RequirementCheck(requirement, Status.NOT_MEASURED, limit=limit)
+    status = Status.MET if size <= limit else Status.NOT_MET
+    return RequirementCheck(requirement, status, size, limit=limit, beyond=size / limit - 1)
 
 
 def _check_time(
-    requirement: Requirement, row: "pd.Series[Any]", column: str, limit: float
+    requirement: Requirement, spread: Spread | None, limit: float, machine: str
 ) -> RequirementCheck:
     """Conclusive where all repeated passes are on one side of the limit."""
-    value, low, high = (row[c] for c in (column, f"{column}_low", f"{column}_high"))
-    if pd.isna(low):
+    if spread is None:
         return RequirementCheck(requirement, Status.NOT_MEASURED, limit=limit)
-    missed = Status.NOT_MET if low > limit else Status.INCONCLUSIVE
-    status = Status.MET if high <= limit else missed
+    missed = Status.NOT_MET if spread.low > limit else Status.INCONCLUSIVE
+    status = Status.MET if spread.high <= limit else missed
     return RequirementCheck(
-        requirement, status, value, low, high, limit, value / limit - 1, machine=row["cpu"]
+        requirement,
+        status,
+        spread.value,
+        spread.low,
+        spread.high,
+        limit,
+        spread.value / limit - 1,
+        machine=machine,
     )
 
 
 def _check_wer_increase(
-    run: AccuracyRun, comparison: Comparison | None, fp32: AccuracyRun | None, limit: float
+    configuration: Configuration, requirements: Requirements
 ) -> RequirementCheck:
-    """Met where an increase below the limit is shown, not met where the interval is beyond it."""
-    requirement = Requirement.WER_INCREASE
-    if run.spec.recipe.name == "fp32":
+    """Met where an increase below the limit is shown, not met where a larger one is."""
+    requirement, limit = Requirement.WER_INCREASE, requirements.max_wer_rise_points
+    if configuration.is_reference:
         return RequirementCheck(requirement, Status.MET, limit=limit)
-    if comparison is None or fp32 is None or fp32.words.rate is None:
+    comparison = configuration.comparison
+    if comparison is None:
         return RequirementCheck(requirement, Status.NOT_MEASURED, limit=limit)
     difference = comparison.difference
-    kept = keeps_margin(comparison)
+    kept = is_within_margin(comparison, requirements.confidence)
     status = {True: Status.MET, False: Status.NOT_MET, None: Status.INCONCLUSIVE}[kept]
     no_interval = math.isnan(difference.low)
+    minutes = configuration.minutes
     return RequirementCheck(
         requirement,
         status,
@@ -223,8 +241,23 @@ def _check_wer_increase(
         None if no_interval else difference.low,
         None if no_interval else difference.high,
         limit,
-        beyond=(difference.value - limit) / max(fp32.words.rate, 1.0),
-        more_minutes=comparison.minutes_for_margin(run.minutes) - run.minutes
+        beyond=(difference.value - limit) / max(configuration.reference_rate_pct, 1.0),
+        more_minutes=comparison.minutes_for_margin(minutes) - minutes
         if status is Status.INCONCLUSIVE
         else None,
     )
+
+
+def is_within_margin(comparison: Comparison, confidence: float) -> bool | None:
+    """Whether a loss below the margin is shown with that confidence; False for a larger one.
+
+    From CONFIDENCE on it takes the verdict that is corrected for all comparisons, too; below that
+    it is the confidence in this comparison alone.
+    """
+    alone = keeps_margin_at(comparison, confidence)
+    if confidence < CONFIDENCE:
+        return alone
+    corrected = keeps_margin(comparison)
+    if corrected is False:
+        return False
+    return True if corrected and alone else None

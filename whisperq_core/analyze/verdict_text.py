@@ -60,7 +60,9 @@ def loops_text(risk: LoopRisk) -> str:
 
     As in “apart from rare loops, which could add up to 4.7 points”.
     """
-    return f"apart from rare loops, which could add up to {risk.highest_cost:.2g} points"
+    most = risk.highest_cost
+    points = f"{most:.2g}" if most < 10 else f"{most:.0f}"
+    return f"apart from rare loops, which could add up to {points} points"
 
 
 def describe_runs(comparison: Comparison, baseline: AccuracyRun, candidate: AccuracyRun) -> str:

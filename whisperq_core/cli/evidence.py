@@ -1,4 +1,4 @@
-"""`whisperq evidence`: every recipe over all English sets together."""
+"""`whisperq evidence`: every configuration over all English sets together."""
 
 from typing import Annotated
 
@@ -6,6 +6,7 @@ import pandas as pd
 import typer
 
 from whisperq_core.analyze import evidence_table
+from whisperq_core.analyze.configurations import configurations
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.cli import options
 from whisperq_core.evaluate.store import Store
@@ -16,15 +17,21 @@ def evidence(
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
     margin: options.Margin = MARGIN,
 ) -> None:
-    """Compare recipes with fp32 over all English sets together, the smallest first."""
-    frame = evidence_table.evidence(Store().runs(), margin=margin)
+    """Compare configurations over all English sets together, the smallest first.
+
+    Each is compared with fp32 of the same model under the Study protocol, which is how Transformers
+    runs it by default.
+    """
+    frame = evidence_table.evidence(configurations(Store().runs(), margin=margin))
     if model:
         frame = frame[frame["model"] == model]
     for row in frame.to_dict("records"):
-        latency = f"{row['rtf_ratio']:.2f} × fp32" if pd.notna(row["rtf_ratio"]) else "–"
+        latency = f"{row['latency']:.2f} × fp32" if pd.notna(row["latency"]) else "not measured"
+        wer = f"WER {row['wer_pct']:.2f} %"
+        if pd.notna(row["difference"]):
+            wer += f", {row['difference']:+.2f} points ({row['low']:+.2f} to {row['high']:+.2f})"
         print(
             f"{row['model']} · {row['recipe']} · {protocol_label(row['protocol'])}:"
-            f" {row['weights_bytes'] / 1e6:.0f} MB, latency {latency},"
-            f" WER {row['difference']:+.2f} points ({row['low']:+.2f} to {row['high']:+.2f})"
+            f" {row['weights_bytes'] / 1e6:.0f} MB, latency {latency}, {wer}"
             f" on {row['minutes']:.0f} minutes, {row['speakers']} speakers: {row['verdict']}"
         )

@@ -1,10 +1,11 @@
 """Options that several commands share, and what their values stand for."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from whisperq_core.api import DeviceName, ProtocolName
+from whisperq_core.errors import InputError
 from whisperq_core.file_storage import clean_path as clean_path
 from whisperq_core.quantize import pipeline
 from whisperq_core.quantize.recipes import CATALOGUE, Recipe, recipe
@@ -41,6 +42,15 @@ Margin = Annotated[
 def names(text: str) -> list[str]:
     """The names in a list separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def protocol_names(text: str) -> list[ProtocolName]:
+    """Short names of protocols in a list separated by commas; InputError for one that is none."""
+    wanted = names(text)
+    for name in wanted:
+        if name not in SHORT_NAMES:
+            raise InputError(f"There is no protocol {name!r}. There are: {', '.join(SHORT_NAMES)}.")
+    return [name for name in get_args(ProtocolName) if name in wanted]
 
 
 def protocol_of(name: str) -> Protocol:

@@ -3,56 +3,177 @@
 import json
 from collections.abc import Iterator
 
-import pandas as pd
-
-from whisperq_core.analyze.advisor import Advice, Conclusion, NextMeasurement, Reason
+from whisperq_core.analyze.advisor import (
+    WHOLE_SETS,
+    Advice,
+    Conclusion,
+    NextMeasurement,
+    Reason,
+)
+from whisperq_core.analyze.configurations import Configuration
 from whisperq_core.analyze.user_requirements import (
-    Configuration,
+    ALL_SPEECH,
+    Candidate,
     Requirement,
     RequirementCheck,
+    Requirements,
     Status,
 )
-from whisperq_core.analyze.verdict_text import audio_needed, signed
-from whisperq_core.analyze.verdicts import Verdict
+from whisperq_core.analyze.verdict_text import audio_needed, loops_text, signed, verdict_words
+from whisperq_core.analyze.verdicts import CONFIDENCE
+from whisperq_core.plurals import counted
+from whisperq_core.present.labels import protocol_label
+from whisperq_core.whisper.protocols import STUDY, Protocol, short_name
 
-_SPEECH = {"clean": "clean speech", "hard": "difficult speech"}
+# What every number is compared with.
+REFERENCE = "fp32 under the Study protocol, which is how Transformers runs it by default"
+
+_SPEECH = {ALL_SPEECH: "English speech", "clean": "clean speech", "hard": "difficult speech"}
+_GAIN = {"smallest": "smaller", "fastest": "faster", "most accurate": "more accurate"}
+
+
+def headline(advice: Advice) -> str:
+    """The recommendation in a few words, or that there is none."""
+    match advice.conclusion:
+        case Conclusion.NO_RESULTS:
+            return f"There are no results with {_speech(advice.requirements)} yet"
+        case Conclusion.KEEP_REFERENCE:
+            first = advice.candidates[0].configuration
+            if advice.probable is not None:
+                return f"{_use(advice.probable.configuration)}, probably"
+            return f"Keep {first.model} in fp32"
+        case Conclusion.INCONCLUSIVE:
+            if advice.probable is not None:
+                return f"{_use(advice.probable.configuration)}, probably"
+            return "No configuration is shown yet to meet these requirements"
+        case Conclusion.NONE_MEETS:
+            return "No measured configuration meets these requirements"
+    return _use(advice.candidates[0].configuration)
+
+
+def _use(configuration: Configuration) -> str:
+    return f"Use {full_name(configuration)}"
+
+
+def full_name(configuration: Configuration) -> str:
+    """Recipe, model and protocol."""
+    label = protocol_label(configuration.protocol.name)
+    return f"{configuration.recipe} on {configuration.model}, {label}"
+
+
+def explanation(advice: Advice) -> str:
+    """What the recommendation gains and costs and how sure that is, or why there is none."""
+    requirements = advice.requirements
+    best, probable, closest = advice.best, advice.probable, advice.closest
+    if advice.conclusion is Conclusion.NO_RESULTS:
+        return "Evaluate fp32 and a few recipes first."
+    if advice.conclusion is Conclusion.USE and best is not None:
+        return _recommended(best.configuration, requirements)
+    margin = f"{requirements.max_wer_rise_points:g} points"
+    if probable is not None:
+        configuration = probable.configuration
+        return (
+            f"{gain(configuration)} {cost(configuration)} The confidence that WER rises by less"
+            f" than {margin} is {confidence_pct(configuration)} %; no quantized configuration is"
+            f" shown with {_percent(requirements.confidence)} yet."
+        )
+    none = (
+        f"No quantized configuration is shown yet to meet the requirements on"
+        f" {_speech(requirements)}."
+    )
+    parts = [none] if advice.conclusion is Conclusion.KEEP_REFERENCE else []
+    if closest is not None:
+        name = f"{full_name(closest.configuration)} ({figures(closest.configuration)})"
+        parts.append(f"Closest: {name}. {_sentence(unmet_text(closest))}")
+    return " ".join(parts)
+
+
+def _recommended(configuration: Configuration, requirements: Requirements) -> str:
+    comparison, pool = configuration.comparison, configuration.pool
+    if comparison is None or pool is None:
+        return gain(configuration)
+    rate = comparison.rate_name
+    if requirements.confidence < CONFIDENCE:
+        shown = (
+            f"The confidence that {rate} rises by less than"
+            f" {requirements.max_wer_rise_points:g} points is {confidence_pct(configuration)} %"
+        )
+    else:
+        verdict = verdict_words(comparison, "fp32")
+        shown = f"Verdict: {verdict}, {loops_text(pool.loops)}"
+    return f"{gain(configuration)} {cost(configuration)} {shown}."
+
+
+def alternative(advice: Advice) -> str:
+    """The configuration that the user would prefer at a lower confidence; empty without one."""
+    if advice.best is None or advice.probable is None:
+        return ""
+    configuration = advice.probable.configuration
+    better = _GAIN[advice.requirements.priority]
+    return (
+        f"{better.capitalize()}, if a confidence of {confidence_pct(configuration)} % is enough:"
+        f" {full_name(configuration)}. {gain(configuration)} {cost(configuration)}"
+    )
+
+
+def gain(configuration: Configuration) -> str:
+    """How large and how fast it is, as a sentence."""
+    size = f"{configuration.megabytes} MB"
+    if configuration.size_reduction_pct >= 0.5:
+        size += f", {configuration.size_reduction_pct:.0f} % smaller than fp32"
+    latency = configuration.latency
+    if latency is None:
+        return f"{size}; its speed was not measured."
+    return f"{size}, {speed_words(latency.value)}."
+
+
+def speed_words(latency: float) -> str:
+    """A latency relative to the reference's in words, as in “8.1 times as fast”."""
+    if 0.95 <= latency <= 1.05:
+        return "about as fast"
+    if latency > 1:
+        return f"takes {latency:.2g} times as long"
+    times = 1 / latency
+    return f"{times:.2g} times as fast" if times < 9.95 else f"{times:.0f} times as fast"
+
+
+def cost(configuration: Configuration) -> str:
+    """The change in WER with its interval and the speech that it was measured on."""
+    comparison = configuration.comparison
+    if comparison is None:
+        return ""
+    d = comparison.difference
+    interval = "" if d.low != d.low else f", 95 % interval {signed(d.low)} to {signed(d.high)}"
+    return (
+        f"{comparison.rate_name} {signed(d.value)} points{interval}"
+        f" ({configuration.minutes:.0f} minutes, {_speakers(configuration)})."
+    )
+
+
+def confidence_pct(configuration: Configuration) -> str:
+    """The confidence that WER rises by less than the margin, in percent; never 100."""
+    comparison = configuration.comparison
+    if comparison is None:
+        return "–"
+    return f"{min(99.9, 100 * comparison.p_within_margin):.3g}"
 
 
 def answer(advice: Advice) -> str:
-    """The recommendation, or why there is none; its first sentence is the headline."""
-    requirements, speech = advice.requirements, _SPEECH[advice.requirements.speech]
-    closest = f" {_closest(advice.closest)}" if advice.closest else ""
-    match advice.conclusion:
-        case Conclusion.NO_RESULTS:
-            return f"There are no results on {requirements.device} with {speech} yet."
-        case Conclusion.KEEP_FP32:
-            return (
-                f"Keep {advice.configurations[0].model} in fp32: no quantized configuration is"
-                f" shown yet to meet these requirements on {speech}.{closest}"
-            )
-        case Conclusion.INCONCLUSIVE:
-            return f"No configuration is shown yet to meet these requirements on {speech}.{closest}"
-        case Conclusion.NONE_MEETS:
-            return f"No measured configuration meets these requirements.{closest}"
-    first = advice.configurations[0]
-    comparison = first.comparison
-    if comparison is not None and comparison.verdict is Verdict.BETTER:
-        evidence = f"Its {comparison.rate_name} is significantly lower than fp32's"
-    else:
-        points = f"{requirements.max_wer_rise_points:g} points"
-        rate = comparison.rate_name if comparison is not None else "WER"
-        evidence = f"Its {rate} increase over fp32 is shown to be below {points}"
-    return f"Use {_name(first)}: {figures(first)}. {evidence} on {speech}."
+    """Headline and explanation."""
+    return f"{headline(advice)}. {explanation(advice)}".strip()
 
 
-def _closest(configuration: Configuration) -> str:
-    inconclusive = ", inconclusive" * (configuration.status is Status.INCONCLUSIVE)
-    name = f"{_name(configuration)} ({figures(configuration)})"
-    return f"Closest: {name}{inconclusive}. {_sentence(unmet_text(configuration))}"
+def _speech(requirements: Requirements) -> str:
+    return _SPEECH.get(requirements.speech, requirements.speech)
 
 
-def _name(configuration: Configuration) -> str:
-    return f"{configuration.recipe} on {configuration.model}"
+def _percent(confidence: float) -> str:
+    return f"{100 * confidence:.3g} %"
+
+
+def _speakers(configuration: Configuration) -> str:
+    number = configuration.speakers
+    return counted(number, "speaker") if number else "unknown speakers"
 
 
 def _sentence(text: str) -> str:
@@ -60,27 +181,23 @@ def _sentence(text: str) -> str:
 
 
 def figures(configuration: Configuration) -> str:
-    """Size, and latency where it was measured, in a few words."""
-    row = configuration.row
-    size = f"{row['weights_bytes'] / 1e6:.0f} MB"
-    ratio = row["rtf_ratio"]
-    return f"{size}, {ratio:.2f} × fp32's latency" if pd.notna(ratio) else size
+    """Size, and speed where it was measured, in a few words."""
+    size = f"{configuration.megabytes} MB"
+    latency = configuration.latency
+    return size if latency is None else f"{size}, {speed_words(latency.value)}"
 
 
 def evaluated_on(configuration: Configuration) -> str:
-    """The audio that its WER is measured on."""
-    run = configuration.run
-    speakers = {u.speaker for u in run.utterances}
-    count = "unknown speakers" if None in speakers else f"{len(speakers)} speakers"
+    """The speech that its WER is measured on."""
     return (
-        f"{run.eval_set.replace('-excerpt', ' excerpt')}, {len(run.utterances)} utterances of"
-        f" {count}, {run.minutes:.0f} minutes"
+        f"{configuration.minutes:.0f} minutes, {_speakers(configuration)}:"
+        f" {', '.join(configuration.sets)}"
     )
 
 
-def unmet_text(configuration: Configuration) -> str:
+def unmet_text(candidate: Candidate) -> str:
     """The requirements that it is not shown to meet; empty where it meets all."""
-    return "; ".join(map(named_check_text, configuration.unmet()))
+    return "; ".join(map(named_check_text, candidate.unmet()))
 
 
 def named_check_text(check: RequirementCheck) -> str:
@@ -93,7 +210,7 @@ def check_text(check: RequirementCheck) -> str:
     match check.requirement:
         case Requirement.WER_INCREASE:
             return _wer_increase(check)
-        case Requirement.SIZE:
+        case Requirement.SIZE | Requirement.MEMORY:
             return f"{_megabytes(check.value)} (limit: {_megabytes(check.limit)})"
         case Requirement.HELD_OUT_CALIBRATION:
             return (
@@ -101,7 +218,7 @@ def check_text(check: RequirementCheck) -> str:
                 " audio"
             )
     if check.status is Status.NOT_MEASURED:
-        return "its speed was not measured together with fp32's"
+        return "its speed was not measured"
     on = f" on {check.machine}" if check.requirement is Requirement.RTF else ""
     return (
         f"{check.value:.2f}{on} ({check.low:.2f} to {check.high:.2f} in repeated passes;"
@@ -110,14 +227,14 @@ def check_text(check: RequirementCheck) -> str:
 
 
 def _megabytes(size: float | None) -> str:
-    return "unknown size" if size is None else f"{size / 1e6:.0f} MB"
+    return "not known" if size is None else f"{size / 1e6:.0f} MB"
 
 
 def _wer_increase(check: RequirementCheck) -> str:
     if check.status is Status.NOT_MEASURED:
         return "fp32 was not evaluated on the same utterances"
     if check.value is None:
-        return "none, it is the baseline"
+        return "none, it is the reference"
     if check.low is None or check.high is None:
         return "too little speech for a confidence interval"
     interval = f"{signed(check.low)} to {signed(check.high)}"
@@ -128,40 +245,47 @@ def _wer_increase(check: RequirementCheck) -> str:
 
 
 def notes(advice: Advice) -> list[str]:
-    """What to know about the answer: its data, limits that exclude much, what was not run."""
-    if not advice.configurations:
+    """What to know about the answer: what it is compared with, what limits exclude much."""
+    if not advice.candidates:
         return []
-    return [f"Evaluated on: {evaluated_on(advice.configurations[0])}.", *_limits(advice)]
+    return [f"Compared with {REFERENCE}.", *_limits(advice)]
 
 
 def _limits(advice: Advice) -> Iterator[str]:
     if advice.most_limiting:
         requirement, count = advice.most_limiting
-        total = len(advice.configurations)
+        total = len(advice.candidates)
         yield (f"The limit on {requirement} excludes the most: {count} of {total} configurations.")
-    for baseline in advice.baselines:
-        if failed := baseline.failed():
+    for reference in advice.references:
+        if failed := reference.failed():
             reasons = "; ".join(map(named_check_text, failed))
-            yield (f"fp32 itself does not meet the requirements on {baseline.model} ({reasons}).")
+            model = reference.configuration.model
+            yield (f"fp32 itself does not meet the requirements on {model} ({reasons}).")
     if len(advice.models) > 1:
-        wers = ", ".join(f"{b.model} {b.wer.value:.2f} %" for b in advice.baselines)
+        wers = ", ".join(
+            f"{c.model} {c.rate_pct:.2f} %" for c in (r.configuration for r in advice.references)
+        )
         yield f"WER increases are relative to fp32 of the same model. WER of fp32: {wers}."
     for model, recipes in advice.not_run.items():
         yield f"Not yet measured on {model} with this kind of speech: {', '.join(recipes)}."
 
 
 def next_measurement(measurement: NextMeasurement, priority: str) -> str:
-    """Why the measurement comes next. priority: the user's, "smallest" or "fastest"."""
-    if measurement.reason is Reason.NO_RESULTS or measurement.configuration is None:
+    """Why the measurement comes next. priority: the user's."""
+    if measurement.reason is Reason.NO_RESULTS or measurement.candidate is None:
         return "This measures every recipe that the device can run."
-    name = _name(measurement.configuration)
-    if measurement.reason is Reason.FP32_NOT_RUN:
+    name = full_name(measurement.candidate.configuration)
+    if measurement.reason is Reason.REFERENCE_NOT_RUN:
         return f"fp32 was not evaluated on the same utterances as {name}."
     if measurement.reason is Reason.TIME_NOT_MEASURED:
         return f"The speed of {name} was not measured."
-    gain = "smaller" if priority == "smallest" else "faster"
     best = measurement.instead_of
-    relation = f"would be {gain} than {best.recipe}" if best else "comes closest"
+    better = best is not None and not best.configuration.is_reference
+    relation = (
+        f"would be {_GAIN[priority]} than {best.configuration.recipe}"
+        if better and best is not None
+        else "comes closest"
+    )
     reason = check_text(measurement.check) if measurement.check else ""
     if measurement.reason is Reason.TIME_STRADDLES_LIMIT:
         return (
@@ -169,27 +293,35 @@ def next_measurement(measurement: NextMeasurement, priority: str) -> str:
             " a conclusion needs a less loaded or a faster machine."
         )
     text = f"{name} {relation}, but the evidence is inconclusive: {reason}."
-    if measurement.reason is Reason.NO_MORE_AUDIO or measurement.whole_set is None:
-        return f"{text} It was already evaluated on the whole set."
-    only = "" if measurement.enough_audio else "only "
-    whole = measurement.whole_set
-    return f"{text} {whole.name} has {only}about {whole.minutes} minutes."
+    if measurement.reason is Reason.NO_MORE_AUDIO:
+        return f"{text} It was already evaluated on all of LibriSpeech's test sets."
+    minutes = sum(WHOLE_SETS.get(name, 0) for name in measurement.sets)
+    return f"{text} The sets below have about {minutes} minutes." if minutes else text
 
 
 def snippet(configuration: Configuration, path: str = "speech.wav") -> str:
     """Python that quantizes the configuration's model with its recipe and transcribes a file."""
-    device = configuration.run.spec.device
-    return python_lines(configuration.model, configuration.recipe, device, path)
+    spec = configuration.run.spec
+    return python_lines(
+        configuration.model, spec.recipe.name, spec.device, path, configuration.protocol
+    )
 
 
-def python_lines(model: str, recipe: str, device: str = "cpu", path: str = "speech.wav") -> str:
+def python_lines(
+    model: str,
+    recipe: str,
+    device: str = "cpu",
+    path: str = "speech.wav",
+    protocol: Protocol = STUDY,
+) -> str:
     """Python that quantizes the model with the recipe of that name and transcribes a file."""
     arguments = f"{_literal(model)}, {_literal(recipe)}"
     if device != "cpu":
         arguments += f", device={_literal(device)}"
+    how = "" if protocol.name == STUDY.name else f", protocol={_literal(short_name(protocol.name))}"
     return f"""import whisperq_core as wq
 model = wq.quantize({arguments})
-print(model.transcribe({_literal(path)}).text)"""
+print(model.transcribe({_literal(path)}{how}).text)"""
 
 
 def _literal(text: str) -> str:
@@ -197,27 +329,41 @@ def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def command_line(configuration: Configuration, path: str = "speech.wav") -> str:
+    """The command that transcribes a file with the configuration."""
+    name = short_name(configuration.protocol.name)
+    under = "" if configuration.protocol.name == STUDY.name else f" --protocol {name}"
+    device = configuration.run.spec.device
+    on = "" if device == "cpu" else f" --device {device}"
+    return (
+        f"python -m whisperq_core transcribe {path} --model {configuration.model}"
+        f" --recipe {configuration.recipe}{under}{on}"
+    )
+
+
 def as_text(advice: Advice, count: int = 8) -> str:
-    """The advice as plain text with its first `count` configurations, for the command line."""
-    lines = [answer(advice), *notes(advice), ""]
-    for configuration in advice.configurations[:count]:
-        wer, eval_set = configuration.wer, configuration.run.eval_set
+    """The advice as plain text with its first `count` candidates, for the command line."""
+    lines = [answer(advice), *filter(None, [alternative(advice)]), *notes(advice), ""]
+    for candidate in advice.candidates[:count]:
+        configuration = candidate.configuration
         lines += [
-            f"{configuration.status:12s} {configuration.model} {configuration.recipe}:"
-            f" {figures(configuration)}",
-            f"{'':12s} WER {wer.value:.2f} % ({wer.low:.2f} to {wer.high:.2f}, {eval_set})",
+            f"{candidate.status:12s} {full_name(configuration)}: {figures(configuration)}",
+            f"{'':12s} WER {configuration.rate_pct:.2f} %, fp32"
+            f" {configuration.reference_rate_pct:.2f} % ({evaluated_on(configuration)})",
         ]
         lines += [
             f"{'':12s} {check.requirement}, {check.status}: {check_text(check)}"
-            for check in configuration.checks
+            for check in candidate.checks
         ]
-    if len(advice.configurations) > count:
-        rest = len(advice.configurations) - count
+    if len(advice.candidates) > count:
+        rest = len(advice.candidates) - count
         lines.append(f"… and {rest} more, further from the requirements.")
     if measurement := advice.next_measurement:
         reason = next_measurement(measurement, advice.requirements.priority)
         lines += ["", f"Measure next: {reason}"]
         lines += [f"    {command}" for command in measurement.commands]
-    if advice.best:
-        lines += ["", "To use it:", "", snippet(advice.best)]
+    use = advice.best or advice.probable
+    if use and not use.configuration.is_reference:
+        configuration = use.configuration
+        lines += ["", "To use it:", "", snippet(configuration), "", command_line(configuration)]
     return "\n".join(lines)
