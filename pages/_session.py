@@ -9,6 +9,8 @@ import streamlit as st
 
 from pages._authentication import user_id, user_name
 from whisperq_core.analyze import results_table
+from whisperq_core.analyze.configurations import Configuration, configurations
+from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.store import Store, UserStore
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.user_session import UserSession
@@ -46,6 +48,33 @@ def all_rows(runs: list, machine: str | None = None) -> pd.DataFrame:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _rows(state: tuple, machine: str | None, _runs: list) -> pd.DataFrame:
     return results_table.rows(_runs, machine)
+
+
+def all_configurations(
+    margin: float = MARGIN,
+    *,
+    sets: tuple[str, ...] = (),
+    language: str | None = "en",
+    machine: str | None = None,
+) -> list[Configuration]:
+    """`configurations` of `all_runs`, computed once for all sessions until a result is added.
+
+    Not to be changed, for sessions share it.
+    """
+    runs = all_runs()
+    return _configurations(user_store().state, margin, sets, language, machine, runs)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Comparing all results with fp32")
+def _configurations(
+    state: tuple,
+    margin: float,
+    sets: tuple[str, ...],
+    language: str | None,
+    machine: str | None,
+    _runs: list,
+) -> list[Configuration]:
+    return configurations(_runs, margin=margin, sets=sets, language=language, machine=machine)
 
 
 def user_session() -> UserSession:

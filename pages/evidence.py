@@ -4,10 +4,9 @@ import pandas as pd
 import streamlit as st
 
 from pages._navigation import open_in_app
-from pages._session import all_runs, user_store
+from pages._session import all_configurations
 from pages._view import View
 from whisperq_core.analyze import advisor, evidence_table
-from whisperq_core.analyze.configurations import Configuration, configurations
 from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.analyze.user_requirements import Requirements
 from whisperq_core.analyze.verdicts import MARGIN
@@ -15,11 +14,6 @@ from whisperq_core.present import advisor_text, glossary, markup
 from whisperq_core.present.labels import protocol_label
 
 CONFIDENCES = (80, 90, 95, 99)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Comparing all results with fp32")
-def measured(state: tuple, margin: float, _runs: list) -> list[Configuration]:
-    return configurations(_runs, margin=margin)
 
 
 def show_answer(advice: advisor.Advice) -> None:
@@ -90,7 +84,6 @@ def show_table(frame: pd.DataFrame) -> None:
 
 
 def main(view: View) -> None:
-    runs = all_runs()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         margin = view.number(
             "Margin (points of WER)",
@@ -99,7 +92,7 @@ def main(view: View) -> None:
             width=200,
             help=glossary.definition("margin"),
         )
-        found = measured(user_store().state, margin, runs)
+        found = all_configurations(margin)
         frame = evidence_table.evidence(found)
         if frame.empty:
             st.info("No recipe has been evaluated together with fp32 yet. Open Run evaluations.")
