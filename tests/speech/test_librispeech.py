@@ -16,6 +16,7 @@ from whisperq_core.speech import librispeech
 from whisperq_core.speech.evaluation_sets import (
     by_name,
     download_librispeech,
+    from_folder,
     from_librispeech,
     shipped_sets,
 )
@@ -56,10 +57,23 @@ class TestLayout:
         with pytest.raises(EvalSetError, match=r"trans\.txt, line 1 is not"):
             from_librispeech(split)
 
-    def test_not_a_split(self, split, tmp_path):
-        for folder in (split.parent, tmp_path / "gone"):
-            with pytest.raises(EvalSetError, match="not a LibriSpeech split"):
+    def test_not_a_split(self, tmp_path):
+        (tmp_path / "empty").mkdir()
+        for folder in (tmp_path / "empty", tmp_path / "gone"):
+            with pytest.raises(EvalSetError, match="is not a LibriSpeech split"):
                 from_librispeech(folder)
+
+    @pytest.mark.parametrize("levels", [-2, -1, 1, 2])
+    def test_folders_above_and_below_a_split_are_read(self, split, levels):
+        """What holds a split, a speaker or a chapter: people pass any of them."""
+        chapter = next(split.rglob("*.trans.txt")).parent
+        folder = {-2: split.parent.parent, -1: split.parent, 1: chapter.parent, 2: chapter}[levels]
+        whole = {u.id: u for u in from_folder(split).utterances}
+        found = from_folder(folder)
+        assert found.layout == "LibriSpeech" and found.utterances
+        inside = {id for id, u in whole.items() if u.audio.resolve().is_relative_to(folder)}
+        assert {u.id for u in found.utterances} == inside
+        assert all(replace(u, audio=whole[u.id].audio) == whole[u.id] for u in found.utterances)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

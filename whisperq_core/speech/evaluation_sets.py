@@ -215,7 +215,7 @@ def from_folder(
     """
     if not folder.is_dir():
         raise EvalSetError(f"{folder} is not a folder. Check the path.")
-    if librispeech.is_split(folder) and not manifests.has_own(folder):
+    if librispeech.transcripts(folder) and not manifests.has_own(folder):
         manifest = manifests.Manifest("LibriSpeech", tuple(librispeech.rows(folder.resolve())))
     else:
         manifest = manifests.read(folder)

@@ -48,25 +48,32 @@ def is_split(folder: Path) -> bool:
     return any(folder.glob("*/*/*.trans.txt"))
 
 
+def transcripts(folder: Path) -> list[Path]:
+    """The chapters' transcripts, in a split or in any folder above or below one."""
+    return sorted(folder.rglob("*.trans.txt"))
+
+
 def rows(folder: Path) -> list[Row]:
-    """The utterances of an unpacked split, in order of speaker, chapter and number.
+    """The utterances of unpacked splits, in order of speaker, chapter and number.
+
+    folder: a split, one of its speakers or chapters, or a folder of several splits.
 
     Raises:
         EvalSetError: no transcripts, a line without text, or audio without transcript. Whether the
             audio of each line exists is not checked.
     """
     rows = []
-    for transcript in sorted(folder.glob("*/*/*.trans.txt")):
+    for transcript in transcripts(folder):
         for number, line in enumerate(read_text(transcript).splitlines(), 1):
             id, _, reference = line.strip().partition(" ")
             where = f"{transcript.name}, line {number}"
             path = transcript.parent / f"{id}.flac"
             if not reference or not path.resolve().is_relative_to(folder.resolve()):
                 raise EvalSetError(f"{where} is not an id and a text. Unpack the set again.")
-            speaker = transcript.parent.parent.name
+            speaker = id.partition("-")[0]
             rows.append(Row(where, path, id, reference, "en", speaker))
     expected = {row.audio for row in rows}
-    extra = next((p for p in sorted(folder.glob("*/*/*.flac")) if p not in expected), None)
+    extra = next((p for p in sorted(folder.rglob("*.flac")) if p not in expected), None)
     if extra:
         raise EvalSetError(f"{extra.name} has no transcript next to it. Unpack the set again.")
     if not rows:
