@@ -351,3 +351,20 @@ def test_each_priority_has_its_answer():
     best = {p: a.best.configuration.recipe for p, a in answers(asked, measured).items()}
     assert best["smallest"] == "quanto-int8" and best["fastest"] == "torchao-int8"
     assert set(best) == {"smallest", "fastest", "most accurate"}
+
+
+def test_the_latency_on_other_machines_is_beside_that_of_the_one_shown():
+    there = [
+        run.model_copy(update={"machine": run.machine.model_copy(update={"cpu": "B CPU"})})
+        for run in (
+            speed_run("quanto-int8", [1.0, 1.2], [4.0, 4.0], cpu="B CPU"),
+            speed_run("fp32", [4.0, 4.0], cpu="B CPU"),
+        )
+    ]
+    best = advise(requirements(), [*RUNS, *there]).best.configuration
+    ((kind, latency),) = best.latency_elsewhere
+    assert kind.startswith("B CPU") and latency.value == pytest.approx(1.1 / 4)
+    assert best.latency.value == pytest.approx(4.1 / 3.1)
+    elsewhere = advise(requirements(machine=kind), [*RUNS, *there]).best.configuration
+    assert elsewhere.latency == latency
+    assert [name for name, _ in elsewhere.latency_elsewhere] == [SPEEDS[0].machine_kind]

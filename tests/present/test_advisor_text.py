@@ -28,7 +28,7 @@ def test_the_answer_recommends_with_the_evidence():
     text = answer(advise(requirements(), RUNS))
     assert text.startswith(
         "Use quanto-int8 on base, Study protocol. 120 MB, 40 % smaller than fp32, takes 1.3"
-        " times as long. WER +0.00 points, 95 % interval "
+        " times as long on A CPU. WER +0.00 points, 95 % interval "
     )
     assert "(3 minutes, 20 speakers). Verdict: no worse than fp32 (95 %), apart from rare" in text
     good = run_with("quanto-int8", [0] * 20, weights_bytes=90_000_000)

@@ -47,6 +47,7 @@ class Configuration:
     over all sets of these runs; None for the reference, and where the reference was not evaluated
     on the same speech. row: of `results_table.rows`, of the longest set. latency: relative to the
     reference's, on one kind of machine; rtf likewise; None where it was not measured.
+    latency_elsewhere: latencies on other kinds of machine, by their name.
     """
 
     runs: tuple[AccuracyRun, ...]
@@ -56,6 +57,7 @@ class Configuration:
     rtf: Spread | None = None
     latency: Spread | None = None
     speed_keys: tuple[str, ...] = ()
+    latency_elsewhere: tuple[tuple[str, Spread], ...] = ()
 
     @property
     def run(self) -> AccuracyRun:
@@ -164,8 +166,10 @@ def configurations(
         and (language is None or language_of(run) == language)
     ]
     pools = pooled_comparisons(counted, REFERENCE_RECIPE, margin, reference_protocol)
-    table = _table(tuple(everything), machine)
-    found = list(_configurations(counted, pools, table, reference_protocol))
+    kinds = results_table.machines(everything)
+    here = machine or next(iter(kinds), None)
+    tables = {kind: _table(tuple(everything), kind) for kind in (here, *kinds)}
+    found = list(_configurations(counted, pools, tables, reference_protocol))
     return sorted(found, key=lambda c: (c.model, c.weights_bytes, c.recipe, c.protocol.name))
 
 
@@ -176,35 +180,44 @@ def _table(runs: tuple[Run, ...], machine: str | None) -> dict[str, "pd.Series[A
     return {row["key"]: row for _, row in table.iterrows()}
 
 
+Table = Mapping[str, "pd.Series[Any]"]
+
+
 def _configurations(
     runs: Sequence[AccuracyRun],
     pools: Sequence[PooledComparison],
-    table: Mapping[str, "pd.Series[Any]"],
+    tables: Mapping[str | None, Table],
     reference_protocol: Protocol | None,
 ) -> Iterator[Configuration]:
+    """tables: rows by key of each kind of machine, the one whose times are shown first."""
     by_work: dict[Hashable, list[AccuracyRun]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.created_at):
         by_work[_work(run)].append(run)
     pooled = {_work(pool.runs[0]): pool for pool in pools}
     references = {
-        _condition(own[0], reference_protocol): table[own[0].key]
+        _condition(own[0], reference_protocol): own[0].key
         for own in by_work.values()
         if _is_reference(own[0], reference_protocol)
     }
     for work, own in by_work.items():
         pool = pooled.get(work)
         counted = pool.runs if pool else _newest_of_each_set(own)
-        row = table[counted[0].key]
+        reference = references.get(_condition(own[0], reference_protocol))
+        alternating = _is_of_protocol(own[0], reference_protocol)
+        times = {
+            kind: _times(table, counted[0].key, reference, alternating)
+            for kind, table in tables.items()
+        }
+        (here, (rtf, latency, keys)), *elsewhere = times.items()
         yield Configuration(
             counted,
             pool,
-            row,
+            tables[here][counted[0].key],
             _is_reference(own[0], reference_protocol),
-            *_times(
-                row,
-                references.get(_condition(own[0], reference_protocol)),
-                _is_of_protocol(own[0], reference_protocol),
-            ),
+            rtf,
+            latency,
+            keys,
+            tuple((str(kind), other) for kind, (_, other, _) in elsewhere if other is not None),
         )
 
 
@@ -238,19 +251,21 @@ def _newest_of_each_set(runs: Sequence[AccuracyRun]) -> tuple[AccuracyRun, ...]:
 
 
 def _times(
-    row: "pd.Series[Any]", reference: "pd.Series[Any] | None", alternating: bool
+    table: Table, key: str, reference_key: str | None, alternating: bool
 ) -> tuple[Spread | None, Spread | None, tuple[str, ...]]:
     """RTF, latency relative to the reference's, and the keys of the records they come from.
 
     alternating: its passes alternated with the reference's, since both are of one protocol.
     Otherwise the two were timed apart, so the range takes the extremes of both.
     """
+    row = table[key]
     if pd.isna(row["speed_key"]):
         return None, None, ()
     rtf = Spread(row["rtf"], row["rtf_low"], row["rtf_high"])
     if alternating:
         latency = Spread(row["rtf_ratio"], row["rtf_ratio_low"], row["rtf_ratio_high"])
         return rtf, latency, (row["speed_key"],)
+    reference = None if reference_key is None else table[reference_key]
     if reference is None or pd.isna(reference["speed_key"]):
         return rtf, None, (row["speed_key"],)
     latency = Spread(

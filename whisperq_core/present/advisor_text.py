@@ -124,7 +124,18 @@ def gain(configuration: Configuration) -> str:
     latency = configuration.latency
     if latency is None:
         return f"{size}; its speed was not measured."
-    return f"{size}, {speed_words(latency.value)}."
+    cpu = _short_machine(str(configuration.row["cpu"]))
+    speeds = [f"{speed_words(latency.value)} on {cpu}"]
+    speeds += [
+        f"{speed_words(other.value)} on {_short_machine(machine)}"
+        for machine, other in configuration.latency_elsewhere
+    ]
+    return f"{size}, {' and '.join(speeds)}."
+
+
+def _short_machine(kind: str) -> str:
+    """The processor alone: the first part of a kind of machine."""
+    return kind.partition(",")[0]
 
 
 def speed_words(latency: float) -> str:
