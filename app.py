@@ -3,56 +3,76 @@
 # Plotly looks for pandas, and fails on one that another session's thread has imported in part.
 import pandas  # noqa: F401
 import streamlit as st
+from starlette.middleware import Middleware
+from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from pages import _authentication
 from pages._progress import show_progress
 from whisperq_core.evaluate.store import Store
 from whisperq_core.serve import retention
+from whisperq_core.serve.http_guard import HttpGuard
 
-# Without an icon of its own Streamlit would fetch one from Google for every page.
-st.set_page_config(page_title="WhisperQ", page_icon="docs/icon.svg", layout="wide")
-allowed = _authentication.is_allowed()
 
-retention.start_hourly_deletion(Store().root)
+def main() -> None:
+    """The script that draws the page which a user opened."""
+    # Without an icon of its own Streamlit would fetch one from Google for every page.
+    st.set_page_config(page_title="WhisperQ", page_icon="docs/icon.svg", layout="wide")
+    allowed = _authentication.is_allowed()
 
-page = st.navigation(
-    # One list: Streamlit gives the items of sections no list around them, which axe objects to.
-    [
-        st.Page(
-            "pages/tradeoffs.py", title="Trade-offs", icon=":material/scatter_plot:", default=True
-        ),
-        st.Page("pages/evidence.py", title="All evidence", icon=":material/balance:"),
-        st.Page("pages/advisor.py", title="Advisor", icon=":material/assistant:"),
-        st.Page("pages/recordings.py", title="Compare recordings", icon=":material/graphic_eq:"),
-        st.Page("pages/my_speech.py", title="My speech", icon=":material/library_music:"),
-        st.Page("pages/run_evaluations.py", title="Run evaluations", icon=":material/play_circle:"),
-        st.Page("pages/history.py", title="History", icon=":material/history:"),
-        st.Page("pages/machine.py", title="This machine", icon=":material/memory:"),
-        st.Page("pages/utterances.py", title="Utterances", icon=":material/hearing:"),
-        st.Page("pages/compare.py", title="Compare runs", icon=":material/compare_arrows:"),
-        st.Page("pages/divergence.py", title="Divergence", icon=":material/call_split:"),
-        st.Page("pages/layers.py", title="Layers", icon=":material/layers:"),
-        st.Page("pages/study.py", title="Study", icon=":material/menu_book:"),
-        st.Page("pages/report.py", title="Report", icon=":material/description:"),
-        st.Page("pages/presentation.py", title="Presentation", icon=":material/slideshow:"),
-        st.Page("pages/terms.py", title="Terms", icon=":material/dictionary:"),
-    ],
-    # Streamlit would fold all but ten of them away.
-    expanded=True,
-    position="sidebar" if allowed else "hidden",
-)
-if not allowed:
-    _authentication.sign_in()
-    st.stop()
-# See pages/_navigation.py.
-st.session_state["in_app"] = True
-if "page_to_open" in st.session_state:
-    wanted, query = st.session_state.pop("page_to_open")
-    st.switch_page(wanted, query_params=query)
-# Drawn last because the page may start jobs; placed above the page's own part of the sidebar.
-work = st.sidebar.container()
-page.run()
-with work:
-    show_progress()
-with st.sidebar:
-    _authentication.show_user()
+    retention.start_hourly_deletion(Store().root)
+
+    page = st.navigation(
+        # One list: Streamlit gives the items of sections no list around them, which axe objects to.
+        [
+            st.Page(
+                "pages/tradeoffs.py",
+                title="Trade-offs",
+                icon=":material/scatter_plot:",
+                default=True,
+            ),
+            st.Page("pages/evidence.py", title="All evidence", icon=":material/balance:"),
+            st.Page("pages/advisor.py", title="Advisor", icon=":material/assistant:"),
+            st.Page(
+                "pages/recordings.py", title="Compare recordings", icon=":material/graphic_eq:"
+            ),
+            st.Page("pages/my_speech.py", title="My speech", icon=":material/library_music:"),
+            st.Page(
+                "pages/run_evaluations.py", title="Run evaluations", icon=":material/play_circle:"
+            ),
+            st.Page("pages/history.py", title="History", icon=":material/history:"),
+            st.Page("pages/machine.py", title="This machine", icon=":material/memory:"),
+            st.Page("pages/utterances.py", title="Utterances", icon=":material/hearing:"),
+            st.Page("pages/compare.py", title="Compare runs", icon=":material/compare_arrows:"),
+            st.Page("pages/divergence.py", title="Divergence", icon=":material/call_split:"),
+            st.Page("pages/layers.py", title="Layers", icon=":material/layers:"),
+            st.Page("pages/study.py", title="Study", icon=":material/menu_book:"),
+            st.Page("pages/report.py", title="Report", icon=":material/description:"),
+            st.Page("pages/presentation.py", title="Presentation", icon=":material/slideshow:"),
+            st.Page("pages/terms.py", title="Terms", icon=":material/dictionary:"),
+        ],
+        # Streamlit would fold all but ten of them away.
+        expanded=True,
+        position="sidebar" if allowed else "hidden",
+    )
+    if not allowed:
+        _authentication.sign_in()
+        st.stop()
+    # See pages/_navigation.py.
+    st.session_state["in_app"] = True
+    if "page_to_open" in st.session_state:
+        wanted, query = st.session_state.pop("page_to_open")
+        st.switch_page(wanted, query_params=query)
+    # Drawn last because the page may start jobs; placed above the page's own part of the sidebar.
+    work = st.sidebar.container()
+    page.run()
+    with work:
+        show_progress()
+    with st.sidebar:
+        _authentication.show_user()
+
+
+# `streamlit run` imports this file to find the server, and runs it as a script for each page.
+if __name__ == "__main__":
+    main()
+else:
+    app = st.App(__file__, middleware=[Middleware(HttpGuard, is_host_allowed=is_host_allowed)])
