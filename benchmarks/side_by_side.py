@@ -27,7 +27,7 @@ from tests.support.served_app import launched, served, wait_until_drawn
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
-from whisperq_core.scoring.transcript_alignment import align, phrases, words_of
+from whisperq_core.scoring.transcript_alignment import align, as_written, phrases, words_of
 from whisperq_core.serve.recording_store import Recording, RecordingStore
 from whisperq_core.settings import SHIPPED_CACHE
 from whisperq_core.speech import decode, evaluation_sets
@@ -108,7 +108,7 @@ def align_s(cache: Path, recording: Recording, measured: list[AccuracyRun]) -> t
         columns.append(
             words_of(transcription.text, "en", [word.start_s for word in transcription.words])
         )
-    phrases(align(columns))
+    phrases(as_written(align(columns)))
     return time.perf_counter() - start, sum(map(len, columns))
 
 

@@ -69,7 +69,7 @@ function draw(data, root) {
     item.append(sample, ` ${meaning}`);
     legend.append(item);
   }
-  legend.append(element("span", "", COMPARED));
+  legend.append(element("span", "", `${COMPARED}; case, punctuation and how numbers are written do not count`));
   root.append(legend);
 
   const sheet = element("div", "sheet");
@@ -131,7 +131,7 @@ function draw(data, root) {
         const span = element(TAGS[kind] || "span", `word ${kind || "same"}${difference}`, text);
         if (KINDS[kind]) span.title = `${KINDS[kind]}, ${COMPARED}`;
         span.dataset.slot = number;
-        cells[column].append(span, " ");
+        cells[column].append(span, data.joint);
         spans.push(span);
       });
       slots.push(spans);
@@ -144,7 +144,18 @@ function draw(data, root) {
     }
     sheet.append(line);
   }
-  root.append(sheet);
+  // Columns beyond the right edge are announced: not every browser shows a scrollbar.
+  const sideways = element("div", "sideways", "");
+  root.append(sideways, sheet);
+  const watched = new ResizeObserver(() => {
+    const hidden = [...head.children].filter(
+      (cell) => cell.offsetLeft + cell.offsetWidth > sheet.clientWidth + 2,
+    ).length;
+    const wide = hidden > 0 && sheet.scrollWidth > sheet.clientWidth + 2;
+    root.classList.toggle("wide", wide);
+    sideways.textContent = `Scroll right for ${hidden === 1 ? "1 more column" : `${hidden} more columns`} →`;
+  });
+  watched.observe(sheet);
   const total = data.differing;
   count.textContent = total === 1 ? "1 difference" : `${total} differences`;
   wave.mark(differences.map((slot) => starts[slot]).filter((at) => at !== null));
@@ -196,6 +207,7 @@ function draw(data, root) {
   return {
     stamp: data.stamp,
     close() {
+      watched.disconnect();
       for (const name of events) document.removeEventListener(name, follow, true);
     },
   };

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from whisperq_core.scoring.transcript_alignment import Slot, phrases
+from whisperq_core.scoring.transcript_alignment import Slot, as_written, phrases
 from whisperq_core.speech.isolated_decoder import AudioSummary
 
 _HERE = Path(__file__).parent
@@ -34,15 +34,22 @@ def _component():
 
 
 def transcript_view(
-    key: str, headings: list[Heading], slots: list[Slot], recording: AudioSummary, player: str
+    key: str,
+    headings: list[Heading],
+    slots: list[Slot],
+    recording: AudioSummary,
+    player: str,
+    joint: str = " ",
 ) -> None:
     """Draws the aligned words below their headings.
 
     headings: one for each word of a slot. player: key of the container with the audio player.
+    joint: what is between two words; empty in languages written without spaces.
     """
+    shown = as_written(slots)
     lines = [
         {"hidden": line} if isinstance(line, int) else {"slots": [_slot(slot) for slot in line]}
-        for line in _shortened(phrases(slots))
+        for line in _shortened(phrases(shown))
     ]
     columns = [
         {"name": h.name, "facts": list(h.facts), "warnings": list(h.warnings)} for h in headings
@@ -50,10 +57,11 @@ def transcript_view(
     data = {
         "columns": columns,
         "phrases": lines,
-        "differing": sum(slot.differs for slot in slots),
+        "differing": sum(slot.differs for slot in shown),
         "outline": list(recording.outline),
         "duration": recording.duration_s,
         "audio": f".st-key-{player} audio",
+        "joint": joint,
         "stamp": f"{hash(str((columns, lines))):x}",
     }
     _component()(data=data, key=key)

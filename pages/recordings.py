@@ -15,6 +15,7 @@ from whisperq_core.present import markup
 from whisperq_core.quantize import recipes
 from whisperq_core.quantize.file_transcription import AUTO, Transcription, TranscriptionConfig
 from whisperq_core.scoring import error_rates
+from whisperq_core.scoring.languages import unit_of
 from whisperq_core.scoring.transcript_alignment import Word, align, disagreement_pct, words_of
 from whisperq_core.serve import retention
 from whisperq_core.serve.job_queue import JobState
@@ -314,6 +315,7 @@ def compare(
         align(transcripts),
         recording.sound,
         f"audio-{recording.id}",
+        joint="" if unit_of(language) == "characters" else " ",
     )
 
 
@@ -342,6 +344,8 @@ def heading(
         warnings.append("Repeats itself: a decoding loop.")
     if not transcription.text:
         warnings.append("The transcript is empty.")
+    elif not words:
+        warnings.append(f"Nothing that is scored: “{transcription.text}”")
     if transcription.has_speech:
         warnings += [
             f"Probably invented, no speech at {phrase.start_s:.1f} s: “{phrase.text}”"

@@ -4,7 +4,14 @@ import pytest
 
 from tests.support.shipped_runs import runs_of
 from whisperq_core.scoring import error_rates
-from whisperq_core.scoring.transcript_alignment import align, disagreement_pct, phrases, words_of
+from whisperq_core.scoring.normalizers import normalizer
+from whisperq_core.scoring.transcript_alignment import (
+    align,
+    as_written,
+    disagreement_pct,
+    phrases,
+    words_of,
+)
 
 
 def shown(slots, column):
@@ -53,11 +60,68 @@ def test_real_transcripts_have_the_errors_that_were_scored():
             assert kinds.count("delete") == counts.deletions
 
 
+# What recordings of AN4 and LibriSpeech have in them, and what normalizing changes most.
+WRITTEN = (
+    "M O R E W O O D",
+    "O. O.",
+    "I'm fine, Mr. Brown: twenty five!",
+    "Um, well, uh, it's 5:30 p.m. -- isn't it?",
+    "[Music] He owes me $20 million (laughs), that's one hundred and one percent.",
+    "twenty-first of July, nineteen eighty four",
+    "H-O-W-E-L-L: oh five five, double three",
+    "two and a half... of them",
+)
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_what_the_model_wrote_is_shown_whole_and_once(text):
+    words = words_of(text, "en")
+    assert " ".join(word.written for word in words if word.written) == text
+    normalized = normalizer("en").apply(text)
+    assert [word.scored for word in words] == normalized.split()
+
+
 def test_words_are_shown_as_written_and_compared_as_scored():
     words = words_of("I'm fine, Mr. Brown: twenty five!", "en", [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
     assert [w.scored for w in words] == ["i", "am", "fine", "mister", "brown", "25"]
-    assert [w.written for w in words] == ["i", "am", "fine,", "Mr.", "Brown:", "25"]
-    assert [w.start_s for w in words] == [0.0, 0.0, 1.0, 2.0, 3.0, 4.0]
+    assert [w.written for w in words] == ["I'm", "", "fine,", "Mr.", "Brown:", "twenty five!"]
+    assert [w.start_s for w in words] == [0.0, None, 1.0, 2.0, 3.0, 4.0]
+    assert [w.written for w in words_of("M O R E W O O D", "en")][-2:] == ["O O", "D"]
+
+
+def test_characters_are_shown_with_their_punctuation():
+    words = words_of("今日は、晴れ。", "ja")
+    assert [w.scored for w in words] == list("今日は晴れ")
+    assert [w.written for w in words] == ["今", "日", "は、", "晴", "れ。"]
+
+
+def test_every_shipped_transcript_is_shown_whole_and_once():
+    texts = {
+        text
+        for run in runs_of("tiny.en").values()
+        for utterance in run.utterances[:20]
+        for text in (utterance.reference, utterance.hypothesis)
+    }
+    assert len(texts) > 100
+    for text in texts:
+        words = words_of(text, "en")
+        if words:
+            assert " ".join(word.written for word in words if word.written).split() == text.split()
+
+
+def test_one_written_word_is_one_place_for_readers():
+    slots = as_written(
+        aligned("It's I'm sure twenty five.", "It is I am sure 25", "It was I'm sure 26")
+    )
+    assert [[word and word.written for word in slot.words] for slot in slots] == [
+        ["It's", "It is", "It was"],
+        ["I'm", "I am", "I'm"],
+        ["sure", "sure", "sure"],
+        ["twenty five.", "25", "26"],
+    ]
+    assert [slot.kind(1) for slot in slots] == ["equal"] * 4
+    assert [slot.kind(2) for slot in slots] == ["substitute", "equal", "equal", "substitute"]
+    assert as_written([]) == []
 
 
 def test_a_slot_is_said_when_the_first_transcript_that_knows_says():

@@ -5,7 +5,7 @@ to it word by word; what others have between two of its words is aligned among t
 that several recipes add share a slot.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,7 +23,12 @@ _PHRASE_WORDS = 12
 
 @dataclass(frozen=True)
 class Word:
-    """A word as scored (normalised), as it was written, and when it starts, if that is known."""
+    """A word as scored (normalised), and as the model wrote it; when it starts, if that is known.
+
+    One scored word may be several written ones ("twenty five" is 25), which are then in `written`.
+    Where one written word is several scored ones ("I'm" is I am), the first has it, and `written`
+    of the others is empty.
+    """
 
     scored: str
     written: str
@@ -60,32 +65,73 @@ class Slot:
 
 
 def words_of(text: str, language: str, starts_s: Sequence[float] = ()) -> tuple[Word, ...]:
-    """The words of a transcript as they are scored. starts_s: of each written word, or nothing.
+    """The words of a transcript as they are scored, each with what the model wrote there.
 
-    They are characters for languages written without spaces. Normalizing splits words and joins
-    them ("I'm", "twenty five"): such words are shown as scored, with the time of the written word
-    at their place.
+    They are characters for languages written without spaces. Together, `written` has the whole
+    text: what scoring leaves out (fillers, "[music]") is with the word before it. A text without
+    any scored word has no words. starts_s: of each written word, or nothing.
     """
-    normalize = normalizer(language).apply
-    written = list("".join(text.split())) if unit_of(language) == "characters" else text.split()
-    whole = tokens_of(normalize(text), language)
-    parts = [_alone(one, language) for one in written]
-    sources = [(word, i) for i, part in enumerate(parts) for word in part]
+    written = _written(text, language)
+    scored = tokens_of(normalizer(language).apply(text), language)
     times: list[float | None] = (
         list(starts_s) if len(starts_s) == len(written) else [None] * len(written)
     )
-    alone = [word for word, _ in sources]
-    scored: list[Word] = []
-    for kind, a1, a2, b1, b2 in _opcodes(alone, whole):
-        for offset, word in enumerate(whole[b1:b2]):
-            at = min(a1 + offset, a2 - 1) if a2 > a1 else min(a1, len(sources) - 1)
-            source = sources[at][1] if sources else None
-            if source is None:
-                scored.append(Word(word, word))
-                continue
-            same = kind == "equal" and len(parts[source]) == 1
-            scored.append(Word(word, written[source] if same else word, times[source]))
-    return tuple(scored)
+    joint = "" if unit_of(language) == "characters" else " "
+    words: list[Word] = []
+    for first, end, tokens in _units(written, scored, language):
+        words.append(Word(tokens[0], joint.join(written[first:end]), times[first]))
+        words += [Word(token, "") for token in tokens[1:]]
+    return tuple(words)
+
+
+def _written(text: str, language: str) -> list[str]:
+    return list("".join(text.split())) if unit_of(language) == "characters" else text.split()
+
+
+def _units(
+    written: Sequence[str], scored: list[str], language: str
+) -> Iterator[tuple[int, int, list[str]]]:
+    """Bounds of the written words that became each shortest run of scored words, with that run.
+
+    Normalizing joins words ("twenty five") and splits them ("I'm"). Each written word normalized
+    by itself says where the scored ones come from; where the two differ, they differ as a whole.
+    """
+    alone = [(token, i) for i, word in enumerate(written) for token in _alone(word, language)]
+    runs: list[tuple[set[int], list[str]]] = []
+    for a1, a2, b1, b2 in _blocks([token for token, _ in alone], scored):
+        sources, tokens = {i for _, i in alone[a1:a2]}, scored[b1:b2]
+        # A run with nothing scored, or nothing written, belongs to the one beside it.
+        joins = runs and (not tokens or not sources or not all(runs[-1]) or runs[-1][0] & sources)
+        if joins:
+            runs[-1][0].update(sources)
+            runs[-1][1].extend(tokens)
+        else:
+            runs.append((sources, tokens))
+    runs = [run for run in runs if run[1]]
+    start = 0
+    for place, (_, tokens) in enumerate(runs):
+        last = place + 1 == len(runs)
+        end = len(written) if last else max(start, min(runs[place + 1][0], default=start))
+        yield start, end, tokens
+        start = end
+
+
+def _blocks(a: list[str], b: list[str]) -> Iterator[tuple[int, int, int, int]]:
+    """Bounds in a and b: a pair of equal tokens each, or all between two such pairs."""
+    a1 = b1 = 0
+    for kind, start_a, end_a, start_b, end_b in [
+        *_opcodes(a, b),
+        ("equal", len(a), len(a), len(b), len(b)),
+    ]:
+        if kind != "equal":
+            continue
+        if start_a > a1 or start_b > b1:
+            yield a1, start_a, b1, start_b
+        yield from (
+            (start_a + i, start_a + i + 1, start_b + i, start_b + i + 1)
+            for i in range(end_a - start_a)
+        )
+        a1, b1 = end_a, end_b
 
 
 def _opcodes(a: list[str], b: list[str]) -> list[tuple[str, int, int, int, int]]:
@@ -147,6 +193,52 @@ def _merge(gap: list[dict[int, Word]], column: int, added: list[Word]) -> None:
                 slot[column] = new[index]
             slots.append(slot)
     gap[:] = slots
+
+
+def as_written(slots: Iterable[Slot]) -> list[Slot]:
+    """The slots for readers: what one transcript wrote as one word or number is in one slot.
+
+    There the others have all their words of the same place, so "I'm" is next to "I am". A slot
+    differs where any word in it does.
+    """
+    shown: list[list[Slot]] = []
+    open_until: dict[int, int] = {}  # the last slot of each column's written word
+    listed = list(slots)
+    for column in range(len(listed[0].words) if listed else 0):
+        begun = 0
+        for place, slot in enumerate(listed):
+            word = slot.words[column]
+            if word is None:
+                continue
+            if word.written:
+                begun = place
+            elif place > begun:
+                open_until[begun] = max(open_until.get(begun, 0), place)
+    end = -1
+    for place, slot in enumerate(listed):
+        if place > end:
+            shown.append([])
+        shown[-1].append(slot)
+        end = max(end, open_until.get(place, place))
+    return [_merged(group) for group in shown]
+
+
+def _merged(group: Sequence[Slot]) -> Slot:
+    if len(group) == 1:
+        return group[0]
+    columns: list[Word | None] = []
+    for words in zip(*(slot.words for slot in group), strict=True):
+        present = [word for word in words if word is not None]
+        columns.append(
+            Word(
+                " ".join(word.scored for word in present),
+                " ".join(word.written for word in present if word.written),
+                next((word.start_s for word in present if word.start_s is not None), None),
+            )
+            if present
+            else None
+        )
+    return Slot(tuple(columns))
 
 
 def phrases(slots: Iterable[Slot]) -> list[list[Slot]]:
