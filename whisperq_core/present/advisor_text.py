@@ -134,8 +134,11 @@ def gain(configuration: Configuration) -> str:
 
 
 def _short_machine(kind: str) -> str:
-    """The processor alone: the first part of a kind of machine."""
-    return kind.partition(",")[0]
+    """The processor alone, without trademarks, as in “Intel Xeon (6/207)”."""
+    cpu = kind.partition(",")[0]
+    for extra in ("(R)", "(TM)", " Processor"):
+        cpu = cpu.replace(extra, "")
+    return cpu
 
 
 def speed_words(latency: float) -> str:

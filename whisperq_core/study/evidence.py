@@ -115,7 +115,8 @@ class _RunId(NamedTuple):
 class Evidence:
     """The newest result of each kind, model, recipe, evaluation set and protocol, on one device.
 
-    Speed is that of one kind of machine, the one with most results: see `results_table.machines`.
+    Speed is that of one kind of machine, the one with most results under the Study protocol: see
+    `results_table.machines`.
     """
 
     def __init__(self, runs: Iterable[Run], device: str = "cpu"):
@@ -125,7 +126,8 @@ class Evidence:
         self._size: dict[_RunId, SizeRun] = {}
         self._comparisons: dict[tuple[str, str], Comparison] = {}
         runs = sorted(runs, key=lambda run: run.created_at)
-        machine = next(iter(machines(runs)), None)
+        under_study = (run for run in runs if run.spec.protocol.name == STUDY.name)
+        machine = next(iter(machines(under_study)), None)
         for run in runs:
             if run.spec.device == device:
                 self._add(run, machine)
