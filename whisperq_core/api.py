@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from whisperq_core.quantize.recipes import CATALOGUE, Recipe
+from whisperq_core.whisper.protocols import ProtocolName as ProtocolName
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from whisperq_core.evaluate.records import Run
     from whisperq_core.quantize.quantized_model import QuantizedModel
 
-ProtocolName = Literal["study", "corrected", "fitted", "merged"]
 DeviceName = Literal["cpu", "cuda", "mps"]
 
 
@@ -151,17 +151,24 @@ def recipes() -> list[Recipe]:
     return list(CATALOGUE.values())
 
 
-def quantize(model: str, recipe: str | Recipe, device: DeviceName = "cpu") -> "QuantizedModel":
+def quantize(
+    model: str,
+    recipe: str | Recipe,
+    device: DeviceName = "cpu",
+    protocol: ProtocolName = "study",
+) -> "QuantizedModel":
     """Loads a Whisper model and quantizes it; the result transcribes and can be saved.
 
     model: a name such as "base", or a folder. recipe: a name such as "hqq-int4-g64", or a Recipe.
+    protocol: only matters for recipes that calibrate, and for "corrected", which keeps the output
+    projection tied; how to decode is said in `transcribe(..., protocol=...)`.
 
     Raises RecipeError for an unknown recipe, RecipeUnsupported or LibraryMissing for one that
     cannot run here, ModelError for weights that cannot be found or used.
     """
     from whisperq_core.quantize import quantized_model
 
-    return quantized_model.quantize(model, recipe, device)
+    return quantized_model.quantize(model, recipe, device, protocol)
 
 
 def load(folder: str | Path) -> "QuantizedModel":

@@ -1,5 +1,6 @@
 import contextlib
 import io
+import shlex
 
 import pytest
 
@@ -18,6 +19,9 @@ from whisperq_core.analyze.advisor import advise
 from whisperq_core.cli.main import main
 from whisperq_core.present import advisor_text
 from whisperq_core.present.advisor_text import answer, check_text, notes, snippet
+from whisperq_core.quantize import backends
+from whisperq_core.quantize.recipes import recipe as recipe_named
+from whisperq_core.whisper.protocols import CORRECTED, FITTED, MERGED, short_name
 
 
 def why(limits, runs) -> str:
@@ -138,6 +142,31 @@ def test_the_code_of_a_configuration_runs(recipe, jfk):
     with contextlib.redirect_stdout(printed):
         exec(compile(snippet(configuration.configuration, str(jfk.audio)), "snippet", "exec"), {})
     assert "your country" in printed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "protocol"),
+    [("whole-int8-dynamic-bf16", FITTED), ("torch-int8", CORRECTED), ("quanto-int8-int8", MERGED)],
+)
+def test_the_code_and_the_command_use_the_protocol(recipe, protocol, jfk, tmp_path, capsys):
+    if reason := backends.unavailable_reason(recipe_named(recipe), "cpu"):
+        pytest.skip(reason)
+    run = tiny_english(run_with(recipe, ALIKE))
+    run = run.model_copy(update={"spec": run.spec.model_copy(update={"protocol": protocol})})
+    configuration = by_recipe(advise(requirements(), [tiny_english(FP32), run]))[recipe]
+    recording = tmp_path / "a name with spaces.flac"
+    recording.write_bytes(jfk.audio.read_bytes())
+    code = snippet(configuration.configuration, str(recording))
+    assert f'protocol="{short_name(protocol.name)}").text' in code
+    exec(compile(code, "snippet", "exec"), {})
+    by_code = capsys.readouterr().out.strip()
+    assert "your country" in by_code
+    command = advisor_text.command_line(configuration.configuration, str(recording))
+    python, dash_m, package, *arguments = shlex.split(command)
+    assert (python, dash_m, package) == ("python", "-m", "whisperq_core")
+    assert main(arguments) == 0
+    heading, text = capsys.readouterr().out.strip().splitlines()
+    assert protocol.label in heading and recipe in heading and text == by_code
 
 
 def test_the_code_names_the_device_where_it_is_not_the_default():

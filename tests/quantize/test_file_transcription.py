@@ -10,6 +10,7 @@ from whisperq_core.quantize.file_transcription import (
 )
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.speech import decode, evaluation_sets
+from whisperq_core.whisper.protocols import SHORT_NAMES
 
 # Most of these tests load real weights.
 pytestmark = pytest.mark.model
@@ -101,6 +102,22 @@ def test_a_recipe_calibrated_on_evaluation_data_is_refused(jfk):
 def test_the_key_of_a_published_model_is_pinned():
     # Transcriptions of recordings are stored under this key.
     assert FP32.key == "831a6d45890fa335"
+
+
+def test_the_protocol_is_in_the_key_where_it_is_not_the_studys():
+    def key(protocol: str) -> str:
+        return TranscriptionConfig("tiny.en", recipe("fp32"), "en", protocol=protocol).key
+
+    assert key("study") == FP32.key
+    assert len({key(name) for name in SHORT_NAMES}) == len(SHORT_NAMES)
+    with pytest.raises(InputError, match=r"There is no protocol 'fast'\. There are: study, "):
+        key("fast")
+
+
+def test_a_runtime_that_cannot_follow_the_protocol_says_so(jfk):
+    config = TranscriptionConfig("tiny.en", recipe("faster-whisper-int8"), "en", protocol="fitted")
+    with pytest.raises(RecipeUnsupported, match="always uses a 30 s window"):
+        transcribe_file(jfk.audio, config)
 
 
 def test_replacing_the_weights_in_a_folder_changes_the_key(tmp_path):

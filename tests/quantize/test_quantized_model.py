@@ -1,13 +1,24 @@
 """The object that a notebook works with: quantize, transcribe, save, load."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from whisperq_core.errors import AudioError, ModelError, RecipeError, RecipeUnsupported
+from whisperq_core.errors import (
+    AudioError,
+    InputError,
+    ModelError,
+    RecipeError,
+    RecipeUnsupported,
+)
+from whisperq_core.evaluate.runner import Request, run
 from whisperq_core.quantize import model_export, quantized_model
 from whisperq_core.quantize.quantized_model import load, quantize
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.speech import decode, evaluation_sets
+from whisperq_core.whisper.protocols import FITTED, SHORT_NAMES
+from whisperq_core.whisper.transcription import transcribe
 
 # Most of these tests load real weights.
 pytestmark = pytest.mark.model
@@ -68,6 +79,40 @@ def test_a_recipe_of_ones_own_and_translation():
     assert model.transcribe(german.audio, "de", task="translate").text != spoken.text
 
 
+@pytest.mark.parametrize("protocol", ["study", "corrected", "fitted", "merged"])
+def test_a_recording_has_the_text_that_an_evaluation_under_the_protocol_has(protocol, store):
+    """Clips up to 30 s, and speech that loops in a fitted window."""
+    request = Request("tiny.en", recipe("bf16"), "quick-look", protocol=SHORT_NAMES[protocol])
+    evaluated = {u.id: u.hypothesis for u in run(request, store).utterances}
+    model = quantize("tiny.en", "bf16", protocol=protocol)
+    for utterance in evaluation_sets.by_name("quick-look").utterances:
+        transcript = model.transcribe(utterance.audio, "en", protocol=protocol)
+        assert transcript.text == evaluated[utterance.id], utterance.id
+
+
+def test_the_language_is_detected_under_every_protocol(jfk):
+    model = quantize("base", "bf16")
+    german = evaluation_sets.by_name("fleurs-de-example").utterances[0]
+    transcript = model.transcribe(german.audio, protocol="fitted")
+    assert (transcript.language, transcript.language_detected) == ("de", True)
+    assert "Insel" in transcript.text
+
+
+def test_what_loops_in_a_fitted_window_is_decoded_again_as_in_an_evaluation(monkeypatch):
+    """Cutting right after the speech makes tiny.en repeat itself, which folding does not."""
+    looping = replace(FITTED, margin_s=0.0, fold=None)
+    monkeypatch.setitem(SHORT_NAMES, "fitted", looping)
+    model = quantize("tiny.en", "fp32")
+    audio = [
+        evaluation_sets.read_audio(one)
+        for one in evaluation_sets.by_name("quick-look").utterances[:4]
+    ]
+    evaluated = transcribe(model.source, model.source.torch_model, audio, ["en"] * 4, looping)
+    assert any(evaluated.redone)
+    found = [model.transcribe(one, "en", protocol="fitted").text for one in audio]
+    assert found == list(evaluated.texts)
+
+
 def test_what_cannot_be_done_is_refused(int8, tmp_path, jfk):
     with pytest.raises(RecipeError, match="no recipe named"):
         quantize("tiny.en", "int99")
@@ -84,3 +129,7 @@ def test_what_cannot_be_done_is_refused(int8, tmp_path, jfk):
     runtime = quantized_model.quantize("tiny.en", "faster-whisper-int8")
     with pytest.raises(RecipeUnsupported, match="files of its own"):
         runtime.save(tmp_path / "x")
+    with pytest.raises(RecipeUnsupported, match="always uses a 30 s window"):
+        runtime.transcribe(jfk.audio, protocol="fitted")
+    with pytest.raises(InputError, match="no protocol"):
+        int8.transcribe(jfk.audio, protocol="fast")

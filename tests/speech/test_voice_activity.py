@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support.made_noise import pink
-from whisperq_core.speech import decode, evaluation_sets
+from whisperq_core.speech import decode, evaluation_sets, voice_activity
 from whisperq_core.speech.voice_activity import MARGIN_S, speech_activity
 
 RATE = decode.SAMPLE_RATE
@@ -58,3 +58,16 @@ def test_spans_say_where_speech_begins_and_ends(speech):
     assert found.has_speech_at(7, end_s)
     assert not found.has_speech_at(0, 5) and not found.has_speech_at(end_s + 2, end_s + 7)
     assert list(found.spans) == sorted(found.spans)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 3.0, 9.99, 40.0])
+def test_probabilities_are_the_detectors_own(speech, seconds, monkeypatch):
+    """Block by block, they are those of its own call on all of the recording."""
+    monkeypatch.setattr(voice_activity, "_BLOCK_FRAMES", 300)
+    samples = np.resize(speech, int(seconds * RATE)) * np.float32(0.3)
+    found = voice_activity.frame_probabilities(samples)
+    length = max(voice_activity.SMOOTHED_FRAMES, -(-len(samples) // 512)) * 512
+    padded = np.pad(samples, (0, length - len(samples)))
+    peak = float(np.abs(padded).max())
+    padded *= 0.5 / peak if peak < 0.5 else 1
+    np.testing.assert_allclose(found, voice_activity._detector()(padded).ravel(), atol=1e-6)

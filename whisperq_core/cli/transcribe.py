@@ -19,7 +19,10 @@ from whisperq_core.quantize.recipes import recipe as recipe_named
 def transcribe(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Audio files.")],
     model: options.Model = "base",
-    recipes: Annotated[str, typer.Option(metavar="A,B", help="Recipe names.")] = "fp32",
+    recipes: Annotated[
+        str, typer.Option("--recipes", "--recipe", metavar="A,B", help="Recipe names.")
+    ] = "fp32",
+    protocol: options.ProtocolOption = "study",
     language: Annotated[
         str, typer.Option(help="Language code or name: en, en-US, English; auto: detect.")
     ] = AUTO,
@@ -27,6 +30,7 @@ def transcribe(
         Literal["transcribe", "translate"],
         typer.Option(help="Transcribe, or translate into English."),
     ] = "transcribe",
+    device: options.Device = "cpu",
     words: Annotated[
         bool, typer.Option("--words", help="Print the start time of each word.")
     ] = False,
@@ -34,7 +38,7 @@ def transcribe(
     """Transcribe recordings with one or several recipes. Files that fail are reported."""
     chosen, failed = [recipe_named(name) for name in options.names(recipes)], 0
     for recipe in chosen:
-        config = TranscriptionConfig(model, recipe, language, task)
+        config = TranscriptionConfig(model, recipe, language, task, device, protocol)
         for file in map(options.clean_path, files):
             try:
                 result = transcribe_file(file, config)
@@ -42,7 +46,8 @@ def transcribe(
                 failed += 1
                 print(f"{file.name} · {recipe.name}: failed. {error}", file=sys.stderr)
                 continue
-            print(f"{file.name} · {recipe.name} · {result.language} · RTF {result.rtf:.2f}")
+            how = "" if protocol == "study" else f" · {options.protocol_of(protocol).label}"
+            print(f"{file.name} · {recipe.name}{how} · {result.language} · RTF {result.rtf:.2f}")
             print(result.text)
             _warn(result)
             for word in result.words if words else ():

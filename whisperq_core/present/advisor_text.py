@@ -1,6 +1,7 @@
 """The Advisor's wording: the sentences for what `analyze.advisor` concludes from the results."""
 
 import json
+import shlex
 from collections.abc import Iterator
 
 from whisperq_core.analyze.advisor import (
@@ -23,6 +24,7 @@ from whisperq_core.analyze.verdict_text import audio_needed, loops_text, signed,
 from whisperq_core.analyze.verdicts import CONFIDENCE
 from whisperq_core.plurals import counted
 from whisperq_core.present.labels import protocol_label
+from whisperq_core.quantize.recipes import recipe as recipe_named
 from whisperq_core.whisper.protocols import STUDY, Protocol, short_name
 
 # What every number is compared with.
@@ -333,6 +335,8 @@ def python_lines(
     if device != "cpu":
         arguments += f", device={_literal(device)}"
     how = "" if protocol.name == STUDY.name else f", protocol={_literal(short_name(protocol.name))}"
+    if protocol.tied or recipe_named(recipe).calibration != "none":
+        arguments += how
     return f"""import whisperq_core as wq
 model = wq.quantize({arguments})
 print(model.transcribe({_literal(path)}{how}).text)"""
@@ -350,8 +354,9 @@ def command_line(configuration: Configuration, path: str = "speech.wav") -> str:
     device = configuration.run.spec.device
     on = "" if device == "cpu" else f" --device {device}"
     return (
-        f"python -m whisperq_core transcribe {path} --model {configuration.model}"
-        f" --recipe {configuration.recipe}{under}{on}"
+        f"python -m whisperq_core transcribe {shlex.quote(path)}"
+        f" --model {shlex.quote(configuration.model)}"
+        f" --recipes {configuration.recipe}{under}{on}"
     )
 
 

@@ -20,6 +20,7 @@ from whisperq_core.scoring import loops
 from whisperq_core.scoring.languages import code_of
 from whisperq_core.speech import decode
 from whisperq_core.whisper import model_sources, model_weights
+from whisperq_core.whisper.protocols import ProtocolName, protocol_named
 from whisperq_core.whisper.word_timestamps import TimedWord, alignment_problem, timed_words
 
 AUTO = "auto"
@@ -31,8 +32,9 @@ class TranscriptionConfig:
 
     recipe None: model is the folder of an exported model, which has a recipe and a device.
     language: AUTO, or a code, tag or name such as "en", "en-US" or "English", kept as the code.
+    protocol: how it decodes; an exported model was quantized for the protocol of its export.
 
-    Raises InputError for a language that Whisper does not have.
+    Raises InputError for a language that Whisper does not have, or an unknown protocol.
     """
 
     model: str
@@ -40,8 +42,10 @@ class TranscriptionConfig:
     language: str = AUTO
     task: str = "transcribe"
     device: str = "cpu"
+    protocol: ProtocolName = "study"
 
     def __post_init__(self) -> None:
+        protocol_named(self.protocol)
         automatic = self.language.strip().lower() == AUTO
         object.__setattr__(self, "language", AUTO if automatic else code_of(self.language))
 
@@ -65,6 +69,8 @@ class TranscriptionConfig:
             fields.append(weights)
         if self.recipe and (version := backends.backend_of(self.recipe).code_version) > 1:
             fields.append(version)
+        if self.protocol != "study":  # came later: the keys of what was stored stay
+            fields.append(protocol_named(self.protocol).identity())
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -137,7 +143,12 @@ class Transcription(BaseModel, frozen=True):
 
 @lru_cache(maxsize=1)
 def _quantized_model(
-    model_name: str, recipe: Recipe | None, device: str, threads: int, stamp: str
+    model_name: str,
+    recipe: Recipe | None,
+    device: str,
+    threads: int,
+    stamp: str,
+    protocol: ProtocolName,
 ) -> QuantizedModel:
     """The last quantized model stays in memory for the next recording.
 
@@ -148,7 +159,7 @@ def _quantized_model(
     torch.set_num_threads(threads)
     if recipe is None:
         return quantized_model.load(model_name)
-    return quantized_model.quantize(model_name, recipe, device)
+    return quantized_model.quantize(model_name, recipe, device, protocol)
 
 
 def transcribe_file(
@@ -158,13 +169,13 @@ def transcribe_file(
 
     Args:
         recording: the file.
-        config: model, recipe, language and task; an exported model detects the language itself.
+        config: model, recipe, language, task and protocol.
         name: what messages call the file.
         threads: 0 is all cores.
 
     Raises:
         AudioError: the file is not usable audio.
-        RecipeUnsupported, LibraryMissing: the recipe cannot run here.
+        RecipeUnsupported, LibraryMissing: the recipe cannot run here, or not under the protocol.
         ModelUnavailable: the weights cannot be had.
         ExportError: the exported model cannot be loaded.
     """
@@ -176,10 +187,12 @@ def transcribe_file(
         _replaceable_weights(config.model) if recipe else model_export.digest(config.model)
     )
     threads = threads or machine.default_threads()
-    model = _quantized_model(config.model, recipe, device, threads, replaceable or "")
+    model = _quantized_model(
+        config.model, recipe, device, threads, replaceable or "", config.protocol
+    )
     model.warm_up(samples[: decode.SAMPLE_RATE])
     language = None if config.language == AUTO else config.language
-    transcript = model.transcribe(samples, language, config.task)
+    transcript = model.transcribe(samples, language, config.task, config.protocol)
     words_note = None if transcript.silent else alignment_problem(model.source, config.task)
     words = timed_words(
         model.source, samples, transcript.segments, transcript.language, config.task

@@ -17,12 +17,17 @@ from whisperq_core.quantize import backends, model_export, pipeline, recipes
 from whisperq_core.quantize.model_export import Manifest
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.scoring.languages import code_of
-from whisperq_core.speech import decode
-from whisperq_core.speech.voice_activity import SpeechActivity, speech_activity
+from whisperq_core.speech import decode, recording_pieces
+from whisperq_core.speech.voice_activity import (
+    SpeechActivity,
+    activity_from,
+    frame_probabilities,
+)
+from whisperq_core.whisper.long_recordings import transcribe_pieces
 from whisperq_core.whisper.models import Model
-from whisperq_core.whisper.protocols import STUDY, Protocol
+from whisperq_core.whisper.protocols import ProtocolName, protocol_named
 from whisperq_core.whisper.runtime import Segment
-from whisperq_core.whisper.transcription import detect_language
+from whisperq_core.whisper.transcription import WINDOW_S, detect_language
 
 Speech = str | Path | bytes | np.ndarray
 
@@ -87,9 +92,13 @@ class QuantizedModel:
         self._runtime.warm_up([samples])
 
     def transcribe(
-        self, speech: Speech, language: str | None = None, task: str = "transcribe"
+        self,
+        speech: Speech,
+        language: str | None = None,
+        task: str = "transcribe",
+        protocol: ProtocolName = "study",
     ) -> Transcript:
-        """Transcribes one recording of up to two hours with greedy decoding.
+        """Transcribes one recording of up to two hours.
 
         Digital silence, or faint steady noise, has an empty text: the model is not run, since it
         would invent words. Its language is the one passed, or "en". Words that it invents over
@@ -101,18 +110,23 @@ class QuantizedModel:
             language: a code, tag or name such as "en", "en-US" or "English"; None detects it in the
                 first 30 s.
             task: "transcribe", or "translate" to English.
+            protocol: "study" decodes in 30 s windows as Transformers does; "corrected" adds
+                Whisper's fallback at rising temperatures; "fitted" and "merged" decode in windows
+                as long as the speech, which is several times as fast.
 
         Raises:
             AudioError: the file is not usable audio.
-            InputError: Whisper has no such language.
+            InputError: Whisper has no such language, or WhisperQ no such protocol.
             ModelError: the model does not know the language or the task.
+            RecipeUnsupported: the recipe's runtime cannot follow the protocol.
         """
+        how = replace(protocol_named(protocol), task=task)
+        pipeline.recipe_for_protocol(self.recipe, how)  # raises where it cannot follow it
         language = code_of(language) if language else None
         if isinstance(speech, np.ndarray):
             samples = speech
         else:
             samples = decode.load(clean_path(speech) if isinstance(speech, str) else speech)
-        protocol = Protocol("recording", batch_size=1, task=task)
         if decode.is_silent(samples):
             self._model.require_english([language], task)
             spoken = language or "en"
@@ -120,9 +134,14 @@ class QuantizedModel:
             nothing = SpeechActivity((), duration_s)
             return Transcript("", (), spoken, False, duration_s, 0.0, nothing, silent=True)
         spoken = language or detect_language(self._model, samples)
-        result = self._runtime.transcribe([samples], [spoken], protocol)
-        text, audio_s = result.texts[0], decode.duration_s(samples)
-        activity = speech_activity(samples)
+        audio_s, probabilities = decode.duration_s(samples), frame_probabilities(samples)
+        activity = activity_from(probabilities, audio_s)
+        if how.is_fitted and audio_s > WINDOW_S:
+            pieces = recording_pieces.cut(samples, probabilities)
+            result = transcribe_pieces(self._runtime, samples, pieces, spoken, how)
+        else:
+            result = self._runtime.transcribe([samples], [spoken], how)
+        text = result.texts[0]
         return Transcript(
             text=text,
             segments=tuple(
@@ -151,17 +170,25 @@ class QuantizedModel:
         )
 
 
-def quantize(model_name: str, recipe: str | Recipe, device: str = "cpu") -> QuantizedModel:
+def quantize(
+    model_name: str,
+    recipe: str | Recipe,
+    device: str = "cpu",
+    protocol: ProtocolName = "study",
+) -> QuantizedModel:
     """Loads a Whisper model and quantizes it.
 
     Args:
         model_name: such as "base"; a name on the hub, or a folder of fp32 weights.
         recipe: a recipe, or its name, such as "hqq-int4-g64"; see `recipes.CATALOGUE`.
         device: "cpu", "cuda" or "mps".
+        protocol: for which it is quantized. It matters for recipes that calibrate, on transcripts
+            under it, and for "corrected", under which the output projection stays tied.
 
     Raises:
         RecipeError: there is no recipe of that name.
-        RecipeUnsupported, LibraryMissing: it cannot run here.
+        RecipeUnsupported, LibraryMissing: it cannot run here, or not under the protocol.
+        InputError: there is no protocol of that name.
         ModelError: the weights cannot be found or used.
     """
     chosen = recipes.recipe(recipe) if isinstance(recipe, str) else recipe
@@ -170,9 +197,11 @@ def quantize(model_name: str, recipe: str | Recipe, device: str = "cpu") -> Quan
             f"{chosen.name} is calibrated on evaluation data, and a recording has none."
             " Choose the variant calibrated on the dev-clean excerpt."
         )
+    how = protocol_named(protocol)
+    chosen = pipeline.recipe_for_protocol(chosen, how)
     backends.require(chosen, device)
     model = pipeline.load_model(model_name)
-    quantized = pipeline.quantize_model(model, chosen, None, device, STUDY)
+    quantized = pipeline.quantize_model(model, chosen, None, device, how)
     return QuantizedModel(model, quantized, backends.serialized_bytes(model.torch_model))
 
 

@@ -1,7 +1,12 @@
 """Protocols: how a model decodes and batches. A value, like a recipe, stored with each result."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
+
+from whisperq_core.errors import InputError
+
+# What Python and the command line call the protocols.
+ProtocolName = Literal["study", "corrected", "fitted", "merged"]
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,6 @@ CORRECTED = Protocol("corrected", temperatures=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0), t
 # Margin, fold and merging as `python -m benchmarks.window` found them on held-out speech.
 FITTED = Protocol("fitted window", batch_size=16, window="fitted", margin_s=0.5, fold=32)
 MERGED = replace(FITTED, name="merged window", merge_at=0.67)
-# What the command line calls them.
 SHORT_NAMES = {"study": STUDY, "corrected": CORRECTED, "fitted": FITTED, "merged": MERGED}
 PROTOCOLS = {protocol.name: protocol for protocol in SHORT_NAMES.values()}
 # What pages, reports and messages call them; records and URLs have their names.
@@ -148,6 +152,13 @@ _LABELS = {
     FITTED.name: "Fitted window",
     MERGED.name: "Merged window",
 }
+
+
+def protocol_named(name: str) -> Protocol:
+    """The protocol that Python and the command line call so; InputError for one that is none."""
+    if name not in SHORT_NAMES:
+        raise InputError(f"There is no protocol {name!r}. There are: {', '.join(SHORT_NAMES)}.")
+    return SHORT_NAMES[name]
 
 
 def protocol_label(name: str) -> str:
