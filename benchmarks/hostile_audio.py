@@ -30,7 +30,7 @@ import soundfile
 from benchmarks.malformed import Case, corpus
 from benchmarks.processes import machine, process
 from whisperq_core.errors import AudioError
-from whisperq_core.serve.recording_store import RecordingStore
+from whisperq_core.serve.recording_store import Recording, RecordingStore
 from whisperq_core.speech import decode, isolated_decoder
 
 BATCH = 50
@@ -92,9 +92,9 @@ def uploaded(cases: Sequence[Case], cache: Path, seed: int) -> tuple[list[Outcom
     isolated_decoder.IsolatedDecoder = Watched
     Watched.chance, Watched.seen = random.Random(seed), []
     store = RecordingStore(cache)
-    found = store.add([(case.name, case.data) for case in cases])
+    stored = store.add([(case.name, case.data) for case in cases])
     outcomes = []
-    for case, one, seen in zip(cases, found, Watched.seen, strict=True):
+    for case, one, seen in zip(cases, stored, Watched.seen, strict=True):
         refused = isinstance(one, AudioError)
         wrong = _wrong_sentence(str(one)) if refused else _wrong_sound(store, one)
         sentence = str(one) if refused else ""
@@ -121,8 +121,8 @@ def _wrong_sentence(sentence: str) -> str:
     return next((f"a sentence with {word}: {sentence!r}" for word in told if word in sentence), "")
 
 
-def _wrong_sound(store: RecordingStore, kept) -> str:
-    sound, played = kept.sound, soundfile.info(store.playback_path(kept.id))
+def _wrong_sound(store: RecordingStore, recording: Recording) -> str:
+    sound, played = recording.sound, soundfile.info(store.playback_path(recording.id))
     if not 0 < sound.duration_s <= decode.DEFAULT_LIMITS.max_duration_s:
         return f"accepted at {sound.duration_s} s"
     if not all(0 <= peak <= 1 for peak in sound.outline):
@@ -163,19 +163,19 @@ def main() -> int:
     outcomes: list[Outcome] = []
     memory_bytes, left, highest_bytes = [], Counter(), 0
     start = time.monotonic()
-    with tempfile.TemporaryDirectory() as made:
-        temporary, cache = Path(made) / "tmp", Path(made) / "cache"
+    with tempfile.TemporaryDirectory() as folder:
+        temporary, cache = Path(folder) / "tmp", Path(folder) / "cache"
         temporary.mkdir()
         os.environ["TMPDIR"] = str(temporary)  # of the processes that are started
         with process() as app:
             for number, batch in enumerate(batches(cases)):
                 seed = arguments.seed * 1_000_000 + number
                 try:
-                    found, state = app.submit(uploaded, batch, cache, seed).result()
+                    results, state = app.submit(uploaded, batch, cache, seed).result()
                 except BrokenProcessPool:
                     print(f"The app's process died in batch {number}.")
                     return 1
-                outcomes += found
+                outcomes += results
                 memory_bytes.append(state["memory"])
                 highest_bytes = max(highest_bytes, state["highest"])
                 left.update({k: state[k] for k in ("processes", "files")})
@@ -225,7 +225,9 @@ def told(
 
     limits = isolated_decoder.ProcessLimits()
     wrong = [f"{o.kind}, {o.name!r}: {o.wrong}" for o in outcomes if o.wrong]
-    wrong += [f"{o.kind}, {o.name!r}: harmed, yet heard" for o in accepted if o.harm == "stopped"]
+    wrong += [
+        f"{o.kind}, {o.name!r}: harmed, yet accepted" for o in accepted if o.harm == "stopped"
+    ]
     refused = {"whole", "wrong ending"}
     wrong += [
         f"{o.kind}, {o.name!r}: {o.sentence}"

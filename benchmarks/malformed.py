@@ -41,12 +41,12 @@ def corpus(count: int, seed: int) -> Iterator[Case]:
         for place, samples in enumerate(speech)
         for suffix, make in ENCODERS.items()
     }
-    made = [*_whole(encoded), *_odd(speech[0]), *_alien(), *_named(encoded["0.flac"])]
-    made += [*_lying(encoded), *_joined(encoded), *_bombs()]
+    files = [*_whole(encoded), *_odd(speech[0]), *_alien(), *_named(encoded["0.flac"])]
+    files += [*_lying(encoded), *_joined(encoded), *_bombs()]
     # Bombs and the rest lie among the others.
-    chance.shuffle(made)
-    yield from made
-    yield from islice(_mutated(encoded, chance), max(0, count - len(made)))
+    chance.shuffle(files)
+    yield from files
+    yield from islice(_mutated(encoded, chance), max(0, count - len(files)))
 
 
 def _clip(chance: random.Random) -> np.ndarray:
@@ -114,7 +114,7 @@ def _whole(encoded: dict[str, bytes]) -> Iterator[Case]:
     for (name, data), ending in zip(encoded.items(), endings, strict=False):
         if name.endswith((".amr", ".wv")):  # streams of frames: more bytes are a broken frame
             continue
-        # Another file, lest it be known already.
+        # Another file: the store would recognise the same one.
         yield Case("wrong ending", f"{name}{ending}", data + b"\0" * len(ending))
 
 
@@ -184,7 +184,7 @@ def _alien() -> Iterator[Case]:
 
 
 def _referring_elsewhere() -> bytes:
-    """A QuickTime film whose sound is said to lie in another file, by an alias of old Macs."""
+    """A QuickTime film whose sound is declared to be in another file, by an alias of old Macs."""
     path = b"/etc/hostname"
     alias = bytes(10) + b"\x03vol" + bytes(24) + bytes(12) + b"\x08hostname" + bytes(55)
     alias += bytes(16) + struct.pack(">hh", 1, 1) + bytes(16)
@@ -285,7 +285,7 @@ def _bombs() -> Iterator[Case]:
         minute = np.zeros((len(silence), channels), np.int16)
         flac = with_soundfile(minute, "FLAC", "PCM_16", rate_hz)
         frames = flac.index(b"\xff\xf8")
-        # The number of samples is 36 bits of its header: unknown, and as many as can be said.
+        # The number of samples is 36 bits of its header: unknown, and the maximum.
         for count in (bytes(5), b"\x0f" + b"\xff" * 4):
             head = bytearray(flac[:frames])
             head[21] = head[21] & 0xF0 | count[0]

@@ -83,8 +83,8 @@ def network() -> Iterator[Network]:
             _ip("addr", "add", f"{_NET}.1/24", "dev", _BRIDGE)
             _ip("link", "set", _BRIDGE, "up")
             kind = "namespaces"
-    made = Network(kind)
+    net = Network(kind)
     try:
-        yield made
+        yield net
     finally:
-        made.close()
+        net.close()

@@ -78,8 +78,8 @@ def excerpts() -> list[Utterance]:
 @contextmanager
 def folder_of(utterances: Sequence[Utterance]) -> Iterator[Path]:
     """A temporary evaluation set of these utterances; one that comes again is softer each time."""
-    with tempfile.TemporaryDirectory() as made:
-        folder, rows, times = Path(made), [], Counter()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, rows, times = Path(temporary), [], Counter()
         for u in utterances:
             again = times[u.id]
             times[u.id] += 1

@@ -68,7 +68,7 @@ def taken_s(run: subprocess.Popen, start: float) -> float:
 
 
 def results(cache: Path) -> dict[str, dict]:
-    """What was found, by key, without what differs from run to run."""
+    """The results by key, without what differs from run to run."""
     return {r.key: r.model_dump(exclude=_TIMES) for r in Store(cache).runs()}
 
 
@@ -79,7 +79,7 @@ def differing(cache: Path, wanted: dict[str, dict]) -> int:
 
 
 class Machines:
-    """A scheduler and workers: `with Machines(net, 2, folder) as made`."""
+    """A scheduler and workers: `with Machines(net, 2, folder) as machines`."""
 
     def __init__(self, net: Network, workers: int, folder: Path):
         self.net, self.folder, self.file = net, folder, folder / "cluster.json"
@@ -117,9 +117,9 @@ class Machines:
 def third(cache: Path, batches: int, run: subprocess.Popen) -> None:
     """Waits until a third of the batches, or of the results, is there."""
     while run.poll() is None:
-        made = len(list((cache / "pieces").glob("*/batch-*.json")))
-        made += batches * len(list((cache / "results").glob("*.json")))
-        if made >= batches:
+        finished = len(list((cache / "pieces").glob("*/batch-*.json")))
+        finished += batches * len(list((cache / "results").glob("*.json")))
+        if finished >= batches:
             return
         time.sleep(0.05)
 
@@ -128,16 +128,16 @@ def measured(
     net: Network, workers: int, grid: Grid, wanted: dict[str, dict], kill: bool = False
 ) -> tuple[float, int]:
     """Seconds of the grid by so many workers, and how many results are other than wanted."""
-    made_in = tempfile.TemporaryDirectory(prefix="whisperq-scale-")
-    with made_in as folder, Machines(net, workers, Path(folder)) as made:
+    temporary = tempfile.TemporaryDirectory(prefix="whisperq-scale-")
+    with temporary as folder, Machines(net, workers, Path(folder)) as machines:
         cache = Path(folder) / "cache"
         start = time.perf_counter()
-        run = grid.start(cache, "--scheduler", str(made.file), "--tls", str(made.tls))
+        run = grid.start(cache, "--scheduler", str(machines.file), "--tls", str(machines.tls))
         if kill:
             recipes = len(grid.recipes.split(","))
             utterances = len(evaluation_sets.by_name(grid.speech).utterances)
             third(cache, max(1, recipes * -(-utterances // 8) // 3), run)
-            made.kill_one()
+            machines.kill_one()
         return taken_s(run, start), differing(cache, wanted)
 
 

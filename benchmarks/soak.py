@@ -54,11 +54,11 @@ class Grid:
     def __init__(self, cache: Path, through_queue: bool, **environment: str):
         self.through_queue = through_queue
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process runs)
-        given = ["-m", "benchmarks.soak", "--queue", str(cache)]
+        arguments = ["-m", "benchmarks.soak", "--queue", str(cache)]
         if not through_queue:
-            given = ["-m", "whisperq_core", "--cache", str(cache), "run", "--models", "tiny.en"]
-            given += ["--recipes", ",".join(RECIPES), "--sets", ",".join(SETS)]
-            given += ["--only", "accuracy", "--threads", "1"]
+            arguments = ["-m", "whisperq_core", "--cache", str(cache), "run", "--models", "tiny.en"]
+            arguments += ["--recipes", ",".join(RECIPES), "--sets", ",".join(SETS)]
+            arguments += ["--only", "accuracy", "--threads", "1"]
         limit = int(environment.pop("LIMIT_BYTES", 0))
 
         def bounded() -> None:
@@ -66,7 +66,7 @@ class Grid:
                 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
         self.process = psutil.Popen(
-            [sys.executable, *given],
+            [sys.executable, *arguments],
             cwd=PROJECT,
             env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
             stdout=self.log,
@@ -82,7 +82,7 @@ class Grid:
         return []
 
     def end(self) -> str:
-        """Waits; returns what it said."""
+        """Waits; returns its output."""
         try:
             self.process.wait(_TOO_LONG_S)
         except psutil.TimeoutExpired:
@@ -100,7 +100,7 @@ class Grid:
 
 
 def queue(cache: Path) -> int:
-    """The grid through the app's queue; says how each job ended."""
+    """The grid through the app's queue; prints how each job ended."""
     queue = job_queue.JobQueue(Store(cache))
     chosen = [recipe(name) for name in RECIPES]
     requests = requests_for(["tiny.en"], chosen, SETS, speed=False, threads=1)
@@ -173,7 +173,7 @@ class Soak:
         if victims := grid.processes("dask"):
             with suppress(psutil.Error):
                 self.choose.choice(victims).kill()
-        self.said(grid)
+        self.wait_for(grid)
 
     def full(self) -> None:
         """The disk is full for a time."""
@@ -183,7 +183,7 @@ class Soak:
         with suppress(OSError), ballast.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(self.choose.choice((2**20, 2**12, 1))))
-        self.said(grid)
+        self.wait_for(grid)
         ballast.unlink()
 
     def read_only(self) -> None:
@@ -194,7 +194,7 @@ class Soak:
             grid.kill()
             remounted(self.cache, "ro")
             grid = self.begin()
-        self.said(grid)
+        self.wait_for(grid)
         remounted(self.cache, "rw")
 
     def truncated(self) -> None:
@@ -205,7 +205,7 @@ class Soak:
             with suppress(OSError):
                 os.truncate(path, self.choose.randrange(max(1, path.stat().st_size)))
                 self.forget(path)
-        self.said(grid)
+        self.wait_for(grid)
 
     def changed(self) -> None:
         """Bytes of files are others."""
@@ -218,7 +218,7 @@ class Soak:
                 data[place] ^= 1 << self.choose.randrange(3)
                 path.write_bytes(data)
                 self.forget(path)
-        self.said(grid)
+        self.wait_for(grid)
 
     def aliens(self) -> None:
         """What is no result lies among the results."""
@@ -230,34 +230,34 @@ class Soak:
         (folder / f".{name}.json.0123abcd.tmp").write_bytes(b"{")
         with suppress(OSError):
             os.mkfifo(folder / f"{name[:-1]}f.json")
-        self.said(self.begin())
+        self.wait_for(self.begin())
 
     def twice(self) -> None:
         """Two processes run the same grid."""
         first, second = self.begin(), self.begin()
-        self.said(first)
-        self.said(second)
+        self.wait_for(first)
+        self.wait_for(second)
 
     def memory(self) -> None:
         """There is too little memory for the model, at one point or another."""
         limit = self.choose.uniform(1.0, 4.0) * 2**30
-        self.said(self.begin(LIMIT_BYTES=str(int(limit))), died=True)
+        self.wait_for(self.begin(LIMIT_BYTES=str(int(limit))), died=True)
 
     def library(self) -> None:
         """A library is not there."""
         with tempfile.TemporaryDirectory() as shim:
             Path(shim, "bitsandbytes").mkdir()
             Path(shim, "bitsandbytes", "__init__.py").write_text("raise ImportError('gone')")
-            self.said(self.begin(PYTHONPATH=shim))
+            self.wait_for(self.begin(PYTHONPATH=shim))
 
     def other_version(self) -> None:
         """A library is of another version: that makes other results, and leaves ours alone."""
         with tempfile.TemporaryDirectory() as shim:
-            made = Path(shim, "bitsandbytes-99.0.dist-info")
-            made.mkdir()
+            metadata = Path(shim, "bitsandbytes-99.0.dist-info")
+            metadata.mkdir()
             about = "Metadata-Version: 2.1\nName: bitsandbytes\nVersion: 99.0\n"
-            (made / "METADATA").write_text(about)
-            self.said(self.begin(PYTHONPATH=shim))
+            (metadata / "METADATA").write_text(about)
+            self.wait_for(self.begin(PYTHONPATH=shim))
 
     def clock(self) -> None:
         """The clock is set back by up to a year, and forth again."""
@@ -269,7 +269,7 @@ class Soak:
             for _ in range(2):
                 self.a_while()
                 _show(file, -self.choose.randrange(365 * 86_400))
-            self.said(grid)
+            self.wait_for(grid)
 
     def some_files(self) -> list[Path]:
         """Results or pieces, two at most."""
@@ -280,8 +280,8 @@ class Soak:
         """A result that was damaged is not lost: it is to be measured again."""
         self.before = {key for key in self.before if not path.name.endswith(f"_{key}.json")}
 
-    def said(self, grid: Grid, died: bool = False) -> None:
-        """Waits for an attempt, and reads what it said. died: the system may have ended it."""
+    def wait_for(self, grid: Grid, died: bool = False) -> None:
+        """Waits for an attempt, and checks its output. died: the system may have ended it."""
         text = grid.end()
         wrong = "Traceback (most recent" in text
         if grid.through_queue:
@@ -306,13 +306,13 @@ class Soak:
         gone = self.before - {run.key for run in Store(self.cache).runs()}
         self.lost += len(gone)
         again = self.begin(through_queue=False)
-        self.said(again)
+        self.wait_for(again)
         for process in self.orphans:
             with suppress(psutil.Error):
                 process.kill()
         self.orphans = []
-        found = results(self.cache)
-        off = [key for key in self.wanted if found.get(key) != self.wanted[key]]
+        stored = results(self.cache)
+        off = [key for key in self.wanted if stored.get(key) != self.wanted[key]]
         self.altered += len(off)
         print(
             f"{fault.__name__}: {time.perf_counter() - start:.0f} s, {len(gone)} lost,"

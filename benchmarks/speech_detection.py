@@ -10,8 +10,8 @@ noise in pieces of 10 s, as it is and rounded to 16 bits at a peak of -60 dBFS. 
 speakers is listed by itself: it is speech, though nobody can transcribe it.
 
 With a model, fp32 transcribes speech that is followed by 10 s of noise: how many of the words over
-speech are marked as invented, and how many of those over noise are not. A word is over noise where
-its time is later than the speech by more than the margin.
+speech are marked as hallucinated, and how many of those over noise are not. A word is over noise
+where its time is later than the speech by more than the margin.
 """
 
 import argparse
@@ -122,8 +122,8 @@ def choose(material: Material) -> None:
     print("\nThe half to choose on")
     print(f"threshold  {len(speech)} of speech called none  {len(noise)} of noise called speech")
     for threshold in THRESHOLDS:
-        missed, invented = (speech < threshold).sum(), (noise >= threshold).sum()
-        print(f"{threshold:9.1f}  {missed:24}  {invented:26}")
+        missed, hallucinated = (speech < threshold).sum(), (noise >= threshold).sum()
+        print(f"{threshold:9.1f}  {missed:24}  {hallucinated:26}")
 
 
 def report(material: Material) -> None:
@@ -151,7 +151,7 @@ def report(material: Material) -> None:
 
 
 def marked_words(material: Material, model_name: str) -> None:
-    """Prints how many words of speech, and of the noise after it, are marked as invented."""
+    """Prints how many words of speech, and of the noise after it, are marked as hallucinated."""
     from whisperq_core.quantize.quantized_model import quantize
     from whisperq_core.whisper.word_timestamps import timed_words
 
@@ -175,7 +175,8 @@ def marked_words(material: Material, model_name: str) -> None:
                 counts[where] += 1
                 counts[f"{where}, marked"] += marked
     print(
-        f"\n{model_name}, fp32, speech and 10 s of noise 20 dB below it: words marked as invented"
+        f"\n{model_name}, fp32, speech and 10 s of noise 20 dB below it:"
+        " words marked as hallucinated"
     )
     for where in ("speech", "noise"):
         print(f"  over {where}: {counts[f'{where}, marked']} of {counts[where]}")

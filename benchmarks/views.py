@@ -3,9 +3,9 @@
     python -m benchmarks.views [--records 2000] [--repeats 8]
 
 Makes a store of so many accuracy records in a temporary folder, from the shipped ones: each
-utterance of a made one has the transcript, and the counts, that one of two real recipes of the same
-model, set and protocol gave it, and group sizes and library versions differ, so that every record
-is another. Speed records are the shipped ones. Then it starts the app on it, opens Trade-offs in
+utterance of a synthetic one has the transcript, and the counts, that one of two real recipes of the
+same model, set and protocol gave it, and group sizes and library versions differ, so that every
+record is another. Speed records are the shipped ones. Then it starts the app on it, opens Trade-offs in
 headless Chromium, switches filters of the design on and off in turn, and measures from the press of
 the mouse to the plot standing there with other points, and to the end of the page's script: the
 server's part and the browser's together. While the first visit has all results read, somebody else
@@ -63,7 +63,7 @@ _ENDED = "() => window.ended && [window.redrawn, window.ended].map(at => at - wi
 
 
 def fill(root: Path, records: int) -> None:
-    """Shipped records, and made ones until there are so many accuracy records."""
+    """Shipped records, and synthetic ones until there are so many accuracy records."""
     shipped = Store(SHIPPED_CACHE).runs()
     into = Store(root)
     for run in shipped:
@@ -78,8 +78,8 @@ def fill(root: Path, records: int) -> None:
     for _ in range(records - len(real)):
         run = next(sources)
         other = choose.choice(alike[run.model, run.speech_digest, run.spec.protocol.name])
-        made = between(run, other, next(numbers), choose)
-        (into.results / f"{made.slug}.json").write_text(made.model_dump_json())
+        synthetic = between(run, other, next(numbers), choose)
+        (into.results / f"{synthetic.slug}.json").write_text(synthetic.model_dump_json())
 
 
 def between(run: AccuracyRun, other: AccuracyRun, number: int, choose) -> AccuracyRun:
@@ -92,7 +92,7 @@ def between(run: AccuracyRun, other: AccuracyRun, number: int, choose) -> Accura
     if run.spec.recipe.name != "fp32":
         recipe = replace(recipe, name=f"{recipe.name}-v{number}")
     spec = run.spec.model_copy(
-        update={"recipe": recipe, "versions": run.spec.versions | {"made": str(number)}}
+        update={"recipe": recipe, "versions": run.spec.versions | {"synthetic": str(number)}}
     )
     size = round(run.weights_bytes * choose.uniform(0.9, 1.1))
     changed = {
@@ -210,8 +210,8 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=4, help="rounds through the filters")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as made:
-        cache = Path(made)
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder)
         fill(cache, arguments.records)
         print(f"{arguments.records} accuracy records; {machine()}; load {os.getloadavg()[0]:.1f}")
         with process() as new:

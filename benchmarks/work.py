@@ -4,7 +4,7 @@
 
 Every line is one process that does nothing else and has cached nothing. Its memory is the most that
 was resident, PyTorch itself included. Speech is that of the LibriSpeech excerpts; beyond their
-utterances they come again, softer each time, so that nothing is heard twice. Recipes are
+utterances they come again, softer each time, so that nothing is transcribed twice. Recipes are
 weight-only, the kind whose weights are dequantized; each runs on the same --sample utterances. The
 protocol is the fitted window, so that all of it takes minutes.
 """
@@ -48,8 +48,8 @@ def spend(model: str, recipes: Sequence[str], utterances: int) -> Spent:
     random.Random(0).shuffle(speech)
     chosen = list(islice(cycle(speech), utterances))
     setup_s = transcribe_s = 0.0
-    with folder_of(chosen) as folder, tempfile.TemporaryDirectory() as made, PeakMemory() as peak:
-        store = WatchedStore(Path(made))
+    with folder_of(chosen) as folder, tempfile.TemporaryDirectory() as cache, PeakMemory() as peak:
+        store = WatchedStore(Path(cache))
         for name in recipes:
             start = time.perf_counter()
             how = {"protocol": FITTED, "kernels": "dequantized"}

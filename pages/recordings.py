@@ -198,8 +198,8 @@ def header(
         st.caption(f":material/info: {markup.escape_markdown(note)}")
     if recording.sound.silent or any(not one.has_speech for one in transcriptions):
         problem = "is silent" if recording.sound.silent else "probably has no speech"
-        invented = any(one.text for one in transcriptions)
-        st.warning(f"This recording {problem}{': the words below are invented' * invented}.")
+        text = ": the words below are hallucinated" * any(one.text for one in transcriptions)
+        st.warning(f"This recording {problem}{text}.")
 
 
 def add_to_set(
@@ -348,8 +348,8 @@ def heading(
         warnings.append(f"Nothing that is scored: “{transcription.text}”")
     if transcription.has_speech:
         warnings += [
-            f"Probably invented, no speech at {phrase.start_s:.1f} s: “{phrase.text}”"
-            for phrase in transcription.invented
+            f"Probably hallucinated, no speech at {phrase.start_s:.1f} s: “{phrase.text}”"
+            for phrase in transcription.hallucinated
         ]
     return Heading(config.name, tuple(facts), tuple(warnings))
 

@@ -86,10 +86,10 @@ def test_text_without_speech_is_said_to_be_invented(store, shelf, jfk):
     app = opened("recordings")
     assert not app.warning
     (warning,) = drawn(app)["columns"][-1]["warnings"]
-    assert warning == "Probably invented, no speech at 9.0 s: “Thank you.”"
+    assert warning == "Probably hallucinated, no speech at 9.0 s: “Thank you.”"
     shelf.put_transcription(one.id, listener("fp32"), heard(text, words=words, speech_s=0.0))
     (warning,) = again(app).warning
-    assert "probably has no speech: the words below are invented" in warning.value
+    assert "probably has no speech: the words below are hallucinated" in warning.value
 
 
 def test_exported_models_can_be_columns_with_no_other_model(store, tiny, tmp_path):

@@ -55,7 +55,7 @@ def test_text_over_noise_is_marked_as_invented(tmp_path, jfk):
     path.write_bytes(decode.encode_wav(noise))
     found = transcribe_file(path, FP32)
     assert found.text and not found.silent and not found.has_speech and found.speech_s == 0
-    assert [phrase.text for phrase in found.invented] == [" ".join(w.text for w in found.words)]
+    assert [phrase.text for phrase in found.hallucinated] == [" ".join(w.text for w in found.words)]
 
     path.write_bytes(decode.encode_wav(np.concatenate([decode.load(jfk.audio), noise])))
     found = transcribe_file(path, FP32)
@@ -63,7 +63,7 @@ def test_text_over_noise_is_marked_as_invented(tmp_path, jfk):
     assert all(word.over_speech == (word.start_s < 11.5) for word in found.words)
 
     found = transcribe_file(jfk.audio, FP32)
-    assert found.has_speech and not found.invented
+    assert found.has_speech and not found.hallucinated
 
 
 def test_a_translation_is_marked_by_segment(tmp_path):
@@ -71,7 +71,7 @@ def test_a_translation_is_marked_by_segment(tmp_path):
     german = evaluation_sets.by_name("fleurs-de-example").utterances[0]
     config = TranscriptionConfig("base", recipe("fp32"), "de", "translate")
     found = transcribe_file(german.audio, config)
-    assert found.words_note and found.words and not found.invented
+    assert found.words_note and found.words and not found.hallucinated
     path = tmp_path / "noise.wav"
     path.write_bytes(decode.encode_wav(pink(10)))
     found = transcribe_file(path, config)
@@ -82,7 +82,7 @@ def test_what_was_stored_before_speech_was_measured_is_read():
     stored = {"text": "a", "words": [{"text": "a", "start_s": 0, "end_s": 1}], "language": "en"}
     stored |= {"detected": False, "audio_s": 1, "wall_s": 1, "weights_bytes": 1, "fp32_bytes": 1}
     found = Transcription(**stored, silent=False, looped=False)
-    assert found.has_speech and found.speech_s is None and not found.invented
+    assert found.has_speech and found.speech_s is None and not found.hallucinated
 
 
 @pytest.mark.parametrize("data", [b"", b"this is no sound", b"RIFF\x00\x00\x00\x00WAVE"])

@@ -106,7 +106,7 @@ def test_axes_are_consistent(chosen):
         assert chosen.method in ("symmetric", "asymmetric")
         assert chosen.granularity in ("tensor", "channel", "group")
         assert chosen.modules in ("all-linear", "linear-but-proj_out", "whole-model")
-        # ONNX Runtime quantizes the token table twice, for reading and for writing.
+        # ONNX Runtime quantizes the token embeddings twice, for reading and for writing.
         whole = chosen.modules == "whole-model" or chosen.backend == "onnxruntime"
         assert whole == (chosen.embeddings == chosen.weights)
         assert (chosen.bits or 8) <= 8

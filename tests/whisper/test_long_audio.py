@@ -145,7 +145,7 @@ def test_a_sentence_across_30_s_is_neither_lost_nor_doubled(tiny, jfk):
 
 
 def test_long_silence_is_a_word_or_two_at_most(tiny):
-    """Whisper invents a word for digital silence, with confidence; the app says so."""
+    """Whisper hallucinates a word for digital silence, with confidence; the app says so."""
     silence = np.zeros(45 * SAMPLE_RATE, np.float32)
     for protocol in (STUDY, CORRECTED):
         found = transcribe(tiny, tiny.torch_model, [silence], ["en"], protocol)

@@ -29,7 +29,7 @@ def test_fp32_weights_are_tied_and_need_no_gradient(base):
     torch_model = base.torch_model
     assert torch_model.proj_out.weight is torch_model.model.decoder.embed_tokens.weight
     assert all(p.dtype == torch.float32 and not p.requires_grad for p in torch_model.parameters())
-    # Whisper base: 72.6 million parameters, the projection shared with the token table.
+    # Whisper base: 72.6 million parameters, the projection shared with the token embeddings.
     assert sum(p.numel() for p in torch_model.parameters()) == 72_593_920
 
 

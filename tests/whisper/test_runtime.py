@@ -75,7 +75,7 @@ def test_sizes_are_those_of_the_files(opened, tiny):
 
 
 def test_exported_graphs_are_as_small_as_their_recipe_says(opened, tiny):
-    """A byte a weight; ONNX Runtime has the token table twice, and convolutions in fp32."""
+    """A byte a weight; ONNX Runtime has the token embeddings twice, and convolutions in fp32."""
     parameters = {name: p.numel() for name, p in tiny.torch_model.named_parameters()}
     table, every = parameters["model.decoder.embed_tokens.weight"], sum(parameters.values())
     found = {name: opened[name] for name in EXPORTED}

@@ -58,9 +58,9 @@ def blocks_of(speakers: tuple[Hashable | None, ...], strata: tuple[Hashable, ...
         by_set.setdefault(name, set()).add(speaker)
     # One speaker alone is no sample of speakers, but may be one block of a pool.
     several = len(set(speakers)) > 1
-    known = {name: several and None not in found for name, found in by_set.items()}
+    by_speaker = {name: several and None not in ids for name, ids in by_set.items()}
     labels = [
-        ("speaker", speaker) if known[name] else ("utterance", position)
+        ("speaker", speaker) if by_speaker[name] else ("utterance", position)
         for position, (name, speaker) in enumerate(zip(sets, speakers, strict=True))
     ]
     blocks, sets_of = _numbered(labels), _numbered(list(sets))

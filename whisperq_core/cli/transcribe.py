@@ -56,12 +56,12 @@ def transcribe(
 
 
 def _warn(result: Transcription) -> None:
-    """Prints what is probably invented, where anything is."""
+    """Prints what is probably hallucinated, if anything."""
     if result.silent:
         print("The recording is silent: it has no words.")
     elif not result.has_speech:
-        invented = ": the words are probably invented" if result.text else ""
-        print(f"Probably no speech in the recording{invented}.")
+        hallucinated = ": the words are probably hallucinated" if result.text else ""
+        print(f"Probably no speech in the recording{hallucinated}.")
     else:
-        for phrase in result.invented:
-            print(f"Probably invented, no speech there: {phrase.start_s:.1f} s, “{phrase.text}”")
+        for phrase in result.hallucinated:
+            print(f"Probably hallucinated, no speech at {phrase.start_s:.1f} s: “{phrase.text}”")

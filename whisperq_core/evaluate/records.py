@@ -98,8 +98,8 @@ Subject = Literal["recipe", "fp32"]
 class UtteranceResult(_Frozen):
     """One utterance: its reference, its hypothesis, and the counts of the errors.
 
-    reference: empty for audio without speech, where every word of the hypothesis is invented (an
-    insertion). temperature: at which the transcript was accepted, above 0 after a fallback.
+    reference: empty for audio without speech, where every word of the hypothesis is hallucinated
+    (an insertion). temperature: at which the transcript was accepted, above 0 after a fallback.
     redone: whether it looped in a fitted window and was decoded again in the whole one.
     """
 

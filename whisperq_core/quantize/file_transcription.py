@@ -118,7 +118,7 @@ class Transcription(BaseModel, frozen=True):
         return not self.silent and self.speech_s != 0
 
     @property
-    def invented(self) -> tuple[TimedWord, ...]:
+    def hallucinated(self) -> tuple[TimedWord, ...]:
         """What was written where probably nobody speaks; consecutive words as one."""
         phrases = [
             list(phrase)

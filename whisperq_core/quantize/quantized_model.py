@@ -40,7 +40,7 @@ class Transcript:
     is at most 30 s long, or the runtime reports none. language: a code such as "en", as passed, or
     as detected where language_detected. audio_s, wall_s: duration of the recording and of the
     generation, in seconds. speech: where someone probably speaks; text elsewhere is probably
-    invented. silent: nothing is to be heard; the model was not run.
+    hallucinated. silent: nothing is to be heard; the model was not run.
     """
 
     text: str
@@ -54,7 +54,7 @@ class Transcript:
 
     @property
     def has_speech(self) -> bool:
-        """Whether anyone probably speaks in the recording; where not, all text is invented."""
+        """Whether anyone probably speaks in the recording; where not, all text is hallucinated."""
         return self.speech.has_speech
 
 
@@ -101,8 +101,8 @@ class QuantizedModel:
         """Transcribes one recording of up to two hours.
 
         Digital silence, or faint steady noise, has an empty text: the model is not run, since it
-        would invent words. Its language is the one passed, or "en". Words that it invents over
-        other noise stay; `Transcript.has_speech` and `Segment.over_speech` mark them.
+        would hallucinate words. Its language is the one passed, or "en". Words that it
+        hallucinates over other noise stay; `Transcript.has_speech` and `Segment.over_speech` mark them.
 
         Args:
             speech: a path, the content of an audio file, or 16 kHz mono float32 samples, shape

@@ -30,7 +30,7 @@ ActivationGranularity = Literal["none", "tensor", "row", "group"]
 Calibration = Literal["none", "held-out", "evaluation-10%"]
 Device = Literal["cpu", "cuda", "mps"]
 
-# Every nn.Linear but the output projection, which stays tied to the token table.
+# Every nn.Linear but the output projection, which stays tied to the token embeddings.
 NOT_PROJ_OUT = "linear-but-proj_out"
 
 # Fields that came after results were stored, and what they are where they say nothing.
@@ -62,12 +62,13 @@ class Recipe:
         held-out (dev-clean excerpt) or evaluation-10% (a random tenth of the evaluated data, as in
         the study).
     modules: which modules are quantized. all-linear is every nn.Linear, proj_out untied from the
-        token table: what PyTorch and Quanto do when called directly. linear-but-proj_out leaves the
-        tied output projection alone, as HQQ and bitsandbytes do through Transformers. Both are what
-        the study's published sizes imply, library by library (see paper.py).
-        whole-model also quantizes the token table, in place: one table serves embed_tokens and
+        token embeddings: what PyTorch and Quanto do when called directly. linear-but-proj_out
+        leaves the tied output projection alone, as HQQ and bitsandbytes do through Transformers.
+        Both are what the study's published sizes imply, library by library (see
+        study/published.py).
+        whole-model also quantizes the token embeddings, in place: one table serves embed_tokens and
         proj_out.
-    embeddings: number format of the token table.
+    embeddings: number format of the token embeddings.
     rest: number format in which convolutions and positions are stored.
     attention: number format of attention's products, where the recipe chooses it.
     smaller_pct: with mixed weights, how much smaller than fp32 the stored model has to be, in
@@ -139,7 +140,7 @@ class Recipe:
         return NOT_QUANTIZED if self.is_baseline else IN_PYTORCH
 
     def with_tied_projection(self) -> "Recipe":
-        """The same recipe with proj_out left tied to the token table, whatever its library does."""
+        """The same recipe with proj_out tied to the token embeddings, whatever its library does."""
         untied = self.modules == "all-linear"
         return replace(self, modules=NOT_PROJ_OUT) if untied else self
 

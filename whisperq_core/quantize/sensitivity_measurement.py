@@ -216,7 +216,7 @@ def losses(
 
 
 def set_weight(torch_model: Module, layer: Module, weight: "Tensor") -> None:
-    """Replaces a layer's weight, also in the token table where the layer is tied to it."""
+    """Replaces a layer's weight, also in the token embeddings where the layer is tied to it."""
     from torch import nn
 
     layer.weight = nn.Parameter(weight, requires_grad=False)

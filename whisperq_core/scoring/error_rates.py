@@ -96,7 +96,7 @@ def score(reference: str, hypothesis: str, language: str = "en") -> Score:
     """Word and character counts of one utterance after normalization.
 
     An empty reference, or one without words such as "[music]", makes every word of the hypothesis
-    an insertion: it is invented. Two empty texts score zero.
+    an insertion: it is hallucinated. Two empty texts score zero.
     """
     normalize = normalizer(language).apply
     ref, hyp = normalize(reference), normalize(hypothesis)

@@ -1,6 +1,6 @@
 """Where a recording probably has speech.
 
-Whisper invents words where nobody speaks. Silero's voice activity detector, which comes with
+Whisper hallucinates words where nobody speaks. Silero's voice activity detector, which comes with
 faster-whisper, gives a probability of speech to every 32 ms, in any language. `python -m
 benchmarks.speech_detection` measures how well it does; the threshold below was chosen there.
 """

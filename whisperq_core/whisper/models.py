@@ -84,7 +84,7 @@ def load(model: str | Source) -> Model:
 
 
 def _check_settings(name: str, settings: DecodingSettings, dimensions: dict[str, Any]) -> None:
-    """Raises ModelError where tokenizer or suppressed tokens do not fit the token table."""
+    """Raises ModelError where tokenizer or suppressed tokens do not fit the token embeddings."""
     rows, needed = dimensions["vocab_size"], max(settings.tokens.values()) + 1
     # The tokenizer may lack timestamps, and rows beyond the tokens are padding.
     if needed > rows:
@@ -135,8 +135,17 @@ def random_model(name: str) -> WhisperModule:
         encoder_ffn_dim=4 * width,
         decoder_ffn_dim=4 * width,
     )
-    torch.manual_seed(0)
-    model = WhisperForConditionalGeneration(config).requires_grad_(False)
+    # Shapes first, then one block of random numbers over and over: drawing each weight of a large
+    # model by itself takes a minute.
+    with torch.device("meta"):
+        model = WhisperForConditionalGeneration(config).requires_grad_(False)
+    model = model.to_empty(device="cpu")
+    model.tie_weights()
+    block = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)) * config.init_std
+    for parameter in model.parameters():
+        count = parameter.numel()
+        numbers = block[:count] if count <= len(block) else block.repeat(-(-count // len(block)))
+        parameter.copy_(numbers[:count].view_as(parameter))
     return model.eval()  # type: ignore[no-untyped-call]
 
 

@@ -26,7 +26,7 @@ class Protocol:
         next one, as Whisper itself does, and what has no speech is left empty.
     language: None takes each utterance's own; recordings may be "auto", detected by the model.
     timestamps: whether segment times are decoded; always so beyond 30 s.
-    tied: whether proj_out is left tied to the token table under every recipe.
+    tied: whether proj_out is left tied to the token embeddings under every recipe.
     """
 
     name: str

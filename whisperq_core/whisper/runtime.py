@@ -17,7 +17,7 @@ from whisperq_core.whisper.torch_types import Array
 class Segment:
     """A part of the speech, in seconds from its start, and its transcript.
 
-    over_speech: whether anyone probably speaks there; where not, the text is probably invented.
+    over_speech: whether anyone probably speaks there; where not, the text is probably hallucinated.
     """
 
     start_s: float

@@ -38,7 +38,7 @@ _PAUSE = 5
 class TimedWord(BaseModel, frozen=True):
     """A word as written, punctuation included, with its start and end in seconds.
 
-    over_speech: whether anyone probably speaks there; where not, the word is probably invented.
+    over_speech: whether anyone probably speaks there; where not, the word is probably hallucinated.
     """
 
     text: str

@@ -276,7 +276,7 @@ def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) 
 
 
 def _embedding(projection: Module) -> Module:
-    """The token table whose other use the projection is."""
+    """The token embeddings whose other use the projection is."""
     if isinstance(projection, layers().GroupedLinear):
         return layers().GroupedEmbedding(projection.groups)
     return whole_int8.layers().Int8Embedding(projection.weight, projection.scale)

@@ -173,7 +173,7 @@ def _rounded(weight: "Tensor") -> tuple["Tensor", "Tensor"]:
 
 
 def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) -> WhisperModule:
-    """Replaces every Linear and the token table; the rest is stored in half precision."""
+    """Replaces every Linear and the token embeddings; the rest is stored in half precision."""
     classes = layers()
     rows = classes.Rows() if recipe.scheme == "dynamic" else None
     table = _rounded(model.model.decoder.embed_tokens.weight)
