@@ -25,7 +25,7 @@ from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
 from whisperq_core.present import markup
-from whisperq_core.present.provenance import provenance_rows
+from whisperq_core.present.provenance import command_for_batches_of_one, provenance_rows
 from whisperq_core.scoring.error_rates import Edit
 
 UTTERANCES_A_PAGE = 6
@@ -166,6 +166,11 @@ def show_rates(run: AccuracyRun, row: pd.Series) -> None:
             "These transcripts were computed by fp32 layers with the dequantized weights, which"
             " is mathematically equivalent and faster on this device. The batch times below are"
             " therefore not those of the recipe's own kernels."
+        )
+    if (note := spec.recipe.batch_note) and spec.protocol.batch_size > 1:
+        st.caption(
+            f"{note} Here a batch has up to {spec.protocol.batch_size} utterances. To measure"
+            f" batches of 1: `{command_for_batches_of_one(run)}`"
         )
     with st.expander("Provenance"):
         st.html(markup.labelled_html(provenance_rows(run, row["speed_key"])))

@@ -90,7 +90,7 @@ def choose_recipes(view: View) -> list[recipes.Recipe]:
             st.error(markup.escape_markdown(str(error)))
             continue
         chosen.append(recipes.with_group_size(recipe, size) if name in sized else recipe)
-        st.caption(f"**{chosen[-1].name}**: {recipe.description}")
+        st.caption(f"**{chosen[-1].name}**: {recipe.description} {recipe.batch_note}")
     return chosen
 
 

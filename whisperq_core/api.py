@@ -187,6 +187,7 @@ def evaluate(
     eval_set: str = "quick-look",
     *,
     protocol: ProtocolName = "study",
+    batch_size: int | None = None,
     speed: bool = False,
     divergence: bool = False,
     device: DeviceName = "cpu",
@@ -195,11 +196,11 @@ def evaluate(
 ) -> Results:
     """Measures each recipe on an evaluation set; what is stored already is reused.
 
-    eval_set: a shipped set, one of your own, a downloaded LibriSpeech split, or a folder. speed:
-    also times each recipe against fp32 on the quick look. divergence: also measures how far its
-    predictions are from fp32's, which shows losses too small for a WER. threads: 0 is all cores.
-    progress: called with a label, pieces done and pieces in all. An interrupted call resumes where
-    it was.
+    eval_set: a shipped set, one of your own, a downloaded LibriSpeech split, or a folder.
+    batch_size: utterances per batch; None is the protocol's own. speed: also times each recipe
+    against fp32 on the quick look. divergence: also measures how far its predictions are from
+    fp32's, which shows losses too small for a WER. threads: 0 is all cores. progress: called with a
+    label, pieces done and pieces in all. An interrupted call resumes where it was.
 
     Raises RecipeError, ModelError or EvalSetError before anything runs; results are kept in the
     cache (WHISPERQ_CACHE).
@@ -208,7 +209,7 @@ def evaluate(
     from whisperq_core.evaluate.store import Store
     from whisperq_core.quantize.recipes import recipe as recipe_named
     from whisperq_core.serve.user_sets import UserSets
-    from whisperq_core.whisper.protocols import SHORT_NAMES
+    from whisperq_core.whisper.protocols import SHORT_NAMES, with_batch_size
 
     store = Store()
     planned = requests.requests_for(
@@ -217,7 +218,7 @@ def evaluate(
         [UserSets(store.root).path_of(eval_set)],
         speed=speed,
         divergence=divergence,
-        protocol=SHORT_NAMES[protocol],
+        protocol=with_batch_size(SHORT_NAMES[protocol], batch_size),
         device=device,
         threads=threads,
     )

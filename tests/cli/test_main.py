@@ -36,6 +36,24 @@ def test_run_prints_figures_and_results_lists_them(store, capsys):
     assert "8.974" in capsys.readouterr().out
 
 
+def test_batches_of_one_are_results_of_their_own(store, capsys):
+    run = ["--cache", str(store.root), "run", "--models", "tiny.en", "--recipes", "torch-int8"]
+    run += ["--sets", "jfk", "--only", "accuracy", "--threads", "1", "--batch-size"]
+    assert main([*run, "1"]) == 0
+    assert (
+        "tiny.en · torch-int8 · jfk, Study protocol, batches of 1: WER" in capsys.readouterr().out
+    )
+    assert main([*run, "1", "--plan"]) == 0
+    assert "cached" in capsys.readouterr().out
+    assert main([*run, "8", "--plan"]) == 0
+    assert "to run" in capsys.readouterr().out
+    assert main([*run, "0"]) == 2
+    assert "--batch-size" in capsys.readouterr().err
+    assert main(["recipes"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.count("whisperq run --batch-size 1") == 5
+
+
 def test_the_corrected_protocol_leaves_out_what_it_refuses(store, capsys):
     arguments = ["--cache", str(store.root), "run", "--models", "tiny.en", "--plan"]
     arguments += ["--only", "accuracy", "--recipes", "all", "--protocol"]
@@ -154,7 +172,7 @@ def test_languages_are_taken_as_people_write_them(store, jfk, capsys):
     assert "Klingon" in capsys.readouterr().err
 
 
-def test_transcribe_says_what_is_probably_invented(store, capsys, tmp_path):
+def test_transcribe_says_what_is_probably_hallucinated(store, capsys, tmp_path):
     path = tmp_path / "room.wav"
     path.write_bytes(decode.encode_wav(pink(10)))
     arguments = ["--cache", str(store.root), "transcribe", str(path), "--model", "tiny.en"]

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.made_runs import accuracy_run, renamed, speed_run
-from whisperq_core.errors import SchemaTooNew, StoreError
+from whisperq_core.errors import InputError, SchemaTooNew, StoreError
 from whisperq_core.evaluate import records
 from whisperq_core.evaluate.records import AccuracyRun, Pass, RunSpec, SpeedRun, parse
 from whisperq_core.quantize.recipes import Recipe, recipe
@@ -17,11 +17,14 @@ from whisperq_core.scoring.error_rates import Counts
 from whisperq_core.settings import PROJECT
 from whisperq_core.whisper.protocols import (
     CORRECTED,
+    FITTED,
     PROTOCOLS,
     SHORT_NAMES,
     STUDY,
     Protocol,
+    batch_size_of,
     short_name,
+    with_batch_size,
 )
 
 SPEC = RunSpec(
@@ -465,3 +468,13 @@ def test_parts_of_the_time_are_medians_of_the_passes():
 def test_protocols_have_short_names_for_the_command_line():
     assert {short_name(name): PROTOCOLS[name] for name in PROTOCOLS} == SHORT_NAMES
     assert short_name("of a record from elsewhere") == "of a record from elsewhere"
+
+
+def test_batches_of_another_size_are_in_the_protocol_s_name_and_identity():
+    assert with_batch_size(STUDY, None) is STUDY and with_batch_size(STUDY, 8) is STUDY
+    alone = with_batch_size(STUDY, 1)
+    assert alone.label == "Study protocol, batches of 1" and alone.identity() != STUDY.identity()
+    assert (short_name(alone.name), batch_size_of(alone)) == ("study", 1)
+    assert batch_size_of(STUDY) is batch_size_of(FITTED) is None
+    with pytest.raises(InputError, match="1 or more"):
+        with_batch_size(STUDY, 0)

@@ -225,6 +225,11 @@ def test_a_chosen_result_shows_its_utterances(filled):
     assert key in text
     assert "proj_out" in text
     assert len(app.get("audio")) == 2
+    assert "the other utterances of a batch change a transcript" in text
+    assert (
+        "--recipes fp32,torch-int8 --sets test-other-excerpt --protocol study --batch-size 1"
+        in text
+    )
 
 
 def test_audio_is_left_out_where_it_is_not_at_hand(filled):
@@ -233,7 +238,7 @@ def test_audio_is_left_out_where_it_is_not_at_hand(filled):
     by_label(app.selectbox, "Result").set_value(key)
     text = everything(again(app))
     assert not app.get("audio")
-    assert "dequantized weights" in text
+    assert "dequantized weights" in text and "of a batch change" not in text
 
 
 def test_a_result_that_a_filter_hides_is_let_go(filled):

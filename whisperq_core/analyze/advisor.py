@@ -25,7 +25,7 @@ from whisperq_core.analyze.verdicts import PROBABLE
 from whisperq_core.evaluate.records import Run
 from whisperq_core.quantize import backends
 from whisperq_core.quantize.recipes import CATALOGUE
-from whisperq_core.whisper.protocols import STUDY, Protocol, short_name
+from whisperq_core.whisper.protocols import STUDY, Protocol, batch_size_of, short_name
 
 DEFAULT_MODEL = "base"
 
@@ -312,6 +312,8 @@ def _commands(
     def command(recipes: str, protocol: Protocol) -> str:
         name = short_name(protocol.name)
         under = () if protocol.name == STUDY.name else (f"--protocol {name}",)
+        if size := batch_size_of(protocol):
+            under += (f"--batch-size {size}",)
         parts = (f"{_RUN} --models {configuration.model} --recipes {recipes}", *options, *under)
         return " ".join(parts) + _on_device(requirements)
 

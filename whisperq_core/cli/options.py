@@ -30,6 +30,15 @@ ProtocolOption = Annotated[
     ProtocolName,
     typer.Option("--protocol", help="Transcription protocol: decoding, window and batches."),
 ]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        min=1,
+        help="Utterances per batch in place of the protocol's; 1 is how single recordings are"
+        " transcribed. Recipes with one activation range per batch (torch-int8) depend on it.",
+    ),
+]
 Margin = Annotated[
     float,
     typer.Option(

@@ -23,6 +23,7 @@ from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.evaluation_sets import EvalSet, SetPreview
 from whisperq_core.whisper import model_sources
+from whisperq_core.whisper.protocols import with_batch_size
 
 _POLL_S = 0.5
 
@@ -38,6 +39,7 @@ def run(
         ),
     ] = "quick-look",
     protocol: options.ProtocolOption = "study",
+    batch_size: options.BatchSize = None,
     device: options.Device = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.")] = 0,
     only: Annotated[
@@ -62,7 +64,8 @@ def run(
     plan: Annotated[bool, typer.Option("--plan", help="Show the plan; run nothing.")] = False,
 ) -> int:
     """Evaluate models × recipes × evaluation sets. Stored results are reused."""
-    store, chosen_protocol = Store(), options.protocol_of(protocol)
+    store = Store()
+    chosen_protocol = with_batch_size(options.protocol_of(protocol), batch_size)
     set_names = [UserSets(store.root).path_of(name) for name in options.names(sets)]
     for name in set_names:
         _print_what_is_left_out(evaluation_sets.by_name(name))

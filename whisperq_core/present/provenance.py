@@ -1,9 +1,12 @@
 """What identifies a run, as labels and texts."""
 
+import shlex
+
 import pandas as pd
 
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present.labels import protocol_label
+from whisperq_core.whisper.protocols import short_name
 
 
 def provenance_rows(run: AccuracyRun, speed_key: str | None) -> list[tuple[str, str]]:
@@ -26,6 +29,17 @@ def provenance_rows(run: AccuracyRun, speed_key: str | None) -> list[tuple[str, 
         ("Speed record's key:", "none" if pd.isna(speed_key) else speed_key),
         (f"{len(run.modules)} modules quantized:", ", ".join(run.modules)),
     ]
+
+
+def command_for_batches_of_one(run: AccuracyRun) -> str:
+    """The command that evaluates the run's recipe and fp32 on the same speech, each alone."""
+    protocol, spec = short_name(run.spec.protocol.name), run.spec
+    return (
+        f"whisperq run --models {shlex.quote(run.model)}"
+        f" --recipes fp32,{shlex.quote(spec.recipe.name)} --sets {shlex.quote(run.eval_set)}"
+        f" --protocol {shlex.quote(protocol)} --batch-size 1 --threads {spec.threads}"
+        " --only accuracy"
+    )
 
 
 def _listed(versions: dict[str, str]) -> str:

@@ -16,7 +16,7 @@ from whisperq_core.machine import Machine
 from whisperq_core.plurals import counted
 from whisperq_core.present.advisor_text import python_lines
 from whisperq_core.speech import evaluation_sets
-from whisperq_core.whisper.protocols import STUDY, short_name
+from whisperq_core.whisper.protocols import STUDY, batch_size_of, short_name
 
 COMMAND = "python -m whisperq_core"
 
@@ -102,6 +102,8 @@ class Section:
             arguments["device"] = run.spec.device
         if run.spec.protocol.name != STUDY.name:
             arguments["protocol"] = short_name(run.spec.protocol.name)
+        if size := batch_size_of(run.spec.protocol):
+            arguments["batch-size"] = str(size)
         return _command("run", arguments)
 
     @cached_property

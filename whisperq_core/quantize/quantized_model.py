@@ -102,7 +102,8 @@ class QuantizedModel:
 
         Digital silence, or faint steady noise, has an empty text: the model is not run, since it
         would hallucinate words. Its language is the one passed, or "en". Words that it
-        hallucinates over other noise stay; `Transcript.has_speech` and `Segment.over_speech` mark them.
+        hallucinates over other noise stay; `Transcript.has_speech` and `Segment.over_speech` mark
+        them.
 
         Args:
             speech: a path, the content of an audio file, or 16 kHz mono float32 samples, shape

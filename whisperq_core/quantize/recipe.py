@@ -120,6 +120,16 @@ class Recipe:
         return self.scheme == "dynamic" and self.activation_granularity == "tensor"
 
     @property
+    def batch_note(self) -> str:
+        """What readers have to know where `depends_on_batch`; empty elsewhere."""
+        if not self.depends_on_batch:
+            return ""
+        return (
+            "One activation range spans the batch, so the other utterances of a batch change a"
+            " transcript. Single recordings are transcribed in batches of 1."
+        )
+
+    @property
     def is_baseline(self) -> bool:
         """Whether nothing is quantized."""
         return self.scheme == "none"

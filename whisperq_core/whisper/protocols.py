@@ -8,7 +8,6 @@ from whisperq_core.errors import InputError
 # What Python and the command line call the protocols.
 ProtocolName = Literal["study", "corrected", "fitted", "merged"]
 
-
 @dataclass(frozen=True)
 class Protocol:
     """Decoding and batching of an evaluation; every field but the name changes a result.
@@ -161,11 +160,39 @@ def protocol_named(name: str) -> Protocol:
     return SHORT_NAMES[name]
 
 
+# What follows the name of a protocol whose batches have another size.
+_BATCHES_OF = ", batches of "
+
+
+def with_batch_size(protocol: Protocol, size: int | None) -> Protocol:
+    """The protocol with batches of another size and a name that says so; None leaves it as it is.
+
+    Transcripts of a recipe whose activation range spans the batch (`Recipe.depends_on_batch`)
+    depend on it; 1 is how single recordings are transcribed.
+    """
+    if size is None or size == protocol.batch_size:
+        return protocol
+    if size < 1:
+        raise InputError("A batch has at least one utterance. Pass a batch size of 1 or more.")
+    return replace(protocol, name=f"{protocol.name}{_BATCHES_OF}{size}", batch_size=size)
+
+
 def protocol_label(name: str) -> str:
     """What readers see for the protocol of that stored name; an unknown one keeps its name."""
-    return _LABELS.get(name, name)
+    base, batches, size = name.partition(_BATCHES_OF)
+    return f"{_LABELS.get(base, base)}{batches}{size}"
 
 
 def short_name(name: str) -> str:
-    """What the command line calls the protocol of that name; an unknown one keeps its name."""
-    return next((short for short, protocol in SHORT_NAMES.items() if protocol.name == name), name)
+    """What the command line calls the protocol of that name; an unknown one keeps its name.
+
+    That of a protocol with batches of another size is the same: see `batch_size_of`.
+    """
+    base = name.partition(_BATCHES_OF)[0]
+    return next((short for short, protocol in SHORT_NAMES.items() if protocol.name == base), name)
+
+
+def batch_size_of(protocol: Protocol) -> int | None:
+    """The size of its batches where that is not the one of the protocol of its short name."""
+    usual = SHORT_NAMES.get(short_name(protocol.name))
+    return None if usual is None or usual.name == protocol.name else protocol.batch_size
