@@ -6,11 +6,11 @@ Makes a store of so many accuracy records in a temporary folder, from the shippe
 utterance of a synthetic one has the transcript, and the counts, that one of two real recipes of the
 same model, set and protocol gave it, and group sizes and library versions differ, so that every
 record is another. Speed records are the shipped ones. Then it starts the app on it, opens
-Trade-offs in headless Chromium, switches filters of the design on and off in turn, and measures from the
-press of the mouse to the plot standing there with other points, and to the end of the page's
-script: the server's part and the browser's together. While the first visit has all results read,
-somebody else opens another page. What the server alone takes is measured by Streamlit's own test
-harness, in a process of its own that does nothing else. Browser and server share the machine.
+Trade-offs in headless Chromium, switches filters of the design on and off in turn, and measures
+from the press of the mouse to the plot standing there with other points, and to the end of the
+page's script: the server's part and the browser's together. While the first visit has all results
+read, somebody else opens another page. What the server alone takes is measured by Streamlit's own
+test harness, in a process of its own that does nothing else. Browser and server share the machine.
 """
 
 import argparse

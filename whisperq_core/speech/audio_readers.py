@@ -4,7 +4,11 @@ Nothing is mixed, scaled or resampled here; see `decode`.
 """
 
 import os
-from collections.abc import Generator
+import re
+import tempfile
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -26,6 +30,10 @@ _UNKNOWN_LENGTH = 2**63 - 1  # frames, as libsndfile gives it
 _MAX_TRACKS = 16
 # Of these FFmpeg estimates the length from the bit rate.
 _ESTIMATED_LENGTH = {"mp3", "aac", "mpegts", "mpeg", "ac3", "eac3", "amr", "rm", "dss"}
+
+_STDERR = 2
+_stderr_lock = threading.Lock()
+_OF_MPG123 = re.compile(rb"\[[^\]]*mpg123|Note: |Warning: |mpg123")
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ def probe(file: BinaryIO, name: str) -> Probe:
     chained = _is_chained_ogg(file)
     file.seek(0)
     try:
-        with soundfile.SoundFile(file) as opened:
+        with _no_decoder_messages(), soundfile.SoundFile(file) as opened:
             # A streamed FLAC does not tell its length, and libsndfile fails at its end. Of a
             # chained OGG it reads the first link only.
             is_ours = opened.format in audio_formats.SOUNDFILE_FORMATS
@@ -132,11 +140,44 @@ def _is_chained_ogg(file: BinaryIO) -> bool:
 
 def _soundfile_blocks(file: BinaryIO, name: str) -> Generator[Block, None, None]:
     try:
-        with soundfile.SoundFile(file) as opened:
-            while len(block := opened.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
+        with _no_decoder_messages():
+            opened = soundfile.SoundFile(file)
+        with opened:
+            while len(block := _next_block(opened)):
                 yield opened.samplerate, block
     except soundfile.LibsndfileError as error:
         raise _damaged(name) from error
+
+
+def _next_block(opened: soundfile.SoundFile) -> Samples:
+    quiet = _no_decoder_messages() if opened.format == "MP3" else nullcontext()
+    with quiet:
+        block: Samples = opened.read(BLOCK_FRAMES, dtype="float32", always_2d=True)
+    return block
+
+
+@contextmanager
+def _no_decoder_messages() -> Iterator[None]:
+    """Leave out what libmpg123 prints on stderr of a damaged MP3: users get one sentence of ours.
+
+    libsndfile offers no switch for it. Other lines that are printed meanwhile follow at the end.
+    """
+    with _stderr_lock, tempfile.TemporaryFile() as printed:
+        try:
+            stderr = os.dup(_STDERR)
+        except OSError:  # there is none
+            yield
+            return
+        os.dup2(printed.fileno(), _STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, _STDERR)
+            os.close(stderr)
+            printed.seek(0)
+            for line in printed:
+                if line.strip() and not _OF_MPG123.match(line):
+                    os.write(_STDERR, line)
 
 
 def _open_ffmpeg(file: BinaryIO, name: str) -> InputContainer:
