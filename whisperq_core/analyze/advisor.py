@@ -311,9 +311,9 @@ def _commands(
 
     def command(recipes: str, protocol: Protocol) -> str:
         name = short_name(protocol.name)
-        under = () if protocol.name == STUDY.name else (f"--protocol {name}",)
+        under = [] if protocol.name == STUDY.name else [f"--protocol {name}"]
         if size := batch_size_of(protocol):
-            under += (f"--batch-size {size}",)
+            under.append(f"--batch-size {size}")
         parts = (f"{_RUN} --models {configuration.model} --recipes {recipes}", *options, *under)
         return " ".join(parts) + _on_device(requirements)
 
