@@ -8,6 +8,7 @@ from whisperq_core.errors import InputError
 # What Python and the command line call the protocols.
 ProtocolName = Literal["study", "corrected", "fitted", "merged"]
 
+
 @dataclass(frozen=True)
 class Protocol:
     """Decoding and batching of an evaluation; every field but the name changes a result.
