@@ -73,7 +73,8 @@ def summary(sets: UserSets, name: str, eval_set: EvalSet) -> None:
     for sentence in SetPreview.of(eval_set).sentences[1:]:  # the first is the line below
         st.caption(markup.escape_markdown(sentence))
     st.markdown(
-        f"**{count}**, {eval_set.audio_s / 60:.1f} minutes, {by}, {', '.join(eval_set.languages)}"
+        f"**{count}**, {eval_set.audio_s / 60:.1f} minutes, {by},"
+        f" {markup.escape_markdown(', '.join(eval_set.languages))}"
     )
     with st.container(horizontal=True):
         if st.button("Evaluate on this set", type="primary", icon=":material/play_circle:"):
@@ -107,7 +108,7 @@ def recordings(sets: UserSets, name: str, eval_set: EvalSet) -> None:
                 speaker = f" · {utterance.speaker}" if utterance.speaker else ""
                 st.markdown(
                     f"**{markup.escape_markdown(utterance.id)}** · {utterance.duration_s:.1f} s"
-                    f" · {utterance.language}{markup.escape_markdown(speaker)}"
+                    f" · {markup.escape_markdown(utterance.language + speaker)}"
                 )
                 st.markdown(markup.escape_markdown(utterance.reference))
                 original = recording_of(utterance, uploaded)

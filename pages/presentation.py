@@ -11,7 +11,7 @@ from pages._report_selection import from_url, query
 from pages._session import user_store
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.present import report_sections, slides
+from whisperq_core.present import markup, report_sections, slides
 from whisperq_core.present.report_sections import Section
 
 SLIDES = 5
@@ -125,7 +125,8 @@ def main() -> None:
         selected = report_sections.select_runs(runs, **chosen)
     except InputError as error:
         st.title("Presentation")
-        st.info(f"{error} Select results on the **Report** page and press **Present**.")
+        why = markup.escape_markdown(str(error))
+        st.info(f"{why} Select results on the **Report** page and press **Present**.")
         return
     st.html(STYLE)
     keys = tuple(run.key for run in selected)

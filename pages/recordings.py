@@ -120,7 +120,10 @@ def choose_exported_models(session: UserSession, view: View) -> list[str]:
         manifest = manifests.get(folder) or session.exported_model(folder)
         if others := manifest.other_versions():
             st.caption(
-                f"{manifest.label} was exported with other library versions: {'; '.join(others)}."
+                markup.escape_markdown(
+                    f"{manifest.label} was exported with other library versions:"
+                    f" {'; '.join(others)}."
+                )
             )
     return chosen
 
@@ -193,7 +196,7 @@ def header(
     if transcriptions:
         language = LANGUAGES.get(transcriptions[0].language, transcriptions[0].language)
         facts.append(f"{language} (detected)" if transcriptions[0].detected else language)
-    st.caption(" · ".join(facts))
+    st.caption(markup.escape_markdown(" · ".join(facts)))
     for note in recording.sound.notes:
         st.caption(f":material/info: {markup.escape_markdown(note)}")
     if recording.sound.silent or any(not one.has_speech for one in transcriptions):

@@ -138,7 +138,7 @@ def main(view: View) -> None:
         how = {"baseline": chosen["baseline"], "margin": choose_margin(view)}
         selected = report_sections.select_runs(runs, **chosen)
     except InputError as error:
-        st.info(str(error))
+        st.info(markup.escape_markdown(str(error)))
         return
     make = partial(report.render, selected, date=records.utc_now(), **how)
     downloads(make)

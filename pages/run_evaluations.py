@@ -56,7 +56,8 @@ def choose_models(view: View) -> list[str]:
     )
     here = offline_models()
     if to_download := [name for name in names if name in model_sources.NAMES and name not in here]:
-        st.caption(f"Will be downloaded from the model hub: {', '.join(to_download)}.")
+        foreign = markup.escape_markdown(", ".join(to_download))
+        st.caption(f"Will be downloaded from the model hub: {foreign}.")
     return names
 
 
@@ -166,7 +167,7 @@ def download_sets() -> None:
                 )
                 st.success(f"Downloaded {split}: {len(eval_set.utterances)} utterances.")
             except WhisperQError as error:
-                st.error(str(error))
+                st.error(markup.escape_markdown(str(error)))
 
 
 def choose(session: UserSession, view: View) -> list[Request]:
@@ -317,14 +318,14 @@ def stop_all(session: UserSession) -> None:
 def show_job(queue: job_queue.JobQueue, job: job_queue.Job) -> None:
     done, total = queue.progress(job)
     with st.container(horizontal=True, vertical_alignment="center"):
-        text = f"{STATUS_ICONS[job.state]} {job.label} · {job.state}"
+        text = f"{STATUS_ICONS[job.state]} {markup.escape_markdown(job.label)} · {job.state}"
         if job.state == JobState.RUNNING:
             if done < total:
                 text += f", {done} of {total} steps, {format_duration(queue.remaining_s(job))} left"
             st.progress(done / max(1, total), text)
             st.button("Stop", key=f"stop-{job.id}", on_click=queue.stop, args=(job,))
         elif job.state in (JobState.FAILED, JobState.STOPPED):
-            st.markdown(f"{text}. {job.message}")
+            st.markdown(f"{text}. {markup.escape_markdown(job.message)}")
         else:
             st.markdown(text)
 

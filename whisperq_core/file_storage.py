@@ -2,18 +2,26 @@
 
 A location is a path, or a URL that fsspec opens, such as s3://bucket/whisperq, gs://…,
 sftp://host/…, where its driver (s3fs, gcsfs, paramiko) is installed.
+
+Files are read by `read_file` and `read_record`, which neither wait for a pipe nor let a small file
+take much memory. What reads a file and writes it again does so in `exclusive`.
 """
 
+import fcntl
+import json
 import os
-import shutil
+import re
 import time
 import uuid
 from abc import ABC, abstractmethod
-from contextlib import suppress
-from errno import EFBIG, EINVAL
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import EFBIG, EINVAL, EISDIR
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from whisperq_core.errors import StoreError
 
@@ -23,7 +31,19 @@ FileStamp = tuple[Any, ...]
 _ATOMIC_PROTOCOLS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"}
 _STAMP_FIELDS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 # Larger files are not read: no record is as large.
-MAX_BYTES = 500 * 10**6
+MAX_BYTES = 100 * 10**6
+# JSON with more values for its size is no record. Each value that a model refuses takes about a
+# kilobyte, so that megabytes of them would fill memory. Records have an object or a list for 40
+# bytes or more, and a comma for 12 or more.
+_BYTES_PER_CONTAINER, _BYTES_PER_COMMA = 24, 8
+_MOST_MEMBERS = 10_000  # of one object
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+# Above this size, the members of each object are counted, too.
+_LARGE_JSON_BYTES = 10**6
+# How often `write_atomically` tries.
+_ATTEMPTS = 5
+# How long `exclusive` waits, and how often it looks.
+_LOCK_TIMEOUT_S, _LOCK_POLL_S = 60.0, 0.02
 # Age in seconds at which a temporary file was left by a killed writer.
 _STALE_AFTER_S = 3600.0
 # Seconds for which the listing of a remote folder is reused, unless this process writes to it.
@@ -121,14 +141,7 @@ class LocalFolder(Folder):
 
     def read(self, name: str) -> bytes:
         """See `Folder`."""
-        path = self.path / name
-        stat = path.stat()
-        # Reading a pipe would block for ever; reading a folder fails by itself.
-        if not (S_ISREG(stat.st_mode) or S_ISDIR(stat.st_mode)):
-            raise OSError(EINVAL, "it is not a file")
-        if stat.st_size > MAX_BYTES:
-            raise OSError(EFBIG, f"it has more than {MAX_BYTES // 10**6} MB")
-        return path.read_bytes()
+        return read_file(self.path / name)
 
     def write(self, name: str, text: str) -> None:
         """See `Folder`."""
@@ -142,8 +155,13 @@ class LocalFolder(Folder):
                     path.unlink()
 
     def remove(self) -> None:
-        """See `Folder`."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Removes its files; what another process is just writing stays, and with it the folder."""
+        for name in self.json_names():
+            with suppress(OSError):
+                (self.path / name).unlink()
+        self.remove_stale_temporaries()
+        with suppress(OSError):
+            self.path.rmdir()
 
 
 class RemoteFolder(Folder):
@@ -250,20 +268,146 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0][:200]
 
 
+def read_file(path: Path, max_bytes: int | None = None) -> bytes:
+    """A file's content; by default at most MAX_BYTES.
+
+    OSError where it is no file, as a pipe or a device is none, is larger or cannot be read.
+    """
+    most = MAX_BYTES if max_bytes is None else max_bytes
+    # Without waiting, as opening a pipe would.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        stat = os.fstat(descriptor)
+        if S_ISDIR(stat.st_mode):
+            raise OSError(EISDIR, "it is a folder")
+        if not S_ISREG(stat.st_mode):
+            raise OSError(EINVAL, "it is not a file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = b"" if stat.st_size > most else file.read(most + 1)
+        if stat.st_size > most or len(content) > most:
+            raise OSError(EFBIG, f"it has more than {most / 10**6:g} MB")
+        return content
+    finally:
+        os.close(descriptor)
+
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def read_record(kind: type[Record], path: Path, max_bytes: int) -> Record | None:
+    """The record in a JSON file; None where there is none, or it is damaged or too large."""
+    try:
+        content = read_file(path, max_bytes)
+        check_json(content)
+        return kind.model_validate_json(content)
+    except (OSError, ValueError, ValidationError, RecursionError):
+        return None
+
+
+def check_json(content: bytes) -> None:
+    """Raises ValueError for JSON that would take far more memory than its size. Fast, and rough."""
+    # Texts may have as many commas as they like, but few files make it necessary to leave them out.
+    if _has_too_many_values(content) and _has_too_many_values(_STRING.sub(b'""', content)):
+        raise ValueError("It has far more values than a record.")
+    if len(content) > _LARGE_JSON_BYTES:
+        try:
+            json.loads(content, object_pairs_hook=_count_members)
+        except RecursionError as error:
+            raise ValueError("It is nested too deeply.") from error
+
+
+def _has_too_many_values(content: bytes) -> bool:
+    containers, size = content.count(b"{") + content.count(b"["), len(content)
+    return (
+        containers > 1000 + size // _BYTES_PER_CONTAINER
+        or content.count(b",") > 2000 + size // _BYTES_PER_COMMA
+    )
+
+
+def _count_members(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) > _MOST_MEMBERS:
+        raise ValueError("It has an object with far more members than a record.")
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """A block that only one thread of all processes is in at a time, for one folder.
+
+    The folder need not exist: a file next to it is locked (flock), until the block or the process
+    ends. Not reentrant. Raises StoreError where it cannot be locked within a minute.
+    """
+    lock = folder.with_name(f".{folder.name}.lock")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StoreError(
+            f"{folder} could not be changed ({error.strerror or error}). Free some space or set"
+            " WHISPERQ_CACHE to a folder that can be written."
+        ) from error
+    try:
+        _wait_for_lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, folder: Path) -> None:
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"Another process has been changing {folder} for a minute. Try again later."
+                ) from error
+            time.sleep(_LOCK_POLL_S)
+        except OSError as error:
+            raise StoreError(
+                f"{folder} is on a file system without locks ({error.strerror}). Set"
+                " WHISPERQ_CACHE to another folder."
+            ) from error
+
+
+def make_private(folder: Path) -> None:
+    """Makes the folder, if it is not there, and takes all rights in it from other users.
+
+    OSError where it cannot be made. One that belongs to another user is left as it is.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stat = folder.stat()
+    if stat.st_mode & 0o077 and stat.st_uid == os.geteuid():
+        folder.chmod(0o700)
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Writes a file atomically; raises StoreError where it cannot be written."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    # Between making the folder and the file in it, another process may remove the empty folder.
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(FileNotFoundError):
+                _write(path, text)
+                return
+        _write(path, text)
+    except OSError as error:
+        raise StoreError(
+            f"The result could not be written to {path.parent} ({error.strerror or error})."
+            " Free some space or set WHISPERQ_CACHE to a folder that can be written."
+        ) from error
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise StoreError(
-            f"The result could not be written to {path.parent} ({error.strerror or error})."
-            " Free some space or set WHISPERQ_CACHE to a folder that can be written."
-        ) from error
+        raise

@@ -1,3 +1,4 @@
+import re
 from html.parser import HTMLParser
 
 import pytest
@@ -81,6 +82,14 @@ def test_lines_are_escaped_on_both_sides():
     page = Tags(labelled_html([(EVIL, EVIL)]))
     assert "script" not in {tag for tag, _ in page.tags}
     assert page.text.count(EVIL) == 2
+
+
+@pytest.mark.parametrize("address", ["https://a.example", "www.a.example", "a@b.example"])
+def test_addresses_are_no_links(address):
+    # Streamlit's renderer makes links of addresses in plain text, escaped or not.
+    shown = escape_markdown(f"see {address}").replace("\\", "")
+    assert shown.replace("\u2060", "") == f"see {address}"
+    assert not re.search(r"https?://|www\.|@\w", shown)
 
 
 def test_markdown_is_taken_literally():

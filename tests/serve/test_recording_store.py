@@ -3,6 +3,7 @@ import pytest
 from whisperq_core.errors import AudioError, InputError, StoreError
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
+from whisperq_core.serve import quota
 from whisperq_core.serve.recording_store import RecordingStore, _display_name
 
 FP32 = TranscriptionConfig("tiny.en", recipe("fp32"), "en")
@@ -114,9 +115,8 @@ def test_every_choice_of_a_listener_counts():
 
 def test_recordings_have_an_end(shelf, kept, jfk, monkeypatch):
     other = [("b.flac", jfk.audio.read_bytes() + b" ")]
-    monkeypatch.setattr(
-        "whisperq_core.serve.recording_store.MAX_ALL_BYTES", shelf.total_bytes() + 1
-    )
+    used = quota.MAX_BYTES - quota.free_bytes(shelf.root)
+    monkeypatch.setattr(quota, "MAX_BYTES", used + 1)
     (refused,) = shelf.add(other)
     assert "b.flac is not stored" in str(refused) and shelf.all() == [kept]
     shelf.delete(kept.id)

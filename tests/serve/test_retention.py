@@ -50,9 +50,44 @@ def test_a_clock_that_was_set_back_deletes_nothing(store, shelves):
     assert left(shelves) == [1, 1]
 
 
+def test_a_clock_set_forward_by_a_year_deletes_nothing_for_a_day(store, shelves):
+    year = 365 * DAY
+    assert retention.delete_expired(store.root, utc_now() + year) == 0
+    assert retention.delete_expired(store.root, utc_now() + year + 0.9 * DAY) == 0
+    # Set right again, nothing of it is remembered.
+    assert retention.delete_expired(store.root) == 0
+    assert retention.delete_expired(store.root, utc_now() + year + 2 * DAY) == 0
+    assert left(shelves) == [1, 1]
+    retention.forget_sightings(store.root)
+    assert retention.delete_expired(store.root, utc_now() + year + 4 * DAY) == 0
+    assert retention.delete_expired(store.root, utc_now() + year + 5 * DAY) == 2
+
+
+def test_loops_of_links_and_pipes_do_not_end_the_hour(store, shelves):
+    loop, pipe = shelves[0].folder / "loop", shelves[0].folder / ("0" * 16)
+    loop.symlink_to(loop)
+    pipe.mkdir()
+    os.mkfifo(pipe / "about.json")
+    assert retention.delete_expired(store.root, utc_now() + 29.5 * DAY) == 0
+    assert retention.delete_expired(store.root, utc_now() + 31 * DAY) >= 2
+    assert left(shelves) == [0, 0]
+
+
+def test_what_killed_processes_left_is_removed_after_hours(store):
+    left_behind = [store.root / "artefacts" / ".base-0123.new", store.root / "pieces/a/.b.json.tmp"]
+    left_behind[0].mkdir(parents=True)
+    left_behind[1].parent.mkdir(parents=True)
+    left_behind[1].write_text("half")
+    retention.delete_expired(store.root)
+    assert all(path.exists() for path in left_behind)
+    retention.delete_expired(store.root, utc_now() + 0.5 * DAY)
+    assert not any(path.exists() for path in left_behind)
+
+
 @pytest.mark.parametrize(("days", "at", "gone"), [("0", 10_000, 0), ("2.5", 2, 0), ("2.5", 3, 2)])
 def test_the_time_is_the_users_to_say(store, shelves, monkeypatch, days, at, gone):
     monkeypatch.setenv("WHISPERQ_KEEP_DAYS", days)
+    assert retention.delete_expired(store.root, utc_now() + (at - 1) * DAY) == 0
     assert retention.delete_expired(store.root, utc_now() + at * DAY) == gone
 
 
@@ -76,11 +111,13 @@ def test_what_was_cut_off_or_damaged_goes_too(store, shelves):
         os.utime(folder, (yesterday, yesterday))
     assert retention.delete_expired(store.root) == 2
     assert not any(folder.exists() for folder in aside) and about.exists()
+    assert retention.delete_expired(store.root, utc_now() + 28.2 * DAY) == 0
     assert retention.delete_expired(store.root, utc_now() + 29.5 * DAY) == 1
     assert not about.exists() and left(shelves) == [0, 1]
 
 
 def test_the_app_deletes_without_being_asked(store, shelves):
+    retention.delete_expired(store.root, utc_now() + 29.5 * DAY)
     retention.start_hourly_deletion(store.root, lambda: utc_now() + 31 * DAY)
     deadline = time.monotonic() + 20
     while left(shelves) != [0, 0]:

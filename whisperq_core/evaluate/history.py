@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from whisperq_core.errors import Cancelled, StoreError, WhisperQError
 from whisperq_core.evaluate.records import Run
-from whisperq_core.file_storage import write_atomically
+from whisperq_core.file_storage import check_json, read_file, write_atomically
 from whisperq_core.machine import Machine, this_machine
 from whisperq_core.whisper.protocols import STUDY, protocol_label
 
@@ -35,6 +35,7 @@ EVALUATION: Kind = "evaluation"
 EXPORT: Kind = "export"
 # The layout of an entry; an older program skips what a newer one wrote.
 _SCHEMA: Literal[1] = 1
+_MAX_ENTRY_BYTES = 100_000
 
 
 class WorkItem(BaseModel):
@@ -144,10 +145,12 @@ def read(root: Path) -> History:
     entries, unreadable = [], {}
     for path in sorted((root / FOLDER).glob("*.json")):
         try:
-            entries.append(Entry.model_validate_json(path.read_bytes()))
+            content = read_file(path, _MAX_ENTRY_BYTES)
+            check_json(content)
+            entries.append(Entry.model_validate_json(content))
         except OSError as error:
             unreadable[path] = f"It cannot be read ({error.strerror})."
-        except ValidationError:
+        except (ValueError, RecursionError):
             unreadable[path] = "It is damaged, or was written by another version of WhisperQ."
     entries.sort(key=lambda entry: entry.started_at, reverse=True)
     return History(tuple(entries), unreadable)

@@ -14,9 +14,10 @@ from functools import cached_property
 from statistics import median
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictInt, TypeAdapter, ValidationError
 
 from whisperq_core.errors import SchemaTooNew, StoreError
+from whisperq_core.file_storage import check_json
 from whisperq_core.machine import Machine
 from whisperq_core.quantize.pipeline import PIPELINE_VERSION
 from whisperq_core.quantize.recipes import Recipe
@@ -166,7 +167,7 @@ class _Run(_Frozen):
     created_at: datetime
     machine: Machine
     load_average: float | None
-    modules: tuple[str, ...]
+    modules: Annotated[tuple[str, ...], FailFast()]
     weights_bytes: int
     fp32_bytes: int
     quantize_s: float
@@ -216,8 +217,8 @@ class AccuracyRun(_Run):
 
     measures: Literal["accuracy"] = "accuracy"
     kinds_of_machine: int = 1
-    utterances: tuple[UtteranceResult, ...]
-    batches: tuple[BatchTime, ...]
+    utterances: Annotated[tuple[UtteranceResult, ...], FailFast()]
+    batches: Annotated[tuple[BatchTime, ...], FailFast()]
 
     @cached_property
     def by_id(self) -> tuple[UtteranceResult, ...]:
@@ -276,7 +277,7 @@ class SpeedRun(_Run):
     """Interleaved timed passes of the recipe and of fp32, in one process on one machine."""
 
     measures: Literal["speed"] = "speed"
-    passes: tuple[Pass, ...]
+    passes: Annotated[tuple[Pass, ...], FailFast()]
 
     def rtfs(self, subject: str = "recipe") -> list[float]:
         """RTF of each pass of the recipe or of fp32, in the order they ran."""
@@ -334,7 +335,7 @@ class DivergenceRun(_Run):
 
     measures: Literal["divergence"] = "divergence"
     baseline_key: str
-    utterances: tuple[UtteranceDivergence, ...]
+    utterances: Annotated[tuple[UtteranceDivergence, ...], FailFast()]
     nats_quantiles: dict[str, float]
     left_out: tuple[str, ...] = ()
 
@@ -371,6 +372,10 @@ def parse(text: str | bytes) -> Run:
 
     Raises SchemaTooNew for one of a newer WhisperQ and StoreError for one that is not a record.
     """
+    try:
+        check_json(text.encode() if isinstance(text, str) else text)
+    except ValueError as error:
+        raise StoreError("The file is not a WhisperQ result, or it was altered.") from error
     try:
         run = _ADAPTER.validate_json(text)
         newer = run.schema_version > SCHEMA_VERSION

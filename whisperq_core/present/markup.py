@@ -12,6 +12,8 @@ _STYLES = {
     "delete": "background:rgba(213,94,0,0.28);text-decoration:line-through",
     "insert": "background:rgba(0,114,178,0.30);text-decoration:underline",
 }
+# What an address begins with: of the web, and of mail up to its domain.
+_ADDRESS = re.compile(r"\w+:(?=//)|www(?=\.)|@(?=\w)|mailto:|xmpp:", re.IGNORECASE)
 _TAGS = {"substitute": "span", "delete": "del", "insert": "ins"}
 _SHAPE = "color:inherit;border-radius:3px;padding:0 3px"
 
@@ -59,5 +61,10 @@ def labelled_html(lines: Iterable[tuple[str, str]]) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """The text with all Markdown syntax escaped."""
+    """Text of users, files or models as Markdown that shows it as it is.
+
+    All syntax is escaped. Addresses get an invisible word joiner, so that Streamlit makes no links
+    of them: it looks for addresses after escapes are resolved.
+    """
+    text = _ADDRESS.sub("\\g<0>\u2060", text)
     return re.sub(r"([\\`*_{}\[\]()#+.!|<>$~:-])", r"\\\1", text)

@@ -23,7 +23,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from whisperq_core.errors import ExportError, RecipeUnsupported
-from whisperq_core.file_storage import clean_path
+from whisperq_core.file_storage import check_json, clean_path, read_file
 from whisperq_core.quantize import backends, pipeline
 from whisperq_core.quantize.model_parts import ModelParts, assemble, disassemble
 from whisperq_core.quantize.recipes import Device, Recipe
@@ -38,6 +38,8 @@ FOLDER = "artefacts"
 
 _TENSORS, _MANIFEST, _SUMS = "model.safetensors", model_sources.EXPORTED, "SHA256SUMS"
 _CONFIG, _GENERATION, _TOKENIZER = "config.json", "generation_config.json", "tokenizer.json"
+# Of recipe.json and SHA256SUMS.
+_MAX_TEXT_BYTES = 5_000_000
 _FILES = (_TENSORS, _MANIFEST, _CONFIG, _GENERATION, _TOKENIZER)
 
 
@@ -174,7 +176,10 @@ def export_quantized(
 
 
 def _is_exported(folder: Path) -> bool:
-    return (folder / _MANIFEST).is_file() and (folder / _SUMS).is_file()
+    try:
+        return (folder / _MANIFEST).is_file() and (folder / _SUMS).is_file()
+    except (OSError, ValueError):  # too long a name, a loop of links
+        return False
 
 
 def _require_replaceable(folder: Path) -> None:
@@ -244,7 +249,8 @@ def read(folder: Path | str) -> Manifest:
             " folder that “python -m whisperq_core export” wrote."
         )
     try:
-        text = (folder / _MANIFEST).read_bytes()
+        text = read_file(folder / _MANIFEST, _MAX_TEXT_BYTES)
+        check_json(text)
         version = json.loads(text)["schema_version"]
         if version > SCHEMA:
             raise ExportError(
@@ -259,8 +265,8 @@ def read(folder: Path | str) -> Manifest:
 def digest(folder: Path | str) -> str:
     """sha256 (hex) of SHA256SUMS: one number for the whole folder. Raises ExportError."""
     try:
-        return hashlib.sha256((clean_path(folder) / _SUMS).read_bytes()).hexdigest()
-    except OSError as error:
+        return hashlib.sha256(read_file(clean_path(folder) / _SUMS, _MAX_TEXT_BYTES)).hexdigest()
+    except (OSError, ValueError) as error:
         raise ExportError(f"{folder} is not an exported model: it has no {_SUMS}.") from error
 
 

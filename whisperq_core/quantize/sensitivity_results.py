@@ -14,11 +14,11 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from whisperq_core import settings
 from whisperq_core.errors import RecipeUnsupported, StoreError
-from whisperq_core.file_storage import write_atomically
+from whisperq_core.file_storage import check_json, read_file, write_atomically
 from whisperq_core.machine import Machine
 from whisperq_core.quantize.bit_allocation import Choice, allocate, stored_bytes
 from whisperq_core.quantize.recipes import Recipe
@@ -184,8 +184,10 @@ def stored_measurements() -> list[Sensitivity]:
 @lru_cache(maxsize=64)
 def _read(path: Path, stamp: int) -> Sensitivity:
     try:
-        return Sensitivity.model_validate_json(path.read_bytes())
-    except ValidationError as error:
+        content = read_file(path)
+        check_json(content)
+        return Sensitivity.model_validate_json(content)
+    except ValueError as error:
         raise StoreError(
             f"{path.name} is not a measurement of layer sensitivities, or was altered."
         ) from error

@@ -11,23 +11,25 @@ import re
 import shutil
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from whisperq_core.errors import AudioError, InputError, StoreError
 from whisperq_core.evaluate.records import utc_now
-from whisperq_core.file_storage import write_atomically
+from whisperq_core.file_storage import exclusive, make_private, read_record, write_atomically
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
+from whisperq_core.serve import quota
 from whisperq_core.speech.audio_formats import usable_suffix
 from whisperq_core.speech.isolated_decoder import AudioSummary, decode_files
 
-# Limits of one recording, and of all recordings of a user.
-MAX_BYTES, MAX_ALL_BYTES = 200_000_000, 10_000_000_000
-Record = TypeVar("Record", bound=BaseModel)
+# Of one recording; for all of a user see `quota`.
+MAX_BYTES = 200_000_000
+# Two hours of fast speech have 120,000.
+MAX_REFERENCE_CHARACTERS = 200_000
+# Of what is read: about.json, with such a reference, and a transcription with its words' times.
+_MAX_ABOUT_BYTES, _MAX_TRANSCRIPTION_BYTES = 2_000_000, 20_000_000
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -45,7 +47,8 @@ class RecordingStore:
     """The recordings below one folder, the cache."""
 
     def __init__(self, root: Path):
-        self.folder = root / "recordings"
+        self.root = root
+        self.folder = root / quota.RECORDINGS
 
     def _folder_of(self, id: str) -> Path:
         if not _ID.fullmatch(id):
@@ -59,32 +62,36 @@ class RecordingStore:
 
         A file that is stored already stays as it is, with its reference.
         """
-        results: dict[int, Recording | AudioError] = {}
         new: dict[int, tuple[str, str, Path]] = {}
-        free_bytes = MAX_ALL_BYTES - self.total_bytes()
         try:
-            for place, (name, data) in enumerate(files):
-                name, id = _display_name(name), _id_of(data)
-                if existing := self.get(id):
-                    results[place] = existing
-                elif len(data) > MAX_BYTES:
-                    limit = f"{MAX_BYTES / 1e6:.0f} MB"
-                    results[place] = AudioError(
-                        f"{name} is larger than {limit}. Cut it into pieces."
-                    )
-                elif (free_bytes := free_bytes - len(data)) < 0:
-                    results[place] = AudioError(
-                        f"{name} is not stored: your recordings may take up to"
-                        f" {MAX_ALL_BYTES / 1e9:.0f} GB. Delete some and upload it again."
-                    )
-                else:
-                    new[place] = name, id, self._write_temporary(name, data)
+            # Two uploads at once must not both take what is left.
+            with exclusive(self.folder):
+                results = self._write_new(files, new)
             results |= self._store_decodable(new)
         finally:
             # Stored recordings have been renamed by now.
             for _, _, temporary in new.values():
                 shutil.rmtree(temporary, ignore_errors=True)
         return [results[place] for place in range(len(files))]
+
+    def _write_new(
+        self, files: Sequence[tuple[str, bytes]], new: dict[int, tuple[str, str, Path]]
+    ) -> dict[int, Recording | AudioError]:
+        """Writes to temporary folders, which it puts into `new`; returns what the others are."""
+        results: dict[int, Recording | AudioError] = {}
+        free_bytes = quota.free_bytes(self.root)
+        for place, (name, data) in enumerate(files):
+            name, id = _display_name(name), _id_of(data)
+            if existing := self.get(id):
+                results[place] = existing
+            elif len(data) > MAX_BYTES:
+                limit = f"{MAX_BYTES / 1e6:.0f} MB"
+                results[place] = AudioError(f"{name} is larger than {limit}. Cut it into pieces.")
+            elif (free_bytes := free_bytes - len(data)) < 0:
+                results[place] = AudioError(quota.refusal(name))
+            else:
+                new[place] = name, id, self._write_temporary(name, data)
+        return results
 
     def _store_decodable(
         self, new: dict[int, tuple[str, str, Path]]
@@ -102,22 +109,16 @@ class RecordingStore:
             results[place] = recording
             write_atomically(temporary / "about.json", recording.model_dump_json())
             # Renamed last, so that a recording is stored as a whole or not at all.
-            if not self._folder_of(id).exists():
-                temporary.rename(self._folder_of(id))
+            with exclusive(self.folder):
+                if not self._folder_of(id).exists():
+                    temporary.rename(self._folder_of(id))
         return results
-
-    def total_bytes(self) -> int:
-        """Size of all recordings, with their copies for browsers and their transcriptions."""
-        total = 0
-        for path in self.folder.rglob("*"):
-            with suppress(OSError):  # deleted meanwhile
-                total += path.stat().st_size
-        return total
 
     def _write_temporary(self, name: str, data: bytes) -> Path:
         temporary = self.folder / f".{uuid.uuid4().hex}.tmp"
         try:
-            temporary.mkdir(parents=True)
+            make_private(self.folder)
+            temporary.mkdir()
             path = temporary / f"original{usable_suffix(name, data)}"
             path.write_bytes(data)
         except OSError as error:
@@ -130,7 +131,12 @@ class RecordingStore:
 
     def get(self, id: str) -> Recording | None:
         """The recording of that id, or None; a damaged one counts as none."""
-        return _read(Recording, self._folder_of(id) / "about.json") if _ID.fullmatch(id) else None
+        if not _ID.fullmatch(id):
+            return None
+        # Browsers are sent the copy, and a pipe in its place would never end.
+        if not self.playback_path(id).is_file():
+            return None
+        return read_record(Recording, self._folder_of(id) / "about.json", _MAX_ABOUT_BYTES)
 
     def all(self) -> list[Recording]:
         """All recordings, the newest first."""
@@ -146,30 +152,40 @@ class RecordingStore:
         return self._folder_of(id) / "played.flac"
 
     def set_reference(self, id: str, reference: str) -> Recording:
-        """Sets the reference of a recording. Raises InputError if it was deleted."""
-        recording = self.get(id)
-        if recording is None:
-            raise InputError("The recording was deleted. Upload it again.")
-        recording = recording.model_copy(update={"reference": " ".join(reference.split())})
-        write_atomically(self._folder_of(id) / "about.json", recording.model_dump_json())
+        """Sets the reference of a recording. Raises InputError if it was deleted, or too long."""
+        reference = " ".join(reference.split())
+        if len(reference) > MAX_REFERENCE_CHARACTERS:
+            raise InputError(
+                f"A reference may have up to {MAX_REFERENCE_CHARACTERS:,} characters. Cut the"
+                " recording into pieces."
+            )
+        with exclusive(self.folder):
+            recording = self.get(id)
+            if recording is None:
+                raise InputError("The recording was deleted. Upload it again.")
+            recording = recording.model_copy(update={"reference": reference})
+            write_atomically(self._folder_of(id) / "about.json", recording.model_dump_json())
         return recording
 
     def transcription(self, id: str, config: TranscriptionConfig) -> Transcription | None:
         """The stored transcription by a configuration, or None."""
-        return _read(Transcription, self._folder_of(id) / f"{config.key}.json")
+        path = self._folder_of(id) / f"{config.key}.json"
+        return read_record(Transcription, path, _MAX_TRANSCRIPTION_BYTES)
 
     def put_transcription(
         self, id: str, config: TranscriptionConfig, transcription: Transcription
     ) -> None:
         """Stores a transcription, unless the recording was deleted meanwhile."""
-        if self._folder_of(id).is_dir():
-            write_atomically(
-                self._folder_of(id) / f"{config.key}.json", transcription.model_dump_json()
-            )
+        path = self._folder_of(id) / f"{config.key}.json"
+        with exclusive(self.folder):  # else it could bring back what is being deleted
+            if path.parent.is_dir():
+                write_atomically(path, transcription.model_dump_json())
 
     def delete(self, id: str) -> None:
         """Deletes a recording and its transcriptions."""
-        shutil.rmtree(self._folder_of(id), ignore_errors=True)
+        folder = self._folder_of(id)
+        with exclusive(self.folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _display_name(name: str) -> str:
@@ -184,10 +200,3 @@ def _id_of(data: bytes) -> str:
 
 def _original(folder: Path) -> Path:
     return next(folder.glob("original*"), folder / "original")
-
-
-def _read(kind: type[Record], path: Path) -> Record | None:
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None

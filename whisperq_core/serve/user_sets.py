@@ -4,6 +4,7 @@ manifest.jsonl   audio, text, id, language, speaker of each recording
 votes/*.json     readers' votes of blind tests, see blind_test.py
 """
 
+import hashlib
 import io
 import json
 import re
@@ -15,10 +16,18 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath, PurePosixPath
+from stat import S_ISREG
 from typing import Any
 
 from whisperq_core.errors import AudioError, EvalSetError, StoreError
-from whisperq_core.file_storage import write_atomically
+from whisperq_core.file_storage import (
+    exclusive,
+    make_private,
+    read_file,
+    read_record,
+    write_atomically,
+)
+from whisperq_core.serve import quota
 from whisperq_core.serve.blind_test import Vote
 from whisperq_core.serve.recording_store import Recording
 from whisperq_core.speech import evaluation_sets, manifests
@@ -30,7 +39,9 @@ _MANIFEST, _VOTES = "manifest.jsonl", "votes"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,59}")
 # Limits of an imported set, whatever its archive says.
 MAX_FILES, MAX_BYTES = 20_000, 4_000_000_000
-MAX_TEXT_BYTES = 20_000_000  # of a manifest, a transcript or a vote
+MAX_TEXT_BYTES = 20_000_000  # of a manifest or a transcript
+# Of a vote: its texts have 1,100 characters at most, each of 6 bytes at most.
+_MAX_VOTE_BYTES = 10_000
 _MAX_DEPTH, _MAX_NAME = 20, 200
 # How each entry of an archive's list of files begins.
 _ENTRY = b"PK\x01\x02"
@@ -40,7 +51,8 @@ class UserSets:
     """The sets below one folder, the cache."""
 
     def __init__(self, root: Path):
-        self.root = root / "sets"
+        self.cache = root
+        self.root = root / quota.SETS
 
     def folder(self, name: str) -> Path:
         """The folder of the set of that name. Raises EvalSetError for an invalid name."""
@@ -74,7 +86,14 @@ class UserSets:
         manifest = self.folder(name) / _MANIFEST
         if not manifest.is_file():
             return []
-        return [json.loads(line) for line in manifest.read_text("utf-8").splitlines() if line]
+        try:
+            lines = read_file(manifest, MAX_TEXT_BYTES).decode().split("\n")
+            rows = [json.loads(line) for line in lines if line.strip()]
+        except (OSError, ValueError, RecursionError) as error:
+            raise EvalSetError(
+                f"{manifest} is damaged. Correct it, or delete the set {name}."
+            ) from error
+        return [row for row in rows if isinstance(row, dict)]
 
     def add(
         self, name: str, recording: Recording, original: Path, language: str, speaker: str = ""
@@ -88,28 +107,52 @@ class UserSets:
             raise EvalSetError(f"{recording.name} has no reference transcript. Enter one first.")
         folder = self.folder(name)
         id = _id_of(recording)
-        row = {"id": id, "audio": f"{id}{_suffix_of(original)}", "text": recording.reference}
+        row: dict[str, Any] = {"id": id, "audio": f"{id}{_suffix_of(original)}"}
+        row |= {"text": recording.reference}
         row |= {"language": language} | ({"speaker": speaker.strip()} if speaker.strip() else {})
+        row |= {"duration_s": float(recording.sound.duration_s)}
+        with exclusive(self.root):
+            if original.stat().st_size > quota.free_bytes(self.cache):
+                raise EvalSetError(quota.refusal(recording.name))
+            is_new = not folder.exists()
+            try:
+                row |= {"sha256": self._copy(original, folder / row["audio"])}
+                others = (r for r in self.rows(name) if r.get("audio") != row["audio"])
+                self._write(name, [*others, row])
+            except OSError as error:
+                raise _write_error(folder, error) from error
+            finally:
+                if is_new and not (folder / _MANIFEST).exists():
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def _copy(self, original: Path, target: Path) -> str:
+        """Copies a recording as a whole or not at all; returns its sha256."""
+        make_private(self.root)
+        target.parent.mkdir(exist_ok=True)
+        temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(original, folder / row["audio"])
-        except OSError as error:
-            raise _write_error(folder, error) from error
-        self._write(name, [*(r for r in self.rows(name) if r["audio"] != row["audio"]), row])
+            shutil.copyfile(original, temporary)
+            with temporary.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return sha256
 
     def remove(self, name: str, id: str) -> None:
         """Removes one recording; a set without any is deleted."""
-        rows = self.rows(name)
-        remaining = [row for row in rows if row.get("id") != id]
-        if not remaining:
-            self.delete(name)
-            return
-        self._write(name, remaining)
-        folder = self.folder(name).resolve()
-        for row in rows:
-            path = (folder / row["audio"]).resolve()
-            if row not in remaining and path.is_relative_to(folder):
-                path.unlink(missing_ok=True)
+        folder = self.folder(name)
+        with exclusive(self.root):
+            rows = self.rows(name)
+            remaining = [row for row in rows if row.get("id") != id]
+            if not remaining:
+                shutil.rmtree(folder, ignore_errors=True)
+                return
+            self._write(name, remaining)
+            for row in rows:
+                path = (folder / str(row.get("audio"))).resolve()
+                if row not in remaining and path.is_relative_to(folder.resolve()):
+                    path.unlink(missing_ok=True)
 
     def _write(self, name: str, rows: list[dict[str, Any]]) -> None:
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
@@ -117,14 +160,16 @@ class UserSets:
 
     def delete(self, name: str) -> None:
         """Removes a set, its copies of recordings and its votes."""
-        shutil.rmtree(self.folder(name), ignore_errors=True)
+        folder = self.folder(name)
+        with exclusive(self.root):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def export(self, name: str) -> bytes:
-        """The folder as a ZIP archive, votes included."""
+        """The folder as a ZIP archive, votes included; links are left out."""
         folder, buffer = self.folder(name), io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            for path in sorted(folder.rglob("*")):
-                if path.is_file() and not path.name.startswith("."):
+            for path in manifests.files(folder):
+                if _is_own_file(path) and not path.name.startswith("."):
                     archive.write(path, f"{name}/{path.relative_to(folder).as_posix()}")
         return buffer.getvalue()
 
@@ -132,7 +177,8 @@ class UserSets:
         """What `import_zip` would import from an archive; raises as that does, stores nothing."""
         temporary = self.root / f".{uuid.uuid4().hex}.tmp"
         try:
-            name = _unpack(data, temporary)
+            make_private(self.root)
+            name = _unpack(data, temporary, self._most_bytes())
             return SetPreview.of(evaluation_sets.from_folder(temporary, name, _durations_s))
         except OSError as error:
             raise _write_error(self.root, error) from error
@@ -149,16 +195,18 @@ class UserSets:
         """
         temporary = self.root / f".{uuid.uuid4().hex}.tmp"
         try:
-            own_name = _unpack(data, temporary)
+            make_private(self.root)
+            own_name = _unpack(data, temporary, self._most_bytes())
             name = name.strip() or own_name
             target = self.folder(name)
             if target.exists():
-                raise EvalSetError(f"There is already a set {name}. Choose another name.")
+                raise _already(name)
             # Its manifest may have any format that is read; ours is written.
             eval_set = evaluation_sets.from_folder(temporary, name, _durations_s)
             rows = [
                 {"id": u.id, "audio": u.audio.relative_to(temporary.resolve()).as_posix()}
                 | {"text": u.reference, "language": u.language}
+                | {"duration_s": float(u.duration_s), "sha256": u.sha256}
                 | ({"speaker": u.speaker} if u.speaker else {})
                 for u in eval_set.utterances
             ]
@@ -168,12 +216,24 @@ class UserSets:
                     path.unlink()
             lines = (json.dumps(row, ensure_ascii=False) for row in rows)
             write_atomically(temporary / _MANIFEST, "\n".join(lines) + "\n")
-            temporary.rename(target)
+            with exclusive(self.root):
+                if target.exists():  # meanwhile
+                    raise _already(name)
+                if quota.free_bytes(self.cache) < 0:
+                    raise EvalSetError(quota.refusal(name))
+                temporary.rename(target)
         except OSError as error:
             raise _write_error(self.root, error) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return name
+
+    def _most_bytes(self) -> int:
+        """The most that an archive may unpack to."""
+        free_bytes = quota.free_bytes(self.cache)
+        if free_bytes <= 0:
+            raise EvalSetError(quota.refusal("The set"))
+        return min(MAX_BYTES, free_bytes)
 
     def add_vote(self, name: str, vote: Vote) -> None:
         """Stores a reader's vote with the set."""
@@ -182,12 +242,8 @@ class UserSets:
 
     def votes(self, name: str) -> list[Vote]:
         """All readers' votes, the oldest first; what cannot be read is left out."""
-        votes = []
-        for path in (self.folder(name) / _VOTES).glob("*.json"):
-            try:
-                votes.append(Vote.model_validate_json(path.read_bytes()))
-            except (OSError, ValueError):
-                continue
+        paths = (self.folder(name) / _VOTES).glob("*.json")
+        votes = filter(None, (read_record(Vote, path, _MAX_VOTE_BYTES) for path in paths))
         return sorted(votes, key=lambda vote: vote.at)
 
 
@@ -211,8 +267,20 @@ def _suffix_of(recording: Path) -> str:
     return usable_suffix(recording.name, head)
 
 
-def _unpack(data: bytes, target: Path) -> str:
-    """Extracts the files that a set may have, without their top folder, whose name is returned."""
+def _is_own_file(path: Path) -> bool:
+    """Whether it is a file in its folder, and no link, pipe or device."""
+    return S_ISREG(path.lstat().st_mode)
+
+
+def _already(name: str) -> EvalSetError:
+    return EvalSetError(f"There is already a set {name}. Choose another name.")
+
+
+def _unpack(data: bytes, target: Path, most_bytes: int) -> str:
+    """Extracts the files that a set may have, without their top folder, whose name is returned.
+
+    most_bytes: of all files together.
+    """
     bad = EvalSetError(
         "The file is not an exported set. Choose the ZIP archive of a folder with recordings and a"
         " manifest."
@@ -239,24 +307,26 @@ def _unpack(data: bytes, target: Path) -> str:
         )
     tops = {name.parts[0] for name in names if len(name.parts) > 1}
     top = tops.pop() if len(tops) == 1 and all(len(n.parts) > 1 for n in names) else ""
-    remaining = MAX_BYTES
+    remaining = most_bytes
     for info, name in entries:
         inner = name.relative_to(top) if top else name
         is_audio = inner.suffix.lower() in AUDIO_SUFFIXES
         is_text = inner.suffix.lower() in _TEXT_SUFFIXES or inner.name in _KALDI_FILES
-        if not (is_audio or is_text or _is_vote(inner, PurePosixPath())):
+        is_vote = _is_vote(inner, PurePosixPath())
+        if not (is_audio or is_text or is_vote):
             continue
         # Other compression methods reserve as much memory as the archive asks for.
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise bad
         path = target.joinpath(*inner.parts)
         path.parent.mkdir(parents=True, exist_ok=True)
-        allowed = remaining if is_audio else min(remaining, MAX_TEXT_BYTES)
+        most = MAX_BYTES if is_audio else _MAX_VOTE_BYTES if is_vote else MAX_TEXT_BYTES
+        allowed = min(remaining, most)
         with path.open("wb") as file:
             for block in _contents(archive, info, bad):
                 allowed, remaining = allowed - len(block), remaining - len(block)
                 if allowed < 0:
-                    limit = f"{MAX_BYTES / 1e9:.0f} GB, or {inner.name[:80]} is too large"
+                    limit = f"{most_bytes / 1e9:.1f} GB, or {inner.name[:80]} is too large"
                     raise EvalSetError(f"The set is larger than {limit}. Split it.")
                 file.write(block)
     return top or "imported"

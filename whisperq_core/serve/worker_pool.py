@@ -6,6 +6,7 @@ process; with a cluster, a second pool reaches its scheduler (see `cluster.conne
 
 import atexit
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from whisperq_core.settings import PROJECT
 _IDLE_TIMEOUT = "30 minutes"
 # How long closing waits for a client or for worker processes to end.
 _CLOSE_TIMEOUT_S = 10
+_HTTP_ROUTES = ("distributed.scheduler.http.routes", "distributed.worker.http.routes")
+_TEMPORARY = "whisperq-tls-"
 
 
 class WorkerPool:
@@ -116,7 +119,9 @@ def start_local_client() -> Any:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if project not in paths:
         os.environ["PYTHONPATH"] = os.pathsep.join([project, *filter(None, paths)])
-    dask.config.set({"distributed.worker.daemon": False})
+    # Dask opens HTTP servers even without a dashboard; without routes they tell nothing.
+    dask.config.set({"distributed.worker.daemon": False, **{name: [] for name in _HTTP_ROUTES}})
+    os.environ |= {_variable(name): "[]" for name in _HTTP_ROUTES}
     security = tls_security(_process_certificate())
     os.environ |= tls_environment(_process_certificate())
     no_dashboard: Any = None  # Dask's own annotation lacks None
@@ -140,7 +145,33 @@ def start_local_client() -> Any:
 @lru_cache
 def _process_certificate() -> Path:
     """A folder with a certificate for this process, deleted when it ends."""
-    folder = tempfile.TemporaryDirectory(prefix="whisperq-")
+    _remove_left_behind(Path(tempfile.gettempdir()))
+    folder = tempfile.TemporaryDirectory(prefix=f"{_TEMPORARY}{os.getpid()}-")
     atexit.register(folder.cleanup)
     create_certificate(Path(folder.name))
     return Path(folder.name)
+
+
+def _variable(setting: str) -> str:
+    """The environment variable of one of Dask's settings, for the processes that it starts."""
+    return f"DASK_{setting.replace('.', '__').upper()}"
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """Removes the certificates of processes of this user that were killed."""
+    for path in folder.glob(f"{_TEMPORARY}*-*"):
+        process_id = path.name.removeprefix(_TEMPORARY).partition("-")[0]
+        with suppress(OSError):
+            is_own = path.lstat().st_uid == os.geteuid() and path.is_dir()
+            if is_own and process_id.isdigit() and not _is_running(int(process_id)):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -14,8 +14,7 @@ import numpy.typing as npt
 from whisperq_core.errors import AudioError, EvalSetError
 from whisperq_core.file_storage import clean_path
 from whisperq_core.settings import PROJECT
-from whisperq_core.speech import decode, librispeech, manifests
-from whisperq_core.speech.isolated_decoder import decode_files
+from whisperq_core.speech import decode, isolated_decoder, librispeech, manifests
 from whisperq_core.speech.manifests import Skipped
 
 SPEECH = PROJECT / "speech"
@@ -207,8 +206,8 @@ def from_folder(
     """A user's own recordings with their references, in any layout of `manifests`.
 
     LibriSpeech's layout is read, too. What is left out is in `skipped`. durations_of: gives the
-    recordings' lengths in seconds where nothing of them may be read in this process, not even
-    a header; by default, files that have to be decoded for it are decoded in another process.
+    recordings' lengths in seconds; by default, and for recordings whose length the manifest does
+    not tell, another process finds them.
 
     Raises:
         EvalSetError: nothing usable in the folder; the message names the line that is wrong.
@@ -350,28 +349,34 @@ def _utterances(
     rows: Sequence[manifests.Row],
     durations_of: Callable[[Sequence[Path]], Sequence[float]] | None = None,
 ) -> tuple[Utterance, ...]:
-    paths = [row.audio for row in rows]
-    durations_s = durations_of(paths) if durations_of else _durations_s(rows)
+    digests = [_file_sha256(row.audio) for row in rows]
+    # What the manifest says counts for the very file it was written of.
+    known_s = [
+        row.duration_s if row.sha256 == digest and durations_of is None else None
+        for row, digest in zip(rows, digests, strict=True)
+    ]
+    unknown = [row for row, known in zip(rows, known_s, strict=True) if known is None]
+    found_s = iter(
+        durations_of([row.audio for row in unknown]) if durations_of else _durations_s(unknown)
+    )
     return tuple(
-        Utterance(r.id, r.audio, r.reference, s, r.language, r.speaker, _file_sha256(r.audio))
-        for r, s in zip(rows, durations_s, strict=True)
+        Utterance(
+            *(r.id, r.audio, r.reference, next(found_s) if known is None else known),
+            *(r.language, r.speaker, digest),
+        )
+        for r, digest, known in zip(rows, digests, known_s, strict=True)
     )
 
 
 def _durations_s(rows: Sequence[manifests.Row]) -> list[float]:
-    """Decoded lengths: what a header tells counts only where the last sample is there."""
-    lengths_s = [decode.file_duration_s(row.audio) for row in rows]
-    unknown = [row for row, s in zip(rows, lengths_s, strict=True) if s is None]
-    decoded = iter(decode_files([(row.audio, None) for row in unknown]) if unknown else ())
-    durations_s = []
-    for row, length_s in zip(rows, lengths_s, strict=True):
-        if length_s is None:
-            summary = next(decoded)
-            if isinstance(summary, AudioError):
-                raise EvalSetError(f"{row.where}: {summary}") from summary
-            length_s = summary.duration_s
-        durations_s.append(length_s)
-    return durations_s
+    """Lengths in seconds, found in another process, which may crash on a file."""
+    lengths = isolated_decoder.durations_s([row.audio for row in rows])
+    lengths_s = []
+    for row, length in zip(rows, lengths, strict=True):
+        if isinstance(length, AudioError):
+            raise EvalSetError(f"{row.where}: {length}") from length
+        lengths_s.append(length)
+    return lengths_s
 
 
 def _complete_split(split: str, folder: Path) -> EvalSet:
@@ -386,5 +391,7 @@ def _complete_split(split: str, folder: Path) -> EvalSet:
 
 
 def _file_sha256(path: Path) -> str:
+    if not path.is_file():  # a pipe would never end
+        raise EvalSetError(f"{path.name} is not a file. Remove it from the folder.")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

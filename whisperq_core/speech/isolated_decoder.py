@@ -5,6 +5,7 @@ on its standard input and writes one JSON answer a line. Time and memory are lim
 crashes the process costs the other files nothing.
 """
 
+import io
 import json
 import math
 import os
@@ -13,17 +14,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 from pydantic import BaseModel, ValidationError
 
-from whisperq_core.errors import AudioError
+from whisperq_core.errors import AudioError, StoreError
 from whisperq_core.settings import PROJECT
 from whisperq_core.speech import decode
 
@@ -80,12 +82,11 @@ class ProcessLimits:
 def decode_file(path: Path, playback: Path | None = None) -> AudioSummary:
     """Decode a file in this process; write `playback`, a copy as FLAC, 16 kHz, mono, 16 bits.
 
-    Raises AudioError for what is no usable audio; then no copy is left.
+    Raises AudioError for what is no usable audio, StoreError where the copy cannot be written; then
+    no copy is left.
     """
     stream, frames, peaks = decode.AudioStream(path), 0, []
-    copy = playback and soundfile.SoundFile(
-        playback, "w", decode.SAMPLE_RATE, 1, subtype="PCM_16", format="FLAC"
-    )
+    copy = _PlaybackCopy(playback) if playback else None
     try:
         for block in stream:
             frames += len(block)
@@ -93,13 +94,12 @@ def decode_file(path: Path, playback: Path | None = None) -> AudioSummary:
             peaks.append(np.maximum.reduceat(np.abs(block), starts))
             if copy:
                 copy.write(block)
-    except AudioError:
-        if playback:
-            playback.unlink(missing_ok=True)
-        raise
-    finally:
         if copy:
             copy.close()
+    except (AudioError, StoreError):
+        if copy:
+            copy.discard()
+        raise
     all_peaks = np.concatenate(peaks)
     return AudioSummary(
         duration_s=frames / decode.SAMPLE_RATE,
@@ -107,6 +107,66 @@ def decode_file(path: Path, playback: Path | None = None) -> AudioSummary:
         notes=tuple(stream.notes),
         outline=tuple(round(float(p), 3) for p in peak_outline(all_peaks)),
     )
+
+
+class _PlaybackCopy:
+    """A FLAC file that is being written. What fails says that it is the disk, not the audio."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        try:
+            self._file = _NotingErrors(path, "w+b")
+        except OSError as error:
+            raise self._problem(error) from error
+        self._sound = soundfile.SoundFile(
+            self._file, "w", decode.SAMPLE_RATE, 1, subtype="PCM_16", format="FLAC"
+        )
+
+    def write(self, block: npt.NDArray[np.float32]) -> None:
+        """Write samples, shape (samples,). Raises StoreError."""
+        self._check(lambda: self._sound.write(block))
+
+    def close(self) -> None:
+        """Write the rest. Raises StoreError."""
+        self._check(self._sound.close)
+        self._file.close()
+
+    def discard(self) -> None:
+        """Remove the file."""
+        with suppress(RuntimeError, AssertionError):
+            self._sound.close()
+        self._file.close()
+        if self._path.is_file():
+            self._path.unlink()
+
+    def _check(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except (RuntimeError, AssertionError):  # fewer samples written than there are
+            if self._file.error is None:
+                raise
+        if self._file.error is not None:
+            raise self._problem(self._file.error) from self._file.error
+
+    def _problem(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"The recording could not be stored in {self._path.parent.parent}"
+            f" ({error.strerror or error}). Free some space or set WHISPERQ_CACHE to a folder that"
+            " can be written."
+        )
+
+
+class _NotingErrors(io.FileIO):
+    """A file that keeps the error of a write: libsndfile, which calls it, would drop it."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = error
+            return 0
 
 
 def peak_outline(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -118,7 +178,9 @@ def peak_outline(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def decode_files(
     files: Sequence[tuple[Path, Path | None]], limits: ProcessLimits = ProcessLimits()
 ) -> list[AudioSummary | AudioError]:
-    """`decode_file` for each (file, playback) in another process; errors are returned, not raised.
+    """`decode_file` for each (file, playback) in another process; AudioErrors are returned.
+
+    Raises StoreError where a copy cannot be written.
 
     A file that crashes the process or exceeds a limit only costs a new process, which the next
     file gets. No process is left at the end.
@@ -128,6 +190,20 @@ def decode_files(
         for path, playback in files:
             with _slots:
                 results.append(decoder.decode(path, playback))
+    return results
+
+
+def durations_s(files: Sequence[Path]) -> list[float | AudioError]:
+    """Lengths in seconds, by the header where it can be relied on, in another process.
+
+    Errors are returned, not raised.
+    """
+    results: list[float | AudioError] = []
+    with IsolatedDecoder(ProcessLimits()) as decoder:
+        for path in files:
+            with _slots:
+                summary = decoder.decode(path, None, only_duration=True)
+            results.append(summary if isinstance(summary, AudioError) else summary.duration_s)
     return results
 
 
@@ -144,21 +220,26 @@ class IsolatedDecoder:
     def __exit__(self, *exception: object) -> None:
         self._kill()
 
-    def decode(self, path: Path, playback: Path | None) -> AudioSummary | AudioError:
-        """`decode_file` in the process, with its AudioError returned."""
+    def decode(
+        self, path: Path, playback: Path | None, only_duration: bool = False
+    ) -> AudioSummary | AudioError:
+        """`decode_file` in the process, with its AudioError returned; raises its StoreError."""
         process = self.process or self._start()
         if process is None:
             return AudioError(_CRASHED.format(path.name))
         answer: str | None
         try:
             assert process.stdin
-            process.stdin.write(json.dumps([str(path), playback and str(playback)]) + "\n")
+            request = [str(path), playback and str(playback), only_duration]
+            process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
             answer = _read_answer(process, self.limits.time_s)
         except OSError:  # the process is gone
             answer = ""
         try:
             fields = json.loads(answer or "")
+            if "storage" in fields:
+                raise StoreError(fields["storage"])
             if "error" in fields:
                 return AudioError(fields["error"])
             return AudioSummary.model_validate(fields)
@@ -223,6 +304,14 @@ def _limit_memory(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _answer(path: Path, playback: Path | None, only_duration: bool) -> str:
+    """An AudioSummary as JSON; without its outline where only the length is wanted."""
+    length_s = decode.file_duration_s(path) if only_duration else None
+    if length_s is None:
+        return decode_file(path, playback).model_dump_json()
+    return AudioSummary(duration_s=length_s, silent=False, outline=()).model_dump_json()
+
+
 def _serve(limits: ProcessLimits) -> None:
     """Answer each request line until there are no more."""
     answers = os.fdopen(os.dup(1), "w")
@@ -230,13 +319,15 @@ def _serve(limits: ProcessLimits) -> None:
     _limit_memory(limits.memory_bytes)
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        path, playback = json.loads(line)
+        path, playback, only_duration = json.loads(line)
         # Nobody may be left to kill this process.
         signal.alarm(math.ceil(limits.time_s) + 5)
         try:
-            answer = decode_file(Path(path), playback and Path(playback)).model_dump_json()
+            answer = _answer(Path(path), playback and Path(playback), only_duration)
         except AudioError as error:
             answer = json.dumps({"error": str(error)})
+        except StoreError as error:
+            answer = json.dumps({"storage": str(error)})
         print(answer, file=answers, flush=True)
         signal.alarm(0)
 

@@ -8,6 +8,7 @@ new table of named columns needs its names in `_COLUMNS`, another layout a reade
 import csv
 import io
 import json
+import math
 import os
 import re
 import unicodedata
@@ -17,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from whisperq_core.errors import EvalSetError, InputError
+from whisperq_core.file_storage import read_file
 from whisperq_core.scoring.languages import code_of
 from whisperq_core.speech.audio_formats import AUDIO_SUFFIXES
 
@@ -49,7 +51,11 @@ _BYPRODUCTS = {"__MACOSX", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN"}
 
 @dataclass(frozen=True)
 class Row:
-    """One utterance as a manifest describes it. where: file and line, for messages."""
+    """One utterance as a manifest describes it.
+
+    where: file and line, for messages. duration_s, sha256: of the recording, where a manifest of
+    WhisperQ has both; the length counts only for a file with that sha256.
+    """
 
     where: str
     audio: Path
@@ -57,6 +63,8 @@ class Row:
     reference: str
     language: str = "en"
     speaker: str | None = None
+    duration_s: float | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,7 @@ def read(folder: Path) -> Manifest:
                 _reference(where, fields),
                 _language(where, _field(where, fields, "language", default="en")),
                 _field(where, fields, "speaker", default="") or None,
+                *_known_length(fields),
             )
         )
     return Manifest(layout, tuple(rows), _skipped(index, {row.audio for row in rows}, table))
@@ -142,9 +151,11 @@ def is_byproduct(path: Path | PurePosixPath) -> bool:
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8 or UTF-16. Raises EvalSetError for anything else, or no file."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
-        raise EvalSetError(f"{path.name} cannot be read. Check the file.") from error
+        raise EvalSetError(
+            f"{path.name} cannot be read ({error.strerror or error}). Check the file."
+        ) from error
     try:
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):
             return data.decode("utf-16")
@@ -165,7 +176,10 @@ class _FileIndex:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.files = [p for p in files(root) if not is_byproduct(p.relative_to(root))]
+        # Pipes and devices are no files: reading one may never end.
+        self.files = [
+            p for p in files(root) if not is_byproduct(p.relative_to(root)) and _is_file(p)
+        ]
         self._by_key: dict[str, list[Path]] = {}
         for path in self.files:
             relative = path.relative_to(root)
@@ -217,6 +231,13 @@ class _FileIndex:
                 f"{where}: {name} is outside the folder. Move the recording into it."
             )
         raise EvalSetError(f"{where}: {name} does not exist. Add the recording or remove the line.")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a loop of links
+        return False
 
 
 def _key(name: str) -> str:
@@ -279,6 +300,8 @@ def _jsonl_rows(name: str, text: str) -> Iterator[_Raw]:
         where = f"{name}, line {number}"
         try:
             row = json.loads(line)
+            # An escaped half of a surrogate pair is JSON, and no text that can be written.
+            json.dumps(row, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
@@ -454,6 +477,14 @@ def _field(where: str, fields: dict[str, Any], kind: str, default: str | None = 
     if default is None:
         raise EvalSetError(f"{where} has no {kind}. Fill it in, or remove the line.")
     return default
+
+
+def _known_length(fields: dict[str, Any]) -> tuple[float | None, str | None]:
+    """The length in seconds and the sha256 that `user_sets` wrote, where both are usable."""
+    length_s, sha256 = fields.get("duration_s"), fields.get("sha256")
+    if not isinstance(length_s, float) or not isinstance(sha256, str):
+        return None, None
+    return (length_s, sha256) if 0 < length_s < math.inf else (None, None)
 
 
 def _reference(where: str, fields: dict[str, Any]) -> str:
