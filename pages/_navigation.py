@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from pages._session import user_store
+from whisperq_core.analyze.configurations import Configuration
 from whisperq_core.evaluate.history import WorkItem
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.serve.user_sets import UserSets
@@ -31,6 +32,12 @@ def utterances_url(run: AccuracyRun) -> str:
 def compare_url(first: AccuracyRun, second: AccuracyRun) -> str:
     """The page that compares the two."""
     return f"./compare?{urlencode({'first': first.key, 'second': second.key})}"
+
+
+def recordings_url(configuration: Configuration) -> str:
+    """The page that compares recordings, with the configuration beside fp32."""
+    where = {"model": configuration.model, "recipes": configuration.recipe}
+    return f"./recordings?{urlencode(where)}"
 
 
 def run_url(work: WorkItem) -> str:

@@ -142,7 +142,7 @@ def test_the_keyboard_chooses_and_starts_an_evaluation(page, app):
 def test_the_keyboard_asks_the_advisor_and_opens_its_code(page, app):
     opened(page, app, "advisor")
     passed = tab_to(page, "Use it")
-    assert in_order(passed, ("Skip to", "Model", "Audio", "Maximum WER", "Use it"))
+    assert in_order(passed, ("Skip to", "Model", "Speech", "Maximum WER", "Use it"))
     page.keyboard.press("Enter")
     expect(page.get_by_test_id("stPopoverBody")).to_be_visible()
     page.keyboard.press("Escape")

@@ -77,13 +77,60 @@ def test_the_next_measurement_and_the_code_can_be_copied(filled):
 
 
 def test_other_speech_and_devices_have_their_own_answers(filled):
-    app = ask(opened("advisor"), "Audio", "clean")
+    app = ask(opened("advisor"), "Speech", "clean")
     assert "There are no results with clean speech yet" in text(app)
-    app = ask(ask(app, "Audio", "hard"), "Device", "cuda")
+    app = ask(ask(app, "Speech", "hard"), "Device", "cuda")
     assert "There are no results with" in text(app) and not app.dataframe
 
 
 def test_a_recipe_can_be_exported(filled):
     app = ask(opened("advisor"), "Maximum WER increase (points)", 2.0)
     exports = [button for button in app.button if button.label == "Export model"]
-    assert len(exports) == 3 and not any(button.disabled for button in exports)
+    # The answer's, and that of each of three cards.
+    assert len(exports) == 4 and not any(button.disabled for button in exports)
+
+
+def test_the_answer_can_be_used_at_once(filled):
+    app = ask(opened("advisor"), "Maximum WER increase (points)", 2.0)
+    python, command = (code.value for code in app.code[:2])
+    assert 'wq.quantize("base", "quanto-int8")' in python and len(python.splitlines()) == 3
+    assert "transcribe speech.wav --model base" in command and "quanto-int8" in command
+    assert "./recordings?model=base&recipes=quanto-int8" in text(app)
+
+
+def test_wer_stands_beside_that_of_fp32_on_the_same_speech(filled):
+    app = ask(opened("advisor"), "Maximum WER increase (points)", 2.0)
+    assert "WER 10.00 %, fp32 10.00 % on the same 3 minutes of 1 set" in text(app)
+    row = app.dataframe[0].value.set_index("Recipe").loc["quanto-int8"]
+    assert row["WER (%)"] == row["fp32's WER (%)"]
+
+
+def test_a_lower_confidence_and_a_limit_on_memory_come_from_a_link(filled):
+    app = opened("advisor", need_confidence="80", need_memory="1", need_rise="2")
+    assert not app.error
+    limits = "Limits: WER increase below 2 points with 80 % confidence; peak memory at most 1 MB;"
+    assert f"{limits} no slower than fp32." in text(app)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"need_confidence": "101"}, {"need_mb": "-3"}, {"need_time": "much"}, {"need_speech": "zz"}],
+)
+def test_what_a_link_asks_for_in_vain_is_named(filled, query):
+    app = opened("advisor", **query)
+    assert "not available here" in app.warning[0].value and not app.error
+    assert next(iter(query.values())) in app.warning[0].value.replace("\\", "")
+
+
+def test_more_demanding_limits_have_their_price(filled):
+    app = ask(opened("advisor"), "Maximum WER increase (points)", 2.0)
+    prices = app.table[0].value.reset_index().to_string().replace("\\", "")
+    assert "Half the size (at most 60 MB)" in prices
+    assert "none is shown; closest: bnb-nf4 on base" in prices
+
+
+def test_ones_own_sets_are_offered_by_name(filled):
+    filled.put(run_with("fp32", SOME, eval_set="calls"))
+    filled.put(run_with("quanto-int8", SOME, eval_set="calls"))
+    app = ask(opened("advisor"), "Speech", "calls")
+    assert "1 set" in text(app) and "calls" in app.dataframe[0].value["Evaluated on"][0]

@@ -5,7 +5,7 @@ the API all call it. Pure functions that return data; `present.advisor_text` wor
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
@@ -21,13 +21,17 @@ from whisperq_core.analyze.user_requirements import (
     Status,
     check_configuration,
 )
-from whisperq_core.analyze.verdicts import PROBABLE
+from whisperq_core.analyze.verdicts import CONFIDENCE, PROBABLE
 from whisperq_core.evaluate.records import Run
 from whisperq_core.quantize import backends
 from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.whisper.protocols import STUDY, Protocol, batch_size_of, short_name
 
 DEFAULT_MODEL = "base"
+
+# What a more demanding user would ask for: see `stricter_answers`.
+STRICT_MARGIN = 0.2
+STRICT_CONFIDENCE = 0.99
 
 # The shipped evaluation sets, and those that can be downloaded with their length in minutes.
 _SHIPPED = ("test-clean-34-speakers", "test-other-25-speakers")
@@ -114,6 +118,13 @@ class Advice:
         return next((c for c in met[1:] if not c.configuration.is_reference), None)
 
     @property
+    def named(self) -> Candidate | None:
+        """What the answer names: the recommended or the probable one, or the reference to keep."""
+        if self.best is None or self.best.configuration.is_reference:
+            return self.probable or self.best
+        return self.best
+
+    @property
     def references(self) -> tuple[Candidate, ...]:
         """The reference of each model: fp32 under the Study protocol."""
         return tuple(c for c in self.candidates if c.configuration.is_reference)
@@ -122,6 +133,27 @@ class Advice:
     def models(self) -> tuple[str, ...]:
         """The models that were measured, the best candidate's first."""
         return tuple(dict.fromkeys(c.configuration.model for c in self.candidates))
+
+
+class Wish(Enum):
+    """A more demanding requirement than the user's."""
+
+    HALF_THE_SIZE = auto()
+    TWICE_THE_SPEED = auto()
+    SMALLER_MARGIN = auto()
+    HIGHER_CONFIDENCE = auto()
+
+
+@dataclass(frozen=True)
+class StricterAnswer:
+    """The advice if one wish were added to the requirements.
+
+    changes: whether another configuration would be named, or none, or it is shown no more.
+    """
+
+    wish: Wish
+    advice: Advice
+    changes: bool
 
 
 def advise(requirements: Requirements, runs: Iterable[Run]) -> Advice:
@@ -166,6 +198,49 @@ def answers(
         priority: advise_on(replace(requirements, priority=priority), measured)
         for priority in PRIORITIES
     }
+
+
+def stricter_answers(
+    advice: Advice, measured: Callable[[Requirements], Iterable[Configuration]]
+) -> list[StricterAnswer]:
+    """What each more demanding wish would cost, compared with the configuration that is named.
+
+    measured: the configurations for requirements, with their margin, speech and machine. Empty
+    where the advice names no quantized configuration.
+    """
+    named = advice.named
+    if named is None or named.configuration.is_reference:
+        return []
+    found = []
+    for wish, requirements in _wishes(advice.requirements, named.configuration):
+        stricter = advise_on(requirements, measured(requirements))
+        same = _work_of(stricter.named) == _work_of(named)
+        changes = not same or stricter.conclusion is not advice.conclusion
+        found.append(StricterAnswer(wish, stricter, changes))
+    return found
+
+
+def _wishes(
+    requirements: Requirements, configuration: Configuration
+) -> Iterator[tuple[Wish, Requirements]]:
+    half = configuration.weights_bytes // 2
+    yield Wish.HALF_THE_SIZE, replace(requirements, max_weights_bytes=half)
+    if configuration.latency is not None:
+        ratio = configuration.latency.value / 2
+        yield Wish.TWICE_THE_SPEED, replace(requirements, max_rtf_ratio=ratio)
+    if requirements.max_wer_rise_points > STRICT_MARGIN:
+        yield Wish.SMALLER_MARGIN, replace(requirements, max_wer_rise_points=STRICT_MARGIN)
+    higher = CONFIDENCE if requirements.confidence < CONFIDENCE else STRICT_CONFIDENCE
+    if requirements.confidence < higher:
+        yield Wish.HIGHER_CONFIDENCE, replace(requirements, confidence=higher)
+
+
+def _work_of(candidate: Candidate | None) -> tuple[str, ...]:
+    """What tells configurations apart, whatever margin they are compared with; empty for none."""
+    if candidate is None:
+        return ()
+    configuration = candidate.configuration
+    return configuration.model, configuration.recipe, configuration.protocol.name
 
 
 def default_requirements(measured: Iterable[Configuration], **limits: Any) -> Requirements:

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from whisperq_core.analyze.advisor import (
     WHOLE_SETS,
@@ -10,6 +10,8 @@ from whisperq_core.analyze.advisor import (
     Conclusion,
     NextMeasurement,
     Reason,
+    StricterAnswer,
+    Wish,
 )
 from whisperq_core.analyze.configurations import Configuration
 from whisperq_core.analyze.user_requirements import (
@@ -107,8 +109,11 @@ def _recommended(configuration: Configuration, requirements: Requirements) -> st
 
 
 def alternative(advice: Advice) -> str:
-    """The configuration that the user would prefer at a lower confidence; empty without one."""
-    if advice.best is None or advice.probable is None:
+    """The configuration that the user would prefer at a lower confidence; empty without one.
+
+    Empty, too, where the headline names it already.
+    """
+    if advice.probable is None or advice.named is advice.probable:
         return ""
     configuration = advice.probable.configuration
     better = _GAIN[advice.requirements.priority]
@@ -116,6 +121,71 @@ def alternative(advice: Advice) -> str:
         f"{better.capitalize()}, if a confidence of {confidence_pct(configuration)} % is enough:"
         f" {full_name(configuration)}. {gain(configuration)} {cost(configuration)}"
     )
+
+
+def second_choice(advice: Advice) -> str:
+    """The next configuration that is shown to meet the requirements; empty without one."""
+    if advice.second is None:
+        return ""
+    configuration = advice.second.configuration
+    return f"Second: {full_name(configuration)}. {gain(configuration)} {cost(configuration)}"
+
+
+def limits_text(requirements: Requirements) -> str:
+    """The limits that apply, as a sentence."""
+    rise, confidence = requirements.max_wer_rise_points, requirements.confidence
+    parts = [f"WER increase below {rise:g} points with {_percent(confidence)} confidence"]
+    if (size := requirements.max_weights_bytes) is not None:
+        parts.append(f"at most {_megabytes(size)}")
+    if (memory := requirements.max_memory_bytes) is not None:
+        parts.append(f"peak memory at most {_megabytes(memory)}")
+    if (ratio := requirements.max_rtf_ratio) is not None:
+        times = "no slower than fp32" if ratio == 1 else f"at most {ratio:.2g} × fp32's latency"
+        parts.append(times)
+    if requirements.max_rtf is not None:
+        parts.append(f"RTF at most {requirements.max_rtf:g}")
+    return f"Limits: {'; '.join(parts)}."
+
+
+def wish_text(wish: Wish, requirements: Requirements) -> str:
+    """A more demanding wish with its limit. requirements: with the wish."""
+    match wish:
+        case Wish.HALF_THE_SIZE:
+            return f"Half the size (at most {_megabytes(requirements.max_weights_bytes)})"
+        case Wish.TWICE_THE_SPEED:
+            return f"Twice the speed (at most {requirements.max_rtf_ratio:.2g} × fp32's latency)"
+        case Wish.SMALLER_MARGIN:
+            return f"WER increase below {requirements.max_wer_rise_points:g} points"
+    return f"{_percent(requirements.confidence)} confidence"
+
+
+def price_of(stricter: StricterAnswer) -> tuple[str, str]:
+    """What the wish would lead to, and how sure that is or what it lacks."""
+    advice = stricter.advice
+    named, confidence = advice.named, _percent(advice.requirements.confidence)
+    if named is not None and not named.configuration.is_reference:
+        if named is not advice.probable:
+            return _in_full(named), f"shown with {confidence} confidence"
+        percent = confidence_pct(named.configuration)
+        return _in_full(named), f"probable ({percent} %), not shown with {confidence} confidence"
+    closest = advice.closest
+    if closest is None:
+        return ("none", "") if named is None else (_in_full(named), "the only one that is shown")
+    unmet = ", ".join(check.requirement for check in closest.unmet())
+    return f"none is shown; closest: {_in_full(closest)}", f"not shown: {unmet}"
+
+
+def _in_full(candidate: Candidate) -> str:
+    configuration = candidate.configuration
+    increase = increase_text(configuration)
+    wer = "" if configuration.is_reference else f", WER {increase} points"
+    return f"{full_name(configuration)}: {figures(configuration)}{wer}"
+
+
+def unchanged_text(stricter: Iterable[StricterAnswer]) -> str:
+    """The wishes that would not change the answer, as a sentence; empty without any."""
+    wishes = [wish_text(one.wish, one.advice.requirements) for one in stricter if not one.changes]
+    return f"The answer stays the same with: {'; '.join(wishes)}." if wishes else ""
 
 
 def gain(configuration: Configuration) -> str:
@@ -166,6 +236,30 @@ def cost(configuration: Configuration) -> str:
     )
 
 
+def increase_text(configuration: Configuration) -> str:
+    """The change in WER with its interval, in points; a dash for the reference."""
+    comparison = configuration.comparison
+    if comparison is None:
+        return "–"
+    d = comparison.difference
+    return signed(d.value) + ("" if d.low != d.low else f" ({signed(d.low)} to {signed(d.high)})")
+
+
+def rates_text(configuration: Configuration) -> str:
+    """The WER next to fp32's on the same speech."""
+    comparison = configuration.comparison
+    rate = "WER" if comparison is None else comparison.rate_name
+    on = f"{configuration.minutes:.0f} minutes of {counted(len(configuration.sets), 'set')}"
+    if configuration.is_reference:
+        return f"{rate} {configuration.rate_pct:.2f} % on {on}"
+    if comparison is None:
+        return f"{rate} {configuration.rate_pct:.2f} % on {on}; fp32 was not evaluated on them"
+    return (
+        f"{rate} {configuration.rate_pct:.2f} %, fp32 {configuration.reference_rate_pct:.2f} % on"
+        f" the same {on}"
+    )
+
+
 def confidence_pct(configuration: Configuration) -> str:
     """The confidence that WER rises by less than the margin, in percent; never 100."""
     comparison = configuration.comparison
@@ -180,7 +274,7 @@ def answer(advice: Advice) -> str:
 
 
 def _speech(requirements: Requirements) -> str:
-    return _SPEECH.get(requirements.speech, requirements.speech)
+    return _SPEECH.get(requirements.speech, f"the evaluation set {requirements.speech}")
 
 
 def _percent(confidence: float) -> str:
@@ -362,7 +456,8 @@ def command_line(configuration: Configuration, path: str = "speech.wav") -> str:
 
 def as_text(advice: Advice, count: int = 8) -> str:
     """The advice as plain text with its first `count` candidates, for the command line."""
-    lines = [answer(advice), *filter(None, [alternative(advice)]), *notes(advice), ""]
+    others = filter(None, [alternative(advice), second_choice(advice)])
+    lines = [answer(advice), *others, *notes(advice), ""]
     for candidate in advice.candidates[:count]:
         configuration = candidate.configuration
         lines += [
