@@ -86,7 +86,7 @@ def show_user() -> None:
         st.button("Log out", icon=":material/logout:", on_click=st.logout)
     elif st.get_option("server.address") not in _LOCAL:
         st.warning(
-            "No login is required: anyone who can reach this address can use this machine and see"
-            " all recordings on it. To require a login, see “Sharing the app” in"
-            " docs/operating.md."
+            "No login is required: anyone who can reach this address can use this machine. Each"
+            " browser lists its own recordings only, but that is no protection. To require a login,"
+            " see “Sharing the app” in docs/operating.md."
         )

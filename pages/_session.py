@@ -1,6 +1,7 @@
 """What belongs to the user of this session: the results that they see, and their jobs."""
 
 import gc
+import re
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,6 +16,8 @@ from whisperq_core.evaluate.store import Store, UserStore
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.speech import evaluation_sets
+
+_COOKIE = "whisperq_browser"
 
 
 def all_runs() -> list:
@@ -79,8 +82,35 @@ def _configurations(
 
 def user_session() -> UserSession:
     """The queue, as the user of this session has it."""
-    owner = user_id() or st.session_state.setdefault("queues_as", uuid4().hex)
+    owner = user_id() or browser_id()
     return UserSession(job_queue.shared_queue(Store().root), user_store(), owner, user_name())
+
+
+def browser_id() -> str:
+    """A random id of this browser, by which it lists its own recordings where nobody logs in.
+
+    `remember_browser` makes it last; until then it is this session's.
+    """
+    cookie = str(st.context.cookies.get(_COOKIE, ""))
+    known = cookie if re.fullmatch("[0-9a-f]{32}", cookie) else uuid4().hex
+    return str(st.session_state.setdefault("browser", known))
+
+
+def remember_browser() -> None:
+    """Sets the cookie, on a page where recordings are uploaded; nothing where users log in."""
+    if user_id() or st.context.cookies.get(_COOKIE) == browser_id():
+        return
+    # Another tab may have set one meanwhile: the first one stays.
+    st.html(
+        f"""<script>if (!document.cookie.includes("{_COOKIE}=")) document.cookie =
+        "{_COOKIE}={browser_id()}; path=/; max-age=34560000; SameSite=Lax";</script>""",
+        unsafe_allow_javascript=True,
+    )
+
+
+def recordings_owner() -> str:
+    """Who lists the recordings of this session; empty where users log in and have folders."""
+    return "" if user_id() else browser_id()
 
 
 def user_store() -> Store:

@@ -1,52 +1,43 @@
 """A user's recordings, transcribed by several recipes side by side."""
 
-from pathlib import Path
+import time
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from pages._buttons import button, carry_out, show_outcome
+from pages._buttons import button
 from pages._navigation import open_in_app
-from pages._session import user_session
+from pages._recording_progress import (
+    busy_note,
+    known_rtfs,
+    measured_configuration,
+    show_pending,
+    show_progress,
+)
+from pages._recording_reference import edit_reference
+from pages._recording_samples import offer_samples
+from pages._recording_settings import Configs, choose_configs, language_name
+from pages._recording_summary import show_summary
+from pages._session import recordings_owner, remember_browser, user_session
 from pages._transcript_view import Heading, transcript_view
 from pages._view import View
-from whisperq_core import machine
+from whisperq_core.analyze import advisor
 from whisperq_core.errors import AudioError, InputError, WhisperQError
-from whisperq_core.present import markup
-from whisperq_core.quantize import recipes
+from whisperq_core.present import advisor_text, markup
 from whisperq_core.quantize.file_transcription import AUTO, Transcription, TranscriptionConfig
-from whisperq_core.scoring import error_rates
+from whisperq_core.quantize.spoken_language import fixed_language
+from whisperq_core.scoring import error_rates, key_words
 from whisperq_core.scoring.languages import unit_of
 from whisperq_core.scoring.transcript_alignment import Word, align, disagreement_pct, words_of
 from whisperq_core.serve import retention
-from whisperq_core.serve.job_queue import JobState
 from whisperq_core.serve.recording_store import Recording, RecordingStore
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import UserSets
-from whisperq_core.whisper import model_sources
 
-LANGUAGES = {
-    AUTO: "Detect automatically",
-    "en": "English",
-    "de": "German",
-    "es": "Spanish",
-    "fr": "French",
-    "it": "Italian",
-    "pt": "Portuguese",
-    "nl": "Dutch",
-    "pl": "Polish",
-    "ru": "Russian",
-    "ja": "Japanese",
-    "zh": "Chinese",
-    "ar": "Arabic",
-    "hi": "Hindi",
-}
-NO_MODEL = "none, exported models only"
 SHOWN = 4  # recordings a screen
 
-Configs = list[TranscriptionConfig]
 
-
-def upload(store: RecordingStore) -> None:
+def upload(store: RecordingStore, owner: str) -> None:
     """Stores what was uploaded or recorded, and empties the widgets."""
     turn = st.session_state.setdefault("turn", 0)
     left, right = st.columns([3, 2], gap="large")
@@ -65,7 +56,7 @@ def upload(store: RecordingStore) -> None:
         uploads.append((f"microphone {turn + 1}.wav", spoken.getvalue()))
     if uploads:
         with st.spinner("Reading the recordings"):
-            added = store.add(uploads)
+            added = store.add(uploads, owner)
         st.session_state["refused"] = [
             str(error) for error in added if isinstance(error, AudioError)
         ]
@@ -78,9 +69,11 @@ def upload(store: RecordingStore) -> None:
         st.error(markup.escape_markdown(sentence))
 
 
-def choose_recordings(store: RecordingStore, view: View) -> list[Recording]:
-    """The stored recordings that are shown."""
-    by_id = {recording.id: recording for recording in store.all()}
+def choose_recordings(store: RecordingStore, owner: str, view: View) -> list[Recording]:
+    """The recordings that are shown: this browser's, and those that a link names."""
+    by_id = {recording.id: recording for recording in store.all(owner)}
+    linked = [*st.session_state.get("recordings", []), *st.query_params.get_all("recordings")]
+    by_id |= {id: one for id in linked if id not in by_id and (one := store.get(id))}
     if not by_id:
         return []
     names = [recording.name for recording in by_id.values()]
@@ -103,98 +96,20 @@ def choose_recordings(store: RecordingStore, view: View) -> list[Recording]:
     return [by_id[id] for id in chosen]
 
 
-def choose_exported_models(session: UserSession, view: View) -> list[str]:
-    manifests = session.exported_models()
-    typed = [folder for folder in st.session_state.get("exported", []) if folder not in manifests]
-    chosen = view.several(
-        "Exported models",
-        [*manifests, *typed],
-        "exported",
-        format_func=lambda folder: Path(folder).name,
-        accept_new_options=True,
-        placeholder="none",
-        help="Quantized models exported on the Advisor page or by"
-        " `python -m whisperq_core export`; they are self-contained. Type a folder to add one.",
-    )
-    for folder in chosen:
-        manifest = manifests.get(folder) or session.exported_model(folder)
-        if others := manifest.other_versions():
-            st.caption(
-                markup.escape_markdown(
-                    f"{manifest.label} was exported with other library versions:"
-                    f" {'; '.join(others)}."
-                )
-            )
-    return chosen
-
-
-def choose_configs(session: UserSession, view: View) -> Configs:
-    """The models and recipes that are compared, fp32 first."""
-    offline = model_sources.offline_names()
-    names = [*offline, *(name for name in model_sources.NAMES if name not in offline), NO_MODEL]
-    possible = [
-        name
-        for name, recipe in recipes.CATALOGUE.items()
-        if recipe.calibration != "evaluation-10%" and name != "fp32"
-    ]
-    first, second = st.columns([1, 2], gap="large")
-    with first:
-        model = view.one_of(
-            "Model",
-            names,
-            "model",
-            names[0],
-            format_func=lambda n: n if n in (*offline, NO_MODEL) else f"{n} (will be downloaded)",
-        )
-    with second:
-        usual = ["torch-int8", "bnb-nf4"]
-        chosen = view.several(
-            "Recipes to compare with fp32", possible, "recipes", usual, disabled=model == NO_MODEL
-        )
-    folders = choose_exported_models(session, view)
-    multilingual = not model.endswith(".en")
-    languages = list(LANGUAGES) if multilingual else ["en"]
-    tasks = {"transcribe": "Transcribe", "translate": "Translate to English"}
-    offered = list(tasks) if multilingual else ["transcribe"]
-    how = {"width": 220}
-    for key, options in (("language", languages), ("task", offered)):
-        if st.session_state.get(key, options[0]) not in options:
-            st.session_state[key] = options[0]
-    with st.container(horizontal=True):
-        settings = {
-            "language": view.one_of(
-                "Language", languages, "language", languages[0], format_func=LANGUAGES.get, **how
-            ),
-            "task": view.one_of("Task", offered, "task", offered[0], format_func=tasks.get, **how),
-            "device": view.one_of("Device", machine.devices(), "device", "cpu", **how),
-        }
-    configs = []
-    if model != NO_MODEL:
-        configs = [
-            TranscriptionConfig(model, recipes.recipe(name), **settings)
-            for name in ["fp32", *chosen]
-        ]
-    return configs + [TranscriptionConfig(folder, None, **settings) for folder in folders]
-
-
 def header(
-    store: RecordingStore, recording: Recording, transcriptions: list[Transcription]
+    store: RecordingStore, owner: str, recording: Recording, transcriptions: list[Transcription]
 ) -> None:
     """Name, length, language; adding to a set, deleting."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.header(markup.escape_markdown(recording.name), width="stretch", anchor=False)
         with st.popover("Add to a set", icon=":material/library_add:"):
             add_to_set(store, recording, transcriptions)
-        with st.popover("Delete", icon=":material/delete:"):
-            st.markdown("The recording and its transcripts are removed from this machine.")
-            if ends := retention.expires_at(recording):
-                st.caption(f"It is deleted automatically on {ends:%-d %B %Y}.")
-            button(
-                "Delete it", f"delete-{recording.id}", store.delete, recording.id, type="primary"
-            )
+        if recording.owner in ("", owner):  # not what somebody else shared by a link
+            with st.popover("Delete", icon=":material/delete:"):
+                delete(store, recording)
     facts = [f"{recording.sound.duration_s:.1f} s"]
     if transcriptions:
-        language = LANGUAGES.get(transcriptions[0].language, transcriptions[0].language)
+        language = language_name(transcriptions[0].language)
         facts.append(f"{language} (detected)" if transcriptions[0].detected else language)
     st.caption(markup.escape_markdown(" · ".join(facts)))
     for note in recording.sound.notes:
@@ -203,6 +118,47 @@ def header(
         problem = "is silent" if recording.sound.silent else "probably has no speech"
         text = ": the words below are hallucinated" * any(one.text for one in transcriptions)
         st.warning(f"This recording {problem}{text}.")
+
+
+def delete(store: RecordingStore, recording: Recording) -> None:
+    st.markdown("The recording and its transcripts are removed from this machine.")
+    if ends := retention.expires_at(recording):
+        st.caption(f"It is deleted automatically on {ends:%-d %B %Y}.")
+    button("Delete it", f"delete-{recording.id}", store.delete, recording.id, type="primary")
+
+
+def warn_of_language(store: RecordingStore, recording: Recording, configs: Configs) -> None:
+    """That the recording is in another language than it is transcribed in, and what to do."""
+    spoken = store.spoken_language(recording.id)
+    wrong = [config for config in configs if spoken is not None and spoken.contradicts(config)]
+    if spoken is None or not wrong:
+        return
+    config, language = wrong[0], language_name(spoken.language)
+    used = language_name(fixed_language(config) or AUTO)
+    sure = f"{min(99, round(100 * spoken.probability))} %"
+    if config.model.endswith(".en"):
+        why = f"{config.model} transcribes {used} only"
+        what = f"Use a multilingual model, such as {advisor.DEFAULT_MODEL}, and let it detect the"
+        what += " language."
+    else:
+        why = f"the language is set to {used}"
+        what = f"Set the language to {language}, or let the model detect it."
+    st.error(
+        f"**This recording is in {language}** ({sure} sure), **but {why}**: the transcripts below"
+        f" are not what was said. {what}",
+        icon=":material/translate:",
+    )
+    model = advisor.DEFAULT_MODEL if config.model.endswith(".en") else config.model
+    st.button(
+        f"Use {model} and detect the language" if model != config.model else "Detect the language",
+        key=f"multilingual-{recording.id}",
+        on_click=use_multilingual,
+        args=(model,),
+    )
+
+
+def use_multilingual(model: str) -> None:
+    st.session_state["model"], st.session_state["language"] = model, AUTO
 
 
 def add_to_set(
@@ -248,45 +204,18 @@ def add(
     )
 
 
-def edit_reference(store: RecordingStore, recording: Recording, suggestion: str) -> None:
-    """The reference transcript, to type or to correct; it is stored and scored against."""
-    title, icon = "Reference transcript", ":material/edit:"
-    with st.expander(title, expanded=not recording.reference, icon=icon):
-        key = f"reference-{recording.id}-{hash(recording.reference):x}"
-        typed = st.text_area(
-            "Reference",
-            recording.reference,
-            key=key,
-            on_change=carry_out,
-            args=(recording.id, store_reference, store, recording.id, key),
-            placeholder="Type the spoken words to score every recipe against them.",
-            height="content",
-        )
-        label = "Start from fp32's transcript"
-        if suggestion and not typed.strip():
-            st.button(
-                label,
-                key=f"suggest-{recording.id}",
-                on_click=carry_out,
-                args=(recording.id, store.set_reference, recording.id, suggestion),
-            )
-        show_outcome(recording.id)
-
-
-def store_reference(store: RecordingStore, id: str, key: str) -> None:
-    """Stores what is typed in the field of that key."""
-    store.set_reference(id, st.session_state[key])
-
-
 def compare(
-    store: RecordingStore, session: UserSession, recording: Recording, configs: Configs
+    store: RecordingStore,
+    session: UserSession,
+    recording: Recording,
+    configs: Configs,
+    transcriptions: Mapping[TranscriptionConfig, Transcription],
 ) -> None:
     """One recording: player, reference, and the transcript of each configuration."""
-    stored = {config: store.transcription(recording.id, config) for config in configs}
-    transcriptions = {config: stored[config] for config in configs if stored[config]}
-    header(store, recording, list(transcriptions.values()))
+    header(store, recordings_owner(), recording, list(transcriptions.values()))
     with st.container(key=f"audio-{recording.id}"):
         st.audio(str(store.playback_path(recording.id)))
+    warn_of_language(store, recording, configs)
     fp32 = next((config for config in transcriptions if config.name == "fp32"), None)
     edit_reference(store, recording, transcriptions[fp32].text if fp32 else "")
     show_pending(session, recording, [c for c in configs if c not in transcriptions])
@@ -336,10 +265,11 @@ def heading(
         score = error_rates.score(reference, transcription.text, language)
         if score.words.rate is not None:
             facts.append(f"WER {score.words.rate:.1f} %, CER {score.characters.rate:.1f} %")
+        if important := key_words.text(key_words.count(reference, transcription.text, language)):
+            facts.append(important.capitalize())
     if fp32_words is not None and (change := disagreement_pct(fp32_words, words)) is not None:
         facts.append(f"{change:.1f} % word difference from fp32")
-    size = f"{transcription.weights_bytes / 1e6:.0f} MB"
-    facts.append(f"{transcription.wall_s:.2f} s, RTF {transcription.rtf:.2f}, {size}")
+    facts += times(config, transcription)
     if transcription.words_note:
         facts.append(transcription.words_note)
     warnings = []
@@ -357,17 +287,18 @@ def heading(
     return Heading(config.name, tuple(facts), tuple(warnings))
 
 
-def show_pending(session: UserSession, recording: Recording, missing: Configs) -> None:
-    """Transcripts that are not there yet, and why others failed."""
-    for config in missing:
-        job = session.transcription_job(recording.id, config.key)
-        name = markup.escape_markdown(config.name)
-        if job is None or job.state == JobState.STOPPED:
-            st.caption(f"{name}: not transcribed yet. Press **Transcribe**.")
-        elif job.state == JobState.FAILED:
-            st.error(f"{name}: {markup.escape_markdown(job.message)}")
-        else:
-            st.caption(f":material/progress_activity: {name}: {job.state} …")
+def times(config: TranscriptionConfig, transcription: Transcription) -> list[str]:
+    """Size, the relative latency that was measured, and the time of this one pass."""
+    size = f"{transcription.weights_bytes / 1e6:.0f} MB"
+    measured = measured_configuration(config)
+    if measured is not None and measured.is_reference:
+        speed = "the reference for speed"
+    elif measured is not None and measured.latency is not None:
+        speed = f"measured: {advisor_text.speed_words(measured.latency.value)}"
+    else:
+        speed = "speed not measured"
+    once = f"This clip, once: {transcription.wall_s:.2f} s, RTF {transcription.rtf:.2f}"
+    return [f"{size}, {speed}", once]
 
 
 def transcribe(session: UserSession, missing: list[tuple[Recording, TranscriptionConfig]]) -> None:
@@ -376,58 +307,89 @@ def transcribe(session: UserSession, missing: list[tuple[Recording, Transcriptio
 
 
 @st.fragment(run_every=1.0)
-def watch(session: UserSession, pairs: list[tuple[str, str]]) -> None:
-    """Redraws the page when one of its jobs has started or ended."""
-    states = [job and job.state for job in (session.transcription_job(*pair) for pair in pairs)]
+def watch(
+    session: UserSession,
+    pairs: Sequence[tuple[Recording, TranscriptionConfig]],
+    rtfs: Mapping[str, float],
+) -> None:
+    """The progress; redraws the page when one of its jobs has started or ended."""
+    jobs = [session.transcription_job(one.id, config.key) for one, config in pairs]
+    states = [job and job.state for job in jobs]
+    show_progress(session, pairs, rtfs, time.time())
     if states != st.session_state.setdefault("statuses", states):
         st.session_state["statuses"] = states
         st.rerun(scope="app")
 
 
-def is_going(session: UserSession, pair: tuple[str, str]) -> bool:
-    job = session.transcription_job(*pair)
+def is_going(session: UserSession, recording: Recording, config: TranscriptionConfig) -> bool:
+    job = session.transcription_job(recording.id, config.key)
     return job is not None and not job.is_over
+
+
+def introduction(private: bool) -> str:
+    days = retention.retention_days()
+    until = (
+        "until you delete them" if days is None else f"for {days:g} days, or until you delete them"
+    )
+    who = "Only you see them."
+    sets = "Copies in a set on **My speech** are kept."
+    if not private:
+        who = (
+            "Only this browser lists them; whoever has this page's link sees the ones in it, and"
+            " whoever runs this machine can read its files."
+        )
+        sets = (
+            "Copies in a set on **My speech** are kept, and everybody who uses this app sees them."
+        )
+    return (
+        "Upload or record speech and compare the transcripts of each recipe. Recordings stay on"
+        f" this machine {until}. {who} {sets}"
+    )
+
+
+def in_order(missing: list[tuple[Recording, TranscriptionConfig]], configs: Configs) -> list:
+    """Short recordings recipe by recipe, which loads each model once; long ones one by one."""
+    if sum(recording.sound.duration_s for recording, _ in missing) > 600:
+        return missing
+    return sorted(missing, key=lambda pair: configs.index(pair[1]))
 
 
 def main() -> None:
     open_in_app("recordings.py")
     st.title("Compare recordings")
-    days = retention.retention_days()
-    until = (
-        "until you delete them" if days is None else f"for {days:g} days, or until you delete them"
-    )
-    st.markdown(
-        "Upload or record speech and compare the transcripts of each recipe. Recordings stay on"
-        f" this machine {until}. Copies in a set on **My speech** are kept."
-    )
     session = user_session()
-    store = RecordingStore(session.store.root)
+    st.markdown(introduction(session.is_private))
+    remember_browser()
+    store, owner = RecordingStore(session.store.root), recordings_owner()
     with View("recordings") as view:
-        upload(store)
-        chosen = choose_recordings(store, view)
+        upload(store, owner)
+        samples = st.container()
+        chosen = choose_recordings(store, owner, view)
         configs = choose_configs(session, view)
         pages = -(-len(chosen) // SHOWN)
         page = view.page_of(pages, "page") if pages > 1 else 1
-    missing = [
-        (recording, config)
-        for recording in chosen
-        for config in configs
-        if store.transcription(recording.id, config) is None
-    ]
+    pairs = [(recording, config) for recording in chosen for config in configs]
+    found = {
+        (recording.id, config.key): store.transcription(recording.id, config)
+        for recording, config in pairs
+    }
+    stored = {key: one for key, one in found.items() if one is not None}
+    missing = [pair for pair in pairs if (pair[0].id, pair[1].key) not in stored]
     how = {"type": "primary", "icon": ":material/graphic_eq:", "disabled": not missing}
-    button("Transcribe", "transcribe", transcribe, session, missing, **how)
+    button("Transcribe", "transcribe", transcribe, session, in_order(missing, configs), **how)
     if not chosen:
-        st.info(
-            "No recordings yet. A few seconds of clear speech are enough for a first impression."
-        )
+        with samples:
+            offer_samples(store, session, owner, configs)
         return
-    shown = chosen[(page - 1) * SHOWN : page * SHOWN]
-    for recording in shown:
+    if any(is_going(session, *pair) for pair in missing):
+        watch(session, pairs, known_rtfs(stored))
+    show_summary(chosen, configs, stored)
+    if stored and (note := busy_note()):
+        st.caption(f":material/speed: {note}")
+    for recording in chosen[(page - 1) * SHOWN : page * SHOWN]:
+        own = {c: stored[k] for c in configs if (k := (recording.id, c.key)) in stored}
         with st.container(border=True):
-            compare(store, session, recording, configs)
-    pairs = [(recording.id, config.key) for recording, config in missing if recording in shown]
-    if any(is_going(session, pair) for pair in pairs):
-        watch(session, pairs)
+            compare(store, session, recording, configs, own)
 
 
 try:

@@ -59,7 +59,7 @@ def test_an_engineer_goes_from_the_front_to_the_words_and_shares_the_view(page, 
     expect(page.get_by_test_id("stAlert").first).to_contain_text("base", timeout=LOADED_MS)
 
 
-def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk, tmp_path):
+def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, browser, jfk, tmp_path):
     open_page(page, "Compare recordings")
     differing = an_utterance_that_differs()
     (tmp_path / "letter.wav").write_text("Dear Sir or Madam")
@@ -70,9 +70,14 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, jfk,
     expect(page.get_by_role("alert").first).to_contain_text("letter.wav", timeout=LOADED_MS)
     for name in (jfk.audio.name, differing.audio.name):
         expect(page.get_by_role("heading", name=name)).to_be_visible(timeout=LOADED_MS)
+    # Another browser does not list them.
+    stranger = browser.new_context().new_page()
+    stranger.goto(f"{app.address}/recordings")
+    expect(stranger.get_by_text("No recordings yet")).to_be_visible(timeout=LOADED_MS)
+    stranger.context.close()
     recipes = multiselect(page, "Recipes to compare with fp32")
     recipes.get_by_role("combobox").fill("quanto-int4")
-    page.get_by_role("option", name="quanto-int4", exact=True).click()
+    page.get_by_role("option", name=re.compile(r"^quanto-int4 · \d+ MB$")).click()
     wait_until_drawn(page)
     page.get_by_text("Upload or record speech").click(force=True)  # closes the list
     page.get_by_role("button", name="Transcribe", exact=True).click()

@@ -8,18 +8,25 @@ import pytest
 import soundfile
 from streamlit.testing.v1 import AppTest
 
+from pages import _recording_settings as settings
 from tests.support.made_runs import accuracy_run
 from tests.support.opened_pages import again, by_label, changed, left_at, opened
+from whisperq_core.analyze import advisor
+from whisperq_core.analyze.user_requirements import Requirements
 from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.resolution import resolve
+from whisperq_core.evaluate.store import Store
 from whisperq_core.present.markup import escape_markdown
 from whisperq_core.quantize import backends, model_export
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
+from whisperq_core.quantize.spoken_language import SpokenLanguage
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.serve.user_sets import UserSets
+from whisperq_core.settings import SHIPPED_CACHE
 from whisperq_core.speech import evaluation_sets
+from whisperq_core.whisper.protocols import STUDY
 from whisperq_core.whisper.word_timestamps import TimedWord
 
 NO_MODEL = "none, exported models only"
@@ -28,6 +35,12 @@ MANIFEST = "audio,text\na.flac,ask not what your country\n"
 
 def listener(name: str) -> TranscriptionConfig:
     return TranscriptionConfig("tiny.en", recipe(name), "en")
+
+
+def recordings(**query) -> AppTest:
+    """The page with the configurations of `listener`."""
+    usual = {"model": "tiny.en", "recipes": ["torch-int8", "bnb-nf4"]}
+    return opened("recordings", **(usual | {"protocol": STUDY.name} | query))
 
 
 def heard(text: str, **other) -> Transcription:
@@ -62,19 +75,95 @@ def drawn(app: AppTest) -> dict:
 
 
 def test_recordings_wait_for_a_recording(store):
-    app = opened("recordings")
+    app = recordings()
     assert by_label(app.button, "Transcribe").disabled
     assert "No recordings yet" in app.info[0].value
     assert by_label(app.selectbox, "Language").options == ["English"]
 
 
 def test_a_multilingual_model_offers_languages_and_translation(store):
-    app = opened("recordings")
+    app = recordings()
     app = changed(by_label(app.selectbox, "Model"), "base")
     assert by_label(app.selectbox, "Language").options[:2] == ["Detect automatically", "English"]
     assert "Translate to English" in by_label(app.selectbox, "Task").options
     recipes = by_label(app.multiselect, "Recipes").options
     assert "fp32" not in recipes and not any("eval10" in name for name in recipes)
+
+
+def test_the_recommendation_and_the_runner_up_are_compared_by_default():
+    # Without the page: comparing all shipped results takes longer than its harness waits.
+    runs = [run for run in Store(SHIPPED_CACHE).runs() if run.model == "base"]
+    advice = advisor.advise(Requirements(models=("base",)), runs)
+    chosen = settings.best_recipes(advice)
+    assert chosen[0] == advice.best.configuration.recipe and len(set(chosen)) == 2
+    assert settings.recommended_protocol(advice) == advice.best.configuration.protocol.name
+    nothing = advisor.advise(Requirements(models=("base",)), [])
+    assert len(settings.best_recipes(nothing)) == 2
+    assert settings.recommended_protocol(nothing) == STUDY.name
+
+
+def test_a_sample_is_tried_with_one_click(store, shelf, jfk, monkeypatch):
+    asked = []
+    queue = job_queue.shared_queue(store.root)
+    monkeypatch.setattr(queue, "transcribe", lambda one, config, *_: asked.append(config.name))
+    app = recordings()
+    app = by_label(app.button, "Kennedy").click().run()
+    (one,) = shelf.all()
+    assert one.reference == jfk.reference and asked == ["fp32", "torch-int8", "bnb-nf4"]
+    assert by_label(app.multiselect, "Recordings").value == [one.id]
+
+
+def test_a_draft_from_fp32_is_not_scored_until_it_is_saved(kept, shelf):
+    app = recordings()
+    app = by_label(app.button, "Start from fp32").click().run()
+    assert not app.exception and shelf.get(kept.id).reference == ""
+    assert [column["name"] for column in drawn(app)["columns"]] == ["fp32", "torch-int8"]
+    assert by_label(app.expander, "Reference").proto.expanded
+    app = changed(by_label(app.text_area, "Draft"), "ask not what your country can do")
+    assert shelf.get(kept.id).draft == "ask not what your country can do"
+    app = recordings()  # a reload keeps it
+    app = by_label(app.button, "Save as reference").click().run()
+    saved = shelf.get(kept.id)
+    assert (saved.reference, saved.draft) == ("ask not what your country can do", "")
+    assert saved.reference_from == "fp32"
+    assert any("Started from fp32's transcript" in c.value for c in app.caption)
+    assert by_label(app.expander, "Reference").proto.expanded
+
+
+def test_a_recording_in_another_language_is_named_with_what_to_do(kept, shelf):
+    german = SpokenLanguage(language="de", probability=0.98, model="base")
+    shelf.put_spoken_language(kept.id, german)
+    app = recordings()
+    (error,) = app.error
+    assert "in German" in error.value and "tiny.en transcribes English only" in error.value
+    app = by_label(app.button, "Use base and detect").click().run()
+    assert by_label(app.selectbox, "Model").value == "base" and not app.error
+    app = changed(by_label(app.selectbox, "Language"), "en")
+    assert "the language is set to English" in app.error[0].value
+    app = changed(by_label(app.selectbox, "Language"), "de")
+    assert not app.error
+
+
+def test_recordings_are_listed_in_their_browser_and_by_a_link(shelf, jfk):
+    (other,) = shelf.add([("secret.flac", jfk.audio.read_bytes())], owner="f" * 32)
+    app = recordings()
+    assert not app.multiselect[0].label.startswith("Recordings")
+    assert "Only this browser lists them" in app.markdown[0].value
+    app = recordings(recordings=other.id)
+    assert by_label(app.multiselect, "Recordings").value == [other.id]
+    assert not [b for b in app.button if b.label == "Delete it"]
+
+
+def test_several_recordings_are_summed_up_and_exported(kept, shelf, jfk):
+    utterance = evaluation_sets.shipped_sets()["quick-look"].utterances[0]
+    (other,) = shelf.add([("other.flac", utterance.audio.read_bytes())])
+    shelf.set_reference(other.id, utterance.reference)
+    for name in ("fp32", "torch-int8"):
+        shelf.put_transcription(other.id, listener(name), heard(utterance.reference))
+    app = recordings(recordings=[kept.id, other.id])
+    sums = app.dataframe[-1].value
+    assert sums["Recording"].tolist() == ["jfk.flac", "other.flac"] + ["All recordings"] * 2
+    assert sums["torch-int8"].round(1).tolist() == [45.5, 0.0, 0.0, 45.5]
 
 
 def test_text_without_speech_is_said_to_be_invented(store, shelf, jfk):
@@ -83,7 +172,7 @@ def test_text_without_speech_is_said_to_be_invented(store, shelf, jfk):
     words += [TimedWord(text=t, start_s=9, end_s=9.5, over_speech=False) for t in ("Thank", "you.")]
     text = "go. Thank you."
     shelf.put_transcription(one.id, listener("fp32"), heard(text, words=words, speech_s=2.0))
-    app = opened("recordings")
+    app = recordings()
     assert not app.warning
     (warning,) = drawn(app)["columns"][-1]["warnings"]
     assert warning == "Probably hallucinated, no speech at 9.0 s: “Thank you.”"
@@ -95,7 +184,7 @@ def test_text_without_speech_is_said_to_be_invented(store, shelf, jfk):
 def test_exported_models_can_be_columns_with_no_other_model(store, tiny, tmp_path):
     folder = store.root / model_export.FOLDER / model_export.folder_name("tiny.en", recipe("bf16"))
     model_export.export_quantized(tiny, backends.quantize(tiny.torch_model, recipe("bf16")), folder)
-    app = opened("recordings")
+    app = recordings()
     assert by_label(app.multiselect, "Exported models").options == ["tiny.en_bf16"]
     app = changed(by_label(app.multiselect, "Exported models"), [str(folder)])
     app = changed(by_label(app.selectbox, "Model"), NO_MODEL)
@@ -105,7 +194,7 @@ def test_exported_models_can_be_columns_with_no_other_model(store, tiny, tmp_pat
 
 
 def test_what_was_heard_before_is_there_after_a_reload(kept):
-    app = opened("recordings")
+    app = recordings()
     data = drawn(app)
     assert [column["name"] for column in data["columns"]] == ["fp32", "torch-int8"]
     assert any("word difference from fp32" in fact for fact in data["columns"][1]["facts"])
@@ -118,7 +207,7 @@ def test_what_was_heard_before_is_there_after_a_reload(kept):
 
 
 def test_a_reference_is_scored_as_soon_as_it_is_typed(kept, shelf, jfk):
-    app = opened("recordings")
+    app = recordings()
     app = changed(by_label(app.text_area, "Reference"), jfk.reference)
     assert shelf.get(kept.id).reference == jfk.reference
     columns = drawn(app)["columns"]
@@ -131,7 +220,7 @@ def test_who_leaves_at_once_loses_nothing_typed_or_pressed(kept, shelf, store, j
     given = []
     queue = job_queue.shared_queue(store.root)
     monkeypatch.setattr(queue, "transcribe", lambda kept, one, *_: given.append(one.name))
-    app = opened("recordings")
+    app = recordings()
     left_at(monkeypatch, "whisperq_core.whisper.model_sources.offline_names")
     by_label(app.button, "Transcribe").click()
     changed(by_label(app.text_area, "Reference"), jfk.reference)
@@ -143,7 +232,7 @@ def test_a_recording_goes_into_a_set_and_away(kept, shelf, store, jfk):
     # Names of new sets are typed, which the harness cannot; the browser test does.
     UserSets(store.root).add("calls", shelf.set_reference(kept.id, "ask"), jfk.audio, "en")
     shelf.set_reference(kept.id, jfk.reference)
-    app = opened("recordings")
+    app = recordings()
     by_label(app.button, "Add").click().run()
     assert "calls" in app.success[0].value
     assert [u.reference for u in UserSets(store.root).get("calls").utterances] == [jfk.reference]
@@ -158,7 +247,7 @@ def test_a_silent_recording_is_said_to_be_silent(shelf):
     from whisperq_core.speech import decode
 
     shelf.add([("silence.wav", decode.encode_wav(np.zeros(16_000, np.float32)))])
-    app = opened("recordings")
+    app = recordings()
     assert "silent" in app.warning[0].value
 
 
@@ -170,7 +259,7 @@ def test_what_is_known_of_a_recording_is_shown(shelf, store, jfk):
     note = escape_markdown(*one.sound.notes)
     estimated = "Word times are estimates: a translation's words have no places in the speech."
     shelf.put_transcription(one.id, listener("fp32"), heard("Ask not.", words_note=estimated))
-    app = opened("recordings")
+    app = recordings()
     assert any(note in caption.value for caption in app.caption)
     assert estimated in drawn(app)["columns"][0]["facts"]
     one = shelf.set_reference(one.id, jfk.reference)

@@ -82,6 +82,25 @@ def test_references_and_what_was_heard_stay(shelf, kept):
     )
 
 
+def test_each_owner_lists_their_own_and_those_of_nobody(shelf, kept, jfk):
+    data = [("mine.flac", jfk.audio.read_bytes())]
+    (mine,), (other,) = shelf.add(data, "me"), shelf.add(data, "another")
+    assert len({kept.id, mine.id, other.id}) == 3  # deleting one leaves the others
+    assert {one.id for one in shelf.all("me")} == {kept.id, mine.id}
+    assert len(shelf.all()) == 3 and shelf.get(other.id).owner == "another"
+
+
+def test_a_draft_is_no_reference_and_goes_when_one_is_saved(shelf, kept):
+    assert shelf.set_draft(kept.id, " ask  not ").draft == "ask not"
+    assert shelf.get(kept.id).reference == ""
+    saved = shelf.set_reference(kept.id, "ask not", "fp32")
+    assert (saved.reference, saved.draft, saved.reference_from) == ("ask not", "", "fp32")
+    assert shelf.set_reference(kept.id, "ask not what").reference_from == "fp32"
+    assert shelf.set_reference(kept.id, "").reference_from == ""
+    with pytest.raises(InputError):
+        shelf.set_draft("0" * 16, "gone")
+
+
 def test_what_is_deleted_is_gone_and_late_transcripts_do_not_bring_it_back(shelf, kept):
     shelf.delete(kept.id)
     shelf.put_transcription(kept.id, FP32, heard("ask"))

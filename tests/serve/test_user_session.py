@@ -91,10 +91,16 @@ def test_work_of_others_is_counted_and_not_seen(queue, jfk):
     assert bob.transcription_job(job.task.recording.id, job.task.config.key) is bob.all()[0]
 
 
-def test_where_nobody_logs_in_all_see_all(queue, store, jfk):
-    one, other = UserSession(queue, store, "a session"), UserSession(queue, store, "another")
+def test_where_nobody_logs_in_all_see_all_but_transcriptions(queue, store, jfk):
+    one, other = UserSession(queue, store, "a browser"), UserSession(queue, store, "another")
     job = transcribed_by(one, jfk)
-    assert other.all() == [job] and other.unfinished_jobs_of_others() == 0
+    assert one.all() == [job] and other.all() == []
+    assert other.unfinished_jobs_of_others() == 1
+    # Who has a recording's link sees how its transcription goes.
+    task = job.task
+    assert other.transcription_job(task.recording.id, task.config_key) is job
+    exported = one.export("tiny.en", recipe("bf16"), "cpu", STUDY)
+    assert other.all() == [exported]
 
 
 def test_a_finished_evaluation_of_ones_own_speech_lies_with_the_user(queue, jfk):

@@ -6,17 +6,18 @@ import it by name. Workers write the results to the store; what a function retur
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from whisperq_core.errors import InputError
+from whisperq_core.errors import InputError, WhisperQError
 from whisperq_core.evaluate import history, planner, runner
 from whisperq_core.evaluate.history import WorkItem
 from whisperq_core.evaluate.planner import PlannedRun
 from whisperq_core.evaluate.requests import Request, work_item
 from whisperq_core.evaluate.store import Store
-from whisperq_core.quantize import model_export
+from whisperq_core.quantize import model_export, spoken_language
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.model_export import Manifest
 from whisperq_core.quantize.recipes import Recipe
@@ -224,9 +225,24 @@ def _transcribe_recording(
     recordings = RecordingStore(root)
     if recordings.get(recording.id) is None:
         raise InputError(f"{recording.name} was deleted before its turn. Upload it again.")
+    _detect_language(recordings, recording, config)
     transcription = transcribe_file(recordings.original_path(recording.id), config, recording.name)
     recordings.put_transcription(recording.id, config, transcription)
     return transcription
+
+
+def _detect_language(
+    recordings: RecordingStore, recording: Recording, config: TranscriptionConfig
+) -> None:
+    """Detects the language once, where the configuration does not: it may be told the wrong one."""
+    fixed = spoken_language.fixed_language(config)
+    if fixed is None or recordings.spoken_language(recording.id) is not None:
+        return
+    with suppress(WhisperQError):  # a note about the transcript, not the transcript
+        if detector := spoken_language.detector_for(config):
+            path = recordings.original_path(recording.id)
+            if spoken := spoken_language.detect(path, detector, recording.name):
+                recordings.put_spoken_language(recording.id, spoken)
 
 
 def _export(task: ExportTask) -> Manifest:

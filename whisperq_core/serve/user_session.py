@@ -16,6 +16,7 @@ from whisperq_core.quantize.model_export import Manifest
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.serve.job_queue import Job, JobQueue
 from whisperq_core.serve.recording_store import Recording
+from whisperq_core.serve.tasks import TranscriptionTask
 from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.speech.evaluation_sets import is_public
 from whisperq_core.whisper import model_sources
@@ -43,8 +44,16 @@ class UserSession:
         return isinstance(self.store, UserStore)
 
     def all(self) -> list[Job]:
-        """The jobs that this user may see and stop, oldest first."""
-        return [job for job in self.queue.all() if not self.is_private or job.owner == self.owner]
+        """The jobs that this user may see and stop, oldest first.
+
+        Without a login these are everybody's, but for transcriptions: a recording is nobody else's.
+        """
+        return [
+            job
+            for job in self.queue.all()
+            if job.owner == self.owner
+            or not (self.is_private or isinstance(job.task, TranscriptionTask))
+        ]
 
     def unfinished_jobs_of_others(self) -> int:
         """How many jobs of other users are not over."""

@@ -355,3 +355,20 @@ def detect_language(model: "Model", audio: Array) -> str:
         token = model.torch_model.detect_language(input_features=features)
     code: str = model.tokenizer.decode(token[0])
     return code.strip("<|>")
+
+
+def language_probabilities(model: "Model", audio: Array) -> dict[str, float]:
+    """How probable each language is in the first 30 s, by the fp32 model; by code, the best first.
+
+    As Whisper detects a language: the softmax over language tokens after the start token. Empty
+    for an English-only model.
+    """
+    config = model.torch_model.generation_config
+    tokens: dict[str, int] | None = getattr(config, "lang_to_id", None)
+    if not model.multilingual or not tokens:
+        return {}
+    start = [[model.torch_model.config.decoder_start_token_id]]
+    logits = forward(model, model.torch_model, [audio[: 30 * SAMPLE_RATE]], start)[0, -1]
+    values = logits[list(tokens.values())].float().softmax(-1).tolist()
+    codes = [token.strip("<|>") for token in tokens]
+    return dict(sorted(zip(codes, values, strict=True), key=lambda pair: -pair[1]))
