@@ -1,6 +1,5 @@
 """How far the transcription of recordings is: what runs, how much is done, how long it takes."""
 
-import os
 from collections.abc import Mapping, Sequence
 
 import streamlit as st
@@ -99,20 +98,10 @@ def show_progress(
     return True
 
 
-def load_average() -> float | None:
-    """Of the last minute; None where the system does not tell."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-
-
-def busy_note() -> str:
-    """That times are too long because other processes use the machine; empty where they do not.
+def was_busy(transcription: Transcription) -> bool:
+    """Whether other processes used the machine, so that its time is not the recipe's.
 
     One process is the transcription itself, and one more is allowed, as in stored results.
     """
-    load, cores = load_average(), machine.this_machine().cores
-    if load is None or load <= cores + 1:
-        return ""
-    return (
-        f"This machine is busy (load {load:.1f} on {cores} cores): times of this clip are longer"
-        " than the recipes' own."
-    )
+    load = transcription.load_average
+    return load is not None and load > machine.this_machine().cores + 1

@@ -8,11 +8,11 @@ import streamlit as st
 from pages._buttons import button
 from pages._navigation import open_in_app
 from pages._recording_progress import (
-    busy_note,
     known_rtfs,
     measured_configuration,
     show_pending,
     show_progress,
+    was_busy,
 )
 from pages._recording_reference import edit_reference
 from pages._recording_samples import offer_samples
@@ -249,6 +249,8 @@ def compare(
         f"audio-{recording.id}",
         joint="" if unit_of(language) == "characters" else " ",
     )
+    if recording.reference:
+        st.caption(f"Words that matter are counted by a plain rule. {key_words.RULE}")
 
 
 def heading(
@@ -294,11 +296,15 @@ def times(config: TranscriptionConfig, transcription: Transcription) -> list[str
     if measured is not None and measured.is_reference:
         speed = "the reference for speed"
     elif measured is not None and measured.latency is not None:
-        speed = f"measured: {advisor_text.speed_words(measured.latency.value)}"
+        speed = f"measured: {advisor_text.speed_words(measured.latency.value)} as fp32"
     else:
         speed = "speed not measured"
-    once = f"This clip, once: {transcription.wall_s:.2f} s, RTF {transcription.rtf:.2f}"
-    return [f"{size}, {speed}", once]
+    once = (
+        f"This clip, once, without loading: {transcription.wall_s:.2f} s,"
+        f" RTF {transcription.rtf:.2f}"
+    )
+    busy = ["Timed while the machine was busy: slower than the recipe is."]
+    return [f"{size}, {speed}", once, *(busy if was_busy(transcription) else [])]
 
 
 def transcribe(session: UserSession, missing: list[tuple[Recording, TranscriptionConfig]]) -> None:
@@ -384,8 +390,6 @@ def main() -> None:
     if any(is_going(session, *pair) for pair in missing):
         watch(session, pairs, known_rtfs(stored))
     show_summary(chosen, configs, stored)
-    if stored and (note := busy_note()):
-        st.caption(f":material/speed: {note}")
     for recording in chosen[(page - 1) * SHOWN : page * SHOWN]:
         own = {c: stored[k] for c in configs if (k := (recording.id, c.key)) in stored}
         with st.container(border=True):

@@ -154,6 +154,15 @@ def test_recordings_are_listed_in_their_browser_and_by_a_link(shelf, jfk):
     assert not [b for b in app.button if b.label == "Delete it"]
 
 
+def test_a_time_of_a_busy_machine_is_said_to_be_one(kept, shelf, jfk):
+    for load, said in ((0.5, False), (99.0, True)):
+        transcription = heard(jfk.reference, load_average=load)
+        shelf.put_transcription(kept.id, listener("fp32"), transcription)
+        facts = drawn(recordings())["columns"][0]["facts"]
+        assert "This clip, once, without loading: 1.10 s, RTF 0.10" in facts
+        assert any("machine was busy" in fact for fact in facts) == said
+
+
 def test_several_recordings_are_summed_up_and_exported(kept, shelf, jfk):
     utterance = evaluation_sets.shipped_sets()["quick-look"].utterances[0]
     (other,) = shelf.add([("other.flac", utterance.audio.read_bytes())])

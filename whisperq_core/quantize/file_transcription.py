@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -96,7 +97,8 @@ class Transcription(BaseModel, frozen=True):
     language: as chosen, or as detected where `detected`. words: with their times, from the fp32
     model's attention. words_note: why these times are estimates, where they are. speech_s: seconds
     of probable speech; None in what was stored before this was measured. rtf is of this single
-    pass; neither loading nor the words' times are in it.
+    pass; neither loading nor the words' times are in it. load_average: of the machine just before
+    it; None where the system does not tell.
     """
 
     text: str
@@ -111,6 +113,7 @@ class Transcription(BaseModel, frozen=True):
     looped: bool
     words_note: str | None = None
     speech_s: float | None = None
+    load_average: float | None = None
 
     @property
     def has_speech(self) -> bool:
@@ -192,6 +195,7 @@ def transcribe_file(
     )
     model.warm_up(samples[: decode.SAMPLE_RATE])
     language = None if config.language == AUTO else config.language
+    load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     transcript = model.transcribe(samples, language, config.task, config.protocol)
     words_note = None if transcript.silent else alignment_problem(model.source, config.task)
     words = timed_words(
@@ -210,6 +214,7 @@ def transcribe_file(
         silent=transcript.silent,
         looped=loops.is_looped(transcript.text),
         speech_s=transcript.speech.speech_s,
+        load_average=load_average,
     )
 
 
