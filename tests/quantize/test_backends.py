@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 import torch
 
-from tests.support.hqq_search import leave_out_search
+from tests.support.quick_rounding import leave_out_search
 from whisperq_core.errors import LibraryMissing, RecipeUnsupported
 from whisperq_core.quantize import backends, sensitivity_results
 from whisperq_core.quantize.calibration import calibrate_on

@@ -5,12 +5,20 @@ import copy
 import pytest
 import torch
 
+from tests.support.quick_rounding import round_to_nearest
 from whisperq_core.errors import RecipeUnsupported
 from whisperq_core.quantize import backends, sensitivity_results
 from whisperq_core.quantize.backends import mixed_precision
 from whisperq_core.quantize.calibration import calibrate_on
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.whisper.protocols import STUDY
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with pytest.MonkeyPatch.context() as patch:
+        round_to_nearest(patch)
+        yield
 
 
 @pytest.fixture(scope="module")

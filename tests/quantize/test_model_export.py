@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hqq_search import leave_out_search
+from tests.support.quick_rounding import leave_out_search, round_to_nearest
 from whisperq_core.cli.main import main
 from whisperq_core.errors import ExportError, ModelError, RecipeUnsupported
 from whisperq_core.evaluate import history
@@ -88,6 +88,7 @@ def made(tiny, spoken, tmp_path_factory):
     folders, heard = {}, {}
     with pytest.MonkeyPatch.context() as patch:
         leave_out_search(patch)
+        round_to_nearest(patch)
         for name in RECIPES:
             chosen = sensitivity_results.with_measured_layers(recipe(name), tiny.digest)
             calibrate = calibrate_on(tiny, spoken[: chosen.calibration != "none"], STUDY)
