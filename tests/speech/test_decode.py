@@ -1,5 +1,7 @@
 import hashlib
 import io
+import os
+from contextlib import suppress
 
 import av
 import numpy as np
@@ -183,6 +185,21 @@ def test_what_is_not_a_recording(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(AudioError, match=rf"talk\.wav .*({message})"):
         load(path)
+
+
+def test_damaged_mp3_prints_nothing_and_other_messages_are_not_lost(speech, capfd):
+    data = bytearray(with_soundfile(speech, 16_000, "MP3", "MPEG_LAYER_III"))
+    for place in range(500, len(data), 97):
+        data[place] ^= 0x5A
+    with soundfile.SoundFile(io.BytesIO(data)) as opened:
+        opened.read()
+    assert "mpg123" in capfd.readouterr().err  # what a user would see
+    with suppress(AudioError):
+        load(bytes(data))
+    assert capfd.readouterr() == ("", "")
+    with audio_readers._no_decoder_messages():
+        os.write(2, b"Note: Trying to resync...\nthe disk is full\n")
+    assert capfd.readouterr().err == "the disk is full\n"
 
 
 def test_a_list_of_files_does_not_open_other_files(tmp_path, monkeypatch, speech):

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 
+from tests.support.small_sets import write_jsonl
 from whisperq_core.evaluate.runner import Request, run
 from whisperq_core.quantize import backends, calibration, pipeline
 from whisperq_core.quantize.calibration import SPEECH_ONLY
@@ -28,7 +29,7 @@ PARTS = evaluation_sets.by_name("quick-look").utterances
 
 @pytest.fixture(scope="module")
 def mixed_set(tmp_path_factory):
-    """A folder of three utterances: one of about 35 s and two short ones."""
+    """A folder of four utterances: one of about 35 s, two short ones and digital silence."""
     folder = tmp_path_factory.mktemp("mixed")
     joined = np.concatenate([evaluation_sets.read_audio(u) for u in PARTS[:5]])
     assert len(joined) > 33 * SAMPLE_RATE
@@ -37,9 +38,11 @@ def mixed_set(tmp_path_factory):
         "short-1": (evaluation_sets.read_audio(PARTS[5]), PARTS[5].reference),
         "short-2": (evaluation_sets.read_audio(PARTS[7]), PARTS[7].reference),
     }
-    for name, (samples, reference) in speech.items():
+    speech["silence"] = np.zeros(3 * SAMPLE_RATE, np.float32), ""
+    for name, (samples, _) in speech.items():
         soundfile.write(folder / f"{name}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
-        (folder / f"{name}.txt").write_text(reference)
+    rows = ({"audio": f"{name}.wav", "text": text} for name, (_, text) in speech.items())
+    write_jsonl(folder, *rows)
     return folder
 
 
@@ -70,9 +73,17 @@ def test_a_set_with_one_long_utterance_can_be_evaluated(name, protocol, mixed_se
     if reason := backends.unavailable_reason(recipe(name), "cpu"):
         pytest.skip(reason)
     result = run(Request("tiny.en", recipe(name), str(mixed_set), protocol=protocol), store)
-    assert [u.id for u in result.utterances] == ["long", "short-1", "short-2"]
-    assert [batch.utterances for batch in result.batches] == [1, 2]
-    assert all(word_error_rate(u.reference, u.hypothesis) < 25 for u in result.utterances)
+    *spoken, silence = result.utterances
+    assert [u.id for u in spoken] == ["long", "short-1", "short-2"] and silence.id == "silence"
+    assert [batch.utterances for batch in result.batches] == [1, 3]
+    assert all(word_error_rate(u.reference, u.hypothesis) < 25 for u in spoken)
+    # All that is written of silence counts as inserted, in the whole set's rate, too.
+    inserted = silence.score.words
+    assert (inserted.reference_length, inserted.errors) == (0, inserted.insertions)
+    assert inserted.insertions == len(silence.hypothesis.split()) <= 2
+    counts = [u.score.words for u in result.utterances]
+    assert result.words.errors == sum(one.errors for one in counts)
+    assert result.words.reference_length == sum(len(u.reference.split()) for u in spoken)
 
 
 def test_its_speed_can_be_measured(mixed_set, store, monkeypatch):
