@@ -257,9 +257,12 @@ def read(folder: Path | str) -> Manifest:
                 f"{folder} was exported in schema {version}; this WhisperQ reads up to {SCHEMA}."
                 " Update WhisperQ to load it."
             )
-        return Manifest.model_validate_json(text)
+        manifest = Manifest.model_validate_json(text)
     except (OSError, ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
         raise _damaged(folder, _MANIFEST, "cannot be read") from error
+    if manifest.recipe.backend not in backends.BACKENDS:
+        raise ExportError(f"{folder} uses a recipe that this version of WhisperQ does not have.")
+    return manifest
 
 
 def digest(folder: Path | str) -> str:
@@ -289,7 +292,7 @@ def load(folder: Path | str) -> ExportedModel:
     manifest = read(folder)
     content = _verified(folder)
     recipe = manifest.recipe
-    if recipe.backend not in backends.BACKENDS or unexportable_reason(recipe):
+    if unexportable_reason(recipe):
         raise ExportError(f"{folder} uses a recipe that this version of WhisperQ does not have.")
     if others := manifest.other_versions():
         warnings.warn(
