@@ -82,7 +82,7 @@ def sign_in() -> None:
 def show_user() -> None:
     """In the sidebar: the user; or a warning if others can reach the app without a login."""
     if is_on():
-        st.caption(f"Logged in as {markup.escape_markdown(user_name())}")
+        st.text(f"Logged in as {user_name()}")
         st.button("Log out", icon=":material/logout:", on_click=st.logout)
     elif st.get_option("server.address") not in _LOCAL:
         st.warning(

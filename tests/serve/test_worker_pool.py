@@ -13,14 +13,7 @@ import pytest
 
 from whisperq_core.serve import worker_pool
 
-PATHS = (
-    "/",
-    "/health",
-    "/metrics",
-    "/info/main/workers.html",
-    "/json/counts.json",
-    "/sitemap.json",
-)
+PATHS = ("/", "/health", "/metrics", "/info/main/workers.html", "/json/counts.json")
 
 
 def test_dasks_http_servers_tell_nothing():
