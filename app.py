@@ -24,30 +24,33 @@ def main() -> None:
     page = st.navigation(
         # One list: Streamlit gives the items of sections no list around them, which axe objects to.
         [
+            # Decide
             st.Page(
-                "pages/tradeoffs.py",
-                title="Trade-offs",
-                icon=":material/scatter_plot:",
-                default=True,
+                "pages/overview.py", title="Overview", icon=":material/lightbulb:", default=True
             ),
-            st.Page("pages/evidence.py", title="All evidence", icon=":material/balance:"),
             st.Page("pages/advisor.py", title="Advisor", icon=":material/assistant:"),
+            st.Page("pages/tradeoffs.py", title="Trade-offs", icon=":material/scatter_plot:"),
+            # Listen
             st.Page(
                 "pages/recordings.py", title="Compare recordings", icon=":material/graphic_eq:"
             ),
             st.Page("pages/my_speech.py", title="My speech", icon=":material/library_music:"),
+            # Measure
             st.Page(
                 "pages/run_evaluations.py", title="Run evaluations", icon=":material/play_circle:"
             ),
             st.Page("pages/history.py", title="History", icon=":material/history:"),
             st.Page("pages/machine.py", title="This machine", icon=":material/memory:"),
+            # Understand
             st.Page("pages/utterances.py", title="Utterances", icon=":material/hearing:"),
             st.Page("pages/compare.py", title="Compare runs", icon=":material/compare_arrows:"),
             st.Page("pages/divergence.py", title="Divergence", icon=":material/call_split:"),
             st.Page("pages/layers.py", title="Layers", icon=":material/layers:"),
             st.Page("pages/study.py", title="Study", icon=":material/menu_book:"),
+            # Share
             st.Page("pages/report.py", title="Report", icon=":material/description:"),
             st.Page("pages/presentation.py", title="Presentation", icon=":material/slideshow:"),
+            # Help
             st.Page("pages/terms.py", title="Terms", icon=":material/dictionary:"),
         ],
         # Streamlit would fold all but ten of them away.

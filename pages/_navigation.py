@@ -5,9 +5,10 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from pages._session import user_store
-from whisperq_core.analyze.configurations import Configuration
+from whisperq_core.analyze.configurations import REFERENCE_RECIPE, Configuration
 from whisperq_core.evaluate.history import WorkItem
 from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.evaluate.requests import SPEED_SET
 from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.whisper.protocols import STUDY
 
@@ -38,6 +39,28 @@ def recordings_url(configuration: Configuration) -> str:
     """The page that compares recordings, with the configuration beside fp32."""
     where = {"model": configuration.model, "recipes": configuration.recipe}
     return f"./recordings?{urlencode(where)}"
+
+
+def fp32_comparison_url(configuration: Configuration) -> str:
+    """The page that compares it with fp32 on its longest set; its utterances without a pool."""
+    if configuration.pool is None:
+        return utterances_url(configuration.run)
+    part = configuration.pool.parts[0]
+    return f"./compare?{urlencode({'first': part.baseline_key, 'second': part.key})}"
+
+
+def speed_url(configuration: Configuration) -> str:
+    """Run evaluations, ready to measure its speed and fp32's under its protocol on this machine."""
+    query = {
+        "models": configuration.model,
+        "recipes": list(dict.fromkeys((REFERENCE_RECIPE, configuration.recipe))),
+        "sets": SPEED_SET,
+        "run_protocol": configuration.protocol.name,
+        "run_device": configuration.run.spec.device,
+        "run_speed": "true",
+        "run_divergence": "false",
+    }
+    return f"./run_evaluations?{urlencode(query, doseq=True)}"
 
 
 def run_url(work: WorkItem) -> str:

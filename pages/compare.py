@@ -7,7 +7,7 @@ import streamlit as st
 
 from pages._figures import draw
 from pages._navigation import open_in_app, utterances_url
-from pages._session import all_runs
+from pages._session import all_configurations, all_runs
 from pages._utterance_view import (
     audio_files,
     count_text,
@@ -16,7 +16,7 @@ from pages._utterance_view import (
     show_side_by_side,
 )
 from pages._view import View
-from whisperq_core.analyze import confusions, paired_comparisons, verdict_text
+from whisperq_core.analyze import advisor, confusions, paired_comparisons, verdict_text
 from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import NotComparable
@@ -31,6 +31,19 @@ GROUPS = {"utterance": "By utterance", "speaker": "By speaker"}
 def swap() -> None:
     state = st.session_state
     state["first"], state["second"] = state["second"], state["first"]
+
+
+def imply_example(view: View) -> None:
+    """Without a link to two results, the recommended configuration against fp32."""
+    if view.has("first") or view.has("second"):
+        return
+    found = all_configurations()
+    advice = advisor.advise_on(advisor.default_requirements(found), found)
+    candidates = [c for c in (advice.proposed, *advice.candidates) if c and c.configuration.pool]
+    if candidates:
+        longest = candidates[0].configuration.pool.parts[0]
+        view.imply("first", longest.baseline_key)
+        view.imply("second", longest.key)
 
 
 def choose_runs(
@@ -208,6 +221,7 @@ def main(view: View) -> None:
     if not runs:
         st.info("No results yet. Open **Run evaluations** and evaluate a few recipes.")
         return
+    imply_example(view)
     baseline, compared = choose_runs(view, runs)
     if baseline is None or compared is None:
         st.info("Choose two results above, or follow a **Compare with** link on another page.")

@@ -13,7 +13,6 @@ from pages._navigation import open_in_app
 from pages._session import all_rows, all_runs, user_store
 from pages._utterance_view import set_title
 from pages._view import View
-from pages._welcome import show_first_run
 from whisperq_core.analyze import pareto_front, results_table
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import AccuracyRun
@@ -340,7 +339,6 @@ def take_row() -> None:
 
 def main(view: View) -> None:
     store = user_store()
-    show_first_run(store.root)
     stored = all_runs()
     results = all_rows(stored, choose_machine(view, stored))
     if store.unreadable:

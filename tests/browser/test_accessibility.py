@@ -136,7 +136,7 @@ def in_order(passed: list[str], wanted: tuple[str, ...]) -> bool:
 def test_the_keyboard_chooses_and_starts_an_evaluation(page, app):
     opened(page, app, "run_evaluations")
     passed = tab_to(page, "Start")
-    assert in_order(passed, ("Skip to", "Trade-offs", "Study", "Model", "Recipes", "Start"))
+    assert in_order(passed, ("Skip to", "Overview", "Study", "Model", "Recipes", "Start"))
 
 
 def test_the_keyboard_asks_the_advisor_and_opens_its_code(page, app):
@@ -150,7 +150,7 @@ def test_the_keyboard_asks_the_advisor_and_opens_its_code(page, app):
 
 
 def test_the_keyboard_filters_the_trade_offs(page, app):
-    opened(page, app, "")
+    opened(page, app, "tradeoffs")
     tab_to(page, "Quantization scheme")
     library = page.get_by_test_id("stSidebar").get_by_text("Library", exact=True)
     for key, is_open in (("Enter", True), ("Space", False)):

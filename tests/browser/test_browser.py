@@ -31,7 +31,7 @@ def test_the_dashboard_opens_with_results_and_no_torch_in_it(page, app):
     plot = page.locator(".js-plotly-plot").first
     expect(plot).to_be_visible(timeout=LOADED_MS)
     expect(plot.locator(".scatterlayer .point").first).to_be_attached(timeout=LOADED_MS)
-    expect(page.get_by_text("results", exact=False).first).to_be_visible()
+    expect(page.get_by_text("smaller than fp32", exact=False).first).to_be_visible()
     mapped = Path(f"/proc/{app.pid}/maps").read_text()
     assert "libtorch" not in mapped and "pandas" in mapped  # it sees what is loaded
 

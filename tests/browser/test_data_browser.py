@@ -88,7 +88,8 @@ def assert_only_text(page: Page) -> None:
 def test_on_the_pages(browser, hostile):
     first, second = (run.key for run in hostile.runs)
     links = (
-        f"/?run={second}",
+        "/",
+        f"/tradeoffs?run={second}",
         f"/utterances?run={second}",
         f"/compare?first={first}&second={second}",
         f"/recordings?recordings={hostile.kept.id}",
@@ -102,7 +103,7 @@ def test_on_the_pages(browser, hostile):
     for link in links:
         page.goto(f"{hostile.app.address}{link}")
         assert_only_text(page)
-        if link == "/?run=" + second:
+        if link == "/tradeoffs?run=" + second:
             page.locator(".st-key-results").get_by_test_id("stDataFrame").hover()
             for button in ("CSV", "Download as CSV"):
                 with page.expect_download() as download:

@@ -23,10 +23,8 @@ def multiselect(page: Page, label: str) -> Locator:
 
 def test_an_engineer_goes_from_the_front_to_the_words_and_shares_the_view(page, app, browser):
     # The front, a point of it, and the utterances behind the point.
+    open_page(page, "Trade-offs")
     wait_until_drawn(page)
-    page.get_by_text("Do not show this again").click()
-    expect(page.get_by_text("Do not show this again")).to_have_count(0, timeout=LOADED_MS)
-    wait_until_drawn(page)  # all that was below it moves up
     plot = page.locator(".js-plotly-plot").first
     plot.scroll_into_view_if_needed()
     spot = plot.locator(".scatterlayer .point").first.bounding_box()

@@ -94,8 +94,18 @@ def test_runs_of_other_speech_are_not_compared(filled):
     assert not app.get("plotly_chart")
 
 
-def test_nothing_chosen_says_what_to_do(filled):
+def test_it_opens_with_an_example_until_that_is_cleared(filled):
+    app = opened("compare")
+    chosen = [box.value for box in app.selectbox[:2]]
+    assert chosen == [FP32.key, INT8.key] and "+14.29 points" in everything(app)
+    by_label(app.selectbox, "Compared result").set_value(None)
+    assert "Choose two results" in again(app).info[0].value
+
+
+def test_nothing_chosen_says_what_to_do(store):
+    store.put(FP32)
     assert "Choose two results" in opened("compare").info[0].value
+    assert "Choose a result" in opened("utterances").info[0].value
     assert "Choose a result" in opened("utterances").info[0].value
 
 

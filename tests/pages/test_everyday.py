@@ -1,4 +1,4 @@
-"""History, This machine, Terms, Presentation, the first-run hint and running work, by AppTest."""
+"""History, This machine, Terms, Presentation and running work, by AppTest."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +15,7 @@ from whisperq_core.evaluate import history
 from whisperq_core.evaluate.requests import Request, work_item
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.recipes import recipe
-from whisperq_core.serve import dismissed_hints, job_queue, worker_pool
+from whisperq_core.serve import job_queue, worker_pool
 from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.whisper import protocols
@@ -230,20 +230,6 @@ def own(store, tmp_path, jfk) -> str:
     kept = RecordingStore(store.root).set_reference(kept.id, jfk.reference)
     UserSets(store.root).add("calls", kept, jfk.audio, "en")
     return UserSets(store.root).path_of("calls")
-
-
-def test_the_first_hint_is_put_away_for_good(measured):
-    app = opened("tradeoffs")
-    assert any("Choose a recipe" in element.value for element in app.markdown)
-    app = by_label(app.button, "Do not show").click().run()
-    assert dismissed_hints.is_dismissed(measured.root, "first-run")
-    again = opened("tradeoffs")
-    assert not any("Choose a recipe" in element.value for element in again.markdown)
-
-
-def test_a_hint_that_cannot_be_dismissed_for_good_is_no_error(tmp_path):
-    (tmp_path / "seen").write_text("in the way")
-    assert dismissed_hints.dismiss(tmp_path, "first-run") is False
 
 
 def whole_app(**state) -> AppTest:

@@ -11,8 +11,8 @@ from whisperq_core.evaluate.store import Store
 
 PAGES = (
     *(
+        "overview",
         "tradeoffs",
-        "evidence",
         "advisor",
         "report",
         "study",
@@ -30,7 +30,7 @@ KEYS = {
     "advisor": ("need_model", "need_speech", "need_rise", "need_mb", "need_time", "need_device"),
     "report": ("report_model", "report_set", "report_recipes", "report_margin", "report_whole"),
     "study": ("verdict", "protocol"),
-    "evidence": ("evidence_margin", "evidence_model", "evidence_confidence"),
+    "overview": ("overview_margin", "overview_model", "overview_confidence", "machine"),
     "layers": ("layers_model", "layers_smaller", "layers_format"),
     "utterances": ("model", "set", "protocol", "run"),
     "compare": ("first", "second"),

@@ -334,9 +334,9 @@ def test_study_counts_verdicts_and_opens_a_claim_down_to_its_utterances(store):
     assert ids[0] in text.replace("\\", "")
 
 
-def test_app_opens_on_the_trade_offs(filled):
+def test_app_opens_on_the_overview(filled):
     app = opened("app")
-    assert app.title[0].value == "Trade-offs"
+    assert app.title[0].value == "Which Whisper should I run here?"
 
 
 def test_no_torch_in_the_app_process():

@@ -125,6 +125,13 @@ class Advice:
         return self.best
 
     @property
+    def proposed(self) -> Candidate | None:
+        """What an answer is about: the named one, and rather than the reference the closest."""
+        if self.named is not None and not self.named.configuration.is_reference:
+            return self.named
+        return self.closest or self.named
+
+    @property
     def references(self) -> tuple[Candidate, ...]:
         """The reference of each model: fp32 under the Study protocol."""
         return tuple(c for c in self.candidates if c.configuration.is_reference)

@@ -1,6 +1,7 @@
 """The Advisor's wording: the sentences for what `analyze.advisor` concludes from the results."""
 
 import json
+import math
 import shlex
 from collections.abc import Iterable, Iterator
 
@@ -23,7 +24,12 @@ from whisperq_core.analyze.user_requirements import (
     Status,
 )
 from whisperq_core.analyze.verdict_text import audio_needed, loops_text, signed, verdict_words
-from whisperq_core.analyze.verdicts import CONFIDENCE
+from whisperq_core.analyze.verdicts import (
+    CONFIDENCE,
+    PROBABLE,
+    Verdict,
+    is_probably_no_worse,
+)
 from whisperq_core.plurals import counted
 from whisperq_core.present.labels import protocol_label
 from whisperq_core.quantize.recipes import recipe as recipe_named
@@ -188,11 +194,17 @@ def unchanged_text(stricter: Iterable[StricterAnswer]) -> str:
     return f"The answer stays the same with: {'; '.join(wishes)}." if wishes else ""
 
 
-def gain(configuration: Configuration) -> str:
-    """How large and how fast it is, as a sentence."""
+def size_words(configuration: Configuration) -> str:
+    """Its size, and how much smaller than fp32 it is."""
     size = f"{configuration.megabytes} MB"
     if configuration.size_reduction_pct >= 0.5:
         size += f", {configuration.size_reduction_pct:.0f} % smaller than fp32"
+    return size
+
+
+def gain(configuration: Configuration) -> str:
+    """How large and how fast it is, as a sentence."""
+    size = size_words(configuration)
     latency = configuration.latency
     if latency is None:
         return f"{size}; its speed was not measured."
@@ -225,15 +237,36 @@ def speed_words(latency: float) -> str:
 
 def cost(configuration: Configuration) -> str:
     """The change in WER with its interval and the speech that it was measured on."""
+    if configuration.comparison is None:
+        return ""
+    on = f"{configuration.minutes:.0f} minutes, {_speakers(configuration)}"
+    return f"{wer_words(configuration)} ({on})."
+
+
+def wer_words(configuration: Configuration) -> str:
+    """The change in WER with its interval; empty where it was not compared."""
     comparison = configuration.comparison
     if comparison is None:
         return ""
     d = comparison.difference
     interval = "" if d.low != d.low else f", 95 % interval {signed(d.low)} to {signed(d.high)}"
-    return (
-        f"{comparison.rate_name} {signed(d.value)} points{interval}"
-        f" ({configuration.minutes:.0f} minutes, {_speakers(configuration)})."
-    )
+    return f"{comparison.rate_name} {signed(d.value)} points{interval}"
+
+
+def certainty(configuration: Configuration) -> str:
+    """The verdict in a few words; where it is open, how probable either side of the margin is."""
+    comparison = configuration.comparison
+    if comparison is None:
+        return "the reference" if configuration.is_reference else "not compared with fp32"
+    is_open = comparison.verdict is Verdict.INCONCLUSIVE and not is_probably_no_worse(comparison)
+    if not is_open:
+        return verdict_words(comparison, "fp32")
+    within = comparison.p_within_margin
+    if within <= 1 - PROBABLE:
+        # Never 100 %: it is not shown.
+        percent = min(99, math.floor(100 * (1 - within)))
+        return f"probably worse by more than {comparison.margin:g} points: {percent} %"
+    return f"too close to call ({100 * within:.0f} % that it is no worse)"
 
 
 def increase_text(configuration: Configuration) -> str:

@@ -43,11 +43,13 @@ def print_version(figure: go.Figure, title: str) -> go.Figure:
 
 
 def set_ink(figure: go.Figure, colour: str) -> None:
-    """Sets the colour of the titles and labels of all axes and colour scales."""
+    """Sets the colour of all titles and labels, but of annotations that have their own."""
     fonts = {"title": {"font": {"color": colour}}, "tickfont": {"color": colour}}
     figure.update_xaxes(fonts)
     figure.update_yaxes(fonts)
     figure.update_traces(colorbar=fonts, selector={"type": "heatmap"})
+    for annotation in figure.layout.annotations:
+        annotation.font.color = annotation.font.color or colour
 
 
 def to_html(figure: go.Figure, title: str) -> str:

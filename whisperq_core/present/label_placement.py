@@ -1,5 +1,8 @@
 """Places a chart's labels where they cover neither markers nor each other. Pixels, y down."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -8,6 +11,11 @@ _SCREENS = ((960, 420, 1.0), (330, 400, 0.3))
 _CHAR_PX, _LINE_PX = 7.2, 17
 _STEPS = ((0, 1), (-1, 0.6), (1, 0.6), (0, -1), (-1, -0.6), (1, -0.6))
 _DISTANCES_PX = (10, 24, 42, 64, 90)
+# Where labels are placed together.
+_MORE_STEPS = (*_STEPS, (1, 0), (-1, 0), (0.5, 1), (-0.5, 1), (0.5, -1), (-0.5, -1))
+_LABEL_WEIGHT = 6.0  # of covering a label, relative to a marker
+_MORE_DISTANCES_PX = (*_DISTANCES_PX, 120, 150)
+_MOST_ROUNDS = 8
 _OUTSIDE_COST = 50.0
 _DISTANCE_COST = 6.0
 
@@ -16,43 +24,84 @@ class LabelPlacer:
     """Places one label after another among markers.
 
     spots: each marker's middle as fractions of the plot's width and height, shape (markers, 2);
-    diameters_px: theirs.
+    diameters_px: theirs. screens: inner width and height of the plot in pixels, and their weight.
     """
 
-    def __init__(self, spots: ArrayLike, diameters_px: ArrayLike):
+    def __init__(
+        self,
+        spots: ArrayLike,
+        diameters_px: ArrayLike,
+        screens: Sequence[tuple[float, float, float]] = _SCREENS,
+    ):
         middles = np.asarray(spots, dtype=float).reshape(-1, 2)
         sides = np.asarray(diameters_px, dtype=float)[:, None] * (1, 1)
-        self._taken = [_boxes(middles * np.array(screen[:2]), sides) for screen in _SCREENS]
+        self._screens, self._markers = screens, len(middles)
+        self._steps: Sequence[tuple[float, float]] = _STEPS
+        self._distances_px: Sequence[int] = _DISTANCES_PX
+        self._label_weight = 1.0
+        self._taken = [_boxes(middles * np.array(screen[:2]), sides) for screen in screens]
 
     def place(self, spot: ArrayLike, diameter_px: float, characters: int) -> tuple[float, float]:
         """The label's shift from its marker in pixels; later labels avoid it.
 
         Of the candidates around the marker, the nearest that covers least on every screen.
         """
-        size = np.array((characters * _CHAR_PX, _LINE_PX))
-        distances = np.repeat(_DISTANCES_PX, len(_STEPS))
-        reach = diameter_px / 2 + distances[:, None] + (size[0] / 2, size[1] / 2 - 4)
-        shifts = np.tile(_STEPS, (len(_DISTANCES_PX), 1)) * reach
+        return self._place(Label(spot, diameter_px, characters))
+
+    def place_together(self, labels: Sequence["Label"]) -> list[tuple[float, float]]:
+        """The shift of each label; each is placed anew after all others, until none moves."""
+        self._steps, self._distances_px = _MORE_STEPS, _MORE_DISTANCES_PX
+        self._label_weight = _LABEL_WEIGHT
+        shifts = [self._place(label) for label in labels]
+        for _ in range(_MOST_ROUNDS):
+            before = list(shifts)
+            for i, label in enumerate(labels):
+                # Labels follow the markers in their order, and the one placed last is at the end.
+                first = self._markers
+                self._taken = [np.delete(taken, first, axis=0) for taken in self._taken]
+                shifts[i] = self._place(label)
+            if shifts == before:
+                break
+        return shifts
+
+    def _place(self, label: "Label") -> tuple[float, float]:
+        size = np.array((label.characters * _CHAR_PX, label.lines * _LINE_PX))
+        distances = np.repeat(self._distances_px, len(self._steps))
+        reach = label.diameter_px / 2 + distances[:, None] + (size[0] / 2, size[1] / 2 - 4)
+        shifts = np.tile(self._steps, (len(self._distances_px), 1)) * reach
         costs = _DISTANCE_COST * distances
-        for taken, screen in zip(self._taken, _SCREENS, strict=True):
-            costs = costs + _cost(
-                _boxes(np.asarray(spot) * np.array(screen[:2]) + shifts, size), taken, screen
-            )
+        for taken, screen in zip(self._taken, self._screens, strict=True):
+            boxes = _boxes(np.asarray(label.spot) * np.array(screen[:2]) + shifts, size)
+            weights = np.where(np.arange(len(taken)) < self._markers, 1.0, self._label_weight)
+            costs = costs + _cost(boxes, taken, weights, screen)
         best = int(np.argmin(costs))
-        for i, screen in enumerate(_SCREENS):
-            box = _boxes(np.asarray(spot) * np.array(screen[:2]) + shifts[[best]], size)
+        for i, screen in enumerate(self._screens):
+            box = _boxes(np.asarray(label.spot) * np.array(screen[:2]) + shifts[[best]], size)
             self._taken[i] = np.concatenate([self._taken[i], box])
         return float(shifts[best, 0]), float(shifts[best, 1])
 
 
-def _cost(boxes: np.ndarray, taken: np.ndarray, screen: tuple[float, float, float]) -> np.ndarray:
-    """Area that each box covers, plus the cost of lying outside the screen, shape (boxes,)."""
+@dataclass(frozen=True)
+class Label:
+    """A label to place: its marker, and its size; characters: of its longest line."""
+
+    spot: ArrayLike
+    diameter_px: float
+    characters: int
+    lines: int = 1
+
+
+def _cost(
+    boxes: np.ndarray, taken: np.ndarray, weights: np.ndarray, screen: tuple[float, float, float]
+) -> np.ndarray:
+    """Weighted area that each box covers, plus the cost of what is outside, shape (boxes,)."""
     width, height, weight = screen
     beyond = np.concatenate([-boxes[:, :2], boxes[:, 2:] - (width, height)], axis=1)
     covered = np.minimum(boxes[:, None, 2:], taken[:, 2:])
     covered -= np.maximum(boxes[:, None, :2], taken[:, :2])
-    overlap = covered.clip(0).prod(axis=2).sum(axis=1)
-    cost: np.ndarray = weight * (_OUTSIDE_COST * beyond.clip(0).sum(axis=1) + overlap)
+    overlap = (covered.clip(0).prod(axis=2) * weights).sum(axis=1)
+    outside = _OUTSIDE_COST * beyond.clip(0).sum(axis=1)
+    cost: np.ndarray = weight * (outside + overlap)
     return cost
 
 
