@@ -1,5 +1,7 @@
 """Recordings over 30 s in fitted windows: what is heard, and when."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,7 @@ def test_a_word_around_a_seam_is_heard_once(fp32, jfk, offset):
     filling = np.resize(joined(UTTERANCES[:6], 0.0), int((27 + offset) * RATE))
     samples = np.concatenate([filling, silence(0.3), sentence])
     text = fp32.transcribe(samples, "en", protocol="fitted").text.lower()
+    text = re.sub(r"[^a-z ]", "", text)
     assert text.count("ask not what your country can do for you") == 1
 
 
