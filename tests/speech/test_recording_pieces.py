@@ -153,16 +153,31 @@ def test_short_and_empty_recordings():
     assert len(pieces_of(CLIPS[0])) == 1
 
 
-@pytest.mark.slow
-def test_two_hours_need_little_more_memory_than_the_recording():
-    samples = np.resize(SPEECH, 2 * 3600 * RATE)
+def peak_bytes(work) -> int:
+    """The most memory that NumPy held at once during a call, besides what it had before."""
     tracemalloc.start()
-    found = cut(samples, frame_probabilities(samples))
+    work()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 0.25 * samples.nbytes
+    return peak
+
+
+def test_two_hours_need_little_more_memory_than_the_recording():
+    period = SPEECH[: len(SPEECH) // FRAME_SAMPLES * FRAME_SAMPLES]
+    samples = np.resize(period, 2 * 3600 * RATE)
+    probabilities = np.resize(frame_probabilities(period), -(-len(samples) // FRAME_SAMPLES))
+    found = []
+    assert peak_bytes(lambda: found.extend(cut(samples, probabilities))) < 0.2 * samples.nbytes
     assert 7200 / LONGEST_S < len(found) < 7200 / 10
     assert sum(p.end - p.start for p in found) > 0.95 * len(samples)
+    assert all(a.end <= b.start for a, b in pairwise(found))
+
+
+def test_probabilities_of_a_longer_recording_need_no_more_memory(monkeypatch):
+    monkeypatch.setattr("whisperq_core.speech.voice_activity._BLOCK_FRAMES", 500)
+    short, long = (np.resize(SPEECH, seconds * RATE) for seconds in (30, 120))
+    peaks = [peak_bytes(lambda s=s: frame_probabilities(s)) for s in (short, short, long)]
+    assert peaks[2] < 1.2 * peaks[1]
 
 
 def test_cutting_reads_nothing_but_its_arguments():

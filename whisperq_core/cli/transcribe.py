@@ -20,7 +20,7 @@ def transcribe(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Audio files.")],
     model: options.Model = "base",
     recipes: Annotated[
-        str, typer.Option("--recipes", "--recipe", metavar="A,B", help="Recipe names.")
+        str, typer.Option("--recipe", "--recipes", metavar="A,B", help="Recipe names.")
     ] = "fp32",
     protocol: options.ProtocolOption = "study",
     language: Annotated[
