@@ -20,11 +20,12 @@ from whisperq_core.plurals import counted, plural
 from whisperq_core.present import glossary, markup, tradeoff_chart
 from whisperq_core.present.labels import protocol_label, verdict_label
 from whisperq_core.quantize import recipes
+from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper import protocols
 
 TABLE_COLUMNS = (
-    *("model", "recipe", "wer_pct", "wer_low_pct", "wer_high_pct", "verdict", "front"),
-    *("difference_points", "difference_low", "difference_high", "lower_wer_pct"),
+    *("model", "recipe", "wer_pct", "difference_points", "difference_low", "difference_high"),
+    *("verdict", "front", "lower_wer_pct", "wer_low_pct", "wer_high_pct"),
     *("minutes_needed", "rtf", "rtf_ratio", "weights_bytes", "cer_pct", "cer_low_pct"),
     *("divergence_mnat", "divergence_mnat_low", "divergence_mnat_high", "changed_tokens_pct"),
     *("cer_high_pct", "size_reduction_pct", "peak_memory_bytes", "quantize_s", "loops"),
@@ -60,43 +61,61 @@ def follow_link(view: View, results: pd.DataFrame) -> None:
 
 
 def choose_machine(view: View, stored: list) -> str | None:
-    """The sidebar: whose times are shown, where speed was measured on several kinds of machine."""
+    """Whose times are shown, where speed was measured on several kinds of machine."""
     kinds = results_table.machines(stored)
     if len(kinds) < 2 and not view.has("machine"):
         return None
-    with st.sidebar:
-        return view.one_of(
-            "Speed measured on",
-            kinds,
-            "machine",
-            kinds[0] if kinds else None,
-            help="Speeds are comparable only on the same CPU, core count and operating system.",
-        )
+    return view.one_of(
+        "Speed measured on",
+        kinds,
+        "machine",
+        kinds[0] if kinds else None,
+        help="Speeds are comparable only on the same CPU, core count and operating system.",
+        width=330,
+    )
 
 
-def choose(view: View, results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The sidebar: which results to look at, and these together with recipes of other designs."""
-    with st.sidebar:
-        models = sorted(results["model"].unique())
-        default = "base" if "base" in models else models[0]
-        chosen = view.several("Model", models, "model", [default], placeholder="any")
-        alike = results[results["model"].isin(chosen)] if chosen else results
-        sets = sorted(results["set"].unique())
-        how = {"format_func": set_title}
-        name = one_of(view, "Evaluation set", sets, "test-other-excerpt", "set", **how)
-        alike = alike[alike["set"] == name]
-        names = sorted(results["protocol"].unique())
-        if len(names) > 1 or view.has("protocol"):
-            how = {
-                "format_func": protocol_label,
-                "help": ("How audio is windowed, decoded and batched."),
-            }
-            protocol = one_of(view, "Protocol", names, protocols.STUDY.name, "protocol", **how)
-            alike = alike[alike["protocol"] == protocol]
-        alike = filtered(view, alike, results, {"device": "Device"}, always=True)
-        alike = filtered(view, alike, results, {"threads": "Threads"})
-        with st.expander("Quantization scheme"):
-            return filtered(view, alike, results, results_table.AXES, always=True), alike
+def choose(view: View, results: pd.DataFrame) -> pd.DataFrame:
+    """The results of one protocol and evaluation set, of any design."""
+    models = sorted(results["model"].unique())
+    default = "base" if "base" in models else models[0]
+    how = {"placeholder": "any", "width": 190}
+    chosen = view.several("Model", models, "model", [default], **how)
+    alike = results[results["model"].isin(chosen)] if chosen else results
+    names = sorted(results["protocol"].unique())
+    if len(names) > 1 or view.has("protocol"):
+        how = {
+            "format_func": protocol_label,
+            "help": "How audio is windowed, decoded and batched.",
+            "width": 230,
+        }
+        protocol = one_of(view, "Protocol", names, protocols.STUDY.name, "protocol", **how)
+        alike = alike[alike["protocol"] == protocol]
+    sets = sorted(results["set"].unique())
+    how = {"format_func": set_title, "width": 330}
+    name = one_of(view, "Evaluation set", sets, usual_set(alike), "set", **how)
+    return alike[alike["set"] == name]
+
+
+def usual_set(rows: pd.DataFrame) -> str:
+    """The longest shipped set that most of the recipes were measured on."""
+    shipped = rows[rows["set"].isin(evaluation_sets.EVALUATION_SETS)]
+    if shipped.empty:
+        return "test-other-excerpt"
+    sets = shipped.groupby("set").agg(recipes=("recipe", "nunique"), audio_s=("audio_s", "max"))
+    most = sets[sets["recipes"] > shipped["recipe"].nunique() / 2]
+    # The same length in two sets: the more difficult speech, which is the later name.
+    ranked = (most if len(most) else sets).reset_index().sort_values(["audio_s", "set"])
+    return str(ranked["set"].iloc[-1])
+
+
+def filter_designs(view: View, alike: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """The rows that the filters, folded away, leave."""
+    box = st.expander("Quantization scheme, device", icon=":material/filter_alt:")
+    with box.container(horizontal=True, vertical_alignment="bottom"):
+        rows = filtered(view, alike, results, {"device": "Device"}, always=True)
+        rows = filtered(view, rows, results, {"threads": "Threads"})
+        return filtered(view, rows, results, results_table.AXES, always=True)
 
 
 def one_of(view: View, label: str, options: list[str], default: str, key: str, **how) -> str:
@@ -106,25 +125,26 @@ def one_of(view: View, label: str, options: list[str], default: str, key: str, *
 
 
 def compared_with(view: View, alike: pd.DataFrame) -> tuple[str, float]:
-    """The sidebar: the baseline of every difference, and what still counts as no worse."""
+    """The baseline of every difference, and what still counts as no worse."""
     order = list(recipes.CATALOGUE)
     names = sorted(alike["recipe"].unique(), key=lambda n: (n not in order, n != "fp32", n))
-    with st.sidebar:
-        baseline = one_of(
-            view,
-            "Baseline",
-            names,
-            "fp32",
-            "baseline",
-            help="All WER differences and verdicts are relative to this recipe.",
-        )
-        margin = view.number(
-            "Margin (points of WER)",
-            *(0.1, 20.0, MARGIN, 0.1),
-            "margin",
-            format="%.1f",
-            help=glossary.definition("margin"),
-        )
+    baseline = one_of(
+        view,
+        "Baseline",
+        names,
+        "fp32",
+        "baseline",
+        help="All WER differences and verdicts are relative to this recipe.",
+        width=190,
+    )
+    margin = view.number(
+        "Margin (points of WER)",
+        *(0.1, 20.0, MARGIN, 0.1),
+        "margin",
+        format="%.1f",
+        help=glossary.definition("margin"),
+        width=190,
+    )
     return baseline, margin
 
 
@@ -146,6 +166,7 @@ def filtered(
             key,
             help=glossary.find_definition(column),
             placeholder="any",
+            width=210,
             format_func=lambda option, names=names: names.get(option, str(option)),
         )
         if wanted:
@@ -178,36 +199,20 @@ def _threads(numbers: Sequence[int]) -> str:
     return f"{', '.join(map(str, numbers))} {plural(numbers[-1], 'thread')}"
 
 
-def leaders(rows: pd.DataFrame, baseline: str, margin: float) -> None:
-    """The lowest WER, relative latency and size, each with the verdict on its WER."""
-    firsts = results_table.highlights(rows, baseline, margin)
-    for column, first in zip(st.columns(len(firsts) or 1), firsts, strict=False):
-        row = first.row
-        rate = results_table.compared_rate(rows)
-        parts = [f"{rate} {row[results_table.rate_column(rate)]:.2f} %"]
-        if pd.notna(row["rtf_ratio"]):
-            parts.append(f"{row['rtf_ratio']:.2f} × fp32's latency")
-        parts.append(f"{row['weights_bytes'] / 1e6:.0f} MB")
-        name = row["recipe"] if rows["model"].nunique() == 1 else f"{row['model']} {row['recipe']}"
-        words = row["in_words"]
-        with column.container(border=True, height="stretch", gap=None):
-            st.caption(first.title)
-            st.markdown(f"## {markup.escape_markdown(name)}")
-            st.markdown(" · ".join(parts))
-            st.caption(markup.escape_markdown(f"{rate}: {words}." if words else ""))
-
-
 def plot(view: View, rows: pd.DataFrame, runs: list[AccuracyRun], margin: float) -> pd.DataFrame:
     """The plot and its controls; returns the rows with their Pareto status, lowest y first."""
-    metrics = list(results_table.METRICS)
+    metrics, difference = list(results_table.METRICS), tradeoff_chart.DIFFERENCE
+    # Differences of several models are from several baselines, so no line would be a front of them.
+    has_difference = rows["model"].nunique() == 1 and rows["verdict_rate"].notna().any()
+    rates = [difference, *metrics] if has_difference else metrics
 
     def named(column: str) -> str:
-        return results_table.METRICS[column].title
+        return tradeoff_chart.metric(rows, column).title
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        how = {"format_func": named, "width": 180}
+        how = {"format_func": named, "width": 230}
         x = view.one_of("X axis", metrics, "x", "rtf", **how)
-        y = view.one_of("Y axis", metrics, "y", metrics[0], **how)
+        y = view.one_of("Y axis", rates, "y", rates[0], **how)
         size = view.one_of("Marker area", metrics, "area", "weights_bytes", **how)
         how["format_func"] = results_table.AXES.get
         color = view.one_of("Colour", COLOURS, "color", COLOURS[0], **how)
@@ -219,7 +224,9 @@ def plot(view: View, rows: pd.DataFrame, runs: list[AccuracyRun], margin: float)
         show_all = False
         if off.any() or view.has("whole_range"):
             show_all = view.flag("Include outliers", False, "whole_range")
-    rows = pareto_front.pareto_status(rows, runs, x, y, margin)
+        intervals = view.flag("Show intervals", False, "intervals")
+    rate = results_table.rate_column(results_table.compared_rate(rows))
+    rows = pareto_front.pareto_status(rows, runs, x, rate if y == difference else y, margin)
     figure = tradeoff_chart.tradeoff_figure(
         rows,
         *(x, y, size, color),
@@ -227,6 +234,7 @@ def plot(view: View, rows: pd.DataFrame, runs: list[AccuracyRun], margin: float)
         log_y=log_y,
         show_all=show_all,
         chosen=st.session_state.get("run"),
+        intervals=intervals,
     )
     draw(
         figure,
@@ -237,33 +245,42 @@ def plot(view: View, rows: pd.DataFrame, runs: list[AccuracyRun], margin: float)
         config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
         alt=f"{named(y)} against {named(x)}; the table below has the same results.",
     )
-    notes = [explained(rows, {x, y}, margin)]
+    notes = [explained(rows, {x, y}, margin, intervals)]
     if off.any() and not show_all:
-        notes.append(f"Arrows mark {off.sum()} outside the axis range, with their values.")
+        notes.append(f"Arrows mark {off.sum()} outside the axis range; tooltips have their values.")
     if not drawn.all():
         notes.append(f"{(~drawn).sum()} not drawn: {named(x)} or {named(y)} was not measured.")
     st.caption(" ".join(notes))
     return rows.sort_values(y, kind="stable")
 
 
-def explained(rows: pd.DataFrame, axes: set[str], margin: float) -> str:
+def explained(rows: pd.DataFrame, axes: set[str], margin: float, intervals: bool) -> str:
     """What the bars, the line and the hollow points are."""
     notes = []
-    if rows[sorted(axes)].notna().all(axis=1).sum() > tradeoff_chart.MAX_LABELLED_POINTS:
+    many = rows[sorted(axes)].notna().all(axis=1).sum() > tradeoff_chart.MAX_LABELLED_POINTS
+    if many or not intervals:
         notes.append(
-            "With this many results, only those on the Pareto front have labels and error bars."
+            "Error bars: of the Pareto front and the selected result. Those of the others are in"
+            f" their tooltips{'' if many else ' or shown by the switch'}."
         )
     if axes & {"rtf", "rtf_ratio"}:
         notes.append("Error bars of speed: minimum to maximum of repeated passes.")
+    over = sorted(rows["resampled"].unique())
+    if tradeoff_chart.DIFFERENCE in axes:
+        notes.append(
+            f"Error bars of differences: 95 % intervals over {', '.join(over)}, simultaneous for"
+            " all recipes measured on this evaluation set."
+        )
     if axes & {"wer_pct", "cer_pct"}:
-        over = sorted(rows["resampled"].unique())
         notes.append(
             f"Error bars of WER and CER: 95 % intervals, bootstrap over {', '.join(over)}."
         )
-        if any("utterance" in blocks for blocks in over):
-            notes.append(
-                "**Without speaker labels, utterances are resampled: intervals are too narrow.**"
-            )
+    of_words = axes & {"wer_pct", "cer_pct", tradeoff_chart.DIFFERENCE}
+    if of_words and any("utterance" in blocks for blocks in over):
+        notes.append(
+            "**Without speaker labels, utterances are resampled: intervals are too narrow.**"
+        )
+    if axes & {"wer_pct", "cer_pct"}:
         notes.append(
             "Comparisons are paired, so a difference can be significant where intervals overlap."
         )
@@ -340,10 +357,17 @@ def take_row() -> None:
 def main(view: View) -> None:
     store = user_store()
     stored = all_runs()
-    results = all_rows(stored, choose_machine(view, stored))
     if store.unreadable:
         names = ", ".join(store.unreadable)
         st.warning(f"Results that cannot be read are not shown: {markup.escape_markdown(names)}.")
+    # Above the plot on every screen: a phone hides the sidebar.
+    filters = st.container(border=True)
+    with filters.container(horizontal=True, vertical_alignment="bottom"):
+        results = all_rows(stored, choose_machine(view, stored))
+        if not results.empty:
+            follow_link(view, results)
+            alike = choose(view, results)
+            baseline, margin = compared_with(view, alike) if len(alike) else ("fp32", MARGIN)
     if results.empty:
         st.info(
             "No results yet. Open **Run evaluations** and evaluate a few recipes, or run"
@@ -351,23 +375,19 @@ def main(view: View) -> None:
             " quick-look`."
         )
         return
-    follow_link(view, results)
-    rows, alike = choose(view, results)
+    with filters:
+        rows = filter_designs(view, alike, results)
     if rows.empty:
-        st.info("No results match these filters. Clear one of them in the sidebar.")
+        st.info("No results match these filters. Clear one of them.")
         return
-    baseline, margin = compared_with(view, alike)
     runs = [run for run in stored if isinstance(run, AccuracyRun)]
     keys = set(alike["key"])
     comparable = [run for run in runs if run.key in keys]
     with st.spinner("Computing confidence intervals", show_time=True):
         rows = pareto_front.with_verdicts(rows, comparable, baseline, margin)
-    # The plot is what a reader waits for, and takes the browser longest.
-    first = st.container()
+    rows = tradeoff_chart.with_difference_of_baseline(rows)
+    summary(rows, comparable)
     rows = plot(view, rows, comparable, margin)
-    with first:
-        leaders(rows, baseline, margin)
-        summary(rows, comparable)
     if st.session_state.get("run") in set(rows["key"]):
         name = rows.set_index("key")["recipe"][st.session_state["run"]]
         st.markdown(
@@ -383,6 +403,9 @@ def main(view: View) -> None:
 
 open_in_app("tradeoffs.py")
 st.title("Trade-offs")
-st.markdown("Compare quantization recipes for Whisper: WER, latency, size and memory.")
+st.markdown(
+    "Every result of one evaluation set and protocol: WER, latency, size and memory."
+    " The **Advisor** says what to use."
+)
 with View("tradeoffs") as shown:
     main(shown)

@@ -151,8 +151,8 @@ def test_the_keyboard_asks_the_advisor_and_opens_its_code(page, app):
 
 def test_the_keyboard_filters_the_trade_offs(page, app):
     opened(page, app, "tradeoffs")
-    tab_to(page, "Quantization scheme")
-    library = page.get_by_test_id("stSidebar").get_by_text("Library", exact=True)
+    tab_to(page, "Quantization scheme, device")
+    library = page.get_by_test_id("stMain").get_by_text("Library", exact=True).first
     for key, is_open in (("Enter", True), ("Space", False)):
         page.keyboard.press(key)
         (expect(library).to_be_visible if is_open else expect(library).to_be_hidden)()

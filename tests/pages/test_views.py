@@ -1,5 +1,6 @@
 """The pages that show results, run by Streamlit's own test harness."""
 
+import json
 import subprocess
 import sys
 
@@ -133,7 +134,7 @@ def test_every_result_has_its_interval_and_verdict(compared):
         "quanto-int2": "worse",
     }
     text = everything(app).replace("\\", "")
-    assert "95 % intervals, bootstrap over 20 speakers" in text
+    assert "95 % intervals over 20 speakers, simultaneous for all recipes" in text
     assert (
         "corrected for multiple comparisons (all recipes measured on this evaluation set)"
     ) in text
@@ -155,10 +156,33 @@ def test_a_filter_of_the_design_leaves_the_baseline(compared):
     assert verdicts(again(app)) == {"quanto-int2": "worse"}
 
 
-def test_the_cards_say_what_is_undecided(compared):
-    text = everything(opened("tradeoffs")).replace("\\", "")
-    assert "WER: no statistically conclusive difference from fp32" in text
-    assert "more minutes of test audio are needed" in text
+def chart(app: AppTest) -> dict:
+    return json.loads(app.get("plotly_chart")[0].proto.spec)
+
+
+def test_the_chart_shows_differences_with_bars_of_the_front_only(compared):
+    app = opened("tradeoffs")
+    by_label(app.selectbox, "X axis").set_value("weights_bytes")
+    figure = chart(again(app))
+    assert figure["layout"]["yaxis"]["title"]["text"] == "WER difference (points)"
+    assert "simultaneous for all recipes" in everything(app)
+    frame = app.dataframe[0].value.set_index("recipe")
+    assert frame["difference_points"]["fp32"] == 0
+    by_label(app.toggle, "Show intervals").set_value(True)
+    assert "Error bars: of the Pareto front" not in everything(again(app))
+    by_label(app.selectbox, "Y axis").set_value("wer_pct")
+    assert chart(again(app))["layout"]["yaxis"]["title"]["text"] == "WER (%)"
+
+
+def test_the_set_that_opens_is_the_largest_that_most_recipes_share(compared):
+    for recipe in ("fp32", "bnb-nf4"):
+        compared.put(run_with(recipe, SOME * 3, eval_set="test-other-25-speakers"))
+    chosen = by_label(opened("tradeoffs").selectbox, "Evaluation set")
+    assert chosen.value == "test-other-25-speakers"
+    for recipe in ("bf16", "quanto-int8", "hqq-int8-g64"):
+        compared.put(run_with(recipe, SOME))
+    chosen = by_label(opened("tradeoffs").selectbox, "Evaluation set")
+    assert chosen.value == "test-other-excerpt"
 
 
 def test_the_front_is_in_words(compared):

@@ -225,3 +225,32 @@ def test_of_too_many_rows_only_the_front_has_bars_and_names(frame, monkeypatch):
     assert 0 < bars() <= front
     monkeypatch.setattr(tradeoff_chart, "MAX_LABELLED_POINTS", len(many))
     assert bars() > front
+
+
+def test_differences_are_drawn_with_their_simultaneous_intervals(judged):
+    frame = tradeoff_chart.with_difference_of_baseline(judged)
+    figure = tradeoff_chart.tradeoff_figure(frame, "rtf", tradeoff_chart.DIFFERENCE)
+    assert figure.layout.yaxis.title.text == "WER difference (points)"
+    trace, row = markers(figure)["HQQ"], judged.set_index("recipe").loc["hqq-int8-g64"]
+    assert trace.y[0] == pytest.approx(row["difference_points"])
+    assert trace.error_y.array[0] == pytest.approx(row["difference_high"] - trace.y[0])
+    assert markers(figure)["not quantized"].y[0] == 0
+
+
+def test_without_intervals_only_the_front_and_the_chosen_have_bars(judged):
+    worse = judged.set_index("recipe").loc["torch-int8", "key"]
+
+    def bars(**how) -> float:
+        trace = markers(
+            tradeoff_chart.tradeoff_figure(judged, intervals=False, show_all=True, **how)
+        )["PyTorch"]
+        return 0.0 if trace.error_y.array is None else trace.error_y.array[0]
+
+    assert bars() == 0 and bars(chosen=worse) > 0
+
+
+def test_labels_that_would_cover_another_are_left_out():
+    placer = LabelPlacer([(0.5, 0.5)], [20.0])
+    shifts = [placer.place_free((0.5, 0.5), 20.0, 40) for _ in range(60)]
+    assert shifts[0] is not None and shifts[-1] is None
+    assert LabelPlacer([(0.5, 0.5)], [20.0]).place_free((0.5, 0.5), 20.0, 400) is None

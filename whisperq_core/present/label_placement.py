@@ -18,6 +18,8 @@ _MORE_DISTANCES_PX = (*_DISTANCES_PX, 120, 150)
 _MOST_ROUNDS = 8
 _OUTSIDE_COST = 50.0
 _DISTANCE_COST = 6.0
+# Overlap with labels and edges that nobody sees.
+_TOLERATED = 1.0
 
 
 class LabelPlacer:
@@ -48,6 +50,16 @@ class LabelPlacer:
         """
         return self._place(Label(spot, diameter_px, characters))
 
+    def place_free(
+        self, spot: ArrayLike, diameter_px: float, characters: int
+    ) -> tuple[float, float] | None:
+        """As `place`, or None where the label would cover another, or leave the plot."""
+        label = Label(spot, diameter_px, characters)
+        shifts, costs, clashes = self._candidates(label)
+        if clashes.min() > _TOLERATED:
+            return None
+        return self._take(label, shifts[np.argmin(np.where(clashes > _TOLERATED, np.inf, costs))])
+
     def place_together(self, labels: Sequence["Label"]) -> list[tuple[float, float]]:
         """The shift of each label; each is placed anew after all others, until none moves."""
         self._steps, self._distances_px = _MORE_STEPS, _MORE_DISTANCES_PX
@@ -65,20 +77,29 @@ class LabelPlacer:
         return shifts
 
     def _place(self, label: "Label") -> tuple[float, float]:
-        size = np.array((label.characters * _CHAR_PX, label.lines * _LINE_PX))
+        shifts, costs, _ = self._candidates(label)
+        return self._take(label, shifts[np.argmin(costs)])
+
+    def _candidates(self, label: "Label") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Shifts, shape (candidates, 2), the cost of each, and that of labels and edges alone."""
+        size = _size(label)
         distances = np.repeat(self._distances_px, len(self._steps))
         reach = label.diameter_px / 2 + distances[:, None] + (size[0] / 2, size[1] / 2 - 4)
         shifts = np.tile(self._steps, (len(self._distances_px), 1)) * reach
-        costs = _DISTANCE_COST * distances
+        costs, clashes = _DISTANCE_COST * distances, np.zeros(len(distances))
         for taken, screen in zip(self._taken, self._screens, strict=True):
             boxes = _boxes(np.asarray(label.spot) * np.array(screen[:2]) + shifts, size)
             weights = np.where(np.arange(len(taken)) < self._markers, 1.0, self._label_weight)
             costs = costs + _cost(boxes, taken, weights, screen)
-        best = int(np.argmin(costs))
+            labels = np.where(np.arange(len(taken)) < self._markers, 0.0, 1.0)
+            clashes = clashes + _cost(boxes, taken, labels, screen)
+        return shifts, costs, clashes
+
+    def _take(self, label: "Label", shift: np.ndarray) -> tuple[float, float]:
         for i, screen in enumerate(self._screens):
-            box = _boxes(np.asarray(label.spot) * np.array(screen[:2]) + shifts[[best]], size)
+            box = _boxes(np.asarray(label.spot) * np.array(screen[:2]) + shift[None], _size(label))
             self._taken[i] = np.concatenate([self._taken[i], box])
-        return float(shifts[best, 0]), float(shifts[best, 1])
+        return float(shift[0]), float(shift[1])
 
 
 @dataclass(frozen=True)
@@ -89,6 +110,11 @@ class Label:
     diameter_px: float
     characters: int
     lines: int = 1
+
+
+def _size(label: Label) -> np.ndarray:
+    """Width and height in pixels."""
+    return np.array((label.characters * _CHAR_PX, label.lines * _LINE_PX))
 
 
 def _cost(

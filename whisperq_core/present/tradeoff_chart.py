@@ -13,8 +13,15 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from whisperq_core.analyze.pareto_front import pareto_optimal
-from whisperq_core.analyze.results_table import BACKEND_NAMES, METRICS, values
+from whisperq_core.analyze.pareto_front import BASELINE, pareto_optimal
+from whisperq_core.analyze.results_table import (
+    BACKEND_NAMES,
+    METRICS,
+    Metric,
+    compared_rate,
+    rate_column,
+    values,
+)
 from whisperq_core.present.label_placement import LabelPlacer
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, and a symbol each.
@@ -49,23 +56,47 @@ _ENDS = {
     "wer_pct": ("wer_low_pct", "wer_high_pct"),
     "cer_pct": ("cer_low_pct", "cer_high_pct"),
     "divergence_mnat": ("divergence_mnat_low", "divergence_mnat_high"),
+    "difference_points": ("difference_low", "difference_high"),
 }
+# The difference from the baseline: a column of `pareto_front.with_verdicts`.
+DIFFERENCE = "difference_points"
 # The columns that the hover text needs.
 _HOVER_COLUMNS = (
-    *("recipe", "model", "rtf_source", "in_words", "front", *METRICS),
+    *("recipe", "model", "rtf_source", "in_words", "front", "verdict_rate", *METRICS),
     *(end for ends in _ENDS.values() for end in ends),
 )
 # How far bars may widen an axis beyond its points, in times the points' range.
 _BARS_ROOM = 0.6
 # An error rate is beyond the axis above 100 %, or above this many times the median.
 _OFF_CHART_MEDIANS = 2.5
+# A difference is, above this many points and times the median distance from the baseline.
+_OFF_CHART_POINTS, _OFF_CHART_DISTANCES = 2.0, 4.0
+
+
+def metric(frame: pd.DataFrame, column: str) -> Metric:
+    """The metric of a column that can be an axis; differences are of the rate that is compared."""
+    if column == DIFFERENCE:
+        return Metric(DIFFERENCE, f"{compared_rate(frame)} difference", "points", 2)
+    return METRICS[column]
+
+
+def with_difference_of_baseline(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the baseline's difference from itself, 0, so that it can be drawn."""
+    own = frame[DIFFERENCE].where(frame["verdict"] != BASELINE, 0.0)
+    return frame.assign(**{DIFFERENCE: own})
 
 
 def beyond_axis(frame: pd.DataFrame, column: str) -> np.ndarray:
     """Rows whose error rate is too high to plot with the others, as booleans, shape (rows,).
 
-    Only WER and CER (in percent) are capped; other columns never are.
+    Only WER and CER (in percent) and their differences are capped; other columns never are.
     """
+    if column == DIFFERENCE:
+        differences = frame[DIFFERENCE].to_numpy(dtype=float)
+        if np.isnan(differences).all():
+            return np.zeros(len(frame), dtype=bool)
+        usual = _OFF_CHART_DISTANCES * float(np.nanmedian(np.abs(differences)))
+        return differences > max(_OFF_CHART_POINTS, usual, float(np.nanmin(differences)))
     shown = values(frame, column)
     if column not in ("wer_pct", "cer_pct") or np.isnan(shown).all():
         return np.zeros(len(frame), dtype=bool)
@@ -77,10 +108,11 @@ def beyond_axis(frame: pd.DataFrame, column: str) -> np.ndarray:
 class _Axis:
     """One axis: position of each row, in the axis's units, and the axis's range.
 
-    ends: low and high ends of the rows' bars, where they have any; off: rows beyond the axis.
+    metric: what it shows. ends: low and high ends of the rows' bars, where they have any. off: rows
+    beyond the axis.
     """
 
-    column: str
+    metric: Metric
     at: np.ndarray
     ends: tuple[np.ndarray, np.ndarray] | None
     off: np.ndarray
@@ -96,10 +128,11 @@ class _Axis:
 
     def layout(self) -> dict[str, Any]:
         return {
-            "title": {"text": METRICS[self.column].title},
+            "title": {"text": self.metric.title},
             "type": "log" if self.log else "linear",
             "range": [self.low, self.high],
-            "zeroline": False,
+            "zeroline": self.metric.column == DIFFERENCE,
+            "zerolinecolor": _GREY,
             **self._ticks(),
         }
 
@@ -112,16 +145,18 @@ class _Axis:
         return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
-def _axis(frame: pd.DataFrame, column: str, log: bool, show_all: bool) -> _Axis:
+def _axis(frame: pd.DataFrame, column: str, log: bool, show_all: bool, barred: np.ndarray) -> _Axis:
+    """barred: rows whose bars are drawn, and get room."""
     at = values(frame, column)
     off = np.zeros(len(frame), dtype=bool) if show_all else beyond_axis(frame, column)
     inside = at[~off]
     spread = _ends(frame, column)
     if spread:
-        bars = np.concatenate([end[~off] for end in spread])
-        if column in ("wer_pct", "cer_pct"):
+        bars = np.concatenate([end[~off & barred] for end in spread])
+        if column in ("wer_pct", "cer_pct", DIFFERENCE) and len(inside) and len(bars):
+            least = -math.inf if column == DIFFERENCE else 0.0
             room = _BARS_ROOM * (np.ptp(inside) or np.nanmax(bars, initial=1.0))
-            bars = np.clip(bars, max(0.0, inside.min() - room), inside.max() + room)
+            bars = np.clip(bars, max(least, inside.min() - room), inside.max() + room)
         inside = np.concatenate([inside, bars[~np.isnan(bars)]])
     log = log and bool((inside > 0).all())
     ends = np.log10(inside) if log else inside
@@ -133,7 +168,7 @@ def _axis(frame: pd.DataFrame, column: str, log: bool, show_all: bool) -> _Axis:
         low = max(low, -pad / 2)
     edge = high - pad / 3
     drawn = np.where(off, 10**edge if log else edge, at)
-    return _Axis(column, drawn, spread, off, low, high, log)
+    return _Axis(metric(frame, column), drawn, spread, off, low, high, log)
 
 
 def tradeoff_figure(
@@ -147,25 +182,29 @@ def tradeoff_figure(
     log_y: bool = False,
     show_all: bool = False,
     chosen: str | None = None,
+    intervals: bool = True,
 ) -> go.Figure:
     """Two metrics of every row against each other, with the Pareto front drawn and named.
 
     frame has the columns of `results_table.rows`, and may have those of `pareto_front`; x, y and
-    size are columns of METRICS, color is any text column. Rows without x or y are left out; rows
-    that are `dominated` are hollow. Marker areas are proportional to `size`. Error rates beyond the
-    axis are arrows at its edge, with their value, unless show_all. Each point's customdata is
-    [key]; the row of the key `chosen` gets a ring. Of more than MAX_LABELLED_POINTS rows only the
-    front has bars and names, which keeps the plot readable and fast to draw.
+    size are columns of METRICS, or DIFFERENCE; color is any text column. Rows without x or y are
+    left out; rows that are `dominated` are hollow. Marker areas are proportional to `size`. Error
+    rates beyond the axis are arrows at its edge, unless show_all. Each point's customdata is [key];
+    the row of the key `chosen` gets a ring. Names are left out where they would cover
+    something. Without intervals, or with more than MAX_LABELLED_POINTS rows, only the front and the
+    chosen row have bars, which keeps the plot readable and fast to draw.
     """
     has_both = ~np.isnan(values(frame, x)) & ~np.isnan(values(frame, y))
     frame = frame[has_both].reset_index(drop=True)
     if frame.empty:
         return go.Figure()
-    x_axis, y_axis = _axis(frame, x, log_x, show_all), _axis(frame, y, log_y, show_all)
-    front = pareto_optimal(frame, x, y)
+    front = _front(frame, x, y)
+    is_chosen = (frame["key"] == chosen).to_numpy(dtype=bool)
+    barred = front | is_chosen | (intervals and len(frame) <= MAX_LABELLED_POINTS)
+    x_axis = _axis(frame, x, log_x, show_all, barred)
+    y_axis = _axis(frame, y, log_y, show_all, barred)
     areas = _diameters(frame, size)
     traces = [_front_line(x_axis, y_axis, front & ~x_axis.off & ~y_axis.off)]
-    barred = front | (len(frame) <= MAX_LABELLED_POINTS)
     columns = [column for column in _HOVER_COLUMNS if column in frame]
     hover = [_hover(row) for row in frame[columns].to_dict("records")]
     groups = frame[color].fillna("–").astype(str)
@@ -182,7 +221,7 @@ def tradeoff_figure(
         "height": _HEIGHT_PX,
         "xaxis": x_axis.layout(),
         "yaxis": y_axis.layout(),
-        "annotations": _labels(frame, x_axis, y_axis, front, areas),
+        "annotations": _labels(frame, x_axis, y_axis, _to_name(frame, front, is_chosen), areas),
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         # Room for ticks and titles; where Plotly has to find it, it draws everything twice.
         "margin": {"l": 64, "r": 8, "t": 8, "b": 56},
@@ -195,6 +234,24 @@ def tradeoff_figure(
     }
     # At once: Plotly checks everything of a trace again when it is added to a figure.
     return go.Figure(traces, layout)
+
+
+def _front(frame: pd.DataFrame, x: str, y: str) -> np.ndarray:
+    """Pareto-optimal rows; in differences from one baseline as in the rates themselves."""
+    rate = rate_column(compared_rate(frame))
+    x, y = (rate if column == DIFFERENCE else column for column in (x, y))
+    return pareto_optimal(frame, x, y)
+
+
+def _to_name(frame: pd.DataFrame, front: np.ndarray, is_chosen: np.ndarray) -> np.ndarray:
+    """Rows to name, the most important first; those off the chart are added where they are few."""
+    baseline = np.zeros(len(frame), dtype=bool)
+    if "verdict" in frame:
+        baseline = (frame["verdict"] == BASELINE).to_numpy(dtype=bool)
+    named = front | is_chosen | baseline
+    rank = np.where(is_chosen, 0, np.where(baseline, 1, 2))
+    rows = np.flatnonzero(named)
+    return rows[np.argsort(rank[rows], kind="stable")]
 
 
 def _look(color: str, group: str, groups: pd.Series) -> tuple[str, str, str]:
@@ -309,14 +366,14 @@ def _translucent(colour: str, opacity: float) -> str:
 
 def _hover(row: Mapping[Hashable, Any]) -> str:
     lines = [f"<b>{escape(row['recipe'])}</b> · {escape(row['model'])}"]
-    for metric in METRICS.values():
-        if pd.isna(row[metric.column]):
+    for shown in METRICS.values():
+        if pd.isna(row[shown.column]):
             continue
-        value = metric.show(row[metric.column])
-        ends = [row.get(end) for end in _ENDS.get(metric.column, ())]
+        value = shown.show(row[shown.column])
+        ends = [row.get(end) for end in _ENDS.get(shown.column, ())]
         if ends and not any(pd.isna(end) for end in ends):
-            value += f" ({' to '.join(f'{end:.{metric.decimals}f}' for end in ends)})"
-        lines.append(f"{metric.label} {value}")
+            value += f" ({' to '.join(f'{end:.{shown.decimals}f}' for end in ends)})"
+        lines.append(f"{shown.label} {value}")
     lines.append(f"Source of RTF: {escape(row['rtf_source'])}")
     if "in_words" in row:
         lines.append(f"{_rate(row)}: {escape(row['in_words'])}")
@@ -349,17 +406,20 @@ def _ring(where: np.ndarray, x_axis: _Axis, y_axis: _Axis, areas: np.ndarray) ->
 
 
 def _labels(
-    frame: pd.DataFrame, x_axis: _Axis, y_axis: _Axis, front: np.ndarray, areas: np.ndarray
+    frame: pd.DataFrame, x_axis: _Axis, y_axis: _Axis, wanted: np.ndarray, areas: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Names of the rows on the front or off the chart, where they cover no marker or name."""
+    """Names of the rows `wanted`, then of those off the chart, where they cover nothing."""
     spots = np.column_stack((x_axis.fractions, 1 - y_axis.fractions))
     placer = LabelPlacer(spots, areas)
     labels = []
     told_apart = [c for c in ("model", "device", "set") if frame[c].nunique() > 1]
-    named = front | x_axis.off | y_axis.off if len(frame) <= MAX_LABELLED_POINTS else front
-    for i in np.flatnonzero(named):
+    few = len(frame) <= MAX_LABELLED_POINTS
+    off = np.flatnonzero((x_axis.off | y_axis.off) & few)
+    for i in dict.fromkeys([*wanted, *off]):
         text = _label(frame.iloc[i], int(i), told_apart, x_axis, y_axis)
-        shift = placer.place(spots[i], areas[i], len(text))
+        shift = placer.place_free(spots[i], areas[i], len(text))
+        if shift is None:
+            continue
         labels.append(
             {
                 "x": np.log10(x_axis.at[i]) if x_axis.log else x_axis.at[i],
@@ -382,6 +442,6 @@ def _label(row: pd.Series, i: int, told_apart: list[str], x_axis: _Axis, y_axis:
     text = " · ".join(str(row[column]) for column in ("recipe", *told_apart))
     for axis in (x_axis, y_axis):
         if axis.off[i]:
-            metric = METRICS[axis.column]
-            text += f" ({metric.label} {metric.show(row[axis.column])})"
+            shown = axis.metric
+            text += f" ({shown.label} {shown.show(row[shown.column])})"
     return text
