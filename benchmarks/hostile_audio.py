@@ -180,7 +180,8 @@ def main() -> int:
                 memory_bytes.append(state["memory"])
                 highest_bytes = max(highest_bytes, state["highest"])
                 left.update({k: state[k] for k in ("processes", "files")})
-                print(f"\r{len(outcomes)} of {len(cases)}", end="", file=sys.stderr, flush=True)
+                progress = f"{len(outcomes)} of {len(cases)}, {state['memory'] / 1e6:.0f} MB"
+                print(f"\r{progress} ", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     wrong = told(cases, outcomes, memory_bytes, highest_bytes, left, time.monotonic() - start)
     if arguments.keep:

@@ -5,7 +5,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -155,11 +154,3 @@ def test_who_is_not_on_the_list_stays_out(app, context, email, why):
     wait_until_drawn(page)
     expect(page.get_by_role("alert")).to_contain_text(why)
     log_out(page)
-
-
-def test_without_a_login_an_open_address_is_warned_of(tmp_path: Path, context):
-    with served(tmp_path / "cache", options=["--server.address", "0.0.0.0"]) as running:
-        page = opened(context, running.address)
-        expect(page.get_by_test_id("stSidebar")).to_contain_text(
-            "anyone who can reach this address"
-        )
