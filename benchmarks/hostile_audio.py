@@ -211,8 +211,8 @@ def told(
     harmed = Counter(o.harm for o in outcomes if o.harm)
     longest = max((o for o in outcomes if o.harm != "stopped"), key=lambda o: o.seconds)
     highest_bytes = max(highest_bytes, *(o.memory_bytes for o in outcomes))
-    # The first half fills what stays: libraries, the allocator's reserve for the largest batches.
-    # A leak goes on in the second.
+    # The first half fills what stays: libraries, the allocator's reserve for the largest batches
+    # (with 300 cases: 88 to 139 MB over 400 files, then level). A leak goes on in the second.
     middle = len(memory_bytes) // 2
     warm_up_bytes = memory_bytes[middle] - memory_bytes[0]
     growth_bytes = memory_bytes[-1] - memory_bytes[middle]
