@@ -72,10 +72,10 @@ class View:
         """The parameter's unchecked text in a link that is followed in this run, or None."""
         return self._query[key][-1] if self._reading.follow and self._query.get(key) else None
 
-    def imply(self, key: str, value: str) -> None:
-        """Uses a value for a parameter that the followed link does not have."""
+    def imply(self, key: str, *values: str) -> None:
+        """Uses values for a parameter that the followed link does not have."""
         if self._reading.follow:
-            self._query.setdefault(key, [value])
+            self._query.setdefault(key, list(values))
 
     def state(self) -> dict[str, Any]:
         """Values of the widgets drawn so far, by key."""

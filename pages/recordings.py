@@ -85,7 +85,8 @@ def choose_recordings(store: RecordingStore, owner: str, view: View) -> list[Rec
     if "recordings" in st.session_state:  # some may have been deleted
         existing = [id for id in st.session_state["recordings"] if id in by_id]
         st.session_state["recordings"] = existing
-    view.imply("recordings", next(iter(by_id)))
+    # What was added before the page was drawn to its end stays chosen, too.
+    view.imply("recordings", *(st.session_state.get("recordings") or [next(iter(by_id))]))
     chosen = view.several(
         "Recordings to compare",
         list(by_id),

@@ -163,6 +163,17 @@ def test_a_time_of_a_busy_machine_is_said_to_be_one(kept, shelf, jfk):
         assert any("machine was busy" in fact for fact in facts) == said
 
 
+def test_uploads_before_the_page_is_drawn_to_its_end_are_all_chosen(shelf, jfk, monkeypatch):
+    other = evaluation_sets.shipped_sets()["quick-look"].utterances[0]
+    with monkeypatch.context() as leaving:
+        left_at(leaving, "whisperq_core.whisper.model_sources.offline_names")
+        app = recordings()
+    files = [(f"{u.id}.flac", u.audio.read_bytes(), "audio/flac") for u in (jfk, other)]
+    app = changed(by_label(app.file_uploader, "Recordings"), files)
+    chosen = by_label(app.multiselect, "Recordings").value
+    assert set(chosen) == {one.id for one in shelf.all()} and len(chosen) == 2
+
+
 def test_several_recordings_are_summed_up_and_exported(kept, shelf, jfk):
     utterance = evaluation_sets.shipped_sets()["quick-look"].utterances[0]
     (other,) = shelf.add([("other.flac", utterance.audio.read_bytes())])
