@@ -15,7 +15,7 @@ from pages._navigation import (
 )
 from pages._session import all_configurations, all_runs, user_store
 from pages._view import View
-from whisperq_core.analyze import advisor, evidence_table, results_table
+from whisperq_core.analyze import advisor, evidence_table
 from whisperq_core.analyze.advisor import Advice
 from whisperq_core.analyze.configurations import Configuration
 from whisperq_core.analyze.results_table import without_formulas
@@ -72,21 +72,6 @@ def choose_model(view: View, found: list[Configuration]) -> str:
     models = sorted({configuration.model for configuration in found})
     first = advisor.default_requirements(found).models[0]
     return view.one_of("Model", models, "overview_model", first, width=118)
-
-
-def choose_machine(view: View) -> str | None:
-    """Whose times are shown, where speed was measured on several kinds of machine."""
-    kinds = results_table.machines(all_runs())
-    if len(kinds) < 2 and not view.has("machine"):
-        return None
-    return view.one_of(
-        "Speed measured on",
-        kinds,
-        "machine",
-        kinds[0] if kinds else None,
-        width=220,
-        help="Speeds are comparable only on the same CPU, core count and operating system.",
-    )
 
 
 def show_answer(advice: Advice) -> None:
@@ -174,10 +159,9 @@ def note_of(advice: Advice) -> str:
         if advice.probable is None:
             return ""
         other = advice.probable.configuration
-        return (
-            f"{BETTER[advice.requirements.priority]}, if {advisor_text.confidence_pct(other)} % is"
-            f" sure enough: {other.recipe}, {advisor_text.figures(other)}"
-        )
+        sure = advisor_text.confidence_pct(other)
+        better = BETTER[advice.requirements.priority]
+        return f"{better}, {sure} % sure: {other.recipe}, {advisor_text.figures(other)}."
     measurement = advice.next_measurement
     minutes = measurement.check.more_minutes if measurement and measurement.check else None
     needed = f": {audio_needed(minutes)}" if minutes is not None else ""
@@ -196,9 +180,9 @@ def show_cards(
     best = {priority: proposed(advice) for priority, advice in answers.items()}
     for configuration in dict.fromkeys(best.values()):
         alike = [priority for priority in answers if best[priority] is configuration]
-        notes = filter(None, dict.fromkeys(note_of(answers[priority]) for priority in alike))
+        notes = filter(None, (note_of(answers[priority]) for priority in alike))
         help = MOST_ACCURATE if "most accurate" in alike else None
-        cards.append((in_words(alike), configuration, " ".join(notes), help))
+        cards.append((in_words(alike), configuration, next(notes, ""), help))
     second = answers[requirements.priority].second
     if len(cards) < len(answers) and second and second.configuration not in best.values():
         cards.append(("Second choice", second.configuration))
@@ -318,7 +302,7 @@ def main(view: View) -> None:
         confidence = view.one_of(
             "Confidence (%)", list(CONFIDENCES), "overview_confidence", 95, width=118
         )
-        found = all_configurations(margin, machine=choose_machine(view))
+        found = all_configurations(margin)
         if any(configuration.pool for configuration in found):
             model = choose_model(view, found)
     show_unreadable()

@@ -14,7 +14,8 @@ _DISTANCES_PX = (10, 24, 42, 64, 90)
 # Where labels are placed together.
 _MORE_STEPS = (*_STEPS, (1, 0), (-1, 0), (0.5, 1), (-0.5, 1), (0.5, -1), (-0.5, -1))
 _LABEL_WEIGHT = 6.0  # of covering a label, relative to a marker
-_MORE_DISTANCES_PX = (*_DISTANCES_PX, 120, 150)
+_MORE_DISTANCES_PX = (10, 16, 24, 32, 42, 64, 90, 120)
+_MORE_DISTANCE_COST = 16.0
 _MOST_ROUNDS = 8
 _OUTSIDE_COST = 50.0
 _DISTANCE_COST = 6.0
@@ -40,7 +41,7 @@ class LabelPlacer:
         self._screens, self._markers = screens, len(middles)
         self._steps: Sequence[tuple[float, float]] = _STEPS
         self._distances_px: Sequence[int] = _DISTANCES_PX
-        self._label_weight = 1.0
+        self._label_weight, self._distance_cost = 1.0, _DISTANCE_COST
         self._taken = [_boxes(middles * np.array(screen[:2]), sides) for screen in screens]
 
     def place(self, spot: ArrayLike, diameter_px: float, characters: int) -> tuple[float, float]:
@@ -63,7 +64,7 @@ class LabelPlacer:
     def place_together(self, labels: Sequence["Label"]) -> list[tuple[float, float]]:
         """The shift of each label; each is placed anew after all others, until none moves."""
         self._steps, self._distances_px = _MORE_STEPS, _MORE_DISTANCES_PX
-        self._label_weight = _LABEL_WEIGHT
+        self._label_weight, self._distance_cost = _LABEL_WEIGHT, _MORE_DISTANCE_COST
         shifts = [self._place(label) for label in labels]
         for _ in range(_MOST_ROUNDS):
             before = list(shifts)
@@ -86,7 +87,7 @@ class LabelPlacer:
         distances = np.repeat(self._distances_px, len(self._steps))
         reach = label.diameter_px / 2 + distances[:, None] + (size[0] / 2, size[1] / 2 - 4)
         shifts = np.tile(self._steps, (len(self._distances_px), 1)) * reach
-        costs, clashes = _DISTANCE_COST * distances, np.zeros(len(distances))
+        costs, clashes = self._distance_cost * distances, np.zeros(len(distances))
         for taken, screen in zip(self._taken, self._screens, strict=True):
             boxes = _boxes(np.asarray(label.spot) * np.array(screen[:2]) + shifts, size)
             weights = np.where(np.arange(len(taken)) < self._markers, 1.0, self._label_weight)

@@ -28,10 +28,10 @@ _GREY = "rgba(128,128,128,0.75)"
 _FAINT = "rgba(128,128,128,0.32)"
 _BAND = "rgba(0,158,115,0.10)"
 
-_HEIGHT_PX = 300
+_HEIGHT_PX = 285
 _LARGEST_PX, _SMALLEST_PX = 34.0, 7.0
 # Inner width and height on a desktop and on a phone, and the weight of each.
-_SCREENS = ((450.0, 245.0, 1.0), (600.0, 245.0, 0.5), (310.0, 245.0, 0.7))
+_SCREENS = ((450.0, 230.0, 1.0), (600.0, 230.0, 0.5), (310.0, 230.0, 0.7))
 _TIMES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 
 Numbers = npt.NDArray[np.float64]
