@@ -1,5 +1,6 @@
 """Choose models, recipes and speech; see what would run; run it and watch."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,10 +9,10 @@ import streamlit as st
 from pages._buttons import button
 from pages._column_help import with_help
 from pages._navigation import open_in_app
-from pages._session import user_session
+from pages._session import all_configurations, all_runs, user_session
 from pages._view import View
 from whisperq_core import machine
-from whisperq_core.analyze import results_table
+from whisperq_core.analyze import advisor, results_table
 from whisperq_core.errors import InputError, WhisperQError
 from whisperq_core.evaluate import planner
 from whisperq_core.evaluate.history import format_duration
@@ -44,12 +45,59 @@ def offline_models() -> list[str]:
     return model_sources.offline_names()
 
 
-def choose_models(view: View) -> list[str]:
+@dataclass(frozen=True)
+class Defaults:
+    """What is chosen at first."""
+
+    model: str = "tiny.en"
+    recipes: tuple[str, ...] = ("fp32", "torch-int8", "bnb-nf4")
+    protocol: str = protocols.STUDY.name
+
+
+def defaults() -> Defaults:
+    """fp32 and what the app recommends; the fastest first evaluation where there is nothing yet."""
+    measured = all_configurations()
+    named = advisor.advise_on(advisor.default_requirements(measured), measured).named
+    if named is None or named.configuration.is_reference:
+        return Defaults()
+    configuration = named.configuration
+    recipe, protocol = configuration.recipe, configuration.protocol.name
+    is_known = recipe in recipes.CATALOGUE and protocol in protocols.PROTOCOLS
+    if configuration.model not in model_sources.NAMES or not is_known:
+        return Defaults()
+    return Defaults(configuration.model, ("fp32", recipe), protocol)
+
+
+def show_catalogue(models: list[str]) -> None:
+    """Every recipe with its size on each chosen model, where it was measured, and description."""
+    sizes = {(run.model, run.spec.recipe.name): run.weights_bytes for run in all_runs()}
+    columns = {
+        f"Size on {model} (MB)": [
+            sizes[model, name] / 1e6 if (model, name) in sizes else None
+            for name in recipes.CATALOGUE
+        ]
+        for model in models
+        if any(of == model for of, _ in sizes)
+    }
+    with st.expander("All recipes, with sizes and descriptions"):
+        described = [recipe.description for recipe in recipes.CATALOGUE.values()]
+        frame = pd.DataFrame(
+            {"Recipe": list(recipes.CATALOGUE), **columns, "Description": described}
+        )
+        number = st.column_config.NumberColumn(format="%.0f")
+        st.dataframe(
+            results_table.without_formulas(frame),
+            hide_index=True,
+            column_config=dict.fromkeys(columns, number),
+        )
+
+
+def choose_models(view: View, default: str) -> list[str]:
     names = view.several(
         "Models",
         list(model_sources.NAMES),
         "models",
-        ["tiny.en"],
+        [default],
         accept_new_options=True,
         help="A name, a hub id such as distil-whisper/distil-small.en@revision, or a folder in"
         " Transformers' or CTranslate2's format. Type to add your own.",
@@ -61,13 +109,13 @@ def choose_models(view: View) -> list[str]:
     return names
 
 
-def choose_recipes(view: View) -> list[recipes.Recipe]:
+def choose_recipes(view: View, default: tuple[str, ...]) -> list[recipes.Recipe]:
     catalogue = recipes.CATALOGUE
     names = view.several(
         "Recipes",
         list(catalogue),
         "recipes",
-        ["fp32", "torch-int8", "bnb-nf4"],
+        list(default),
         accept_new_options=True,
         help="How the model is quantized. fp32 is the unquantized baseline."
         " Type other sizes, such as mixed-82 or hqq-int4-g32.",
@@ -95,13 +143,13 @@ def choose_recipes(view: View) -> list[recipes.Recipe]:
     return chosen
 
 
-def choose_protocol(view: View) -> protocols.Protocol:
+def choose_protocol(view: View, default: str) -> protocols.Protocol:
     every = protocols.PROTOCOLS
     name = view.one_of(
         "Protocol",
         list(every),
         "run_protocol",
-        protocols.STUDY.name,
+        default,
         format_func=protocol_label,
         help="  \n".join(f"**{p.label}**: {p.description}" for p in every.values()),
     )
@@ -171,13 +219,17 @@ def download_sets() -> None:
 
 
 def choose(session: UserSession, view: View) -> list[Request]:
+    # A link that names what to run means the Study protocol unless it names another.
+    default = defaults()
+    if any(view.has(key) for key in ("models", "recipes")):
+        default = replace(default, protocol=protocols.STUDY.name)
     left, right = st.columns(2, gap="large")
     with left:
-        names = choose_models(view)
-        chosen = choose_recipes(view)
+        names = choose_models(view, default.model)
+        chosen = choose_recipes(view, default.recipes)
     with right:
         sets = choose_sets(session, view)
-        protocol = choose_protocol(view)
+        protocol = choose_protocol(view, default.protocol)
         with st.container(horizontal=True):
             device = view.one_of(
                 "Device",
@@ -383,6 +435,7 @@ try:
         button("Start", "start", start, session, to_run, shown.state(), **how)
     else:
         st.info("Choose at least one model, one recipe and one evaluation set.")
+    show_catalogue(st.session_state["models"])
 except WhisperQError as error:
     st.error(markup.escape_markdown(str(error)))
 busy = not all(job.is_over for job in session.all())

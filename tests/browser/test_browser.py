@@ -45,7 +45,8 @@ def test_the_advisor_leads_to_its_evidence(page):
 
 
 def test_a_small_evaluation_runs_to_its_end(page, app):
-    open_page(page, "Run evaluations")
+    recipes = "recipes=fp32&recipes=torch-int8&recipes=bnb-nf4"
+    page.goto(f"{app.address}/run_evaluations?models=tiny.en&{recipes}")
     expect(page.get_by_text("Plan", exact=True)).to_be_visible(timeout=LOADED_MS)
     page.get_by_role("button", name="Start").click()
     # Nothing is lost of who leaves at once.

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.fake_workers import FakeClient
-from tests.support.made_runs import accuracy_run
+from tests.support.made_runs import accuracy_run, speed_run
 from tests.support.opened_pages import PROJECT, again, by_label, changed, left_at, opened, plan_of
+from tests.support.spoken_runs import run_with
 from whisperq_core.errors import StoreError
 from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.resolution import resolve
@@ -191,3 +192,14 @@ def test_what_a_press_changes_is_not_left_to_the_end_of_the_script(page):
     # These open a dialog or a page, or are waited for: a file's import, a download with its bar.
     may = ("Save figure", "Evaluate on this set", "Import", "Download ")
     assert [test for test in pressed if not any(label in test for label in may)] == []
+
+
+def test_what_the_advisor_recommends_is_chosen_already(store):
+    for name in ("fp32", "bf16"):
+        store.put(run_with(name, [1, 2] * 10, weights_bytes=80_000_000))
+        store.put(speed_run(name, [1.0, 1.0], [1.0, 1.0]))
+    app = opened("run_evaluations")
+    chosen = [row[:2] for row in plan_of(app)]
+    assert chosen == [("base", "fp32"), ("base", "bf16")]
+    sizes = app.dataframe[1].value.set_index("Recipe")
+    assert sizes["Size on base (MB)"]["bf16"] == 80 and sizes["Description"]["fp32"]
