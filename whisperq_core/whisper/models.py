@@ -136,7 +136,7 @@ def random_model(name: str) -> WhisperModule:
         decoder_ffn_dim=4 * width,
     )
     # Shapes first, then one block of random numbers over and over: drawing each weight of a large
-    # model by itself takes a minute.
+    # model by itself takes three times as long.
     with torch.device("meta"):
         model = WhisperForConditionalGeneration(config).requires_grad_(False)
     model = model.to_empty(device="cpu")
