@@ -10,8 +10,17 @@ _AROUND_PX = 90
 INK = {"light": "#31333f", "dark": "#d5d6dc"}
 
 
-def draw(figure: go.Figure, title: str, alt: str, *, key: str, config: dict | None = None, **how):
-    """Draws the figure and a button that opens it for saving.
+def draw(
+    figure: go.Figure,
+    title: str,
+    alt: str,
+    *,
+    key: str,
+    config: dict | None = None,
+    savable: bool = True,
+    **how,
+):
+    """Draws the figure and, where it is savable, a button that opens it for saving.
 
     title heads the saved file; alt is for screen readers; further arguments go to
     st.plotly_chart (on_select). Returns what st.plotly_chart does.
@@ -21,7 +30,8 @@ def draw(figure: go.Figure, title: str, alt: str, *, key: str, config: dict | No
     if ink:
         figure_export.set_ink(figure, ink)
     selection = st.plotly_chart(figure, key=key, config=config or _QUIET, alt=alt, **how)
-    _offer(figure, title, key)
+    if savable:
+        _offer(figure, title, key)
     return selection
 
 

@@ -1,4 +1,4 @@
-"""A report of selected results: its answer and its figure, and the whole of it to download."""
+"""A report: what to use, and the selected results; its figures here, the whole to download."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ import streamlit as st
 from pages._figures import draw
 from pages._navigation import open_in_app, open_point
 from pages._report_selection import query
-from pages._session import all_runs
+from pages._session import all_configurations, all_runs
 from pages._utterance_view import set_title
 from pages._view import View
 from whisperq_core.analyze.verdicts import MARGIN
@@ -15,44 +15,67 @@ from whisperq_core.errors import InputError
 from whisperq_core.evaluate import records
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.plurals import counted
-from whisperq_core.present import glossary, interval_charts, markup, report, report_sections
+from whisperq_core.present import (
+    advisor_text,
+    glossary,
+    interval_charts,
+    markup,
+    report,
+    report_sections,
+)
+from whisperq_core.present.answer import Answer, answer_of
 from whisperq_core.present.labels import protocol_label
-from whisperq_core.present.report_sections import Section
+from whisperq_core.present.report_sections import Section, Selection
 from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.whisper.protocols import STUDY
 
 MIMES = {".html": "text/html", ".csv": "text/csv", ".json": "application/json"}
 LABELS = {".html": "Download HTML", ".csv": "Download CSV", ".json": "Download JSON"}
 PREVIEW_PX = 900
+DEFAULT_SET = "test-other-excerpt"
 
 
-def choose(view: View, runs: list[AccuracyRun]) -> dict:
-    """The sidebar: what the report is about, as arguments of `report_sections.select_runs`."""
+def choose_models(view: View, runs: list[AccuracyRun]) -> tuple[tuple[str, ...], float]:
+    """The sidebar's first part: which models, and the margin. They decide the answer."""
     with st.sidebar:
         models = sorted({run.model for run in runs})
-        chosen = {"models": several(view, "Model", models, "base", "report_model")}
-        runs = [run for run in runs if run.model in (chosen["models"] or models)]
+        chosen = several(view, "Model", models, "base", "report_model")
+        margin = view.number(
+            "Margin (points)",
+            *(0.1, 20.0, MARGIN, 0.1),
+            "report_margin",
+            format="%.1f",
+            help=glossary.definition("margin"),
+        )
+    return tuple(chosen), margin or MARGIN
+
+
+def choose_results(
+    view: View, runs: list[AccuracyRun], models: tuple[str, ...]
+) -> tuple[Selection, str]:
+    """The sidebar's second part: which results are listed, and the baseline's name."""
+    runs = [run for run in runs if not models or run.model in models]
+    with st.sidebar:
         sets = sorted({run.eval_set for run in runs})
         how = {"format_func": set_title}
-        chosen["sets"] = several(
-            view, "Evaluation set", sets, "test-other-excerpt", "report_set", **how
-        )
-        runs = [run for run in runs if run.eval_set in (chosen["sets"] or sets)]
+        chosen_sets = several(view, "Evaluation set", sets, DEFAULT_SET, "report_set", **how)
+        runs = [run for run in runs if run.eval_set in (chosen_sets or sets)]
         names = sorted({run.spec.protocol.name for run in runs})
+        protocols: tuple[str, ...] = ()
         if len(names) > 1 or view.has("report_protocol"):
             how = {"format_func": protocol_label, "help": glossary.definition("protocol")}
             protocol = one_of(view, "Protocol", names, STUDY.name, "report_protocol", **how)
-            chosen["protocols"] = [protocol]
+            protocols = (protocol,)
             runs = [run for run in runs if run.spec.protocol.name == protocol]
         order = list(CATALOGUE)
         names = sorted(
             {run.spec.recipe.name for run in runs},
             key=lambda n: (order.index(n) if n in order else len(order), n),
         )
-        chosen["recipes"] = several(view, "Recipes", names, None, "report_recipes")
+        recipes = several(view, "Recipes", names, None, "report_recipes")
         how = {"help": glossary.definition("baseline")}
-        chosen["baseline"] = one_of(view, "Baseline", names, "fp32", "report_baseline", **how)
-    return chosen
+        baseline = one_of(view, "Baseline", names, "fp32", "report_baseline", **how)
+    return Selection(models, tuple(chosen_sets), tuple(recipes), protocols), baseline
 
 
 def several(view: View, label: str, options: list[str], default: str | None, key: str, **how):
@@ -67,30 +90,43 @@ def one_of(view: View, label: str, options: list[str], default: str, key: str, *
     return view.one_of(label, options, key, default if default in options else options[0], **how)
 
 
-def choose_margin(view: View) -> float:
-    with st.sidebar:
-        return view.number(
-            "Margin (points of WER)",
-            *(0.1, 20.0, MARGIN, 0.1),
-            "report_margin",
-            format="%.1f",
-            help=glossary.definition("margin"),
+def downloads(make) -> None:
+    """A button for each format; the file is written when it is pressed."""
+    for suffix in report.SUFFIXES:
+        st.download_button(
+            LABELS[suffix],
+            partial(make, suffix),
+            f"whisperq-report{suffix}",
+            MIMES[suffix],
+            icon=":material/download:",
+            type="primary" if suffix == ".html" else "secondary",
+            on_click="ignore",
         )
 
 
-def downloads(make) -> None:
-    """A button for each format; the file is written when it is pressed."""
-    with st.container(horizontal=True):
-        for suffix in report.SUFFIXES:
-            st.download_button(
-                LABELS[suffix],
-                partial(make, suffix),
-                f"whisperq-report{suffix}",
-                MIMES[suffix],
-                icon=":material/download:",
-                type="primary" if suffix == ".html" else "secondary",
-                on_click="ignore",
-            )
+def show_answer(answer: Answer) -> None:
+    """What to use, how to use it, and how sure that is."""
+    with st.container(border=True):
+        st.header(markup.escape_markdown(answer.headline), anchor=False)
+        if answer.facts:
+            for column, fact in zip(st.columns(len(answer.facts)), answer.facts, strict=True):
+                with column:
+                    st.markdown(f"### {markup.escape_markdown(fact.value)}")
+                    st.markdown(markup.escape_markdown(fact.label))
+                    st.caption(markup.escape_markdown(fact.note))
+        st.markdown(markup.escape_markdown(advisor_text.explanation(answer.advice)))
+        if text := advisor_text.alternative(answer.advice):
+            st.markdown(markup.escape_markdown(text))
+        if answer.python:
+            st.code(answer.python, language="python", wrap_lines=True)
+            st.code(answer.command, language="bash", wrap_lines=True)
+        sure, settle = st.columns(2)
+        with sure:
+            st.markdown("**How sure is that?**")
+            st.markdown(markup.escape_markdown(" ".join(answer.how_sure)))
+        with settle:
+            st.markdown("**What would settle more?**")
+            st.markdown(markup.escape_markdown(" ".join(answer.to_settle)))
 
 
 def show(section: Section) -> None:
@@ -125,41 +161,47 @@ def show(section: Section) -> None:
 
 def main(view: View) -> None:
     runs = all_runs()
-    measured = [run for run in runs if isinstance(run, AccuracyRun)]
-    if not measured:
+    accuracy = [run for run in runs if isinstance(run, AccuracyRun)]
+    if not accuracy:
         st.info(
             "No results yet. Open **Run evaluations** and evaluate fp32 and a few recipes, or run"
             " `python -m whisperq_core run --models base --recipes"
             " fp32,quanto-int8 --sets test-other-excerpt`."
         )
         return
+    models, margin = choose_models(view, accuracy)
+    measured = all_configurations(margin)
+    answer = answer_of(measured, models, margin)
+    selection, baseline = choose_results(view, accuracy, models)
+    how = {"baseline": baseline, "margin": margin, "selection": selection}
     try:
-        chosen = choose(view, measured)
-        how = {"baseline": chosen["baseline"], "margin": choose_margin(view)}
-        selected = report_sections.select_runs(runs, **chosen)
+        report_sections.select_runs(runs, selection, baseline)
     except InputError as error:
         st.info(markup.escape_markdown(str(error)))
         return
-    make = partial(report.render, selected, date=records.utc_now(), **how)
-    downloads(make)
-    st.link_button(
-        "Present",
-        f"./presentation?{query(chosen, how['margin'])}",
-        icon=":material/slideshow:",
-        help="Five slides in large type. Use the arrow keys to move between them.",
-    )
+    make = partial(report.render, runs, date=records.utc_now(), measured=measured, **how)
+    if answer.has_results:
+        show_answer(answer)
+    with st.container(horizontal=True):
+        downloads(make)
+        st.link_button(
+            "Present",
+            f"./presentation?{query(models, margin)}",
+            icon=":material/slideshow:",
+            help="The answer as five slides. Use the arrow keys to move between them.",
+        )
     if view.flag("Preview the full report", False, "report_whole"):
         st.iframe(make(".html").decode(), height=PREVIEW_PX)
         return
-    for section in report_sections.build_sections(selected, **how):
+    for section in report_sections.build_sections(runs, **how):
         show(section)
 
 
 open_in_app("report.py")
 st.title("Report")
 st.markdown(
-    "A shareable report of the results selected in the sidebar: figures, table, verdicts and how"
-    " everything was measured."
+    "What to use, and the results selected in the sidebar, as one file to share. The file prints to"
+    " PDF."
 )
 with View("report") as shown:
     main(shown)

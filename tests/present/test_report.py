@@ -11,22 +11,23 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.support.made_runs import accuracy_run, renamed, speed_run, tiny_english
+from tests.support.made_runs import (
+    accuracy_run,
+    divergence_run,
+    renamed,
+    speed_run,
+    tiny_english,
+)
 from tests.support.spoken_runs import ALIKE, MANY, NOISY, NONE, SOME, in_language, run_with
 from whisperq_core.analyze import paired_comparisons
 from whisperq_core.cli.main import main
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.machine import Machine
-from whisperq_core.present import (
-    interval_charts,
-    report,
-    report_html,
-    report_sections,
-    slides,
-)
+from whisperq_core.present import interval_charts, report, report_html, report_sections
+from whisperq_core.present.report_sections import Selection
 from whisperq_core.quantize.recipes import recipe
-from whisperq_core.whisper.protocols import STUDY
+from whisperq_core.whisper.protocols import FITTED, STUDY
 
 DATE = datetime(2026, 3, 1, tzinfo=UTC)
 HOSTILE = "=cmd|'/C calc'!A1</script><img src=x onerror=alert(1)>&\""
@@ -98,8 +99,8 @@ def hostile(run, name: str = HOSTILE):
 
 def test_figures_table_and_answer_of_decided_results():
     seen = page(runs_of(DECIDED))
-    assert len(seen.data) == 4
-    assert sum(tag == "table" for tag, _ in seen.tags) == 2
+    assert len(seen.data) == 5
+    assert sum(tag == "table" for tag, _ in seen.tags) == 3
     assert "One of 3 configurations is shown non-inferior to fp32 (margin: 0.5 points)" in seen.text
     assert ": bf16 – 100 MB, 50 % smaller than fp32, WER 10.00 %" in seen.text
     assert 'model = wq.quantize("base", "bf16")' in seen.text
@@ -108,6 +109,61 @@ def test_figures_table_and_answer_of_decided_results():
     for fact in ("13.3 minutes", "80 utterances", "80 speakers", "A CPU", "Study protocol"):
         assert fact in seen.text
     assert STUDY.summary in seen.text
+
+
+def test_the_page_opens_with_the_advisors_answer():
+    text = page(runs_of(DECIDED)).text
+    answer = "Use bf16 on base, Study protocol"
+    command = "transcribe speech.wav --model base --recipe bf16"
+    places = [text.index(part) for part in (answer, 'wq.quantize("base", "bf16")', command)]
+    places += [text.index(part) for part in ("How sure is that?", "What would settle more?")]
+    places += [text.index("Recipes 4, named in the tables"), text.index("quanto-int8")]
+    assert places == sorted(places)
+
+
+def test_the_answer_is_from_all_results_and_names_the_protocol():
+    runs = runs_of({"fp32": SOME * 4, "torch-int8": MANY * 4})
+    runs.append(run_with("bf16", SOME * 4, weights_bytes=80_000_000, protocol=FITTED))
+    runs.append(speed_run("bf16", [0.5, 0.5], [1.0, 1.0], protocol=FITTED))
+    chosen = Selection(recipes=("torch-int8",), protocols=(STUDY.name,))
+    text = page(runs, selection=chosen).text
+    assert "Use bf16 on base, Fitted window" in text
+    assert 'model.transcribe("speech.wav", protocol="fitted")' in text
+    assert "--recipe bf16 --protocol fitted" in text
+    content = json.loads(report.to_json(runs, date=DATE, selection=chosen))
+    assert content["answer"]["recipe"] == "bf16" and len(content["sections"]) == 1
+
+
+def test_a_report_of_a_model_answers_for_that_model():
+    runs = [*runs_of(DECIDED), *(tiny_english(run) for run in runs_of(OPEN))]
+    assert "Keep tiny.en in fp32" in page(runs, selection=Selection(models=("tiny.en",))).text
+
+
+def test_no_selection_changes_a_verdict_or_an_interval():
+    runs = runs_of(DECIDED)
+
+    def of_bf16(**selected) -> dict:
+        (section,) = report_sections.build_sections(runs, selection=Selection(**selected))
+        columns = ["difference_points", "difference_low", "difference_high", "verdict"]
+        frame = section.frame
+        return frame.loc[frame["recipe"] == "bf16", columns].iloc[0].to_dict()
+
+    assert of_bf16(recipes=("bf16",)) == of_bf16() == of_bf16(recipes=("bf16", "quanto-int8"))
+    assert "corrected for 3 comparisons" in page(runs, selection=Selection(recipes=("bf16",))).text
+
+
+def test_divergence_is_shown_where_it_was_measured():
+    runs = runs_of(DECIDED)
+    assert "Divergence (mnat per token)" not in page(runs).text.split("All configurations")[0]
+    speakers = [str(i) for i in range(80)]
+    measured = divergence_run("bf16", [0.1] * 80, speakers)
+    (section,) = report_sections.build_sections([*runs, measured])
+    row = section.frame.set_index("recipe").loc["bf16"]
+    assert row["divergence_mnat"] == pytest.approx(10.0)
+    text = page([*runs, measured]).text
+    assert "Divergence (mnat per token)" in text.split("All configurations")[0]
+    found = list(csv.DictReader(io.StringIO(report.to_csv([*runs, measured]).decode())))
+    assert [r["divergence_mnat"] for r in found if r["recipe"] == "bf16"] == ["10.0"]
 
 
 def test_verdicts_are_those_of_the_comparisons():
@@ -289,29 +345,31 @@ def test_every_sign_of_a_formula_is_neutralised(sign):
     assert line["recipe"] == line["model"] == line["set"] == f"'{sign}1"
 
 
-def test_select_keeps_the_baseline_and_its_speed():
+def test_select_keeps_the_baseline():
     runs = [*runs_of(DECIDED), *(tiny_english(r) for r in runs_of({"fp32": SOME}))]
-    found = report_sections.select_runs(
-        runs, models=["base"], recipes=["bf16"], sets=["test-other-excerpt"]
-    )
-    assert sorted(r.spec.recipe.name for r in found) == ["bf16", "bf16", "fp32", "fp32"]
+    chosen = Selection(models=("base",), recipes=("bf16",), sets=("test-other-excerpt",))
+    found = report_sections.select_runs(runs, chosen)
+    assert sorted(r.spec.recipe.name for r in found) == ["bf16", "fp32"]
     assert {r.model for r in found} == {"base"}
-    assert len(report_sections.select_runs(runs)) == len(runs)
+    (section,) = report_sections.build_sections(runs, selection=chosen)
+    assert section.frame.set_index("recipe").loc["bf16", "rtf_ratio"] == 0.5
+    everything = [run for run in runs if isinstance(run, AccuracyRun)]
+    assert report_sections.select_runs(runs) == everything
 
 
 @pytest.mark.parametrize(
-    "asked, words",
+    "asked, baseline, words",
     [
-        ({"models": ["large"]}, "no result of large"),
-        ({"recipes": ["bf16", "int5"]}, "no result of int5"),
-        ({"protocols": ["corrected"]}, "no result of corrected"),
-        ({"models": ["tiny.en"], "recipes": ["bf16"], "baseline": "bf16"}, "No result matches"),
+        (Selection(models=("large",)), "fp32", "no result of large"),
+        (Selection(recipes=("bf16", "int5")), "fp32", "no result of int5"),
+        (Selection(protocols=("corrected",)), "fp32", "no result of corrected"),
+        (Selection(models=("tiny.en",), recipes=("bf16",)), "bf16", "No result matches"),
     ],
 )
-def test_what_has_no_result_is_named(asked, words):
+def test_what_has_no_result_is_named(asked, baseline, words):
     runs = [*runs_of(DECIDED), tiny_english(run_with("fp32", SOME))]
     with pytest.raises(InputError, match=words):
-        report_sections.select_runs(runs, **asked)
+        report_sections.select_runs(runs, asked, baseline)
 
 
 def test_files_by_suffix():
@@ -385,7 +443,7 @@ def test_the_command_line_says_what_is_wrong(
 
 def test_an_empty_store_is_an_error(store, capsys):
     assert main(["report", "--out", "report.html"]) == 1
-    assert "No result matches" in capsys.readouterr().err
+    assert "There is no result to report" in capsys.readouterr().err
 
 
 def test_reports_on_languages_without_spaces_are_of_the_character_error_rate():
@@ -408,9 +466,4 @@ def test_reports_on_languages_without_spaces_are_of_the_character_error_rate():
         "CER difference from fp32 (points)",
         "CER (%)",
     ]
-    drawn = [one for one in slides.build_slides(section)]
-    words = " ".join(
-        " ".join((s.message, s.alt, *s.sentences, *(f"{f.label} {f.note}" for f in s.facts)))
-        for s in drawn
-    )
-    assert "CER difference from fp32" in words and "WER" not in words
+    assert "WER without loops" not in text and "CER without loops (%)" in text

@@ -131,10 +131,10 @@ def robustness_gap(harder: AccuracyRun, easier: AccuracyRun) -> Estimate:
     return minus(estimate(harder), estimate(easier))
 
 
-def without_loops(run: AccuracyRun) -> Estimate:
-    """WER with its interval over the utterances that did not loop; the others are left out."""
+def without_loops(run: AccuracyRun, unit: Unit = "words") -> Estimate:
+    """The rate with its interval over the utterances that did not loop, without the others."""
     looped = np.array([u.score.looped for u in run.by_id], dtype=bool)
-    return rate(error_counts(run).only(~looped))
+    return rate(error_counts(run, unit).only(~looped))
 
 
 def compare_runs(

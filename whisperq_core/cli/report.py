@@ -1,4 +1,4 @@
-"""`whisperq report`: stored results as one file to share."""
+"""`whisperq report`: what to use, and stored results, as one file to share."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ import typer
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.api import ProtocolName
 from whisperq_core.cli import options
-from whisperq_core.errors import StoreError
+from whisperq_core.errors import InputError, StoreError
 from whisperq_core.evaluate import records
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import report as report_files
@@ -38,22 +38,45 @@ def report(
         "fp32"
     ),
     margin: options.Margin = MARGIN,
+    slides: Annotated[
+        bool,
+        typer.Option(
+            "--slides", help="Write the answer as five slides (.html, prints to PDF) instead."
+        ),
+    ] = False,
 ) -> None:
-    """Write stored results as one self-contained file to share."""
-    selected = report_sections.select_runs(
-        Store().runs(),
-        models=options.names(models),
-        sets=options.names(sets),
-        recipes=[] if options.names(recipes) == ["all"] else options.names(recipes),
-        protocols=[options.protocol_of(protocol).name] if protocol else [],
-        baseline=baseline,
-    )
+    """Write what to use, and the stored results, as one self-contained file to share."""
     path = options.clean_path(out)
-    content = report_files.render(
-        selected, path.suffix.lower(), date=records.utc_now(), baseline=baseline, margin=margin
+    selection = report_sections.Selection(
+        models=tuple(options.names(models)),
+        sets=tuple(options.names(sets)),
+        recipes=() if options.names(recipes) == ["all"] else tuple(options.names(recipes)),
+        protocols=(options.protocol_of(protocol).name,) if protocol else (),
+    )
+    content = _content(
+        path.suffix.lower(), slides, baseline=baseline, margin=margin, selection=selection
     )
     try:
         path.write_bytes(content)
     except OSError as error:
         raise StoreError(f"{path} cannot be written ({error.strerror}).") from error
     print(f"{path}: {len(content) / 1e3:.0f} kB")
+
+
+def _content(
+    suffix: str,
+    slides: bool,
+    *,
+    baseline: str,
+    margin: float,
+    selection: report_sections.Selection,
+) -> bytes:
+    runs, date = Store().runs(), records.utc_now()
+    if slides and suffix != ".html":
+        raise InputError("Slides are written as .html, which prints to PDF.")
+    if slides:
+        page = report_files.slides_html(runs, date=date, margin=margin, selection=selection)
+        return page.encode()
+    return report_files.render(
+        runs, suffix, date=date, baseline=baseline, margin=margin, selection=selection
+    )

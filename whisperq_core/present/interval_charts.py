@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from whisperq_core.analyze.configurations import Configuration
 from whisperq_core.analyze.pareto_front import BASELINE, NOT_COMPARED
 from whisperq_core.analyze.results_table import compared_rate
 from whisperq_core.analyze.verdicts import Verdict
-from whisperq_core.present.labels import verdict_label
+from whisperq_core.present.labels import protocol_label, verdict_label
 from whisperq_core.present.tradeoff_chart import beyond_axis
 
 # Colour (Okabe and Ito) and symbol; symbols tell verdicts apart without colour.
@@ -28,6 +29,8 @@ _MARKERS = {
 }
 _GREY = "rgba(128,128,128,0.9)"
 _ROW_PX, _AROUND_PX = 24, 96
+# A row with its name above the interval.
+_NAMED_ROW_PX = 52
 _NAME_CHARACTERS = 30
 # By how much intervals may extend the axis on each side, relative to the range of the values.
 _INTERVAL_ROOM = 0.7
@@ -71,6 +74,59 @@ def difference_figure(frame: pd.DataFrame, margin: float, baseline: str = "fp32"
         figure.add_vline(0, line={"color": _GREY, "width": 1})
         _line(figure, margin, len(compared), f"margin: {margin:g} points", "dash")
     return figure
+
+
+def configurations_figure(
+    configurations: Sequence[Configuration], margin: float, chosen: Configuration | None = None
+) -> go.Figure:
+    """WER of each minus the reference's in points with 95% intervals, the first on top.
+
+    Names are above the intervals, so that they need no width of their own; chosen is in bold.
+    Configurations without a comparison are left out; an empty figure where none is left.
+    """
+    compared = [c for c in configurations if c.comparison is not None]
+    frame = pd.DataFrame([_configuration_row(c) for c in compared])
+    rate = compared[0].comparison.rate_name if compared and compared[0].comparison else "WER"
+    figure = _forest(
+        frame,
+        *("difference_points", "difference_low", "difference_high"),
+        f"{rate} difference from fp32 (points)",
+        "points",
+        "fp32",
+        (0.0, margin),
+    )
+    if frame.empty:
+        return figure
+    for place, configuration in enumerate(compared):
+        name = f"{escape(configuration.recipe)}, {protocol_label(configuration.protocol.name)}"
+        figure.add_annotation(
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=len(compared) - 1 - place + 0.34,
+            text=f"<b>{name}</b>" if configuration is chosen else name,
+            showarrow=False,
+            font={"size": 13},
+        )
+    figure.add_vline(0, line={"color": _GREY, "width": 1})
+    _line(figure, margin, len(compared), f"allowed: +{margin:g}", "dash")
+    figure.update_yaxes(showticklabels=False, range=[-0.5, len(compared) - 0.4])
+    figure.update_layout(height=_NAMED_ROW_PX * len(compared) + _AROUND_PX)
+    return figure
+
+
+def _configuration_row(configuration: Configuration) -> dict[str, object]:
+    comparison = configuration.comparison
+    assert comparison is not None
+    return {
+        "recipe": configuration.recipe,
+        "wer_pct": configuration.rate_pct,
+        "difference_points": comparison.difference.value,
+        "difference_low": comparison.difference.low,
+        "difference_high": comparison.difference.high,
+        "verdict": comparison.verdict,
+        "key": configuration.run.key,
+    }
 
 
 def _line(figure: go.Figure, x: float, rows: int, name: str, dash: str) -> None:

@@ -9,19 +9,23 @@ from typing import Any
 import pandas as pd
 
 from whisperq_core.analyze import results_table
+from whisperq_core.analyze.configurations import Configuration, configurations
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import InputError
-from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
-from whisperq_core.present import report_html
+from whisperq_core.evaluate.records import Run
+from whisperq_core.present import advisor_text, report_html, slides
+from whisperq_core.present.answer import Answer, answer_of
 from whisperq_core.present.report_sections import (
+    EVERYTHING,
     Section,
+    Selection,
     build_sections,
     library_versions,
     report_command,
     report_title,
 )
 
-Runs = Iterable[AccuracyRun | SpeedRun]
+Runs = Iterable[Run]
 
 SUFFIXES = (".html", ".csv", ".json")
 # The columns of the CSV and of the JSON's results. Units are in the names; sizes are in bytes.
@@ -29,8 +33,10 @@ COLUMNS = (
     *("model", "set", "protocol", "device", "threads", "machine", "recipe"),
     *("wer_pct", "wer_low_pct", "wer_high_pct", "difference_points", "difference_low"),
     *("difference_high", "lower_wer_pct", "verdict", "verdict_rate", "minutes_needed", "loops"),
-    *("wer_without_loops_pct", "cer_pct", "cer_low_pct", "cer_high_pct", "rtf", "rtf_low"),
-    *("rtf_high", "rtf_ratio", "rtf_ratio_low", "rtf_ratio_high", "weights_bytes"),
+    *("wer_without_loops_pct", "cer_pct", "cer_low_pct", "cer_high_pct"),
+    *("cer_without_loops_pct", "divergence_mnat", "divergence_mnat_low", "divergence_mnat_high"),
+    *("rtf", "rtf_low", "rtf_high", "rtf_ratio", "rtf_ratio_low", "rtf_ratio_high"),
+    "weights_bytes",
     *("size_reduction_pct", "utterances", "audio_s", "kernels", "versions", "created_at"),
     *("key", "speed_key"),
 )
@@ -43,21 +49,65 @@ def to_html(
     title: str | None = None,
     baseline: str = "fp32",
     margin: float = MARGIN,
+    selection: Selection = EVERYTHING,
+    measured: Iterable[Configuration] | None = None,
     x: Sequence[str] = ("weights_bytes", "rtf"),
     y: str = "wer_pct",
 ) -> str:
     """One page that needs no network, for screens of both colour schemes and for A4.
 
+    It opens with the Advisor's answer, from all runs and for the selected models; its sections list
+    the selected runs. Pass all runs there are: corrections are for everything that was measured.
+    measured: `configurations` of the runs with that margin, where they are at hand.
     x, y: the metrics of the trade-off figures, one figure for each x. Raises InputError where there
     is no result.
     """
-    built = _sections(runs, baseline, margin)
-    return report_html.render_page(built, title or report_title(built), date, x, y)
+    runs = list(runs)
+    built = build_sections(runs, baseline, margin, selection)
+    answer = _answer(runs, margin, selection, measured)
+    return report_html.render_page(
+        answer, built, title or report_title(built), date, x, y, selection
+    )
 
 
-def to_csv(runs: Runs, *, baseline: str = "fp32", margin: float = MARGIN) -> bytes:
-    """The same results as CSV in UTF-8, unrounded."""
-    frames = [s.frame[list(COLUMNS)] for s in _sections(runs, baseline, margin)]
+def slides_html(
+    runs: Runs,
+    *,
+    date: datetime,
+    margin: float = MARGIN,
+    selection: Selection = EVERYTHING,
+    measured: Iterable[Configuration] | None = None,
+) -> str:
+    """The answer as five slides on one page that needs no network and prints one slide a page.
+
+    Raises InputError where there is no result to answer from.
+    """
+    answer = _answer(list(runs), margin, selection, measured)
+    if not answer.has_results:
+        raise InputError(f"{answer.headline}. {advisor_text.explanation(answer.advice)}")
+    return slides.to_html(answer, date)
+
+
+def _answer(
+    runs: list[Run],
+    margin: float,
+    selection: Selection,
+    measured: Iterable[Configuration] | None,
+) -> Answer:
+    found = configurations(runs, margin=margin) if measured is None else measured
+    return answer_of(found, selection.models, margin)
+
+
+def to_csv(
+    runs: Runs,
+    *,
+    baseline: str = "fp32",
+    margin: float = MARGIN,
+    selection: Selection = EVERYTHING,
+) -> bytes:
+    """The selected results as CSV in UTF-8, unrounded."""
+    built = build_sections(runs, baseline, margin, selection)
+    frames = [s.frame[list(COLUMNS)] for s in built]
     return results_table.csv(pd.concat(frames, ignore_index=True))
 
 
@@ -68,43 +118,71 @@ def to_json(
     title: str | None = None,
     baseline: str = "fp32",
     margin: float = MARGIN,
+    selection: Selection = EVERYTHING,
+    measured: Iterable[Configuration] | None = None,
 ) -> str:
     """The same results as JSON, unrounded, with all that they depend on."""
-    built = _sections(runs, baseline, margin)
+    runs = list(runs)
+    built = build_sections(runs, baseline, margin, selection)
     content = {
         "title": title or report_title(built),
         "date": date.isoformat(),
+        "answer": _answer_values(_answer(runs, margin, selection, measured)),
         "baseline": baseline,
         "margin_points": margin,
-        "command": report_command(built, ".json"),
-        "sections": [
-            {
-                "model": s.newest.model,
-                "set": s.newest.eval_set,
-                "set_title": s.eval_set.title if s.eval_set else None,
-                "set_digest": s.newest.spec.eval_set_digest,
-                "weights_digest": s.newest.spec.weights_digest,
-                "utterances": len(s.newest.utterances),
-                "minutes": s.minutes,
-                "speakers": s.speakers,
-                "protocol": asdict(s.newest.spec.protocol)
-                | {"summary": s.newest.spec.protocol.summary},
-                "machine": s.machine.model_dump(),
-                "device": s.newest.spec.device,
-                "threads": s.newest.spec.threads,
-                "versions": library_versions([s]),
-                "answer": s.answer,
-                "command": s.command,
-                "results": [_plain(row) for row in s.frame[list(COLUMNS)].to_dict("records")],
-            }
-            for s in built
-        ],
+        "command": report_command(built, selection, ".json"),
+        "sections": [_section_values(section) for section in built],
     }
     return dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
 
+def _answer_values(answer: Answer) -> dict[str, Any]:
+    """The answer for programs; recipe and protocol are null where nothing is recommended."""
+    configuration = answer.recommended
+    return {
+        "headline": answer.headline,
+        "explanation": advisor_text.explanation(answer.advice),
+        "how_sure": answer.how_sure,
+        "to_settle": answer.to_settle,
+        "model": configuration.model if configuration else None,
+        "recipe": configuration.recipe if configuration else None,
+        "protocol": configuration.protocol.name if configuration else None,
+        "records": configuration.keys if configuration else (),
+    }
+
+
+def _section_values(section: Section) -> dict[str, Any]:
+    newest = section.newest
+    return {
+        "model": newest.model,
+        "set": newest.eval_set,
+        "set_title": section.eval_set.title if section.eval_set else None,
+        "set_digest": newest.spec.eval_set_digest,
+        "weights_digest": newest.spec.weights_digest,
+        "utterances": len(newest.utterances),
+        "minutes": section.minutes,
+        "speakers": section.speakers,
+        "protocol": asdict(newest.spec.protocol) | {"summary": newest.spec.protocol.summary},
+        "machine": section.machine.model_dump(),
+        "device": newest.spec.device,
+        "threads": newest.spec.threads,
+        "versions": library_versions([section]),
+        "answer": section.answer,
+        "compared_with": section.compared_with,
+        "command": section.command,
+        "results": [_plain(row) for row in section.frame[list(COLUMNS)].to_dict("records")],
+    }
+
+
 def render(
-    runs: Runs, suffix: str, *, date: datetime, baseline: str = "fp32", margin: float = MARGIN
+    runs: Runs,
+    suffix: str,
+    *,
+    date: datetime,
+    baseline: str = "fp32",
+    margin: float = MARGIN,
+    selection: Selection = EVERYTHING,
+    measured: Iterable[Configuration] | None = None,
 ) -> bytes:
     """A report file's content, by its suffix; raises InputError if it is not in SUFFIXES."""
     if suffix not in SUFFIXES:
@@ -113,18 +191,10 @@ def render(
             f" name that ends in {', '.join(SUFFIXES)}."
         )
     if suffix == ".csv":
-        return to_csv(runs, baseline=baseline, margin=margin)
+        return to_csv(runs, baseline=baseline, margin=margin, selection=selection)
     write = to_html if suffix == ".html" else to_json
-    return write(runs, date=date, baseline=baseline, margin=margin).encode()
-
-
-def _sections(runs: Runs, baseline: str, margin: float) -> list[Section]:
-    built = build_sections(runs, baseline, margin)
-    if not built:
-        raise InputError(
-            "There is no result to report. Run an evaluation, or select other results."
-        )
-    return built
+    how = {"baseline": baseline, "margin": margin, "selection": selection, "measured": measured}
+    return write(runs, date=date, **how).encode()
 
 
 def _plain(row: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

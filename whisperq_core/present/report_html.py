@@ -1,24 +1,30 @@
 """A report as one HTML page: sections become the values of `templates/report.html.j2`."""
 
-from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from hashlib import sha256
 
 import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from whisperq_core.analyze import results_table
+from whisperq_core.analyze import evidence_table, results_table
 from whisperq_core.analyze.pareto_front import BASELINE, NOT_COMPARED
 from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.plurals import counted
-from whisperq_core.present import glossary, interval_charts, templating, tradeoff_chart
-from whisperq_core.present.labels import verdict_label
+from whisperq_core.present import (
+    advisor_text,
+    glossary,
+    interval_charts,
+    templating,
+    tradeoff_chart,
+)
+from whisperq_core.present.answer import Answer
+from whisperq_core.present.labels import protocol_label, verdict_label
 from whisperq_core.present.report_sections import (
     Section,
+    Selection,
     format_signed,
     join_unique,
     library_versions,
@@ -69,7 +75,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell. interval: shown below the text; style: "code" or a verdict's CSS class."""
+    """A table cell. interval: shown below the text; style: "code", "sets" or a verdict's class."""
 
     text: str
     interval: str = ""
@@ -98,43 +104,92 @@ class Table:
 
 
 def render_page(
-    sections: list[Section], title: str, date: datetime, x: Sequence[str], y: str
+    answer: Answer,
+    sections: list[Section],
+    title: str,
+    date: datetime,
+    x: Sequence[str],
+    y: str,
+    selection: Selection,
 ) -> str:
-    """The whole page, which needs no network.
+    """The whole page, which needs no network: the answer first, then the sections.
 
-    x, y: the metrics of the trade-off figures, one figure for each x.
+    x, y: the metrics of the trade-off figures, one figure for each x. selection: of the sections.
     """
     plotly, draw = get_plotlyjs(), templating.source("report.js.j2")
     return templating.render_template(
         "report.html.j2",
-        policy=_content_security_policy((plotly, draw)),
+        policy=templating.content_security_policy((plotly, draw)),
         title=title,
         date=f"{date:%-d %B %Y}",
+        answer=answer if answer.has_results else None,
+        explanation=_explanation(answer),
+        intervals=_answer_figure(answer),
+        configurations=_configurations(answer),
         overview=_overview(sections),
         sections=[_section_values(section, sections, x, y) for section in sections],
         terms=_terms(sections),
         has_own_sets=not all(s.eval_set for s in sections),
-        command=report_command(sections),
+        command=report_command(sections, selection),
         credits=join_unique(s.eval_set.attribution for s in sections if s.eval_set),
         plotly=templating.script(plotly),
         draw=templating.script(draw),
     )
 
 
-def _content_security_policy(scripts: Iterable[str]) -> str:
-    """The page loads nothing, and runs its own scripts only, by their digests."""
-    digests = (b64encode(sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
+def _explanation(answer: Answer) -> list[str]:
+    texts = (advisor_text.explanation(answer.advice), advisor_text.alternative(answer.advice))
+    return [text for text in texts if text]
+
+
+def _answer_figure(answer: Answer) -> Figure | None:
+    return _figure(
+        "WER difference from fp32 with 95 % intervals",
+        "The configurations that no other beats on both speed and WER, the fastest first."
+        " Intervals are corrected for everything that was compared.",
+        interval_charts.configurations_figure(answer.front, answer.margin, answer.recommended),
     )
 
 
+def _configurations(answer: Answer) -> Table | None:
+    """Everything that the answer was chosen from, the smallest first."""
+    header = ["Recipe", "Protocol", "Size (MB)", "Relative latency (× fp32)", "WER (%)"]
+    header += ["WER difference (points)", "Verdict", "Confidence (%)"]
+    header += ["Divergence (mnat per token)", "Minutes", "Evaluation sets"]
+    chosen = [c.configuration for c in answer.advice.candidates]
+    frame = evidence_table.evidence(chosen)
+    several = frame["model"].nunique() > 1
+    rows = [
+        Row(
+            f"{row['recipe']} · {row['model']}" if several else row["recipe"],
+            [
+                Cell(protocol_label(row["protocol"])),
+                Cell(f"{row['weights_bytes'] / 1e6:.0f}"),
+                _with_interval(
+                    _number(row["latency"]), row["latency_low"], row["latency_high"], _number
+                ),
+                Cell(_number(row["wer_pct"])),
+                _with_interval(
+                    format_signed(row["difference"]), row["low"], row["high"], format_signed
+                ),
+                Cell(row["verdict"], style="no-worse" if row["shown"] else ""),
+                Cell(_number(row["within_margin_pct"], 0)),
+                Cell(_number(row["divergence_mnat"], 1)),
+                Cell(f"{row['minutes']:.0f}"),
+                Cell(row["sets"], style="sets"),
+            ],
+            row["is_reference"],
+        )
+        for _, row in frame.iterrows()
+    ]
+    return Table(header, rows) if rows else None
+
+
 def _overview(sections: list[Section]) -> Facts:
-    recipes = join_unique(run.spec.recipe.name for s in sections for run in s.runs)
+    recipes = {run.spec.recipe.name for s in sections for run in s.runs}
     return [
         ("Models", join_unique(s.newest.model for s in sections)),
-        ("Recipes", recipes),
+        ("Recipes", f"{len(recipes)}, named in the tables"),
         ("Speech", "; ".join(dict.fromkeys(_speech(s) for s in sections))),
         ("Protocol", "; ".join(dict.fromkeys(_protocol(s) for s in sections))),
         ("Machine", " | ".join(dict.fromkeys(_machine(s) for s in sections))),
@@ -157,7 +212,6 @@ def _section_values(
     return {
         "heading": _heading(section, sections),
         "answer": section.answer,
-        "use_it": section.use_it,
         "conditions": [
             ("Speech", _speech(section)),
             ("Protocol", _protocol(section)),
@@ -274,7 +328,14 @@ _COLUMNS: dict[str, Callable[[pd.Series, str], Cell]] = {
     "Minutes for a conclusion": lambda r, _: Cell(_number(r["minutes_needed"], 0)),
     "Loops": lambda r, _: Cell(str(r["loops"])),
     "WER without loops (%)": lambda r, _: Cell(_number(r["wer_without_loops_pct"])),
+    "CER without loops (%)": lambda r, _: Cell(_number(r["cer_without_loops_pct"])),
     "CER (%)": lambda r, _: Cell(_number(r["cer_pct"])),
+    "Divergence (mnat per token)": lambda r, _: _with_interval(
+        _number(r["divergence_mnat"], 1),
+        r["divergence_mnat_low"],
+        r["divergence_mnat_high"],
+        lambda value: _number(value, 1),
+    ),
     "Relative latency (× fp32)": lambda r, _: _with_interval(
         _number(r["rtf_ratio"]), r["rtf_ratio_low"], r["rtf_ratio_high"], _number
     ),
@@ -284,15 +345,20 @@ _COLUMNS: dict[str, Callable[[pd.Series, str], Cell]] = {
 
 
 def _results(section: Section) -> Table:
+    """Without divergence where it was not measured, and with the loops of the rate compared."""
+    left_out = {f"{'CER' if section.rate == 'WER' else 'WER'} without loops (%)"}
+    if section.frame["divergence_mnat"].isna().all():
+        left_out.add("Divergence (mnat per token)")
+    columns = {name: cell for name, cell in _COLUMNS.items() if name not in left_out}
     rows = [
         Row(
             row["recipe"],
-            [cell(row, section.baseline) for cell in _COLUMNS.values()],
+            [cell(row, section.baseline) for cell in columns.values()],
             row["recipe"] == section.baseline,
         )
         for _, row in section.frame.iterrows()
     ]
-    return Table(["Recipe", *(_of_rate(name, section.rate) for name in _COLUMNS)], rows)
+    return Table(["Recipe", *(_of_rate(name, section.rate) for name in columns)], rows)
 
 
 def _of_rate(text: str, rate: str) -> str:
@@ -324,8 +390,9 @@ def _notes(section: Section) -> Iterator[str]:
     resampled = section.frame["resampled"].iloc[0]
     yield (
         f"Below each value: its 95 % interval (bootstrap over {resampled}); below relative latency:"
-        " the range of repeated passes. Verdicts are corrected for"
-        f" {counted(len(section.compared), 'comparison')}."
+        " the range of repeated passes. Verdicts and intervals of differences are corrected for"
+        f" {counted(section.compared_with, 'comparison')}: everything that was measured on this"
+        " speech."
     )
     single = int((section.frame["rtf_source"] == "single pass").sum())
     counts = (
@@ -380,7 +447,9 @@ def _terms(sections: list[Section]) -> Facts:
         for verdict, text in _VERDICT_MEANINGS.items()
         if verdict in occurring
     )
-    terms = {name: glossary.definition(name) for name in _TERMS}
+    diverged = any(s.frame["divergence_mnat"].notna().any() for s in sections)
+    names = (*_TERMS, "Divergence") if diverged else _TERMS
+    terms = {name: glossary.definition(name) for name in names}
     if rates == "CER":
         probability = "Probability of a lower WER"
         terms[_of_rate(probability, rates)] = _of_rate(terms.pop(probability), rates)

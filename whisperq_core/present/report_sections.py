@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,10 +11,9 @@ import pandas as pd
 from whisperq_core.analyze import paired_comparisons, pareto_front, results_table
 from whisperq_core.analyze.verdicts import MARGIN, Verdict
 from whisperq_core.errors import EvalSetError, InputError
-from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
+from whisperq_core.evaluate.records import AccuracyRun, DivergenceRun, Run, SpeedRun
 from whisperq_core.machine import Machine
 from whisperq_core.plurals import counted
-from whisperq_core.present.advisor_text import python_lines
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import STUDY, batch_size_of, short_name
 
@@ -22,14 +21,39 @@ COMMAND = "python -m whisperq_core"
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Names of what a report lists besides the baseline; of a kind without names, everything."""
+
+    models: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    recipes: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
+
+    def matches(self, run: AccuracyRun, baseline: str) -> bool:
+        """Whether the run is listed, with that recipe as the baseline."""
+        recipe = run.spec.recipe.name
+        return (
+            (not self.models or run.model in self.models)
+            and (not self.sets or run.eval_set in self.sets)
+            and (not self.recipes or recipe in self.recipes or recipe == baseline)
+            and (not self.protocols or run.spec.protocol.name in self.protocols)
+        )
+
+
+EVERYTHING = Selection()
+
+
+@dataclass(frozen=True)
 class Section:
     """Results of one model, speech, protocol and device; the newest of each recipe.
 
     runs: in the order of the frame's rows, by the rate. frame: the columns of `results_table.rows`,
-    of `pareto_front.with_verdicts`, and wer_without_loops_pct, machine and versions.
+    of `pareto_front.with_verdicts`, and wer_without_loops_pct, cer_without_loops_pct, machine and
+    versions.
     machine: where most of the runs were made, and all of the times. elsewhere: how many runs were
     made on other machines. superseded: how many results newer ones of the same recipe replace.
     timed_elsewhere: how many recipes have their speed measured on another machine only.
+    compared_with: how many comparisons verdicts and intervals are corrected for, listed or not.
     """
 
     runs: tuple[AccuracyRun, ...]
@@ -40,6 +64,7 @@ class Section:
     elsewhere: int
     superseded: int
     timed_elsewhere: int
+    compared_with: int
 
     @property
     def newest(self) -> AccuracyRun:
@@ -117,12 +142,6 @@ class Section:
         return self.frame[self.frame["verdict"].isin(tuple(Verdict))]
 
     @property
-    def recommended(self) -> pd.Series | None:
-        """The smallest that is better or no worse than the baseline; None where none is."""
-        fine = self.compared[self.compared["verdict"].isin((Verdict.BETTER, Verdict.NO_WORSE))]
-        return None if fine.empty else _smallest(fine)
-
-    @property
     def closest_to_conclusion(self) -> pd.Series | None:
         """The inconclusive one that needs the least audio for a conclusion; None if unknown."""
         needed = self.compared[self.compared["verdict"] == Verdict.INCONCLUSIVE].dropna(
@@ -135,29 +154,24 @@ class Section:
         """The result in two or three sentences."""
         return list(_answer(self))
 
-    @property
-    def use_it(self) -> str | None:
-        """Python lines that use the recommended configuration; None where none is recommended."""
-        if self.recommended is None:
-            return None
-        return python_lines(self.newest.model, self.recommended["recipe"])
-
 
 def _command(name: str, arguments: dict[str, str]) -> str:
     parts = (f"--{option} {shlex.quote(value)}" for option, value in arguments.items())
     return " ".join((COMMAND, name, *parts))
 
 
-def report_command(sections: Iterable[Section], suffix: str = ".html") -> str:
+def report_command(
+    sections: Iterable[Section], selection: Selection = EVERYTHING, suffix: str = ".html"
+) -> str:
     """The command that writes a report of these sections."""
     sections = list(sections)
-    selection = {
+    names = {
         "models": [s.newest.model for s in sections],
         "sets": [s.newest.eval_set for s in sections],
-        "recipes": [run.spec.recipe.name for s in sections for run in s.runs],
+        "recipes": selection.recipes,
     }
     arguments = {"out": f"report{suffix}"}
-    arguments |= {option: ",".join(dict.fromkeys(names)) for option, names in selection.items()}
+    arguments |= {option: ",".join(dict.fromkeys(of)) for option, of in names.items() if of}
     protocols = {s.newest.spec.protocol.name for s in sections}
     if len(protocols) == 1:
         arguments["protocol"] = short_name(protocols.pop())
@@ -190,83 +204,86 @@ def library_versions(sections: list[Section]) -> dict[str, str]:
 
 
 def select_runs(
-    runs: Iterable[object],
-    models: Collection[str] = (),
-    sets: Collection[str] = (),
-    recipes: Collection[str] = (),
-    protocols: Collection[str] = (),
-    baseline: str = "fp32",
-) -> list[AccuracyRun | SpeedRun]:
-    """Runs of these models, sets, recipes and protocols (by name), and the baseline's.
+    runs: Iterable[Run], selection: Selection = EVERYTHING, baseline: str = "fp32"
+) -> list[AccuracyRun]:
+    """The accuracy runs that match, and the baseline's.
 
-    An empty filter matches all. Raises InputError where a name has no result, or no result
-    matches all filters.
+    Raises InputError where a name has no result, or no result matches.
     """
-    measured = [run for run in runs if isinstance(run, AccuracyRun | SpeedRun)]
-    accuracy = [run for run in measured if isinstance(run, AccuracyRun)]
+    accuracy = [run for run in runs if isinstance(run, AccuracyRun)]
+    if not accuracy:
+        raise InputError("There is no result to report. Run an evaluation first.")
     filters = (
-        (models, {run.model for run in accuracy}),
-        (sets, {run.eval_set for run in accuracy}),
-        (recipes, {run.spec.recipe.name for run in accuracy}),
-        (protocols, {run.spec.protocol.name for run in accuracy}),
+        (selection.models, {run.model for run in accuracy}),
+        (selection.sets, {run.eval_set for run in accuracy}),
+        (selection.recipes, {run.spec.recipe.name for run in accuracy}),
+        (selection.protocols, {run.spec.protocol.name for run in accuracy}),
     )
     unknown = [name for names, available in filters for name in names if name not in available]
     if unknown:
         raise InputError(
             f"There is no result of {', '.join(unknown)}. `{COMMAND} results` lists all there are."
         )
-
-    def matches(run: AccuracyRun | SpeedRun) -> bool:
-        name = run.spec.recipe.name
-        return (
-            (not models or run.model in models)
-            and (not recipes or name in recipes or name == baseline)
-            and (not protocols or run.spec.protocol.name in protocols)
-            and (not sets or isinstance(run, SpeedRun) or run.eval_set in sets)
-        )
-
-    selected = [run for run in measured if matches(run)]
-    if not any(isinstance(run, AccuracyRun) for run in selected):
+    selected = [run for run in accuracy if selection.matches(run, baseline)]
+    if not selected:
         raise InputError(f"No result matches. `{COMMAND} results` lists all there are.")
     return selected
 
 
 def build_sections(
-    runs: Iterable[AccuracyRun | SpeedRun], baseline: str = "fp32", margin: float = MARGIN
+    runs: Iterable[Run],
+    baseline: str = "fp32",
+    margin: float = MARGIN,
+    selection: Selection = EVERYTHING,
 ) -> list[Section]:
-    """The runs in sections that can be compared, ordered by title and protocol.
+    """The selected runs in sections that can be compared, ordered by title and protocol.
 
-    Transcripts do not depend on the processor but for rounding, so runs of several machines are
-    compared; times are of one machine.
+    Pass all runs there are: verdicts and intervals are corrected for everything that was measured
+    on a section's speech, so that no selection changes them. Transcripts do not depend on the
+    processor but for rounding, so runs of several machines are compared; times are of one machine.
+    Raises InputError as `select_runs` does.
     """
     runs = list(runs)
+    selected = {run.key for run in select_runs(runs, selection, baseline)}
     accuracy = [run for run in runs if isinstance(run, AccuracyRun)]
-    speed = [run for run in runs if isinstance(run, SpeedRun)]
+    others = [run for run in runs if isinstance(run, SpeedRun | DivergenceRun)]
     groups: dict[Hashable, list[AccuracyRun]] = defaultdict(list)
     for run in sorted(accuracy, key=lambda run: (run.created_at, run.key)):
         groups[paired_comparisons.condition(run)].append(run)
-    built = [_section(group, speed, baseline, margin) for group in groups.values()]
+    built = [
+        _section(group, selected, others, baseline, margin)
+        for group in groups.values()
+        if any(run.key in selected for run in group)
+    ]
     return sorted(built, key=lambda s: (s.title, s.newest.spec.protocol.name))
 
 
 def _section(
     group: list[AccuracyRun],
-    speed: list[SpeedRun],
+    selected: set[str],
+    others: list[SpeedRun | DivergenceRun],
     baseline: str,
     margin: float,
 ) -> Section:
-    own = {run.spec.recipe.name: run for run in group}
-    runs = {run.key: run for run in own.values()}
+    """group: everything measured under the section's condition, the oldest first."""
+    listed = [run for run in group if run.key in selected]
+    newest = {run.spec.recipe.name: run for run in listed}
+    runs = {run.key: run for run in newest.values()}
     kind, here = Counter(run.machine_kind for run in runs.values()).most_common(1)[0]
     machine = next(run.machine for run in runs.values() if run.machine_kind == kind)
-    frame = results_table.rows([*runs.values(), *(s for s in speed if s.machine_kind == kind)])
-    anywhere = results_table.rows([*runs.values(), *speed])
-    frame = pareto_front.with_verdicts(frame, runs.values(), baseline, margin)
+    of_kind = (r for r in others if isinstance(r, DivergenceRun) or r.machine_kind == kind)
+    frame = results_table.rows([*runs.values(), *of_kind])
+    anywhere = results_table.rows([*runs.values(), *others])
+    comparisons = paired_comparisons.verdicts(group, baseline, margin)
+    frame = pareto_front.with_verdicts(frame, group, baseline, margin)
     rate = results_table.rate_column(results_table.compared_rate(frame))
     frame = frame.sort_values([rate, "recipe"], kind="stable", ignore_index=True)
     ordered = tuple(runs[key] for key in frame["key"])
     frame = frame.assign(
         wer_without_loops_pct=[paired_comparisons.without_loops(run).value for run in ordered],
+        cer_without_loops_pct=[
+            paired_comparisons.without_loops(run, "characters").value for run in ordered
+        ],
         protocol=[run.spec.protocol.name for run in ordered],
         machine=[run.machine_kind for run in ordered],
         versions=[" ".join(f"{k} {v}" for k, v in r.spec.versions.items()) for r in ordered],
@@ -278,8 +295,9 @@ def _section(
         margin=margin,
         machine=machine,
         elsewhere=len(runs) - here,
-        superseded=len(group) - len(runs),
+        superseded=len(listed) - len(runs),
         timed_elsewhere=int(anywhere["speed_key"].notna().sum() - frame["speed_key"].notna().sum()),
+        compared_with=max((c.family for c in comparisons.values()), default=0),
     )
 
 

@@ -1,203 +1,231 @@
-"""A report section as five slides: one message each, with figures in large type."""
+"""The answer as five slides: one message each, with figures in large type."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
-import pandas as pd
 import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
 
-from whisperq_core.analyze import pareto_front
-from whisperq_core.analyze.results_table import rate_column
+from whisperq_core.analyze.configurations import Configuration
+from whisperq_core.analyze.verdict_text import loops_text, signed
 from whisperq_core.analyze.verdicts import Verdict
-from whisperq_core.plurals import counted, plural
-from whisperq_core.present import interval_charts, tradeoff_chart
-from whisperq_core.present.labels import verdict_label
-from whisperq_core.present.report_sections import Section, format_signed
+from whisperq_core.plurals import counted
+from whisperq_core.present import advisor_text, figure_export, interval_charts, templating
+from whisperq_core.present.answer import Answer, Fact, hour_text, size_text, speech_text
 
-_FONT_PX = 21
-# As many as can be read from the back of a room.
-_MOST_NAMED, _MOST_LINES = 6, 12
-_LINE_PX, _AROUND_PX = 34, 130
+_FONT_PX = 19
 
 
 @dataclass(frozen=True)
-class Fact:
-    """A value in large type, its label and a note."""
+class Table:
+    """A table in large type: the first column names the rows; the last may be in bold."""
 
-    value: str
-    label: str
-    note: str = ""
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A heading and a few short sentences."""
+
+    heading: str
+    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Slide:
-    """One screen: its topic, its message, and the evidence."""
+    """One screen: its topic, its message, the evidence, and notes in smaller type."""
 
     topic: str
     message: str
     facts: tuple[Fact, ...] = ()
     sentences: tuple[str, ...] = ()
+    table: Table | None = None
+    blocks: tuple[Block, ...] = ()
     figure: go.Figure | None = None
     alt: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def build_slides(section: Section) -> list[Slide]:
-    """The five slides of a section, in order."""
+def build_slides(answer: Answer) -> list[Slide]:
+    """The five slides, in order. The answer has to have results."""
     return [
-        _scope(section),
-        _pareto_front(section),
-        _recommendation(section),
-        _cost(section),
-        _evidence(section),
+        _answer(answer),
+        _tradeoff(answer),
+        _cost(answer),
+        _certainty(answer),
+        _next_steps(answer),
     ]
 
 
-def _scope(section: Section) -> Slide:
-    run = section.newest
-    names = [name for name in section.frame["recipe"] if name != section.baseline]
-    count, utterances = len(names), len(run.utterances)
-    return Slide(
-        "Scope",
-        f"{counted(count, 'configuration')} of Whisper {run.model}, compared with"
-        f" {section.baseline}",
-        (
-            Fact(str(count), plural(count, "configuration"), f"baseline: {section.baseline}"),
-            Fact(f"{section.minutes:.1f} min", "of test audio", section.set_title),
-            Fact(str(utterances), plural(utterances, "utterance"), section.speakers_text),
-        ),
-        (
-            f"{run.spec.protocol.label}: {run.spec.protocol.summary}.",
-            f"Machine: {section.machine_text}.",
-        ),
+def style() -> str:
+    """The slides' style sheet; text is of the colour of what is around them."""
+    return templating.render_template("slides.css.j2")
+
+
+def head_html(slide: Slide) -> str:
+    """Topic, message and all that is not a figure or a note, as HTML."""
+    return templating.render_template("slide_head.html.j2", slide=slide)
+
+
+def notes_html(slide: Slide) -> str:
+    """The notes below, as HTML."""
+    return templating.render_template("slide_notes.html.j2", slide=slide)
+
+
+def to_html(answer: Answer, date: datetime) -> str:
+    """All slides as one page that needs no network and prints one slide a page."""
+    plotly, draw = get_plotlyjs(), templating.source("slides.js.j2")
+    return templating.render_template(
+        "slides.html.j2",
+        policy=templating.content_security_policy((plotly, draw)),
+        title=answer.headline,
+        date=f"{date:%-d %B %Y}",
+        slides=build_slides(answer),
+        figure_data=_figure_data,
+        plotly=templating.script(plotly),
+        draw=templating.script(draw),
     )
 
 
-def _pareto_front(section: Section) -> Slide:
-    frame = pareto_front.pareto_status(
-        section.frame, section.runs, "weights_bytes", rate_column(section.rate), section.margin
+def _figure_data(figure: go.Figure) -> str:
+    figure = go.Figure(figure)
+    figure.update_layout(
+        template="none", font_family=figure_export.FONT, clickmode="event", autosize=True
     )
-    on = frame[frame["front"].str.startswith(pareto_front.ON_FRONT)].sort_values("weights_bytes")
-    dominated = int(frame["dominated"].sum())
-    drawn = frame[~frame["dominated"] | (frame["recipe"] == section.baseline)]
-    figure = tradeoff_chart.tradeoff_figure(
-        drawn, "weights_bytes", rate_column(section.rate), None, "family"
-    )
-    possible = len(frame) - len(on) - dominated
-    sentences = [f"From smallest to largest: {_names(on['recipe'].tolist())}."]
-    if dominated:
-        sentences.append(f"Not drawn: {dominated} significantly dominated.")
-    if possible > 0:
-        be = "is" if possible == 1 else "are"
-        sentences.append(
-            f"{possible} more {be} possibly Pareto-optimal: the evidence is inconclusive."
-        )
-    return Slide(
-        "Pareto front",
-        f"{len(on)} of {len(frame)} configurations are Pareto-optimal in size and {section.rate},"
-        " as measured",
-        sentences=(" ".join(sentences),),
-        figure=_large(figure),
-        alt=f"{section.rate} against size; the dashed line is the Pareto front.",
-    )
+    return templating.json_script(figure.to_json())
 
 
-def _names(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _large(figure: go.Figure) -> go.Figure:
-    figure.update_layout(font_size=_FONT_PX, legend_font_size=_FONT_PX - 3)
-    figure.update_xaxes(title_font_size=_FONT_PX, tickfont_size=_FONT_PX - 2)
-    figure.update_yaxes(title_font_size=_FONT_PX, tickfont_size=_FONT_PX - 2)
-    figure.update_annotations(font_size=_FONT_PX - 3)
+def _large(figure: go.Figure) -> go.Figure | None:
+    """In large type, as high as there is room."""
+    if not figure.data:
+        return None
+    figure.update_layout(font_size=_FONT_PX, legend_font_size=_FONT_PX - 2, height=None)
+    figure.update_xaxes(title_font_size=_FONT_PX, tickfont_size=_FONT_PX - 2, automargin=True)
+    figure.update_yaxes(title_font_size=_FONT_PX, tickfont_size=_FONT_PX - 2, automargin=True)
+    figure.update_annotations(font_size=_FONT_PX - 2)
     return figure
 
 
-def _recommendation(section: Section) -> Slide:
-    best = section.recommended
-    if section.compared.empty:
-        message = "No recommendation: nothing is compared yet"
-    elif best is None:
-        message = f"Keep {section.baseline} for now"
-    else:
-        message = f"Use {best['recipe']}"
-    return Slide("Recommendation", message, sentences=tuple(section.answer[:2]))
-
-
-def _cost(section: Section) -> Slide:
-    best = section.recommended
-    row = best if best is not None else section.closest_to_conclusion
-    if row is None:
-        return Slide(
-            "Cost and benefit",
-            "Nothing to show: no configuration is recommended",
-            sentences=tuple(section.answer),
-        )
-    if best is not None:
-        return Slide(
-            "Cost and benefit", f"Cost and benefit of {row['recipe']}", _facts(section, row)
-        )
+def _answer(answer: Answer) -> Slide:
+    explanation = () if answer.recommended else (advisor_text.explanation(answer.advice),)
     return Slide(
-        "Cost and benefit",
-        f"Cost of {row['recipe']}, if confirmed",
-        _facts(section, row),
-        ("Of the inconclusive configurations, it needs the least additional test audio.",),
+        "Which Whisper should we run, and what does it cost?",
+        answer.headline,
+        answer.facts,
+        explanation,
+        notes=(f"Compared with {advisor_text.REFERENCE}.",),
     )
 
 
-def _facts(section: Section, row: pd.Series) -> tuple[Fact, ...]:
-    smaller = row["size_reduction_pct"]
-    size = f"{smaller:.0f} % smaller than fp32" if smaller >= 0.5 else "not smaller than fp32"
-    latency = Fact("not measured", "relative latency", "Run a speed measurement.")
-    if pd.notna(row["rtf_ratio"]):
-        passes = f"{row['rtf_ratio_low']:.2f} to {row['rtf_ratio_high']:.2f} in repeated passes"
-        latency = Fact(f"{row['rtf_ratio']:.2f} × fp32", "relative latency", passes)
-    return (
-        Fact(f"{row['weights_bytes'] / 1e6:.0f} MB", "size", size),
-        latency,
-        Fact(
-            f"{format_signed(row['difference_points'])} points",
-            f"{section.rate} difference from {section.baseline}",
-            f"95 % interval {format_signed(row['difference_low'])} to"
-            f" {format_signed(row['difference_high'])};"
-            f" {section.rate} {row[rate_column(section.rate)]:.2f} %",
+def _tradeoff(answer: Answer) -> Slide:
+    chosen = answer.recommended
+    message = f"{counted(len(answer.advice.candidates), 'configuration')} compared with fp32"
+    if chosen is not None and chosen.comparison is not None:
+        loss = f"{chosen.comparison.rate_name} {signed(chosen.comparison.difference.value)} points"
+        words = "" if chosen.latency is None else advisor_text.speed_words(chosen.latency.value)
+        message = f"{words[:1].upper()}{words[1:]}, {loss}" if words else loss
+    figure = interval_charts.configurations_figure(answer.front, answer.margin, chosen)
+    return Slide(
+        "Speed and accuracy",
+        message,
+        figure=_large(figure),
+        alt="Speed of each configuration relative to fp32, and the change in WER.",
+    )
+
+
+def _cost(answer: Answer) -> Slide:
+    """What the recommended configuration and staying with fp32 cost."""
+    chosen, reference = answer.recommended, answer.reference
+    options = [c for c in (reference, chosen) if c is not None]
+    names = [
+        f"fp32, {c.protocol.label}" if c.is_reference else f"{c.recipe}, {c.protocol.label}"
+        for c in options
+    ]
+    rate = "WER"
+    if chosen is not None and chosen.comparison is not None:
+        rate = chosen.comparison.rate_name
+    rates = [f"{c.rate_pct:.2f} %" for c in options]
+    if chosen is not None and reference is not None:
+        rates[0] = f"{chosen.reference_rate_pct:.2f} %"
+    table = Table(
+        ("", *names),
+        (
+            ("Size", *map(size_text, options)),
+            ("An hour of audio", *map(hour_text, options)),
+            (rate, *rates),
+        ),
+    )
+    timed = [c for c in options if c.rtf is not None]
+    machine = f"Times: {timed[0].row['cpu']}, {counted(timed[0].run.spec.threads, 'thread')}."
+    return Slide(
+        "Cost and benefit",
+        _cost_message(chosen, reference),
+        table=table,
+        notes=(
+            *((machine,) if timed else ("Speed was not measured.",)),
+            *((f"{rate} on {speech_text(options[-1])}.",) if options else ()),
         ),
     )
 
 
-def _evidence(section: Section) -> Slide:
-    verdicts = section.compared["verdict"]
-    counts = {
-        v: int((verdicts == v).sum())
-        for v in (Verdict.BETTER, Verdict.NO_WORSE, Verdict.WORSE, Verdict.INCONCLUSIVE)
-    }
-    shares = [f"{n} {verdict_label(v, section.baseline)}" for v, n in counts.items() if n]
-    of = counted(len(verdicts), "configuration")
-    message = f"Of {of}: {', '.join(shares)}" if shares else "Nothing is compared yet"
-    sentences = [
-        f"Lines: 95 % intervals (bootstrap over {section.frame['resampled'].iloc[0]}). Verdicts are"
-        f" corrected for {counted(len(verdicts), 'comparison')}; margin: {section.margin:g}"
-        " points."
-    ]
-    closest = section.closest_to_conclusion
-    if closest is not None:
-        sentences.append(
-            f"A conclusion about {closest['recipe']} needs an estimated"
-            f" {closest['minutes_needed']:.0f} minutes of test audio in total;"
-            f" {section.minutes:.1f} were used."
-        )
-    # The frame is in the order of the rate.
-    shown = section.compared.head(_MOST_LINES)
-    if len(shown) < len(verdicts):
-        sentences.append(
-            f"Shown: the {len(shown)} with the lowest {section.rate}; the report has all."
-        )
-    figure = interval_charts.difference_figure(shown, section.margin, section.baseline)
-    figure.update_layout(height=_LINE_PX * len(shown) + _AROUND_PX)
+def _cost_message(chosen: Configuration | None, reference: Configuration | None) -> str:
+    if chosen is None:
+        return "Staying with fp32 is what we can justify today"
+    if reference is None:
+        return f"What {chosen.recipe} costs"
+    if chosen.rtf is None or reference.rtf is None:
+        return f"{size_text(chosen)} instead of {size_text(reference)}"
+    return (
+        f"An hour of audio in {hour_text(chosen)} instead of {hour_text(reference)},"
+        f" with {size_text(chosen)} instead of {size_text(reference)}"
+    )
+
+
+def _certainty(answer: Answer) -> Slide:
+    chosen, shown = answer.recommended, answer.front
+    figure = interval_charts.configurations_figure(shown, answer.margin, chosen)
+    if answer.how_sure:
+        message, *rest = answer.how_sure
+    else:
+        message, rest = "No quantized configuration is shown to be accurate enough yet", []
+    verdicts = [c.comparison.verdict for c in shown if c.comparison is not None]
+    inconclusive = verdicts.count(Verdict.INCONCLUSIVE)
+    lines = "Lines: 95 % intervals, corrected for all that were compared."
+    if inconclusive:
+        lines += f" Too close to call: {inconclusive} of the {len(verdicts)} shown."
     return Slide(
-        "Statistical evidence",
-        message,
-        sentences=(" ".join(sentences),),
-        figure=_large(figure) if figure.data else None,
-        alt=f"{section.rate} differences from {section.baseline} with 95 % intervals.",
+        "How sure is that?",
+        message.removesuffix("."),
+        figure=_large(figure),
+        alt="WER differences from fp32 with 95 % intervals; each configuration is named.",
+        notes=(*rest[:1], lines),
+    )
+
+
+def _next_steps(answer: Answer) -> Slide:
+    chosen, reference = answer.recommended, answer.reference
+    measured: list[str] = []
+    limits = ["Your audio may differ: measure on your own recordings."]
+    if chosen is not None and chosen.pool is not None:
+        measured.append(f"{advisor_text.evaluated_on(chosen)}.")
+        loops = loops_text(chosen.pool.loops)
+        limits.append(f"{loops[:1].upper()}{loops[1:]}.")
+    elif reference is not None:
+        measured.append(f"fp32: {advisor_text.evaluated_on(reference)}.")
+    measured.append("Every difference: same utterances, fp32 under the Study protocol.")
+    timed = next((c for c in (chosen, reference) if c is not None and c.rtf is not None), None)
+    if timed is not None:
+        threads = counted(timed.run.spec.threads, "thread")
+        measured.append(f"Times: {timed.row['cpu']}, {threads}.")
+        limits.append("Times hold for this kind of machine.")
+    has_steps = bool(answer.commands)
+    return Slide(
+        "What next?",
+        "One measurement would settle more" if has_steps else "What was measured, and its limits",
+        blocks=(
+            Block("What would settle more", answer.to_settle),
+            Block("How it was measured", tuple(measured)),
+            Block("Limits", tuple(limits)),
+        ),
     )
