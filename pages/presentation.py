@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages._arrow_keys import on_arrow
-from pages._figures import draw
+from pages._figures import INK, draw
 from pages._navigation import open_in_app
 from pages._report_selection import from_url, query
 from pages._session import all_configurations, all_runs
@@ -18,11 +18,16 @@ SLIDES = 5
 STYLE = """
 [data-testid="stSidebar"], [data-testid="stExpandSidebarButton"], [data-testid="stHeader"] {
   display: none; }
+:root { --controls: 3.6rem; }
+@media (max-width: 600px) { :root { --controls: 6.6rem; } }
 .st-key-slide {
-  position: fixed; inset: 0 0 3.6rem 0; overflow: auto; gap: 0; z-index: 1;
+  position: fixed; inset: 0 0 var(--controls) 0; overflow: auto; gap: 0; z-index: 1;
   padding: clamp(.8rem, 3.5vh, 3rem) clamp(1rem, 4vw, 5rem) 0; flex-wrap: nowrap; }
-.st-key-controls { position: fixed; left: 0; right: 0; bottom: 0; z-index: 2; height: 3.6rem;
-  padding: 0 clamp(1rem, 4vw, 5rem); overflow: hidden; }
+.st-key-slide > [data-testid="stElementContainer"]:first-child:nth-last-child(2) { flex: 1 1 0; }
+.st-key-slide > [data-testid="stElementContainer"]:first-child:nth-last-child(2) > div {
+  height: 100%; }
+.st-key-controls { position: fixed; left: 0; right: 0; bottom: 0; z-index: 2; gap: .5rem 1rem;
+  height: var(--controls); padding: 0 clamp(1rem, 4vw, 5rem); align-content: center; }
 """
 
 
@@ -77,6 +82,9 @@ def show(slide: slides.Slide, key: str) -> None:
     with st.container(key="slide"):
         st.html(slides.head_html(slide))
         if slide.figure is not None:
+            ink = INK.get(st.context.theme.type)
+            slide.figure.update_annotations(font_color=ink)
+            slide.figure.update_traces(textfont_color=ink, selector={"mode": "text"})
             draw(slide.figure, slide.message, slide.alt, key=key, height="stretch", savable=False)
         st.html(slides.notes_html(slide))
 

@@ -104,11 +104,11 @@ def shown(app: AppTest) -> str:
 @pytest.mark.parametrize(
     ("screen", "message"),
     [
-        ("1", "2 configurations of Whisper base, compared with fp32"),
-        ("2", "Pareto-optimal in size and WER"),
-        ("3", "Use bf16"),
-        ("4", "Cost and benefit of bf16"),
-        ("5", "Of 2 configurations: 1 no worse than fp32 (95 %), 1 worse"),
+        ("1", "Use bf16 on base, Study protocol"),
+        ("2", "Speed and accuracy"),
+        ("3", "100 MB instead of 100 MB"),
+        ("4", "95 % confidence that WER rises by less than 0.5 points"),
+        ("5", "What would settle more"),
     ],
 )
 def test_each_screen_has_its_message(measured, screen, message):
@@ -120,15 +120,15 @@ def test_each_screen_has_its_message(measured, screen, message):
 def test_next_and_back_change_the_screen_in_the_url(measured):
     app = opened("presentation")
     app = by_label(app.button, "Next").click().run()
-    assert app.query_params["screen"] in ("2", ["2"]) and "Pareto front" in shown(app)
+    assert app.query_params["screen"] in ("2", ["2"]) and "Speed and accuracy" in shown(app)
     app = by_label(app.button, "Back").click().run()
-    assert "Scope" in shown(app)
+    assert "Which Whisper should we run" in shown(app)
 
 
 @pytest.mark.parametrize("screen", ["0", "6", "-1", "two", "²", "9" * 30])
 def test_an_unknown_screen_is_explained(measured, screen):
     app = opened("presentation", screen=screen)
-    assert "there are 5" in app.warning[0].value and "Scope" in shown(app)
+    assert "there are 5" in app.toast[0].value and "Which Whisper should we run" in shown(app)
     by_label(app.button, "Next").click().run()
     assert not app.exception
 
@@ -137,7 +137,6 @@ def test_an_unknown_screen_is_explained(measured, screen):
     ("query", "message"),
     [
         ({"report_model": "nosuch"}, "There is no result of nosuch"),
-        ({"report_set": "nosuch"}, "There is no result of nosuch"),
         ({"report_margin": "wide"}, "“wide” is not a margin"),
         ({"report_margin": "nan"}, "“nan” is not a margin"),
     ],
@@ -147,12 +146,19 @@ def test_a_selection_without_results_is_explained(measured, query, message):
     assert message in app.info[0].value and "Report" in app.info[0].value
 
 
-def test_the_selection_of_the_report_is_presented(measured):
+def test_the_answer_of_the_report_is_presented(measured):
     report = opened("report")
     link = next(e.proto.url for e in report.get("link_button"))
-    assert link.startswith("./presentation?report_model=base&report_set=")
-    app = opened("presentation", report_recipes="torch-int8", screen="3")
-    assert "Keep fp32" in shown(app)
+    assert link == "./presentation?report_model=base&report_margin=0.5"
+    assert report.header[0].value == "Use bf16 on base, Study protocol"
+    assert "Use bf16 on base, Study protocol" in shown(opened("presentation", report_model="base"))
+
+
+def test_an_open_verdict_is_presented_as_open(store):
+    for run in (run_with("fp32", SOME), run_with("torch-int8", MANY)):
+        store.put(run)
+    for number in range(1, 6):
+        assert "Use torch-int8" not in shown(opened("presentation", screen=str(number)))
 
 
 def test_presenting_without_results_says_what_to_do(store):

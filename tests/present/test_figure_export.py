@@ -8,6 +8,7 @@ import pytest
 from tests.support.made_runs import accuracy_run, speed_run
 from tests.support.spoken_runs import ALIKE, MANY, SOME, run_with
 from whisperq_core.analyze import confusions, results_table
+from whisperq_core.analyze.configurations import configurations
 from whisperq_core.present import (
     contribution_chart,
     figure_export,
@@ -18,16 +19,19 @@ from whisperq_core.present import (
     study_charts,
     tradeoff_chart,
 )
+from whisperq_core.present.answer import answer_of
 from whisperq_core.quantize import sensitivity_results
 
 UNITLESS = {"RTF", "Tokens per second"}
 UNIT = re.compile(r"\((%|MB|s|points|nats per token|× fp32)\)$|^Points of WER")
 
 
+RUNS = [run_with("fp32", SOME), run_with("bf16", ALIKE), run_with("torch-int8", MANY)]
+SPEEDS = [speed_run("fp32", [2.0], [2.0]), speed_run("bf16", [1.0, 1.1], [2.0, 2.2])]
+
+
 def section() -> report_sections.Section:
-    runs = [run_with("fp32", SOME), run_with("bf16", ALIKE), run_with("torch-int8", MANY)]
-    speeds = [speed_run("bf16", [1.0, 1.1], [2.0, 2.2])]
-    return report_sections.build_sections([*runs, *speeds])[0]
+    return report_sections.build_sections([*RUNS, *SPEEDS])[0]
 
 
 def figures() -> dict[str, go.Figure]:
@@ -52,7 +56,8 @@ def figures() -> dict[str, go.Figure]:
     for column in results_table.METRICS:
         every[f"wer by {column}"] = tradeoff_chart.tradeoff_figure(frame, column, "wer_pct")
         every[f"{column} by wer"] = tradeoff_chart.tradeoff_figure(frame, "wer_pct", column)
-    every |= {f"slide {s.topic}": s.figure for s in slides.build_slides(found) if s.figure}
+    made = slides.build_slides(answer_of(configurations([*RUNS, *SPEEDS])))
+    every |= {f"slide {s.topic}": s.figure for s in made if s.figure}
     return {name: figure for name, figure in every.items() if figure.data}
 
 

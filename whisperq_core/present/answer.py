@@ -123,9 +123,7 @@ class Answer:
         figures = advisor_text.figures(candidate.configuration)
         check = candidate.check(Requirement.WER_INCREASE)
         if check is None or check.more_minutes is None:
-            return (
-                advisor_text.next_measurement(measurement, self.advice.requirements.priority),
-            )
+            return (advisor_text.next_measurement(measurement, self.advice.requirements.priority),)
         sure = advisor_text.confidence_pct(candidate.configuration)
         needed = audio_needed(check.more_minutes)
         return (
@@ -154,12 +152,11 @@ def answer_of(
     measured: all configurations there are, with that margin. models: by default the Advisor's.
     """
     measured = tuple(measured)
-    limits = {"max_wer_rise_points": margin}
     of_models = [c for c in measured if c.model in models] if models else list(measured)
     if models and not of_models:
-        requirements = Requirements(models=tuple(models[:1]), **limits)
+        requirements = Requirements(models=tuple(models[:1]), max_wer_rise_points=margin)
     else:
-        requirements = default_requirements(of_models, **limits)
+        requirements = default_requirements(of_models, max_wer_rise_points=margin)
     return Answer(advise_on(requirements, measured), measured)
 
 
@@ -213,7 +210,7 @@ def hour_text(configuration: Configuration) -> str:
     if configuration.rtf is None:
         return "–"
     minutes = 60 * configuration.rtf.value
-    return f"{60 * minutes:.0f} s" if minutes < 1.5 else f"{minutes:.2g} min"
+    return f"{60 * minutes:.0f} s" if minutes < 0.95 else f"{minutes:.2g} min"
 
 
 def _facts(
@@ -242,9 +239,7 @@ def _facts(
     if comparison is None:
         return size, speed
     d = comparison.difference
-    interval = (
-        "" if math.isnan(d.low) else f"95 % interval {signed(d.low)} to {signed(d.high)}"
-    )
+    interval = "" if math.isnan(d.low) else f"95 % interval {signed(d.low)} to {signed(d.high)}"
     loss = Fact(signed(d.value), f"points of {comparison.rate_name}", interval)
     # Never more than what is corrected for all comparisons.
     percent = f"{100 * requirements.confidence:.3g}"

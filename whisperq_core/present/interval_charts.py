@@ -97,17 +97,20 @@ def configurations_figure(
     )
     if frame.empty:
         return figure
-    for place, configuration in enumerate(compared):
-        name = f"{escape(configuration.recipe)}, {protocol_label(configuration.protocol.name)}"
-        figure.add_annotation(
-            x=0,
-            xref="paper",
-            xanchor="left",
-            y=len(compared) - 1 - place + 0.34,
-            text=f"<b>{name}</b>" if configuration is chosen else name,
-            showarrow=False,
-            font={"size": 13},
-        )
+    names = [f"{escape(c.recipe)}, {escape(protocol_label(c.protocol.name))}" for c in compared]
+    figure.add_scatter(
+        x=[figure.layout.xaxis.range[0]] * len(names),
+        y=[len(names) - 1 - place + 0.34 for place in range(len(names))],
+        mode="text",
+        text=[
+            f"<b>{name}</b>" if c is chosen else name
+            for name, c in zip(names, compared, strict=True)
+        ],
+        textposition="middle right",
+        hoverinfo="skip",
+        showlegend=False,
+        cliponaxis=False,
+    )
     figure.add_vline(0, line={"color": _GREY, "width": 1})
     _line(figure, margin, len(compared), f"allowed: +{margin:g}", "dash")
     figure.update_yaxes(showticklabels=False, range=[-0.5, len(compared) - 0.4])

@@ -193,8 +193,9 @@ def render(
     if suffix == ".csv":
         return to_csv(runs, baseline=baseline, margin=margin, selection=selection)
     write = to_html if suffix == ".html" else to_json
-    how = {"baseline": baseline, "margin": margin, "selection": selection, "measured": measured}
-    return write(runs, date=date, **how).encode()
+    return write(
+        runs, date=date, baseline=baseline, margin=margin, selection=selection, measured=measured
+    ).encode()
 
 
 def _plain(row: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

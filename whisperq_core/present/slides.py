@@ -13,7 +13,7 @@ from whisperq_core.plurals import counted
 from whisperq_core.present import advisor_text, figure_export, interval_charts, templating
 from whisperq_core.present.answer import Answer, Fact, hour_text, size_text, speech_text
 
-_FONT_PX = 19
+_FONT_PX = 22
 
 
 @dataclass(frozen=True)
@@ -156,17 +156,20 @@ def _cost(answer: Answer) -> Slide:
             (rate, *rates),
         ),
     )
-    timed = [c for c in options if c.rtf is not None]
-    machine = f"Times: {timed[0].row['cpu']}, {counted(timed[0].run.spec.threads, 'thread')}."
+    timed = next((c for c in options if c.rtf is not None), None)
+    speed = "Speed was not measured." if timed is None else _machine(timed)
     return Slide(
         "Cost and benefit",
         _cost_message(chosen, reference),
         table=table,
-        notes=(
-            *((machine,) if timed else ("Speed was not measured.",)),
-            *((f"{rate} on {speech_text(options[-1])}.",) if options else ()),
-        ),
+        notes=(speed, *((f"{rate} on {speech_text(options[-1])}.",) if options else ())),
     )
+
+
+def _machine(configuration: Configuration) -> str:
+    """Where its times were measured."""
+    threads = counted(configuration.run.spec.threads, "thread")
+    return f"Times: {configuration.row['cpu']}, {threads}."
 
 
 def _cost_message(chosen: Configuration | None, reference: Configuration | None) -> str:
@@ -216,8 +219,7 @@ def _next_steps(answer: Answer) -> Slide:
     measured.append("Every difference: same utterances, fp32 under the Study protocol.")
     timed = next((c for c in (chosen, reference) if c is not None and c.rtf is not None), None)
     if timed is not None:
-        threads = counted(timed.run.spec.threads, "thread")
-        measured.append(f"Times: {timed.row['cpu']}, {threads}.")
+        measured.append(_machine(timed))
         limits.append("Times hold for this kind of machine.")
     has_steps = bool(answer.commands)
     return Slide(
