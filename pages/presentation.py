@@ -10,7 +10,7 @@ from pages._session import all_configurations, all_runs
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate import records
 from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.present import slides
+from whisperq_core.present import markup, slides
 from whisperq_core.present.answer import Answer, answer_of
 
 SLIDES = 5
@@ -106,12 +106,14 @@ def main() -> None:
     try:
         models, margin = from_url(measured)
     except InputError as error:
-        explain(f"{error} Select results on the **Report** page and press **Present**.")
+        why = markup.escape_markdown(str(error))
+        explain(f"{why} Select results on the **Report** page and press **Present**.")
         return
     found = all_configurations(margin)
     answer = answer_of(found, models, margin)
     if not answer.has_results:
-        explain(f"{answer.headline}. Open **Run evaluations** and evaluate fp32 and a few recipes.")
+        headline = markup.escape_markdown(answer.headline)
+        explain(f"{headline}. Open **Run evaluations** and evaluate fp32 and a few recipes.")
         return
     st.html(f"<style>{slides.style()}{STYLE}</style>")
     on_arrow(go)

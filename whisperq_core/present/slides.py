@@ -10,7 +10,13 @@ from whisperq_core.analyze.configurations import Configuration
 from whisperq_core.analyze.verdict_text import loops_text, signed
 from whisperq_core.analyze.verdicts import Verdict
 from whisperq_core.plurals import counted
-from whisperq_core.present import advisor_text, figure_export, interval_charts, templating
+from whisperq_core.present import (
+    advisor_text,
+    figure_export,
+    interval_charts,
+    overview_chart,
+    templating,
+)
 from whisperq_core.present.answer import Answer, Fact, hour_text, size_text, speech_text
 
 _FONT_PX = 22
@@ -125,12 +131,17 @@ def _tradeoff(answer: Answer) -> Slide:
         loss = f"{chosen.comparison.rate_name} {signed(chosen.comparison.difference.value)} points"
         words = "" if chosen.latency is None else advisor_text.speed_words(chosen.latency.value)
         message = f"{words[:1].upper()}{words[1:]}, {loss}" if words else loss
-    figure = interval_charts.configurations_figure(answer.front, answer.margin, chosen)
+    roles = {} if chosen is None else {chosen.run.key: overview_chart.RECOMMENDED}
+    if answer.reference is not None:
+        roles[answer.reference.run.key] = overview_chart.REFERENCE
+    shown = overview_chart.drawable(c.configuration for c in answer.advice.candidates)
+    figure = overview_chart.overview_figure(shown.configurations, roles, answer.margin)
     return Slide(
         "Speed and accuracy",
         message,
         figure=_large(figure),
         alt="Speed of each configuration relative to fp32, and the change in WER.",
+        notes=(f"Area: size. Shaded: WER rises by less than {answer.margin:g} points.",),
     )
 
 
