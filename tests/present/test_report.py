@@ -114,7 +114,7 @@ def test_figures_table_and_answer_of_decided_results():
 def test_the_page_opens_with_the_advisors_answer():
     text = page(runs_of(DECIDED)).text
     answer = "Use bf16 on base, Study protocol"
-    command = "transcribe speech.wav --model base --recipe bf16"
+    command = "transcribe speech.wav --model base --recipes bf16"
     places = [text.index(part) for part in (answer, 'wq.quantize("base", "bf16")', command)]
     places += [text.index(part) for part in ("How sure is that?", "What would settle more?")]
     places += [text.index("Recipes 4, named in the tables"), text.index("quanto-int8")]
@@ -129,7 +129,7 @@ def test_the_answer_is_from_all_results_and_names_the_protocol():
     text = page(runs, selection=chosen).text
     assert "Use bf16 on base, Fitted window" in text
     assert 'model.transcribe("speech.wav", protocol="fitted")' in text
-    assert "--recipe bf16 --protocol fitted" in text
+    assert "--recipes bf16 --protocol fitted" in text
     content = json.loads(report.to_json(runs, date=DATE, selection=chosen))
     assert content["answer"]["recipe"] == "bf16" and len(content["sections"]) == 1
 
