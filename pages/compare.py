@@ -81,13 +81,13 @@ def show_difference(baseline: AccuracyRun, compared: AccuracyRun, margin: float)
         rate = paired_comparisons.estimate(run, comparison.unit)
         with column.container(border=True, height="stretch", gap=None):
             st.caption(markup.escape_markdown(f"{run.spec.recipe.name} on {run.model}"))
-            st.markdown(f"### {comparison.rate_name} {rate.value:.2f} %")
+            st.markdown(f"## {comparison.rate_name} {rate.value:.2f} %")
             st.markdown(interval(rate.low, rate.high))
             st.markdown(f"[Per-utterance results]({utterances_url(run)})")
     difference = comparison.difference
     with columns[2].container(border=True, height="stretch", gap=None):
         st.caption("Compared minus baseline")
-        st.markdown(f"### {verdict_text.signed(difference.value)} points")
+        st.markdown(f"## {verdict_text.signed(difference.value)} points")
         words = verdict_text.describe_runs(comparison, baseline, compared)
         st.markdown(markup.escape_markdown(words[:1].upper() + words[1:] + "."))
     if paired_comparisons.condition(baseline) != paired_comparisons.condition(compared):

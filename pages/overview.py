@@ -93,8 +93,9 @@ def show_answer(advice: Advice) -> None:
 def show_use(configuration: Configuration, reference: Configuration | None) -> None:
     """The code that uses it, where its speed was measured, and how to measure it here."""
     if not configuration.is_reference:
-        st.code(advisor_text.snippet(configuration), language="python", wrap_lines=True)
-        st.code(advisor_text.command_line(configuration), language="bash", wrap_lines=True)
+        # Without colours, which are too faint to read on the code's background.
+        st.code(advisor_text.snippet(configuration), language=None, wrap_lines=True)
+        st.code(advisor_text.command_line(configuration), language=None, wrap_lines=True)
     show_machine(configuration, reference)
 
 
