@@ -145,7 +145,8 @@ def warn_of_language(store: RecordingStore, recording: Recording, configs: Confi
         why = f"the language is set to {used}"
         what = f"Set the language to {language}, or let the model detect it."
     st.error(
-        f"**This recording is in {language}** ({sure} sure), **but {why}**: the transcripts below"
+        f"**This recording is in {language}** ({sure} sure),"
+        f" **but {markup.escape_markdown(why)}**: the transcripts below"
         f" are not what was said. {what}",
         icon=":material/translate:",
     )

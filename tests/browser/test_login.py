@@ -117,7 +117,8 @@ def test_users_see_their_own_recordings_sets_and_work_only(app, browser, jfk):
         assert RecordingStore(app.cache).all() == []
         sets.add("calls", shelf.set_reference(kept.id, jfk.reference), jfk.audio, "en")
         ann.get_by_role("button", name="Transcribe").click()
-        expect(ann.get_by_test_id("stSidebar").get_by_text(jfk.audio.name)).to_be_visible()
+        job = ann.get_by_test_id("stSidebar").get_by_text(jfk.audio.name)
+        expect(job).to_be_visible(timeout=60_000)  # the first job starts the worker's process
 
         bob = logged_in(bobs, app, "bob@example.org")
         for place in (f"recordings?recording={kept.id}", "my_speech?set=calls", "history"):
