@@ -22,7 +22,7 @@ from whisperq_core.present import (
 from whisperq_core.present.answer import answer_of
 from whisperq_core.quantize import sensitivity_results
 
-UNITLESS = {"RTF", "Tokens per second"}
+UNITLESS = {"RTF", "Tokens per second", "Times as fast as fp32"}
 UNIT = re.compile(r"\((%|MB|s|points|nats per token|× fp32)\)$|^Points of WER")
 
 
