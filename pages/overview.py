@@ -112,7 +112,8 @@ def show_machine(configuration: Configuration, reference: Configuration | None) 
     if reference and configuration.protocol.name != reference.protocol.name:
         # Its own run times fp32 under its protocol only.
         how += f" and {link('fp32, ' + protocol_label(STUDY.name), speed_url(reference))}"
-    st.caption(f"{markup.escape_markdown(where)} {how}.")
+    # No caption: its links would be too faint.
+    st.markdown(f":small[{markup.escape_markdown(where)} {how}.]")
 
 
 def _machine_of(configuration: Configuration) -> str:
