@@ -98,5 +98,5 @@ def test_an_evaluation_is_stored_and_reused(store):
 
 def test_advice_is_text_and_data(store):
     advice = wq.advise(max_mb=200)
-    assert "No results" in str(advice) or str(advice)
-    assert advice.configuration is None and advice.advice.configurations == ()
+    assert "There are no results" in str(advice)
+    assert advice.configuration is None and advice.advice.candidates == ()

@@ -15,7 +15,7 @@ def screen(browser, app):
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="dark")
     page = context.new_page()
     page.goto(f"{app.address}/presentation?report_model=base&screen=1")
-    expect(page.get_by_text("Scope")).to_be_visible(timeout=LOADED_MS)
+    expect(page.get_by_text("Which Whisper should we run")).to_be_visible(timeout=LOADED_MS)
     yield page
     assert page.get_by_text("Traceback").count() == 0
     context.close()

@@ -135,7 +135,8 @@ def test_a_recording_in_another_language_is_named_with_what_to_do(kept, shelf):
     shelf.put_spoken_language(kept.id, german)
     app = recordings()
     (error,) = app.error
-    assert "in German" in error.value and "tiny.en transcribes English only" in error.value
+    assert "in German" in error.value
+    assert "tiny.en transcribes English only" in error.value.replace("\\", "")
     app = by_label(app.button, "Use base and detect").click().run()
     assert by_label(app.selectbox, "Model").value == "base" and not app.error
     app = changed(by_label(app.selectbox, "Language"), "en")
