@@ -349,7 +349,9 @@ def _utterances(
     rows: Sequence[manifests.Row],
     durations_of: Callable[[Sequence[Path]], Sequence[float]] | None = None,
 ) -> tuple[Utterance, ...]:
-    digests = [_file_sha256(row) for row in rows]
+    for row in rows:
+        _require_file(row)
+    digests = [_file_sha256(row.audio) for row in rows]
     # What the manifest says counts for the very file it was written of.
     known_s = [
         row.duration_s if row.sha256 == digest and durations_of is None else None
@@ -390,13 +392,16 @@ def _complete_split(split: str, folder: Path) -> EvalSet:
     return eval_set
 
 
-def _file_sha256(row: manifests.Row) -> str:
-    path = row.audio
-    if not path.exists():
+def _require_file(row: manifests.Row) -> None:
+    name = row.audio.name
+    if not row.audio.exists():
         raise EvalSetError(
-            f"{row.where}: {path.name} does not exist. Add the recording or remove the line."
+            f"{row.where}: {name} does not exist. Add the recording or remove the line."
         )
-    if not path.is_file():  # a pipe would never end
-        raise EvalSetError(f"{path.name} is not a file. Remove it from the folder.")
+    if not row.audio.is_file():  # a pipe would never end
+        raise EvalSetError(f"{row.where}: {name} is not a file. Remove it from the folder.")
+
+
+def _file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
