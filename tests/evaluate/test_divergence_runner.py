@@ -1,3 +1,5 @@
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -14,6 +16,7 @@ from whisperq_core.evaluate.requests import (
 from whisperq_core.evaluate.runner import run
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.recipes import recipe
+from whisperq_core.speech import evaluation_sets
 
 pytestmark = pytest.mark.model
 
@@ -112,3 +115,41 @@ def test_grids_measure_it_once_for_every_protocol():
     assert grid[-1].protocol == DIVERGENCE_PROTOCOL
     without = requests_for(["tiny.en"], chosen, ["jfk"], speed=False)
     assert {r.measures for r in without} == {"accuracy"}
+
+
+def test_a_set_that_got_speakers_gives_them_to_the_stored_result(tmp_path, measured):
+    folder = tmp_path / "speech"
+    folder.mkdir()
+    spoken = evaluation_sets.by_name("jfk").utterances[0]
+    shutil.copy(spoken.audio, folder)
+    row = {"audio": spoken.audio.name, "text": spoken.reference}
+
+    def describe(**fields) -> None:
+        (folder / "manifest.jsonl").write_text(json.dumps(row | fields) + "\n")
+
+    store, _ = measured
+    request = replace(REQUEST, eval_set=str(folder))
+    describe()
+    first = run(request, store)
+    assert [u.speaker for u in first.utterances] == [None]
+    describe(speaker="jfk")
+    assert plan([request], store)[0].status == "to run"
+    again = run(request, store)
+    assert again.key == first.key and [u.speaker for u in again.utterances] == ["jfk"]
+    assert [u.speaker for u in store.get(first.key).utterances] == ["jfk"]
+
+
+def test_audio_is_read_once_for_both_models(tmp_path, monkeypatch):
+    read = []
+    real = evaluation_sets.read_audio
+
+    def counted(utterance):
+        read.append(utterance.id)
+        return real(utterance)
+
+    store = Store(tmp_path)
+    request = replace(REQUEST, eval_set="jfk")
+    run(fp32_transcripts(request), store)
+    monkeypatch.setattr(evaluation_sets, "read_audio", counted)
+    run(request, store)
+    assert len(read) == 1

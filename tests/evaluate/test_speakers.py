@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.support.made_runs import accuracy_run
+from tests.support.made_runs import accuracy_run, divergence_run
 from whisperq_core.evaluate.planner import plan
 from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.resolution import resolve
@@ -60,6 +60,30 @@ def test_reading_takes_the_speakers_that_a_set_of_ones_own_has_now(store):
     assert speakers_of(store.runs()[0]) == [None, None]
     shutil.rmtree(folder)
     assert speakers_of(store.runs()[0]) == [None, None] and not store.unreadable
+
+
+def test_a_divergence_run_takes_the_speakers_of_its_set_as_it_is_now(store):
+    baseline = accuracy_run("fp32", PAIRS, eval_set="calls", speakers=["ann", "ann"])
+    run = divergence_run("bnb-nf4", [0.1, 0.2], ["ann", "ann"], eval_set="calls")
+    store.put(baseline)
+    store.put(run.model_copy(update={"baseline_key": baseline.key}))
+    folder = store.root / "sets" / "calls"
+    manifest(folder, ["ann", "bob"])
+    assert speakers_of(store.get(run.key)) == ["ann", "bob"]
+    assert [speakers_of(each) for each in store.runs()] == [["ann", "bob"]] * 2
+    # Another set of the same ids by now, which the baseline's references tell.
+    manifest(folder, ["ann", "bob"], ["a cat sat", "no"])
+    assert speakers_of(store.get(run.key)) == ["ann", "ann"]
+    assert [speakers_of(each) for each in store.runs()] == [["ann", "ann"]] * 2
+
+
+def test_a_divergence_run_that_left_something_out_is_of_the_same_set():
+    run = divergence_run("bnb-nf4", [0.1], ["ann"]).model_copy(
+        update={"left_out": ("utterance-1",)}
+    )
+    speakers = SetSpeakers({"utterance-0": ("a", "bob"), "utterance-1": ("", "eve")})
+    assert speakers_of(with_speakers(run, speakers)) == ["bob"]
+    assert with_speakers(run, SetSpeakers({"utterance-0": ("a", "bob")})) is run
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from whisperq_core.evaluate.pieces import DivergencePiece, RunPieces, forced_batch_name
 from whisperq_core.evaluate.prepared_model import PreparedModel
@@ -26,6 +27,9 @@ from whisperq_core.whisper.transcription import WINDOW_S, window_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Mono at 16 kHz, shape (samples,).
+Samples = npt.NDArray[np.float32]
+
 QUANTILES = (0.5, 0.9, 0.99)
 # fp32's encoder states stay in memory for the next recipe of a grid: half an hour of speech is
 # about 200 MB of base's.
@@ -40,14 +44,14 @@ class _StatesCache:
         self._states: dict[str, Encoded] = {}
         self._nbytes = 0
 
-    def get(self, model: PreparedModel, utterance: Utterance) -> Encoded:
+    def get(self, model: PreparedModel, utterance: Utterance, audio: Samples) -> Encoded:
         spec = model.resolved.spec
         key = spec.weights_digest, spec.device, spec.protocol
         if key != self._model:
             self._model, self._states, self._nbytes = key, {}, 0
         name = f"{spec.eval_set_digest}/{utterance.id}"
         if name not in self._states:
-            encoded = _encode(model, model.fp32_torch_model, utterance)
+            encoded = _encode(model, model.fp32_torch_model, audio)
             if self._nbytes + encoded.nbytes > _MOST_CACHED_BYTES:
                 return encoded
             self._states[name] = encoded
@@ -122,9 +126,10 @@ def _predictions(model: PreparedModel, utterance: Utterance, text: str) -> "list
     language = protocol.language or utterance.language
     tokens, first = teacher_forcing.forced_tokens(model.model, text, language, protocol.task)
     fp32, quantized = model.fp32_torch_model, model.torch_model
+    audio = evaluation_sets.read_audio(utterance)[: int(WINDOW_S * SAMPLE_RATE)]
     states = (
-        (fp32, _FP32_STATES.get(model, utterance)),
-        (quantized, _encode(model, quantized, utterance)),
+        (fp32, _FP32_STATES.get(model, utterance, audio)),
+        (quantized, _encode(model, quantized, audio)),
     )
     return [
         teacher_forcing.log_probabilities(torch_model, encoded, tokens, first)
@@ -132,7 +137,6 @@ def _predictions(model: PreparedModel, utterance: Utterance, text: str) -> "list
     ]
 
 
-def _encode(model: PreparedModel, torch_model: WhisperModule, utterance: Utterance) -> Encoded:
-    audio = evaluation_sets.read_audio(utterance)[: int(WINDOW_S * SAMPLE_RATE)]
+def _encode(model: PreparedModel, torch_model: WhisperModule, audio: Samples) -> Encoded:
     window = window_of(model.resolved.spec.protocol)
     return teacher_forcing.encode(model.model, torch_model, audio, window)

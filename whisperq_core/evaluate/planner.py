@@ -6,7 +6,7 @@ from typing import Literal
 
 from whisperq_core.errors import ModelUnavailable, WhisperQError
 from whisperq_core.evaluate import pieces
-from whisperq_core.evaluate.records import AccuracyRun, Run, SpeedRun
+from whisperq_core.evaluate.records import AccuracyRun, DivergenceRun, Run, SpeedRun
 from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.resolution import piece_count, resolve
 from whisperq_core.evaluate.speakers import SetSpeakers, with_speakers
@@ -119,7 +119,7 @@ def plan(
 
 def _has_other_speakers(run: Run | None, speakers: SetSpeakers | None) -> bool:
     """Whether the stored run has other speakers than its set has now."""
-    if not isinstance(run, AccuracyRun) or speakers is None:
+    if not isinstance(run, AccuracyRun | DivergenceRun) or speakers is None:
         return False
     return with_speakers(run, speakers) is not run
 

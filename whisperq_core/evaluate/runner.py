@@ -73,12 +73,13 @@ def run(
 
 def _with_current_speakers(run: EvaluatedRun, eval_set: EvalSet, store: Store) -> EvaluatedRun:
     """The finished run with the speakers that the set has now, stored so where they changed."""
-    if isinstance(run, AccuracyRun):
-        current = with_speakers(run, SetSpeakers.of(eval_set.utterances))
-        if current is not run:
-            store.put(current)
-            return current
-    return run
+    if isinstance(run, SpeedRun):
+        return run
+    # The set is the one that was measured: its digest is part of the key.
+    current = with_speakers(run, SetSpeakers.of(eval_set.utterances))
+    if current is not run:
+        store.put(current)
+    return current
 
 
 def run_all(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from whisperq_core.errors import EvalSetError
-from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.evaluate.records import AccuracyRun, DivergenceRun, Run
 from whisperq_core.speech import manifests
 
 # Folder of a user's own sets below the cache, and the file that names their speakers.
@@ -41,13 +41,16 @@ class SetSpeakers:
         return cls({u.id: (u.reference, u.speaker) for u in utterances})
 
 
-def with_speakers(run: AccuracyRun, speakers: SetSpeakers) -> AccuracyRun:
+def with_speakers(
+    run: AccuracyRun | DivergenceRun, speakers: SetSpeakers, baseline: Run | None = None
+) -> AccuracyRun | DivergenceRun:
     """The run with the set's speakers; the run itself where it has them, or is of another set.
 
-    It is of the set where ids and references are the same.
+    It is of the set where ids and references are the same. A divergence run has no references: they
+    are those of `baseline`, the accuracy run that its `baseline_key` names, and where there is none
+    the ids decide.
     """
-    references = {id: reference for id, (reference, _) in speakers.by_id.items()}
-    if {u.id: u.reference for u in run.utterances} != references:
+    if not _is_of_set(run, speakers, baseline):
         return run
     if all(u.speaker == speakers.by_id[u.id][1] for u in run.utterances):
         return run
@@ -55,6 +58,19 @@ def with_speakers(run: AccuracyRun, speakers: SetSpeakers) -> AccuracyRun:
         u.model_copy(update={"speaker": speakers.by_id[u.id][1]}) for u in run.utterances
     )
     return run.model_copy(update={"utterances": utterances})
+
+
+def _is_of_set(
+    run: AccuracyRun | DivergenceRun, speakers: SetSpeakers, baseline: Run | None
+) -> bool:
+    references = {id: reference for id, (reference, _) in speakers.by_id.items()}
+    if isinstance(run, DivergenceRun):
+        if {u.id for u in run.utterances} | set(run.left_out) != references.keys():
+            return False
+        if not isinstance(baseline, AccuracyRun):
+            return True
+        run = baseline
+    return {u.id: u.reference for u in run.utterances} == references
 
 
 def speakers_of_own_sets(root: Path) -> dict[str, SetSpeakers]:

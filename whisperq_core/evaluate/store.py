@@ -21,7 +21,7 @@ from typing import Any
 
 from whisperq_core import settings
 from whisperq_core.errors import StoreError
-from whisperq_core.evaluate.records import AccuracyRun, Run, parse
+from whisperq_core.evaluate.records import AccuracyRun, DivergenceRun, Run, parse
 from whisperq_core.evaluate.speakers import SetSpeakers, speakers_of_own_sets, with_speakers
 from whisperq_core.file_storage import FileStamp, Folder, open_folder
 
@@ -89,8 +89,12 @@ class Store:
             if name.endswith(f"_{key}.json"):
                 with suppress(StoreError):
                     run = self._load(name, self._results.file_stamp(name))
-                    return _with_current_speakers(run, speakers_of_own_sets(self.root))
+                    speakers = speakers_of_own_sets(self.root)
+                    return _with_current_speakers(run, speakers, self._baseline_of)
         return None
+
+    def _baseline_of(self, run: DivergenceRun) -> Run | None:
+        return self.get(run.baseline_key)
 
     def runs(self) -> list[Run]:
         """All finished runs, oldest first; files that cannot be read are named in `unreadable`.
@@ -101,14 +105,21 @@ class Store:
         with self._reading:
             files, speakers = self._results.file_stamps(), speakers_of_own_sets(self.root)
             if files != self._listed or speakers != self._speakers:
-                runs: list[Run] = []
+                loaded: dict[str, Run] = {}
                 unreadable = {}
                 for name in sorted(files):
                     try:
                         run = self._load(name, files[name])
-                        runs.append(_with_current_speakers(run, speakers))
+                        loaded[run.key] = run
                     except StoreError as error:
                         unreadable[name] = str(error)
+
+                def baseline_of(run: DivergenceRun) -> Run | None:
+                    return loaded.get(run.baseline_key)
+
+                runs = [
+                    _with_current_speakers(run, speakers, baseline_of) for run in loaded.values()
+                ]
                 # Replaced as a whole: another session may be reading them.
                 self._runs = sorted(runs, key=lambda run: (run.created_at, run.key))
                 self._unreadable = unreadable
@@ -207,9 +218,20 @@ class UserStore(Store):
         self.drop_pieces(run.key)
 
 
-def _with_current_speakers(run: Run, speakers: dict[str, SetSpeakers]) -> Run:
+def _with_current_speakers(
+    run: Run,
+    speakers: dict[str, SetSpeakers],
+    baseline_of: Callable[[DivergenceRun], Run | None],
+) -> Run:
     own = speakers.get(run.eval_set)
-    return with_speakers(run, own) if own and isinstance(run, AccuracyRun) else run
+    if own is None:
+        return run
+    match run:
+        case AccuracyRun():
+            return with_speakers(run, own)
+        case DivergenceRun():
+            return with_speakers(run, own, baseline_of(run))
+    return run
 
 
 def _sealed(text: str) -> str:
