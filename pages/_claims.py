@@ -98,7 +98,7 @@ def show_evidence(store: Store, result: ClaimResult) -> None:
     if result.commands:
         requirements = f" ({result.requirements})" if result.requirements else ""
         st.markdown(f"**Not measured here yet**{requirements}. To measure it:")
-        st.code("\n".join(result.commands), language="bash", wrap_lines=True)
+        st.code("\n".join(result.commands), language=None, wrap_lines=True)
     comparisons = [
         answer
         for finding in result.findings

@@ -236,8 +236,8 @@ def show_use(configuration: Configuration, session: UserSession) -> None:
 
 
 def show_code(configuration: Configuration) -> None:
-    st.code(advisor_text.snippet(configuration), language="python", wrap_lines=True)
-    st.code(advisor_text.command_line(configuration), language="bash", wrap_lines=True)
+    st.code(advisor_text.snippet(configuration), language=None, wrap_lines=True)
+    st.code(advisor_text.command_line(configuration), language=None, wrap_lines=True)
 
 
 def cards(advice: advisor.Advice) -> list[tuple[str, Candidate]]:
@@ -347,7 +347,7 @@ def show_next(measurement: advisor.NextMeasurement, priority: str) -> None:
     st.header("Recommended next measurement")
     st.markdown(markup.escape_markdown(advisor_text.next_measurement(measurement, priority)))
     if measurement.commands:
-        st.code("\n".join(measurement.commands), language="bash", wrap_lines=True)
+        st.code("\n".join(measurement.commands), language=None, wrap_lines=True)
 
 
 def table_row(option: Candidate) -> dict[str, object]:

@@ -118,7 +118,7 @@ def main(view: View) -> None:
             f" {divergence_calibration.FEWEST_RECIPES} recipes on one evaluation set, with their"
             " WER under the protocol “Fitted window”."
         )
-        st.code(COMMAND, language="bash", wrap_lines=True)
+        st.code(COMMAND, language=None, wrap_lines=True)
         return
     show_ranking(view, list(calibration.points))
     margin = view.number(
@@ -130,7 +130,7 @@ def main(view: View) -> None:
     )
     show_calibration(calibration, margin)
     st.markdown("To measure more recipes:")
-    st.code(COMMAND, language="bash", wrap_lines=True)
+    st.code(COMMAND, language=None, wrap_lines=True)
 
 
 open_in_app("divergence.py")

@@ -104,7 +104,7 @@ def main(view: View) -> None:
     by_model = {s.model: s for s in sensitivity_results.stored_measurements()}
     if not by_model:
         st.info("No layer sensitivities are stored yet. Measure them on the command line:")
-        st.code(COMMAND, language="bash")
+        st.code(COMMAND, language=None)
         return
     model = view.one_of(
         "Model",

@@ -51,7 +51,7 @@ def libraries(report: MachineReport) -> None:
         st.warning(
             "Some libraries are missing. Install them with this command, then restart WhisperQ."
         )
-        st.code(report.command, language="bash", wrap_lines=True)
+        st.code(report.command, language=None, wrap_lines=True)
     else:
         st.markdown("Nothing is missing.")
     st.dataframe(

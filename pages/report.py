@@ -118,8 +118,8 @@ def show_answer(answer: Answer) -> None:
         if text := advisor_text.alternative(answer.advice):
             st.markdown(markup.escape_markdown(text))
         if answer.python:
-            st.code(answer.python, language="python", wrap_lines=True)
-            st.code(answer.command, language="bash", wrap_lines=True)
+            st.code(answer.python, language=None, wrap_lines=True)
+            st.code(answer.command, language=None, wrap_lines=True)
         sure, settle = st.columns(2)
         with sure:
             st.markdown("**How sure is that?**")

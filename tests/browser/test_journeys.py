@@ -144,7 +144,7 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, brow
 
 def test_a_stakeholder_is_shown_what_to_choose_and_why(page, app):
     page.get_by_test_id("stSidebarNav").get_by_role("link", name="Presentation").click()
-    expect(page.get_by_text("Scope")).to_be_visible(timeout=LOADED_MS)
+    expect(page.get_by_text("Which Whisper should we run")).to_be_visible(timeout=LOADED_MS)
     seen = []
     for _ in range(5):
         wait_until_drawn(page)
