@@ -131,7 +131,7 @@ def test_the_words_of_a_long_recording_have_their_times(tmp_path, jfk):
     found = transcribe_file(path, config)
     assert [word.text for word in found.words] == found.text.split()
     starts = [word.start_s for word in found.words]
-    assert starts == sorted(starts) and not found.invented
+    assert starts == sorted(starts) and not found.hallucinated
     begin_s = len(samples) / RATE - len(sentence) / RATE
     last = [word for word in found.words if word.start_s > begin_s - 0.5]
     assert last[0].text.startswith("And") and "country" in last[-1].text.lower()
