@@ -37,8 +37,8 @@ def imply_example(view: View) -> None:
     """Without a link to two results, the recommended configuration against fp32."""
     if view.has("first") or view.has("second"):
         return
-    found = all_configurations()
-    advice = advisor.advise_on(advisor.default_requirements(found), found)
+    configurations = all_configurations()
+    advice = advisor.advise_on(advisor.default_requirements(configurations), configurations)
     candidates = [c for c in (advice.proposed, *advice.candidates) if c and c.configuration.pool]
     if candidates:
         longest = candidates[0].configuration.pool.parts[0]

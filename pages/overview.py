@@ -68,9 +68,9 @@ def with_evidence(text: str, configuration: Configuration) -> str:
     return text
 
 
-def choose_model(view: View, found: list[Configuration]) -> str:
-    models = sorted({configuration.model for configuration in found})
-    first = advisor.default_requirements(found).models[0]
+def choose_model(view: View, configurations: list[Configuration]) -> str:
+    models = sorted({configuration.model for configuration in configurations})
+    first = advisor.default_requirements(configurations).models[0]
     return view.one_of("Model", models, "overview_model", first, width=118)
 
 
@@ -172,13 +172,13 @@ def note_of(advice: Advice) -> str:
 
 def show_cards(
     requirements: Requirements,
-    found: list[Configuration],
+    configurations: list[Configuration],
     study: Configuration | None,
     reference: Configuration | None,
 ) -> None:
     """The answer for each priority, one card where they are the same, and what to compare with."""
     cards: list[tuple] = []
-    answers = advisor.answers(requirements, found)
+    answers = advisor.answers(requirements, configurations)
     best = {priority: proposed(advice) for priority, advice in answers.items()}
     for configuration in dict.fromkeys(best.values()):
         alike = [priority for priority in answers if best[priority] is configuration]
@@ -203,14 +203,16 @@ def in_words(priorities: Sequence[str]) -> str:
     return " and ".join(priorities).capitalize()
 
 
-def show_plot(advice: Advice, found: Sequence[Configuration], study: Configuration | None) -> None:
+def show_plot(
+    advice: Advice, configurations: Sequence[Configuration], study: Configuration | None
+) -> None:
     roles = {r.configuration.run.key: overview_chart.REFERENCE for r in advice.references}
     if study is not None:
         roles[study.run.key] = overview_chart.IN_THE_STUDY
     best = proposed(advice)
     if best is not None and not best.is_reference:
         roles[best.run.key] = overview_chart.RECOMMENDED
-    shown = overview_chart.drawable(found)
+    shown = overview_chart.drawable(configurations)
     margin = advice.requirements.max_wer_rise_points
     event = draw(
         overview_chart.overview_figure(shown.configurations, roles, margin),
@@ -304,17 +306,17 @@ def main(view: View) -> None:
         confidence = view.one_of(
             "Confidence (%)", list(CONFIDENCES), "overview_confidence", 95, width=118
         )
-        found = all_configurations(margin)
-        if any(configuration.pool for configuration in found):
-            model = choose_model(view, found)
+        configurations = all_configurations(margin)
+        if any(configuration.pool for configuration in configurations):
+            model = choose_model(view, configurations)
     show_unreadable()
-    if not any(configuration.pool for configuration in found):
+    if not any(configuration.pool for configuration in configurations):
         st.info("No recipe has been evaluated together with fp32 yet. Open **Run evaluations**.")
         return
     requirements = advisor.default_requirements(
-        found, max_wer_rise_points=margin, confidence=confidence / 100, models=(model,)
+        configurations, max_wer_rise_points=margin, confidence=confidence / 100, models=(model,)
     )
-    own = [configuration for configuration in found if configuration.model == model]
+    own = [configuration for configuration in configurations if configuration.model == model]
     advice = advisor.advise_on(requirements, own)
     study = next((c for c in own if is_studys_choice(c)), None)
     reference = next((c for c in own if c.is_reference), None)

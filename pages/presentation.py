@@ -109,8 +109,8 @@ def main() -> None:
         why = markup.escape_markdown(str(error))
         explain(f"{why} Select results on the **Report** page and press **Present**.")
         return
-    found = all_configurations(margin)
-    answer = answer_of(found, models, margin)
+    configurations = all_configurations(margin)
+    answer = answer_of(configurations, models, margin)
     if not answer.has_results:
         headline = markup.escape_markdown(answer.headline)
         explain(f"{headline}. Open **Run evaluations** and evaluate fp32 and a few recipes.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +22,31 @@ _OUTSIDE_COST = 50.0
 _DISTANCE_COST = 6.0
 # Overlap with labels and edges that nobody sees.
 _TOLERATED = 1.0
+
+_LINE_COLOUR = "rgba(128,128,128,0.75)"
+
+
+def label_annotation(
+    x: float, y: float, text: str, shift_px: tuple[float, float], diameter_px: float
+) -> dict[str, Any]:
+    """Plotly's annotation of a label with a thin line to its marker.
+
+    x, y: the marker's middle in the axes' units, a logarithm on a logarithmic axis. shift_px: from
+    there to the label, as a placer gives it. diameter_px: the marker's. text: escaped.
+    """
+    return {
+        "x": x,
+        "y": y,
+        "text": text,
+        "ax": shift_px[0],
+        "ay": shift_px[1],
+        "showarrow": True,
+        "arrowhead": 0,
+        "arrowwidth": 0.8,
+        "arrowcolor": _LINE_COLOUR,
+        "standoff": diameter_px / 2,
+        "font": {"size": 12},
+    }
 
 
 class LabelPlacer:

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from whisperq_core.analyze.configurations import Configuration
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.present import advisor_text
-from whisperq_core.present.label_placement import Label, LabelPlacer
+from whisperq_core.present.label_placement import Label, LabelPlacer, label_annotation
 from whisperq_core.present.labels import protocol_label
 
 # Above this WER increase in points a configuration counts as broken and is left off.
@@ -194,19 +194,7 @@ def _labels(
         labels.append(Label(spots[i], diameters[i], max(map(len, lines)), len(lines)))
     shifts = LabelPlacer(spots, diameters, _SCREENS).place_together(labels)
     return [
-        {
-            "x": float(np.log10(times[i])),
-            "y": float(changes[i]),
-            "text": text,
-            "ax": shift[0],
-            "ay": shift[1],
-            "showarrow": True,
-            "arrowhead": 0,
-            "arrowwidth": 0.8,
-            "arrowcolor": _GREY,
-            "standoff": diameters[i] / 2,
-            "font": {"size": 12},
-        }
+        label_annotation(float(np.log10(times[i])), float(changes[i]), text, shift, diameters[i])
         for (i, text), shift in zip(texts, shifts, strict=True)
     ]
 

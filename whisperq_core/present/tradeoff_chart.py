@@ -22,7 +22,7 @@ from whisperq_core.analyze.results_table import (
     rate_column,
     values,
 )
-from whisperq_core.present.label_placement import LabelPlacer
+from whisperq_core.present.label_placement import LabelPlacer, label_annotation
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, and a symbol each.
 _LOOKS = (
@@ -420,21 +420,8 @@ def _labels(
         shift = placer.place_free(spots[i], areas[i], len(text))
         if shift is None:
             continue
-        labels.append(
-            {
-                "x": np.log10(x_axis.at[i]) if x_axis.log else x_axis.at[i],
-                "y": y_axis.at[i],
-                "text": escape(text),
-                "ax": shift[0],
-                "ay": shift[1],
-                "showarrow": True,
-                "arrowhead": 0,
-                "arrowwidth": 0.8,
-                "arrowcolor": _GREY,
-                "standoff": areas[i] / 2,
-                "font": {"size": 12},
-            }
-        )
+        x = np.log10(x_axis.at[i]) if x_axis.log else x_axis.at[i]
+        labels.append(label_annotation(x, y_axis.at[i], escape(text), shift, areas[i]))
     return labels
 
 
