@@ -1,16 +1,24 @@
 """WhisperQ's dashboard: `streamlit run app.py`."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 # Plotly looks for pandas, and fails on one that another session's thread has imported in part.
 import pandas  # noqa: F401
 import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
-from pages import _authentication
+from pages import _authentication, _session
 from pages._progress import show_progress
+from whisperq_core import settings
 from whisperq_core.evaluate.store import Store
-from whisperq_core.serve import retention
+from whisperq_core.serve import retention, worker_pool
 from whisperq_core.serve.http_guard import HttpGuard
+from whisperq_core.serve.login_return import LoginReturn
+
+# Pages for what is run on this machine.
+_NEED_WORKERS = ("recordings", "my_speech", "run_evaluations", "machine")
 
 
 def main() -> None:
@@ -45,6 +53,7 @@ def main() -> None:
             st.Page("pages/utterances.py", title="Utterances", icon=":material/hearing:"),
             st.Page("pages/compare.py", title="Compare runs", icon=":material/compare_arrows:"),
             st.Page("pages/divergence.py", title="Divergence", icon=":material/call_split:"),
+            st.Page("pages/noise.py", title="Noise", icon=":material/noise_aware:"),
             st.Page("pages/layers.py", title="Layers", icon=":material/layers:"),
             st.Page("pages/study.py", title="Study", icon=":material/menu_book:"),
             # Share
@@ -57,25 +66,44 @@ def main() -> None:
         expanded=True,
         position="sidebar" if allowed else "hidden",
     )
-    if not allowed:
-        _authentication.sign_in()
-        st.stop()
     # See pages/_navigation.py.
     st.session_state["in_app"] = True
     if "page_to_open" in st.session_state:
         wanted, query = st.session_state.pop("page_to_open")
         st.switch_page(wanted, query_params=query)
+    if not allowed:
+        _authentication.sign_in()
+        st.stop()
+    is_shown = not (settings.current().results_only and page.url_path in _NEED_WORKERS)
     # Drawn last because the page may start jobs; placed above the page's own part of the sidebar.
     work = st.sidebar.container()
-    page.run()
+    if is_shown:
+        page.run()
+    else:
+        st.title(page.title)
+        st.info(worker_pool.RESULTS_ONLY)
     with work:
         show_progress()
     with st.sidebar:
         _authentication.show_user()
 
 
+@asynccontextmanager
+async def _while_serving(_: st.App) -> AsyncIterator[None]:
+    """The server's life, from before its first answer."""
+    _session.start_reading_ahead()
+    yield
+
+
 # `streamlit run` imports this file to find the server, and runs it as a script for each page.
 if __name__ == "__main__":
     main()
 else:
-    app = st.App(__file__, middleware=[Middleware(HttpGuard, is_host_allowed=is_host_allowed)])
+    app = st.App(
+        __file__,
+        lifespan=_while_serving,
+        middleware=[
+            Middleware(HttpGuard, is_host_allowed=is_host_allowed),
+            Middleware(LoginReturn),
+        ],
+    )

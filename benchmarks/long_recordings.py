@@ -19,7 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from benchmarks.processes import machine, median_and_range, process
+from benchmarks.processes import machine, median_and_range, process, runs_here
 from whisperq_core.machine import default_threads
 from whisperq_core.scoring import error_rates
 from whisperq_core.speech import evaluation_sets
@@ -28,7 +28,9 @@ from whisperq_core.speech.decode import SAMPLE_RATE
 BASELINE = "fp32:study"
 SUBJECTS = (
     BASELINE,
-    "whole-int8-dynamic-bf16:study",
+    "whole-int8-dynamic:study",
+    "fp32:fitted",
+    "whole-int8-dynamic:fitted",
     "whole-int8-dynamic-bf16:fitted",
     "faster-whisper-int8:sequential",
     "faster-whisper-int8:batched",
@@ -108,7 +110,7 @@ def main() -> None:
     arguments = parser.parse_args()
     what = arguments.set, arguments.minutes
     samples, reference = recording(*what)
-    names = arguments.subjects.split(",")
+    names = [name for name in arguments.subjects.split(",") if runs_here(name)]
     took: dict[str, list[float]] = {name: [] for name in names}
     texts: dict[str, str] = {}
     with ExitStack() as processes:

@@ -18,9 +18,19 @@ import soundfile
 
 from whisperq_core.evaluate.store import Store
 from whisperq_core.machine import this_machine
+from whisperq_core.quantize import backends
+from whisperq_core.quantize.recipes import recipe as recipe_named
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.speech.evaluation_sets import Utterance
+
+
+def runs_here(subject: str) -> bool:
+    """Whether this machine can run RECIPE:PROTOCOL; prints why not."""
+    reason = backends.unavailable_reason(recipe_named(subject.partition(":")[0]), "cpu")
+    if reason:
+        print(f"{subject}: left out. {reason}")
+    return reason is None
 
 
 def process() -> ProcessPoolExecutor:

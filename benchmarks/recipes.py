@@ -22,7 +22,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from benchmarks.processes import machine, median_and_range, process
+from benchmarks.processes import machine, median_and_range, process, runs_here
 from whisperq_core.analyze.paired_tests import compare
 from whisperq_core.analyze.significance import ErrorCounts
 from whisperq_core.analyze.verdicts import MARGIN
@@ -45,6 +45,7 @@ SUBJECTS = (
     "openvino-int8:study",
     "whole-int8-dynamic:study",
     "fp32:fitted",
+    "whole-int8-dynamic:fitted",
     "whole-int8-dynamic-bf16:fitted",
     "mixed-84-dynamic:fitted",
     "whole-int8-dynamic-bf16:merged",
@@ -142,7 +143,7 @@ def main() -> None:
     started = time.perf_counter()
     with ExitStack() as processes:
         subjects = []
-        for name in arguments.subjects.split(","):
+        for name in filter(runs_here, arguments.subjects.split(",")):
             own = processes.enter_context(process())
             size = own.submit(weights_bytes, arguments.model, name).result()
             subjects.append(Subject(name, own, size))

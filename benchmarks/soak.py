@@ -8,10 +8,12 @@ command line or by the queue that the app uses, one fault is done to it, and it 
 more, undisturbed. Whatever was finished before the fault must still be there, and what the end has
 must be the undisturbed run's: identity, transcripts, scores, sizes. What a run says of a fault must
 be sentences, never a stack trace: all that the command prints, and the messages of the queue's
-jobs. Ends with code 1 where anything was lost, altered or not said.
+jobs. Some faults are what other users do meanwhile (`benchmarks.soak_users`): to sets, recordings,
+the clock, and as another user of the machine, where root asks. Ends with code 1 where anything was
+lost, altered, not said, or shown to another user.
 
 The clock of the system is left alone: where libfaketime is installed, the processes of a run are
-shown one that is set back while they work.
+shown one that is set back or forward while they work.
 """
 
 import argparse
@@ -23,14 +25,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
+from benchmarks import soak_users
 from benchmarks.processes import machine
 from benchmarks.scale import PROJECT, results
 from whisperq_core.errors import WhisperQError
@@ -38,14 +43,18 @@ from whisperq_core.evaluate.requests import requests_for
 from whisperq_core.evaluate.store import Store
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.serve import job_queue
+from whisperq_core.serve.recording_store import RecordingStore
+from whisperq_core.serve.user_sets import UserSets
 
 RECIPES, SETS = ("fp32", "bnb-nf4"), ("jfk", "quick-look")
 DISK_BYTES = 40_000_000
-_TOO_LONG_S = 300
+_TOO_LONG_S = 900
 # Debian's package faketime.
 FAKE_CLOCK = next(map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), "")
 # What a process of the queue prints of a job's end.
 _SAID = "job: "
+# How the lines begin that a user's process promises something by.
+_PROMISES = (["added"], ["whole"], ["altered"])
 
 
 class Grid:
@@ -109,8 +118,9 @@ def queue(cache: Path) -> int:
     except WhisperQError as error:  # as the pages do
         print(f"{_SAID}{error}", flush=True)
         return 0
+    pause = threading.Event()
     while not all(job.is_over for job in jobs):
-        time.sleep(0.2)
+        pause.wait(0.2)  # libfaketime makes time.sleep fail now and then
         queue.all()
     for job in jobs:
         print(f"{_SAID}{job.state}. {job.message}", flush=True)
@@ -125,7 +135,7 @@ class Soak:
         self.cache, self.wanted, self.choose = cache, wanted, choose
         self.counts: Counter = Counter()
         self.orphans: list[psutil.Process] = []
-        self.lost = self.altered = self.unsaid = self.runs = 0
+        self.lost = self.altered = self.unsaid = self.exposed = self.runs = 0
         self.faults: list[Callable[[], None]] = [
             *(
                 self.killed,
@@ -136,9 +146,12 @@ class Soak:
                 self.aliens,
             ),
             *(self.twice, self.memory, self.library, self.other_version),
+            *(self.two_adding, self.imported_while_exported),
         ]
         if FAKE_CLOCK:
-            self.faults.append(self.clock)
+            self.faults += [self.clock, self.clock_forward]
+        if os.geteuid() == 0:
+            self.faults.append(self.other_user)
         if on_disk:
             self.faults += [self.full, self.read_only]
 
@@ -261,15 +274,88 @@ class Soak:
 
     def clock(self) -> None:
         """The clock is set back by up to a year, and forth again."""
-        with tempfile.NamedTemporaryFile("w", suffix=".clock") as file:
-            shown = {"FAKETIME_TIMESTAMP_FILE": file.name, "FAKETIME_NO_CACHE": "1"}
-            shown |= {"LD_PRELOAD": FAKE_CLOCK, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-            _show(file, 0)
+        with shown_clock() as (file, shown):
             grid = self.begin(**shown)
             for _ in range(2):
                 self.a_while()
                 _show(file, -self.choose.randrange(365 * 86_400))
             self.wait_for(grid)
+
+    def two_adding(self) -> None:
+        """Two users add recordings to one set while the grid runs; one of them may be killed."""
+        grid = self.begin()
+        users = [soak_users.start("add", self.cache, str(first)) for first in (0, soak_users.ADDS)]
+        is_killed = self.choose.random() < 0.5
+        if is_killed:
+            self.a_while()
+            users[0].kill()
+        lines = [line.split() for user in users for line in self.told_by(user)]
+        added = {id: digest for _, id, digest in (line for line in lines if line[0] == "added")}
+        if not is_killed:
+            self.lost += 2 * soak_users.ADDS - len(added)
+        # An id ends with the beginning of its recording's.
+        stored = soak_users.digests(UserSets(self.cache), soak_users.SET) if added else {}
+        by_recording = {id[-8:]: digest for id, digest in stored.items()}
+        self.lost += len(added.keys() - by_recording.keys())
+        self.altered += sum(by_recording.get(id, digest) != digest for id, digest in added.items())
+        self.wait_for(grid)
+
+    def imported_while_exported(self) -> None:
+        """A set is imported while another one is exported; the import may be killed."""
+        sets = UserSets(self.cache)
+        self.told_by(soak_users.start("add", self.cache, "0"))
+        grid = self.begin()
+        with tempfile.NamedTemporaryFile(suffix=".zip") as file:
+            Path(file.name).write_bytes(sets.export(soak_users.SET))
+            importing, exporting = (
+                soak_users.start(action, self.cache, file.name) for action in ("import", "export")
+            )
+            is_killed = self.choose.random() < 0.5
+            if is_killed:
+                self.a_while()
+                importing.kill()
+            told = [*self.told_by(importing), *self.told_by(exporting)]
+            wanted = soak_users.archived(Path(file.name).read_bytes())
+        self.altered += sum(line.startswith("altered") for line in told)
+        if not is_killed:
+            self.lost += soak_users.IMPORTS + soak_users.EXPORTS - len(told)
+        # What is there after a kill is whole.
+        self.altered += sum(soak_users.digests(sets, name) != wanted for name in sets.names())
+        self.wait_for(grid)
+
+    def clock_forward(self) -> None:
+        """The clock is set forward by more than a year: a run, and the deletion of recordings."""
+        self.told_by(soak_users.start("add", self.cache, "0"))
+        recordings = {recording.id for recording in RecordingStore(self.cache).all()}
+        with shown_clock() as (file, shown):
+            _show(file, self.choose.randrange(365, 800) * 86_400)
+            self.told_by(soak_users.start("expire", self.cache, **shown))
+            grid = self.begin(**shown)
+            self.a_while()
+            _show(file, self.choose.randrange(365, 800) * 86_400)
+            self.wait_for(grid)
+        self.told_by(soak_users.start("expire", self.cache))
+        left = {recording.id for recording in RecordingStore(self.cache).all()}
+        self.lost += soak_users.ADDS - len(recordings & left)
+
+    def other_user(self) -> None:
+        """Another user of the machine looks for recordings, keys and ports while it runs."""
+        self.told_by(soak_users.start("add", self.cache, "0"))
+        grid = self.begin(through_queue=True)
+        for _ in range(3):
+            self.a_while()
+            seen = soak_users.seen_by_another_user(self.cache, grid.processes())
+            self.exposed += len(seen)
+            print("".join(f"  another user {what}\n" for what in seen), end="")
+        self.wait_for(grid)
+
+    def told_by(self, user: subprocess.Popen) -> list[str]:
+        """The lines of a user's process, which has to end with sentences."""
+        text, _ = user.communicate(timeout=_TOO_LONG_S)
+        if "Traceback (most recent" in text or "refused: " in text:
+            self.unsaid += 1
+            print(f"  a user is told: {text[-2000:]}")
+        return [line for line in text.splitlines() if line.split()[:1] in _PROMISES]
 
     def some_files(self) -> list[Path]:
         """Results or pieces, two at most."""
@@ -295,6 +381,8 @@ class Soak:
     def one(self) -> None:
         """One fault, and the undisturbed run after it."""
         fault = self.choose.choice(self.faults)
+        for name in ("recordings", "sets"):
+            shutil.rmtree(self.cache / name, ignore_errors=True)
         # Sometimes from the start, sometimes with some of it done.
         if self.choose.random() < 0.6:
             shutil.rmtree(self.cache / "results", ignore_errors=True)
@@ -319,6 +407,16 @@ class Soak:
             f" {len(off)} of {len(self.wanted)} other than undisturbed",
             flush=True,
         )
+
+
+@contextmanager
+def shown_clock() -> Iterator[tuple[IO[str], dict[str, str]]]:
+    """A file that says how far the clock is off, and what a process needs to be shown that one."""
+    with tempfile.NamedTemporaryFile("w", suffix=".clock") as file:
+        shown = {"FAKETIME_TIMESTAMP_FILE": file.name, "FAKETIME_NO_CACHE": "1"}
+        shown |= {"LD_PRELOAD": FAKE_CLOCK, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        _show(file, 0)
+        yield file, shown
 
 
 def _show(file, offset_s: int) -> None:
@@ -350,7 +448,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="whisperq-soak-") as folder:
         undisturbed, cache = Path(folder) / "undisturbed", Path(folder) / "cache"
         cache.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(cache)]
+        Path(folder).chmod(0o755)  # as a home is on many machines
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=755", "tmpfs", str(cache)]
         on_disk = subprocess.run(mount, capture_output=True, check=False).returncode == 0
         print(f"{machine()}; {'a tmpfs' if on_disk else 'no tmpfs: no full or read-only disk'}")
         try:
@@ -372,9 +471,10 @@ def main() -> int:
     faults = ", ".join(f"{name} {count}" for name, count in sorted(soak.counts.items()))
     print(
         f"{soak.runs} runs, {soak.counts.total()} faults ({faults}); results lost {soak.lost},"
-        f" altered {soak.altered}; not said in a sentence {soak.unsaid}"
+        f" altered {soak.altered}; not said in a sentence {soak.unsaid}; shown to another user"
+        f" {soak.exposed}"
     )
-    return 1 if soak.lost or soak.altered or soak.unsaid else 0
+    return 1 if soak.lost or soak.altered or soak.unsaid or soak.exposed else 0
 
 
 if __name__ == "__main__":

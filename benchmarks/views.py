@@ -2,38 +2,32 @@
 
     python -m benchmarks.views [--records 2000] [--repeats 8]
 
-Makes a store of so many accuracy records in a temporary folder, from the shipped ones: each
-utterance of a synthetic one has the transcript, and the counts, that one of two real recipes of the
-same model, set and protocol gave it, and group sizes and library versions differ, so that every
-record is another. Speed records are the shipped ones. Then it starts the app on it, opens
-Trade-offs in headless Chromium, switches filters of the design on and off in turn, and measures
-from the press of the mouse to the plot standing there with other points, and to the end of the
-page's script: the server's part and the browser's together. While the first visit has all results
-read, somebody else opens another page. What the server alone takes is measured by Streamlit's own
-test harness, in a process of its own that does nothing else. Browser and server share the machine.
+Makes a store of so many accuracy records in a temporary folder (see `large_store`), starts the app
+on it, opens Trade-offs in headless Chromium, switches filters of the design on and off in turn, and
+measures from the press of the mouse to the plot being there with other points, and to the end of
+the page's script: the server's part and the browser's together. While the first visit has all
+results read, somebody else opens another page. What the server alone takes is measured by
+Streamlit's own test harness, in a process of its own that does nothing else. Browser and server
+share the machine.
 """
 
 import argparse
 import os
-import random
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
-from itertools import count, cycle
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from streamlit.testing.v1 import AppTest
 
+from benchmarks import large_store
 from benchmarks.first_page import POINTS
 from benchmarks.processes import machine, median_and_range, process
 from tests.support.served_app import PROJECT, launched, served, wait_until_drawn
-from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.evaluate.store import Store
-from whisperq_core.settings import SHIPPED_CACHE
+from whisperq_core.whisper.protocols import STUDY
 
 # A filter of the design and what is chosen in it, switched on and off in turn.
 FILTERS = (("Library", "HQQ"), ("Library", "Quanto"), ("Library", "PyTorch"))
@@ -62,48 +56,6 @@ _WATCH = """([points]) => {
 _ENDED = "() => window.ended && [window.redrawn, window.ended].map(at => at - window.clickedAt)"
 
 
-def fill(root: Path, records: int) -> None:
-    """Shipped records, and synthetic ones until there are so many accuracy records."""
-    shipped = Store(SHIPPED_CACHE).runs()
-    into = Store(root)
-    for run in shipped:
-        (into.results / f"{run.slug}.json").parent.mkdir(parents=True, exist_ok=True)
-        (into.results / f"{run.slug}.json").write_text(run.model_dump_json())
-    real = [run for run in shipped if isinstance(run, AccuracyRun)]
-    alike = defaultdict(list)
-    for run in real:
-        alike[run.model, run.speech_digest, run.spec.protocol.name].append(run)
-    choose = random.Random(0)
-    numbers, sources = count(1), cycle(real)
-    for _ in range(records - len(real)):
-        run = next(sources)
-        other = choose.choice(alike[run.model, run.speech_digest, run.spec.protocol.name])
-        synthetic = between(run, other, next(numbers), choose)
-        (into.results / f"{synthetic.slug}.json").write_text(synthetic.model_dump_json())
-
-
-def between(run: AccuracyRun, other: AccuracyRun, number: int, choose) -> AccuracyRun:
-    """A record like the run's, each of whose utterances is taken from one of the two."""
-    pairs = zip(run.by_id, other.by_id, strict=True)
-    utterances = tuple(choose.choice(pair).model_copy(update={"batch": 0}) for pair in pairs)
-    recipe = run.spec.recipe
-    if recipe.group_size:
-        recipe = replace(recipe, group_size=choose.choice((16, 32, 64, 128, 256)))
-    if run.spec.recipe.name != "fp32":
-        recipe = replace(recipe, name=f"{recipe.name}-v{number}")
-    spec = run.spec.model_copy(
-        update={"recipe": recipe, "versions": run.spec.versions | {"synthetic": str(number)}}
-    )
-    size = round(run.weights_bytes * choose.uniform(0.9, 1.1))
-    changed = {
-        "spec": spec,
-        "utterances": utterances,
-        "batches": run.batches[:1],
-        "weights_bytes": size,
-    }
-    return run.model_copy(update=changed)
-
-
 class Taken(NamedTuple):
     """Seconds from a click until the plot has other points, and until nothing is to come."""
 
@@ -117,12 +69,12 @@ def browser_s(cache: Path, repeats: int) -> tuple[float, float, list[Taken], int
         browser = launched(playwright)
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
         start = time.perf_counter()
-        page.goto(app.address)
+        page.goto(f"{app.address}/tradeoffs?protocol={quote(STUDY.name)}")
         other = other_page_s(browser, f"{app.address}/terms")
         page.locator(POINTS).first.wait_for(state="attached", timeout=FIRST_MS)
         first = time.perf_counter() - start
         wait_until_drawn(page, FIRST_MS)
-        page.get_by_text("Design of the quantization").click()
+        page.get_by_text("Quantization scheme, device").click()
         wait_until_drawn(page)
         whole = page.locator(POINTS).count()
         times = []
@@ -148,7 +100,7 @@ def other_page_s(browser: Browser, address: str) -> float:
 def switch_on(page: Page, label: str, option: str) -> Taken:
     """From the click on an option, the list being open, to the plot of what is left."""
     box = filter_box(page, label)
-    # The list closes when the sidebar is scrolled below it.
+    # The list closes when the page is scrolled below it.
     box.evaluate("box => box.scrollIntoView({block: 'center'})")
     page.wait_for_timeout(300)
     box.get_by_role("combobox").click()
@@ -161,14 +113,14 @@ def switch_on(page: Page, label: str, option: str) -> Taken:
 def switch_off(page: Page, label: str) -> Taken:
     """From clearing the filter to the whole plot."""
     # A click anywhere closes the list, which hides the rest; Escape would clear the filter.
-    page.get_by_text("Which way of quantizing").click(force=True)
+    page.locator("[data-testid=stMain] h1").click(force=True)
     wanted = filter_box(page, label).get_by_label("Clear all")
     wanted.wait_for()
     return redrawn(page, wanted.click)
 
 
 def filter_box(page: Page, label: str) -> Locator:
-    """The multiselect of a filter in the sidebar."""
+    """The multiselect of a filter."""
     return page.get_by_test_id("stMultiSelect").filter(has=page.get_by_text(label, exact=True))
 
 
@@ -186,6 +138,7 @@ def server_s(cache: Path, repeats: int) -> tuple[float, list[float]]:
     os.environ["WHISPERQ_CACHE"] = str(cache)
     app = AppTest.from_file(PROJECT / "pages" / "tradeoffs.py", default_timeout=FIRST_MS / 1000)
     app.session_state["in_app"] = True
+    app.query_params["protocol"] = STUDY.name
 
     def run() -> float:
         start = time.perf_counter()
@@ -212,7 +165,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)
-        fill(cache, arguments.records)
+        large_store.fill(cache, arguments.records)
         print(f"{arguments.records} accuracy records; {machine()}; load {os.getloadavg()[0]:.1f}")
         with process() as new:
             first, times = new.submit(server_s, cache, arguments.repeats).result()

@@ -75,7 +75,6 @@ def sign_in() -> None:
         st.button("Log out", icon=":material/logout:", on_click=st.logout)
         return
     st.markdown("Other users cannot see your recordings or their transcripts.")
-    st.caption("If you followed a link, open it again after logging in.")
     st.button("Log in", type="primary", icon=":material/login:", on_click=st.login)
 
 
@@ -84,7 +83,7 @@ def show_user() -> None:
     if is_on():
         st.text(f"Logged in as {user_name()}")
         st.button("Log out", icon=":material/logout:", on_click=st.logout)
-    elif st.get_option("server.address") not in _LOCAL:
+    elif st.get_option("server.address") not in _LOCAL and not settings.current().results_only:
         st.warning(
             "No login is required: anyone who can reach this address can use this machine. Each"
             " browser lists its own recordings only, but that is no protection. To require a login,"

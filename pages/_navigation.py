@@ -36,8 +36,12 @@ def compare_url(first: AccuracyRun, second: AccuracyRun) -> str:
 
 
 def recordings_url(configuration: Configuration) -> str:
-    """The page that compares recordings, with the configuration beside fp32."""
-    where = {"model": configuration.model, "recipes": configuration.recipe}
+    """The page that compares recordings, with the configuration beside fp32, decoding alike."""
+    where = {
+        "model": configuration.model,
+        "recipes": configuration.recipe,
+        "protocol": configuration.protocol.name,
+    }
     return f"./recordings?{urlencode(where)}"
 
 
@@ -49,14 +53,18 @@ def fp32_comparison_url(configuration: Configuration) -> str:
     return f"./compare?{urlencode({'first': part.baseline_key, 'second': part.key})}"
 
 
-def speed_url(configuration: Configuration) -> str:
-    """Run evaluations, ready to measure its speed and fp32's under its protocol on this machine."""
+def speed_url(first: Configuration, *others: Configuration) -> str:
+    """Run evaluations, ready to measure their speed and fp32's on this machine.
+
+    others: of the first one's model, protocol and device.
+    """
+    recipes = (REFERENCE_RECIPE, *(one.recipe for one in (first, *others)))
     query = {
-        "models": configuration.model,
-        "recipes": list(dict.fromkeys((REFERENCE_RECIPE, configuration.recipe))),
+        "models": first.model,
+        "recipes": list(dict.fromkeys(recipes)),
         "sets": SPEED_SET,
-        "run_protocol": configuration.protocol.name,
-        "run_device": configuration.run.spec.device,
+        "run_protocol": first.protocol.name,
+        "run_device": first.run.spec.device,
         "run_speed": "true",
         "run_divergence": "false",
     }

@@ -14,8 +14,8 @@ from whisperq_core.serve.recording_store import Recording
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.whisper.protocols import protocol_named
 
-# Loading and quantizing a model, before the first was timed here.
-_LOADING_S = 5.0
+# Loading and quantizing a model, and the same with calibration.
+_LOADING_S, _CALIBRATING_S = 5.0, 60.0
 # Generation over audio length where nothing was measured: base in fp32 on two cores.
 _RTF = 0.3
 
@@ -48,7 +48,9 @@ def estimated_s(recording: Recording, config: TranscriptionConfig, rtf: float | 
     measured = measured_configuration(config)
     if rtf is None and measured is not None and measured.rtf is not None:
         rtf = measured.rtf.value
-    return _LOADING_S + recording.sound.duration_s * (_RTF if rtf is None else rtf)
+    calibrates = config.recipe is not None and config.recipe.calibrates
+    loading_s = _CALIBRATING_S if calibrates else _LOADING_S
+    return loading_s + recording.sound.duration_s * (_RTF if rtf is None else rtf)
 
 
 def remaining_s(

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages._buttons import button
+from pages._recording_jobs import transcribe
 from pages._recording_settings import Configs
 from whisperq_core.errors import InputError
 from whisperq_core.serve.recording_store import Recording, RecordingStore
@@ -55,6 +56,5 @@ def try_sample(
     if not added.reference:
         added = store.set_reference(added.id, utterance.reference)
     st.session_state["recordings"] = [added.id]
-    for config in configs:
-        if store.transcription(added.id, config) is None:
-            session.transcribe(added, config)
+    missing = [(added, one) for one in configs if store.transcription(added.id, one) is None]
+    transcribe(session, missing, configs)

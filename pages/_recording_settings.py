@@ -8,12 +8,12 @@ import streamlit as st
 
 from pages._column_help import with_help
 from pages._session import all_configurations, all_runs, user_store
+from pages._tables import draw_table
 from pages._view import View
 from whisperq_core import machine
 from whisperq_core.analyze import advisor
 from whisperq_core.analyze.advisor import Advice
 from whisperq_core.analyze.configurations import Configuration
-from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.analyze.user_requirements import Requirements, Status
 from whisperq_core.present import advisor_text, markup
 from whisperq_core.present.labels import protocol_label
@@ -41,7 +41,7 @@ LANGUAGES = {
 }
 NO_MODEL = "none, exported models only"
 # What is compared where nothing was measured.
-_USUAL = ("whole-int8-dynamic-bf16", "torch-int8")
+_USUAL = ("whole-int8-dynamic", "torch-int8")
 _COMPARED = 2
 _REFERENCE = "fp32"
 
@@ -72,15 +72,20 @@ def _advice(state: tuple, model: str, _measured: list[Configuration]) -> Advice:
 
 
 def best_recipes(advice: Advice) -> list[str]:
-    """The recommended recipe and the runner-up, of those that can run here."""
+    """The recommended recipe and the runner-up, of those that run here and start at once."""
     shown = [c for c in advice.candidates if c.status is Status.MET]
     probable = [advice.probable] if advice.probable else []
     others = [c for c in advice.candidates if c.status is Status.INCONCLUSIVE]
     ranked = [c.configuration.recipe for c in (*shown, *probable, *others)]
-    names = [n for n in dict.fromkeys((*ranked, *_USUAL)) if n in set(possible_recipes())]
-    return [n for n in names if backends.unavailable_reason(recipes.recipe(n), "cpu") is None][
-        :_COMPARED
+    possible = set(possible_recipes())
+    starting = [
+        name
+        for name in dict.fromkeys((*ranked, *_USUAL))
+        if name in possible
+        and not recipes.recipe(name).calibrates
+        and backends.unavailable_reason(recipes.recipe(name), "cpu") is None
     ]
+    return starting[:_COMPARED]
 
 
 def measured_of(model: str, recipe: str, protocol: str, device: str) -> Configuration | None:
@@ -97,18 +102,21 @@ def measured_of(model: str, recipe: str, protocol: str, device: str) -> Configur
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _sizes(state: tuple, model: str, _runs: list) -> dict[str, int]:
-    sizes: dict[str, int] = {}
-    for run in _runs:
-        if run.model == model:
-            name = run.spec.recipe.name
-            sizes[name] = min(run.weights_bytes, sizes.get(name, run.weights_bytes))
-    return sizes
+def _sizes(state: tuple, model: str, protocol: str, _runs: list) -> dict[str, int]:
+    # Some protocols tie the output projection, which makes a model smaller: its own come last.
+    own = sorted(
+        (run for run in _runs if run.model == model),
+        key=lambda run: run.spec.protocol.name == protocol,
+    )
+    return {run.spec.recipe.name: run.weights_bytes for run in own}
 
 
-def sizes_of(model: str) -> Mapping[str, int]:
-    """Bytes of the model's weights after each recipe that was measured."""
-    return _sizes(user_store().state, model, all_runs())
+def sizes_of(model: str, protocol: str) -> Mapping[str, int]:
+    """Bytes of the model's weights after each recipe that was measured.
+
+    Under the protocol where it was measured there, else under another.
+    """
+    return _sizes(user_store().state, model, protocol, all_runs())
 
 
 def choose_exported_models(session: UserSession, view: View) -> list[str]:
@@ -150,7 +158,8 @@ def choose_model(view: View) -> str:
 
 
 def choose_recipes(view: View, model: str, advice: Advice) -> list[str]:
-    sizes = sizes_of(model)
+    protocol = st.session_state.get("protocol", recommended_protocol(advice))
+    sizes = sizes_of(model, protocol)
 
     def label(name: str) -> str:
         return f"{name} · {sizes[name] / 1e6:.0f} MB" if name in sizes else name
@@ -167,7 +176,7 @@ def choose_recipes(view: View, model: str, advice: Advice) -> list[str]:
 
 def recommended_protocol(advice: Advice) -> str:
     """Name of the protocol that is recommended with the best recipe."""
-    use = advice.best or advice.probable
+    use = advice.usable
     return use.configuration.protocol.name if use else protocols.STUDY.name
 
 
@@ -231,7 +240,7 @@ def without_conflicts(chosen: Iterable[Recipe], protocol: str, device: str) -> l
 
 def show_recipes(model: str, chosen: list[str], protocol: str, device: str, advice: Advice) -> None:
     """A line for each chosen recipe, and a table of all."""
-    use = advice.best or advice.probable
+    use = advice.usable
     best = use.configuration.recipe if use else ""
     for name in chosen:
         measured = measured_of(model, name, protocol, device)
@@ -247,9 +256,8 @@ def show_recipes(model: str, chosen: list[str], protocol: str, device: str, advi
             f" {markup.escape_markdown(facts)}"
         )
     with st.expander("All recipes: size, speed, accuracy"):
-        st.dataframe(
-            without_formulas(recipe_table(model, protocol, device)),
-            hide_index=True,
+        draw_table(
+            recipe_table(model, protocol, device),
             column_config=with_help(
                 {
                     "Recipe": "Recipe",
@@ -266,7 +274,7 @@ def show_recipes(model: str, chosen: list[str], protocol: str, device: str, advi
 
 
 def recipe_table(model: str, protocol: str, device: str) -> pd.DataFrame:
-    sizes = sizes_of(model)
+    sizes = sizes_of(model, protocol)
     measured = {
         c.recipe: c
         for c in all_configurations()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pages._recording_settings import Configs, language_name
-from whisperq_core.analyze.results_table import without_formulas
+from pages._tables import draw_table
 from whisperq_core.present import recording_comparison
 from whisperq_core.present.labels import protocol_label
 from whisperq_core.present.recording_comparison import ComparedTranscript
@@ -58,11 +58,7 @@ def show_summary(recordings: Sequence[Recording], configs: Configs, stored: Stor
     if len(recordings) > 1:
         st.header("All recordings together", anchor=False)
         number = st.column_config.NumberColumn(format="%.1f")
-        st.dataframe(
-            without_formulas(sums),
-            hide_index=True,
-            column_config={name: number for name in sums.columns[2:]},
-        )
+        draw_table(sums, column_config={name: number for name in sums.columns[2:]})
         st.caption(
             "Rates are of summed counts, so longer recordings weigh more. A few recordings do not"
             " tell recipes apart: the Advisor's numbers are of hours of speech."

@@ -1,17 +1,19 @@
 """The details of one result, down to its utterances: shared by Trade-offs and Utterances."""
 
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 import streamlit as st
 
 from pages._navigation import compare_url
+from pages._notes import notes_on, show_notes
+from pages._tables import draw_table
 from pages._utterance_view import (
-    audio_files,
+    audio_of,
     count_text,
     edits_table,
+    playable,
     show_alignment,
     show_transcript,
 )
@@ -19,14 +21,16 @@ from pages._view import View
 from whisperq_core.analyze import confusions, paired_comparisons
 from whisperq_core.analyze.confusions import ERROR_KINDS, UtteranceFilter
 from whisperq_core.analyze.paired_comparisons import Agreement
-from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.analyze.significance import Estimate
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import NotComparable
+from whisperq_core.evaluate.notes import Note
 from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
+from whisperq_core.plurals import capitalized
 from whisperq_core.present import markup
 from whisperq_core.present.provenance import command_for_batches_of_one, provenance_rows
 from whisperq_core.scoring.error_rates import Edit
+from whisperq_core.speech.evaluation_sets import Utterance
 
 UTTERANCES_A_PAGE = 6
 MOST_FREQUENT = 200
@@ -63,9 +67,11 @@ def show_details(
     """The run's rates, its comparison with the baseline, its provenance and its utterances."""
     show_rates(run, row)
     show_comparison(run, row, runs, baseline, margin)
+    notes = notes_on(run)
+    show_notes(run, notes)
     with_errors = sum(not u.score.exact for u in run.utterances)
     st.markdown(f"**{with_errors} of {len(run.utterances)} utterances have errors**, worst first.")
-    wanted = choose_filters(view, run)
+    wanted = choose_filters(view, run, notes)
     ordered = confusions.worst_first(run.utterances, wanted)
     if not ordered:
         st.info("No utterance matches these filters. Clear one of them.")
@@ -74,12 +80,12 @@ def show_details(
         st.markdown(f"{len(ordered)} match the filters.")
     st.html(markup.alignment_legend_html())
     page = view.page_of(-(-len(ordered) // UTTERANCES_A_PAGE), "page")
-    audio, other_runs = audio_files(run), confusions.other_recipes(run, runs)
+    audio, other_runs = audio_of(run), confusions.other_recipes(run, runs)
     for utterance in ordered[(page - 1) * UTTERANCES_A_PAGE : page * UTTERANCES_A_PAGE]:
-        show_utterance(run, utterance, audio.get(utterance.id), other_runs)
+        show_utterance(run, utterance, audio.get(utterance.id), other_runs, notes)
 
 
-def choose_filters(view: View, run: AccuracyRun) -> UtteranceFilter:
+def choose_filters(view: View, run: AccuracyRun, notes: list[Note]) -> UtteranceFilter:
     """Which utterances to show, by widgets whose values are in the URL."""
     speakers = sorted({u.speaker for u in run.utterances if u.speaker})
     durations = [u.duration_s for u in run.utterances]
@@ -110,8 +116,11 @@ def choose_filters(view: View, run: AccuracyRun) -> UtteranceFilter:
         if low < high or view.has("seconds"):
             top = max(high, low + STEP_S)
             shortest, longest = view.span("Duration (s)", low, top, STEP_S, "seconds", width=260)
+        noted = {note.utterance for note in notes} - {None}
+        only_noted = bool(noted or view.has("noted")) and view.flag("With notes", False, "noted")
     edit = edits[error][0] if error in edits else None
-    return UtteranceFilter(tuple(chosen_speakers), shortest, longest, tuple(kinds), edit)
+    ids = noted if only_noted else None
+    return UtteranceFilter(tuple(chosen_speakers), shortest, longest, tuple(kinds), edit, ids)
 
 
 def show_frequent_errors(counts: list[tuple[Edit, int]]) -> None:
@@ -121,9 +130,8 @@ def show_frequent_errors(counts: list[tuple[Edit, int]]) -> None:
     edits = [edit for edit, _ in counts]
     table = edits_table(edits, {"Count": [count for _, count in counts]})
     with st.expander("Most frequent errors"):
-        st.dataframe(
-            without_formulas(table),
-            hide_index=True,
+        draw_table(
+            table,
             height=260,
             width=520,
             key="confusions",
@@ -215,7 +223,7 @@ def show_comparison(
     words = row["in_words"]
     if base:
         st.markdown(
-            markup.escape_markdown(words[:1].upper() + words[1:]),
+            markup.escape_markdown(capitalized(words)),
             help=(
                 f"Student's t of the difference over {row['resampled']}; interval and verdict are"
                 " corrected for multiple comparisons (all recipes measured on this evaluation"
@@ -264,8 +272,9 @@ def show_agreement(run: AccuracyRun, computed: Comparisons) -> None:
 def show_utterance(
     run: AccuracyRun,
     utterance: UtteranceResult,
-    audio: Path | None,
+    audio: Utterance | None,
     other_runs: list[AccuracyRun],
+    notes: list[Note],
 ) -> None:
     words = utterance.score.words
     batch = next((b for b in run.batches if b.batch == utterance.batch), None)
@@ -292,7 +301,8 @@ def show_utterance(
             )
         )
         if audio is not None:
-            st.audio(str(audio))
+            st.audio(playable(audio))
+        show_notes(run, notes, utterance.id)
         if other_runs:
             show_other_recipes(run, utterance, other_runs)
 

@@ -2,6 +2,7 @@
 
 import gc
 import re
+import threading
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,9 +10,12 @@ import pandas as pd
 import streamlit as st
 
 from pages._authentication import user_id, user_name
-from whisperq_core.analyze import results_table
+from whisperq_core import settings
+from whisperq_core.analyze import advisor, results_table
 from whisperq_core.analyze.configurations import Configuration, configurations
 from whisperq_core.analyze.verdicts import MARGIN
+from whisperq_core.derived_values import DerivedValues
+from whisperq_core.errors import WhisperQError
 from whisperq_core.evaluate.store import Store, UserStore
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.user_session import UserSession
@@ -26,6 +30,27 @@ def all_runs() -> list:
         runs = user_store().runs()
         _freeze_garbage_collection(shared_store().state)
         return runs
+
+
+def start_reading_ahead() -> threading.Thread:
+    """Has the results read and compared before anybody asks for a page; ends with the process."""
+    thread = threading.Thread(target=_read_ahead, name="read ahead", daemon=True)
+    thread.start()
+    return thread
+
+
+def _read_ahead() -> None:
+    """Whoever opens a page meanwhile waits for this, instead of doing it once more."""
+    try:
+        store = shared_store()
+        runs = store.runs()
+        _freeze_garbage_collection(store.state)
+        _configurations(store.state, MARGIN, (), "en", None, runs, store.derived)
+        _rows(store.state, _first_machine(runs), runs)
+        import plotly.graph_objects  # noqa: F401  # slow to import, and every plot needs it
+    except (WhisperQError, OSError) as error:
+        # The pages say it, too.
+        print(f"Results are not read ahead: {error}", flush=True)
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
@@ -45,7 +70,11 @@ def all_rows(runs: list, machine: str | None = None) -> pd.DataFrame:
 
     Not to be changed, for sessions share it.
     """
-    return _rows(user_store().state, machine, runs)
+    return _rows(user_store().state, machine or _first_machine(runs), runs)
+
+
+def _first_machine(runs: list) -> str | None:
+    return next(iter(results_table.machines(runs)), None)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -65,10 +94,12 @@ def all_configurations(
     Not to be changed, for sessions share it.
     """
     runs = all_runs()
-    return _configurations(user_store().state, margin, sets, language, machine, runs)
+    store = user_store()
+    with st.spinner("Comparing all results with fp32"):
+        return _configurations(store.state, margin, sets, language, machine, runs, store.derived)
 
 
-@st.cache_resource(max_entries=16, show_spinner="Comparing all results with fp32")
+@st.cache_resource(max_entries=16, show_spinner=False)
 def _configurations(
     state: tuple,
     margin: float,
@@ -76,8 +107,25 @@ def _configurations(
     language: str | None,
     machine: str | None,
     _runs: list,
+    _derived: DerivedValues,
 ) -> list[Configuration]:
-    return configurations(_runs, margin=margin, sets=sets, language=language, machine=machine)
+    return configurations(
+        _runs, margin=margin, sets=sets, language=language, machine=machine, derived=_derived
+    )
+
+
+def example() -> Configuration | None:
+    """What pages show without a link: the recommended configuration, or the best one compared."""
+    configurations = all_configurations()
+    return _example(user_store().state, configurations)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _example(state: tuple, _configurations: list[Configuration]) -> Configuration | None:
+    requirements = advisor.default_requirements(_configurations)
+    advice = advisor.advise_on(requirements, _configurations)
+    candidates = (c.configuration for c in (advice.proposed, *advice.candidates) if c)
+    return next((c for c in candidates if c.pool), None)
 
 
 def user_session() -> UserSession:
@@ -116,12 +164,12 @@ def recordings_owner() -> str:
 def user_store() -> Store:
     """What the user sees: all results, and where users log in their own besides."""
     user = user_id()
-    return _store_of_user(Store().root, user) if user else shared_store()
+    return _store_of_user(settings.current().cache, user) if user else shared_store()
 
 
 def shared_store() -> Store:
     """The results that all see, read once for all sessions; changed files are read again."""
-    return _store_at(Store().root)
+    return _store_at(settings.current().cache)
 
 
 @st.cache_resource

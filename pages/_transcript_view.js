@@ -28,8 +28,13 @@ function clock(seconds) {
   return `${minutes}:${String(whole % 60).padStart(2, "0")}`;
 }
 
+function percent(share) {
+  return share < 0.01 ? "below 1 %" : `${Math.round(100 * share)} %`;
+}
+
 const TAGS = { del: "del", ins: "ins" };
 const KINDS = { sub: "substituted", del: "deleted", ins: "inserted" };
+const UNLIKELY = "improbable by fp32's estimate";
 const COMPARED = "compared with the first column";
 
 function draw(data, root) {
@@ -69,7 +74,10 @@ function draw(data, root) {
     item.append(sample, ` ${meaning}`);
     legend.append(item);
   }
-  legend.append(element("span", "", `${COMPARED}; case, punctuation and how numbers are written do not count`));
+  const unlikely = element("span");
+  unlikely.append(element("span", "word unlikely", "word"), ` ${UNLIKELY}`);
+  legend.append(unlikely);
+  legend.append(element("span", "", `Differences are ${COMPARED}; case, punctuation and how numbers are written do not count`));
   root.append(legend);
 
   const sheet = element("div", "sheet");
@@ -126,10 +134,14 @@ function draw(data, root) {
       const spans = [];
       slot.words.forEach((word, column) => {
         if (!word) return;
-        const [text, kind] = word;
+        const [text, kind, chance] = word;
         const difference = slot.differs ? " differs" : "";
-        const span = element(TAGS[kind] || "span", `word ${kind || "same"}${difference}`, text);
-        if (KINDS[kind]) span.title = `${KINDS[kind]}, ${COMPARED}`;
+        const unlikely = chance === null ? "" : " unlikely";
+        const classes = `word ${kind || "same"}${difference}${unlikely}`;
+        const span = element(TAGS[kind] || "span", classes, text);
+        const notes = KINDS[kind] ? [`${KINDS[kind]}, ${COMPARED}`] : [];
+        if (unlikely) notes.push(`${UNLIKELY}: ${percent(chance)}`);
+        if (notes.length) span.title = notes.join("; ");
         span.dataset.slot = number;
         cells[column].append(span, data.joint);
         spans.push(span);

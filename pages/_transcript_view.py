@@ -86,5 +86,6 @@ def _slot(slot: Slot) -> dict:
     for column, word in enumerate(slot.words):
         kind = slot.kind(column)
         shown = first if kind == "delete" else word
-        words.append([shown.written, _KINDS[kind]] if shown else None)
+        chance = word.probability if word and word.is_unlikely else None
+        words.append([shown.written, _KINDS[kind], chance] if shown else None)
     return {"at": slot.start_s, "differs": slot.differs, "words": words}

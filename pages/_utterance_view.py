@@ -1,18 +1,18 @@
 """Utterances with their audio and marked errors: shared by every page that shows some."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
 from whisperq_core.analyze import confusions
-from whisperq_core.errors import EvalSetError
+from whisperq_core.errors import EvalSetError, InputError
 from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
 from whisperq_core.present import markup
 from whisperq_core.present.labels import protocol_label
 from whisperq_core.scoring.error_rates import Edit
-from whisperq_core.speech import evaluation_sets
+from whisperq_core.speech import decode, evaluation_sets
+from whisperq_core.speech.evaluation_sets import Utterance
 
 NO_WORD = "–"
 EDIT_NAMES = {"substitute": "substitution", "delete": "deletion", "insert": "insertion"}
@@ -38,10 +38,30 @@ def run_label(run: AccuracyRun) -> str:
     return " · ".join((run.model, run.eval_set, name, protocol, rate, run.key[:6]))
 
 
-def audio_files(run: AccuracyRun) -> dict[str, Path]:
-    """Audio files by utterance id; empty where the run's set is not a shipped one."""
-    sets = (s for s in shipped_sets().values() if s.digest == run.spec.eval_set_digest)
-    return {u.id: u.audio for s in sets for u in s.utterances if u.audio and u.audio.is_file()}
+def audio_of(run: AccuracyRun) -> dict[str, Utterance]:
+    """Utterances that can be played, by id; none where the run's set is not a shipped one."""
+    try:
+        found = evaluation_sets.shipped_with_digest(run.eval_set, run.spec.eval_set_digest)
+    except InputError:
+        return {}
+    return {u.id: u for u in found.utterances if u.audio.is_file()} if found else {}
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def public_utterances(name: str) -> dict[str, Utterance]:
+    """Utterances by id of a public set that is on this machine; none of any other."""
+    try:
+        found = evaluation_sets.by_name(name) if evaluation_sets.is_public(name) else None
+    except InputError:
+        return {}
+    return {u.id: u for u in found.utterances if u.audio.is_file()} if found else {}
+
+
+def playable(utterance: Utterance) -> str | bytes:
+    """What st.audio plays: the file, or the samples under the utterance's conditions as WAV."""
+    if not utterance.conditions:
+        return str(utterance.audio)
+    return decode.encode_wav(evaluation_sets.read_audio(utterance))
 
 
 def count_text(number: int, noun: str) -> str:
@@ -78,7 +98,7 @@ def show_transcript(run: AccuracyRun, utterance: UtteranceResult) -> None:
 def show_side_by_side(
     runs: tuple[AccuracyRun, AccuracyRun],
     pair: tuple[UtteranceResult, UtteranceResult],
-    audio: Path | None,
+    audio: Utterance | None,
     note: str = "",
 ) -> None:
     """An utterance with its transcripts in two runs. note: a text to add to its heading."""
@@ -93,4 +113,4 @@ def show_side_by_side(
             with column:
                 show_transcript(run, result)
         if audio is not None:
-            st.audio(str(audio))
+            st.audio(playable(audio))

@@ -7,14 +7,15 @@ import pandas as pd
 import streamlit as st
 
 from pages._buttons import button
+from pages._code import draw_code
 from pages._column_help import with_help
 from pages._navigation import open_in_app, recordings_url, utterances_url
 from pages._session import all_configurations, all_runs, user_session
+from pages._tables import draw_table
 from pages._view import View
 from whisperq_core.analyze import advisor, results_table
 from whisperq_core.analyze.configurations import Configuration
 from whisperq_core.analyze.pareto_front import BASELINE, NOT_COMPARED
-from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.analyze.user_requirements import (
     ALL_SPEECH,
     SETS_OF_SPEECH,
@@ -211,6 +212,8 @@ def show_answer(advice: advisor.Advice) -> None:
         box, icon = st.warning, ":material/help:"
     first, rest = advisor_text.headline(advice), advisor_text.explanation(advice)
     box(f"**{markup.escape_markdown(first)}.** {markup.escape_markdown(rest)}", icon=icon)
+    if here := advisor_text.on_this_machine(advice):
+        st.warning(markup.escape_markdown(here))
     for text in (advisor_text.alternative(advice), advisor_text.second_choice(advice)):
         if text:
             name, _, rest = text.partition(": ")
@@ -222,7 +225,7 @@ def show_answer(advice: advisor.Advice) -> None:
 def show_use(configuration: Configuration, session: UserSession) -> None:
     """How to use what the answer names: in Python, by a command, as a file, on a recording."""
     st.header(markup.escape_markdown(f"Use {configuration.recipe}"), anchor=False)
-    show_code(configuration)
+    show_code(configuration, place="answer")
     with st.container(horizontal=True, vertical_alignment="center"):
         export(configuration, session)
         st.markdown(
@@ -235,9 +238,10 @@ def show_use(configuration: Configuration, session: UserSession) -> None:
         )
 
 
-def show_code(configuration: Configuration) -> None:
-    st.code(advisor_text.snippet(configuration), language=None, wrap_lines=True)
-    st.code(advisor_text.command_line(configuration), language=None, wrap_lines=True)
+def show_code(configuration: Configuration, place: str) -> None:
+    key = f"{place}_{configuration.run.key}"
+    draw_code(advisor_text.snippet(configuration), f"python_{key}")
+    draw_code(advisor_text.command_line(configuration), f"command_{key}")
 
 
 def cards(advice: advisor.Advice) -> list[tuple[str, Candidate]]:
@@ -271,7 +275,7 @@ def show_card(role: str, option: Candidate, session: UserSession) -> None:
         st.markdown("  \n".join(lines))
         st.markdown(f"[Per-utterance results]({utterances_url(configuration.run)})")
         with st.popover("Use it", icon=":material/code:"):
-            show_code(configuration)
+            show_code(configuration, place="card")
             st.markdown(f"[Try it on my recording]({recordings_url(configuration)})")
             export(configuration, session, place="card")
 
@@ -347,7 +351,7 @@ def show_next(measurement: advisor.NextMeasurement, priority: str) -> None:
     st.header("Recommended next measurement")
     st.markdown(markup.escape_markdown(advisor_text.next_measurement(measurement, priority)))
     if measurement.commands:
-        st.code("\n".join(measurement.commands), language=None, wrap_lines=True)
+        draw_code("\n".join(measurement.commands), "next_measurement")
 
 
 def table_row(option: Candidate) -> dict[str, object]:
@@ -376,9 +380,8 @@ def table_row(option: Candidate) -> dict[str, object]:
 def show_table(advice: advisor.Advice) -> None:
     st.header("All results")
     number = st.column_config.NumberColumn
-    st.dataframe(
-        without_formulas(pd.DataFrame([table_row(option) for option in advice.candidates])),
-        hide_index=True,
+    draw_table(
+        pd.DataFrame([table_row(option) for option in advice.candidates]),
         column_config=with_help(
             {
                 **{name: name for name in ("Model", "Recipe", "Verdict")},
@@ -430,8 +433,8 @@ def main(view: View) -> None:
     advice = advisor.advise_on(requirements, measured(requirements))
     with answer:
         show_answer(advice)
-    if advice.named and not advice.named.configuration.is_reference:
-        show_use(advice.named.configuration, session)
+    if advice.usable and not advice.usable.configuration.is_reference:
+        show_use(advice.usable.configuration, session)
     show_all_exports(session)
     chosen = cards(advice)
     if chosen:

@@ -7,20 +7,21 @@ import streamlit as st
 
 from pages._figures import draw
 from pages._navigation import open_in_app, utterances_url
-from pages._session import all_configurations, all_runs
+from pages._session import all_runs, example
+from pages._tables import draw_table
 from pages._utterance_view import (
-    audio_files,
+    audio_of,
     count_text,
     edits_table,
     run_label,
     show_side_by_side,
 )
 from pages._view import View
-from whisperq_core.analyze import advisor, confusions, paired_comparisons, verdict_text
-from whisperq_core.analyze.results_table import without_formulas
+from whisperq_core.analyze import confusions, paired_comparisons, verdict_text
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.plurals import capitalized
 from whisperq_core.present import glossary, markup
 from whisperq_core.present.contribution_chart import contribution_figure
 
@@ -37,11 +38,8 @@ def imply_example(view: View) -> None:
     """Without a link to two results, the recommended configuration against fp32."""
     if view.has("first") or view.has("second"):
         return
-    configurations = all_configurations()
-    advice = advisor.advise_on(advisor.default_requirements(configurations), configurations)
-    candidates = [c for c in (advice.proposed, *advice.candidates) if c and c.configuration.pool]
-    if candidates:
-        longest = candidates[0].configuration.pool.parts[0]
+    if (recommended := example()) is not None:
+        longest = recommended.pool.parts[0]
         view.imply("first", longest.baseline_key)
         view.imply("second", longest.key)
 
@@ -89,10 +87,10 @@ def show_difference(baseline: AccuracyRun, compared: AccuracyRun, margin: float)
         st.caption("Compared minus baseline")
         st.markdown(f"## {verdict_text.signed(difference.value)} points")
         words = verdict_text.describe_runs(comparison, baseline, compared)
-        st.markdown(markup.escape_markdown(words[:1].upper() + words[1:] + "."))
+        st.markdown(markup.escape_markdown(f"{capitalized(words)}."))
     if paired_comparisons.condition(baseline) != paired_comparisons.condition(compared):
         st.caption(
-            "The results differ in more than the recipe (model, protocol, device or threads), so"
+            "The results differ in more than the recipe (model, protocol or device), so"
             f" the difference in {comparison.rate_name} may not be caused by the recipe."
         )
 
@@ -131,7 +129,7 @@ def show_contributions(view: View, baseline: AccuracyRun, compared: AccuracyRun)
         differing = [pair for pair in differing if pair[0].id in by_name[chosen].ids]
     st.html(markup.alignment_legend_html())
     page = view.page_of(max(1, -(-len(differing) // UTTERANCES_A_PAGE)), "page")
-    audio, unit = audio_files(baseline), paired_comparisons.unit_of_run(baseline)
+    audio, unit = audio_of(baseline), paired_comparisons.unit_of_run(baseline)
     rate = "CER" if unit == "characters" else "WER"
     length = getattr(baseline, unit).reference_length
     for pair in differing[(page - 1) * UTTERANCES_A_PAGE : page * UTTERANCES_A_PAGE]:
@@ -203,7 +201,7 @@ def show_word_differences(baseline: AccuracyRun, compared: AccuracyRun) -> None:
         names[1]: [in_compared for _, _, in_compared in shown],
     }
     table = edits_table([edit for edit, *_ in shown], counts)
-    st.dataframe(without_formulas(table), hide_index=True, height=320)
+    draw_table(table, height=320)
     if len(unique) > MOST_ERRORS:
         st.caption(f"{len(unique) - MOST_ERRORS} less frequent errors are not shown.")
 

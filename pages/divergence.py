@@ -5,13 +5,14 @@ import math
 import pandas as pd
 import streamlit as st
 
+from pages._code import draw_code
 from pages._figures import draw
 from pages._navigation import open_in_app
 from pages._session import all_runs, user_store
+from pages._tables import draw_table
 from pages._view import View
 from whisperq_core.analyze import divergence_calibration
 from whisperq_core.analyze.divergence_calibration import Calibration, Point
-from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.evaluate.records import DivergenceRun
 from whisperq_core.plurals import counted
@@ -64,7 +65,7 @@ def show_calibration(calibration: Calibration, margin: float) -> None:
     )
     st.caption(
         "Each point: one recipe on one evaluation set; bars: standard errors. Cross-validation:"
-        f" {calibration.covered:.0%} of {len(points)} WER differences lie within the 95 %"
+        f" {100 * calibration.covered:.0f} % of {len(points)} WER differences lie within the 95 %"
         " interval predicted from the other recipes. Rank correlation (Spearman):"
         f" {calibration.rank_correlation:.2f}."
     )
@@ -92,9 +93,8 @@ def show_calibration(calibration: Calibration, margin: float) -> None:
     )
     if table["Model"].nunique() == 1:
         table = table.drop(columns="Model")
-    st.dataframe(
-        without_formulas(table),
-        hide_index=True,
+    draw_table(
+        table,
         column_config={
             "Divergence (mnat per token)": st.column_config.NumberColumn(format="%.2f"),
             "WER difference (points)": st.column_config.NumberColumn(format="%+.2f"),
@@ -118,7 +118,7 @@ def main(view: View) -> None:
             f" {divergence_calibration.FEWEST_RECIPES} recipes on one evaluation set, with their"
             " WER under the protocol “Fitted window”."
         )
-        st.code(COMMAND, language=None, wrap_lines=True)
+        draw_code(COMMAND, "command")
         return
     show_ranking(view, list(calibration.points))
     margin = view.number(
@@ -130,7 +130,7 @@ def main(view: View) -> None:
     )
     show_calibration(calibration, margin)
     st.markdown("To measure more recipes:")
-    st.code(COMMAND, language=None, wrap_lines=True)
+    draw_code(COMMAND, "command")
 
 
 open_in_app("divergence.py")

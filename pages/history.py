@@ -6,8 +6,8 @@ import streamlit as st
 from pages._column_help import with_help
 from pages._navigation import open_in_app, run_url, utterances_url
 from pages._session import user_store
+from pages._tables import draw_table
 from pages._view import View
-from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.evaluate import history
 from whisperq_core.evaluate.history import Entry
 from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
@@ -67,7 +67,7 @@ def show(entries: list[Entry], runs: dict[str, AccuracyRun | SpeedRun]) -> None:
         for entry in entries
     ]
     config = with_help({name: name for name in lines[0]} | LINKS)
-    st.dataframe(without_formulas(pd.DataFrame(lines)), hide_index=True, column_config=config)
+    draw_table(pd.DataFrame(lines), column_config=config)
     took_s = sum(entry.took_s for entry in entries)
     st.caption(f"{counted(len(entries), 'job')}, {history.format_duration(took_s)} total")
 
@@ -105,7 +105,7 @@ def table_of(others: list[AccuracyRun | SpeedRun]) -> None:
     ]
     names = {name: name for name in lines[0]}
     config = with_help(names | LINKS | {"Measured (UTC)": LINKS["Started (UTC)"]})
-    st.dataframe(without_formulas(pd.DataFrame(lines)), hide_index=True, column_config=config)
+    draw_table(pd.DataFrame(lines), column_config=config)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from pages._code import draw_code
 from pages._figures import draw
 from pages._navigation import open_in_app
 from pages._view import View
@@ -104,7 +105,7 @@ def main(view: View) -> None:
     by_model = {s.model: s for s in sensitivity_results.stored_measurements()}
     if not by_model:
         st.info("No layer sensitivities are stored yet. Measure them on the command line:")
-        st.code(COMMAND, language=None)
+        draw_code(COMMAND, "command")
         return
     model = view.one_of(
         "Model",

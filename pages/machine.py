@@ -3,8 +3,9 @@
 import pandas as pd
 import streamlit as st
 
+from pages._code import draw_code
 from pages._navigation import open_in_app
-from whisperq_core.analyze.results_table import without_formulas
+from pages._tables import draw_table
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present import markup
 from whisperq_core.serve import diagnostics
@@ -51,22 +52,19 @@ def libraries(report: MachineReport) -> None:
         st.warning(
             "Some libraries are missing. Install them with this command, then restart WhisperQ."
         )
-        st.code(report.command, language=None, wrap_lines=True)
+        draw_code(report.command, "command")
     else:
         st.markdown("Nothing is missing.")
-    st.dataframe(
-        without_formulas(
-            pd.DataFrame(
-                {
-                    "Package": [library.package for library in report.libraries],
-                    "For": [library.use for library in report.libraries],
-                    "Installed": [library.version or "missing" for library in report.libraries],
-                    "Tested with": [library.tested_version for library in report.libraries],
-                    "Fix": [library.command for library in report.libraries],
-                }
-            )
+    draw_table(
+        pd.DataFrame(
+            {
+                "Package": [library.package for library in report.libraries],
+                "For": [library.use for library in report.libraries],
+                "Installed": [library.version or "missing" for library in report.libraries],
+                "Tested with": [library.tested_version for library in report.libraries],
+                "Fix": [library.command for library in report.libraries],
+            }
         ),
-        hide_index=True,
         height="content",
     )
 
@@ -107,7 +105,7 @@ def main() -> None:
     st.header("For a bug report")
     st.caption("The same information as text; copy it with the button at its top right.")
     with st.expander("Show as text"):
-        st.code(diagnostics.as_text(report), language=None, wrap_lines=True)
+        draw_code(diagnostics.as_text(report), "report")
     st.download_button(
         "Save as text",
         diagnostics.as_text(report),

@@ -8,8 +8,8 @@ from pages._authentication import user_name
 from pages._buttons import button
 from pages._navigation import open_in_app
 from pages._session import user_store
+from pages._tables import draw_table
 from pages._view import View
-from whisperq_core.analyze.results_table import without_formulas
 from whisperq_core.errors import WhisperQError
 from whisperq_core.evaluate import history
 from whisperq_core.evaluate.records import AccuracyRun
@@ -190,20 +190,17 @@ def show_tallies(tallies: list[Tally]) -> None:
     if not tallies:
         return
     with st.expander("Votes", icon=":material/how_to_vote:"):
-        st.dataframe(
-            without_formulas(
-                pd.DataFrame(
-                    {
-                        "Recipe A": [t.first for t in tallies],
-                        "Recipe B": [t.second for t in tallies],
-                        "Votes for A": [t.for_first for t in tallies],
-                        "Votes for B": [t.for_second for t in tallies],
-                        "No difference": [t.same for t in tallies],
-                        "Result": [in_words(t) for t in tallies],
-                    }
-                )
-            ),
-            hide_index=True,
+        draw_table(
+            pd.DataFrame(
+                {
+                    "Recipe A": [t.first for t in tallies],
+                    "Recipe B": [t.second for t in tallies],
+                    "Votes for A": [t.for_first for t in tallies],
+                    "Votes for B": [t.for_second for t in tallies],
+                    "No difference": [t.same for t in tallies],
+                    "Result": [in_words(t) for t in tallies],
+                }
+            )
         )
         st.caption(
             "All readers on this machine. p: two-sided sign test, without “no difference” votes."

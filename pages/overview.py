@@ -1,10 +1,11 @@
 """Overview, the page that opens first: which Whisper to run here, and what it costs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 import streamlit as st
 
+from pages._code import draw_code
 from pages._figures import draw
 from pages._navigation import (
     fp32_comparison_url,
@@ -14,15 +15,16 @@ from pages._navigation import (
     utterances_url,
 )
 from pages._session import all_configurations, all_runs, user_store
+from pages._tables import draw_table
 from pages._view import View
 from whisperq_core.analyze import advisor, evidence_table
 from whisperq_core.analyze.advisor import Advice
 from whisperq_core.analyze.configurations import Configuration
-from whisperq_core.analyze.results_table import without_formulas
-from whisperq_core.analyze.user_requirements import PRIORITIES, Requirements
+from whisperq_core.analyze.user_requirements import PRIORITIES, Priority, Requirements
 from whisperq_core.analyze.verdict_text import audio_needed
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.machine import this_machine
+from whisperq_core.plurals import capitalized
 from whisperq_core.present import advisor_text, glossary, markup, overview_chart
 from whisperq_core.present.labels import protocol_label
 from whisperq_core.study import published
@@ -46,6 +48,13 @@ def link(text: str, url: str) -> str:
 
 def proposed(advice: Advice) -> Configuration | None:
     return advice.proposed.configuration if advice.proposed else None
+
+
+def usable(advice: Advice) -> Configuration | None:
+    """What the code is for: the proposed one, or what this machine can run in its place."""
+    if advice.usable is None or advice.usable is advice.named:
+        return proposed(advice)
+    return advice.usable.configuration
 
 
 def is_shown(advice: Advice) -> bool:
@@ -83,6 +92,8 @@ def show_answer(advice: Advice) -> None:
         st.markdown(markup.escape_markdown(text))
         return
     st.markdown(with_evidence(text, configuration))
+    if here := advisor_text.on_this_machine(advice):
+        st.warning(markup.escape_markdown(here))
     if not is_shown(advice) and advice.next_measurement:
         reason = advisor_text.next_measurement(
             advice.next_measurement, advice.requirements.priority
@@ -93,22 +104,30 @@ def show_answer(advice: Advice) -> None:
 def show_use(configuration: Configuration, reference: Configuration | None) -> None:
     """The code that uses it, where its speed was measured, and how to measure it here."""
     if not configuration.is_reference:
-        # Without colours, which are too faint to read on the code's background.
-        st.code(advisor_text.snippet(configuration), language=None, wrap_lines=True)
-        st.code(advisor_text.command_line(configuration), language=None, wrap_lines=True)
+        draw_code(advisor_text.snippet(configuration), "python")
+        draw_code(advisor_text.command_line(configuration), "command")
     show_machine(configuration, reference)
 
 
 def show_machine(configuration: Configuration, reference: Configuration | None) -> None:
     """Where speed was measured, and how to measure it on this machine."""
-    kind = _machine_of(configuration)
-    here = this_machine().kind_for(configuration.run.spec.device)
-    where = (
-        f"Speed was measured on this machine ({kind})."
-        if kind == here
-        else f"Speed was measured on {kind}; on other machines it differs."
-    )
-    how = f"Measure on this machine: {link(configuration.recipe, speed_url(configuration))}"
+    kinds = machines_of(configuration)
+    kind = this_machine().kind_for(configuration.run.spec.device)
+    here = advisor_text.short_machine(kind)
+    others = " and on ".join(advisor_text.short_machine(one) for one in kinds if one != kind)
+    how = "Measure on this machine, about a minute each"
+    if not kinds:
+        where = "Speed was not measured yet."
+    elif kind not in kinds:
+        where = (
+            f"Speed depends on the machine. It was measured on {others}, not on this one ({here})."
+        )
+    else:
+        and_others = f", and on {others}" if others else ""
+        where = f"Speed was measured on this machine ({here}){and_others}."
+        how = "Measure again"
+    name = f"{configuration.recipe}, {protocol_label(configuration.protocol.name)}"
+    how += f": {link(name, speed_url(configuration))}"
     if reference and configuration.protocol.name != reference.protocol.name:
         # Its own run times fp32 under its protocol only.
         how += f" and {link('fp32, ' + protocol_label(STUDY.name), speed_url(reference))}"
@@ -116,10 +135,13 @@ def show_machine(configuration: Configuration, reference: Configuration | None) 
     st.markdown(f":small[{markup.escape_markdown(where)} {how}.]")
 
 
-def _machine_of(configuration: Configuration) -> str:
+def machines_of(configuration: Configuration) -> list[str]:
+    """The kinds of machine that its relative latency was measured on, the one shown first."""
+    if configuration.latency is None:
+        return []
     runs = {run.key: run for run in all_runs()}
     timed = next((runs[key] for key in configuration.speed_keys if key in runs), configuration.run)
-    return timed.machine_kind
+    return [timed.machine_kind, *(kind for kind, _ in configuration.latency_elsewhere)]
 
 
 def is_studys_choice(configuration: Configuration) -> bool:
@@ -148,7 +170,7 @@ def show_card(
         else:
             rate = f"WER {configuration.rate_pct:.2f} %"
             lines.append(link(rate, utterances_url(configuration.run)))
-        lines.append(markup.escape_markdown(advisor_text.certainty(configuration).capitalize()))
+        lines.append(markup.escape_markdown(capitalized(advisor_text.certainty(configuration))))
         st.markdown("  \n".join(lines))
         if note:
             st.caption(markup.escape_markdown(note))
@@ -170,22 +192,34 @@ def note_of(advice: Advice) -> str:
     return f"Not shown with {confidence}{needed}."
 
 
+@st.cache_resource(max_entries=16, show_spinner=False)
+def answers_for(
+    state: tuple,
+    margin: float,
+    confidence: float,
+    model: str,
+    _requirements: Requirements,
+    _configurations: list[Configuration],
+) -> dict[Priority, Advice]:
+    """`advisor.answers`, computed once for all visits until a result is added."""
+    return advisor.answers(_requirements, _configurations)
+
+
 def show_cards(
-    requirements: Requirements,
-    configurations: list[Configuration],
+    advice: Advice,
+    answers: dict[Priority, Advice],
     study: Configuration | None,
     reference: Configuration | None,
 ) -> None:
     """The answer for each priority, one card where they are the same, and what to compare with."""
     cards: list[tuple] = []
-    answers = advisor.answers(requirements, configurations)
     best = {priority: proposed(advice) for priority, advice in answers.items()}
     for configuration in dict.fromkeys(best.values()):
         alike = [priority for priority in answers if best[priority] is configuration]
         notes = filter(None, (note_of(answers[priority]) for priority in alike))
         help = MOST_ACCURATE if "most accurate" in alike else None
         cards.append((in_words(alike), configuration, next(notes, ""), help))
-    second = answers[requirements.priority].second
+    second = advice.second
     if len(cards) < len(answers) and second and second.configuration not in best.values():
         cards.append(("Second choice", second.configuration))
     cards.append(("As in the study", study))
@@ -200,7 +234,7 @@ def in_words(priorities: Sequence[str]) -> str:
     """As in “Smallest and fastest”."""
     if len(priorities) == len(PRIORITIES):
         return "Best in size, speed and WER"
-    return " and ".join(priorities).capitalize()
+    return capitalized(" and ".join(priorities))
 
 
 def show_plot(
@@ -225,12 +259,28 @@ def show_plot(
     )
     open_point(event)
     notes = [f"Area: size. Shaded: WER rises by less than {margin:g} points. Green: Pareto front."]
+    notes += list(not_drawn(shown))
+    # No caption: its links would be too faint.
+    st.markdown(f":small[{' '.join(notes)}]")
+
+
+def not_drawn(shown: overview_chart.Shown) -> Iterator[str]:
+    """What the plot leaves off, and how to measure what was not, as Markdown."""
     if shown.broken:
         limit = f"{overview_chart.BROKEN_POINTS:g} points"
-        notes.append(f"{shown.broken} with a WER increase above {limit} not drawn.")
-    if shown.not_measured:
-        notes.append(f"{shown.not_measured} without a measured speed not drawn.")
-    st.caption(" ".join(notes))
+        yield f"Not drawn: {shown.broken} with a WER increase above {limit}."
+    if shown.not_compared:
+        yield f"Not drawn: {shown.not_compared} that fp32 was not evaluated next to."
+    if shown.untimed:
+        alike: dict[tuple[str, str], list[Configuration]] = {}
+        for one in shown.untimed:
+            alike.setdefault((one.protocol.name, one.run.spec.device), []).append(one)
+        links = ", ".join(
+            link(f"{protocol_label(protocol)} ({len(own)})", speed_url(*own))
+            for (protocol, _), own in alike.items()
+        )
+        have = f"{len(shown.untimed)} that {'has' if len(shown.untimed) == 1 else 'have'}"
+        yield f"Not drawn: {have} no measured speed yet. Time them: {links}."
 
 
 def show_table(frame: pd.DataFrame) -> None:
@@ -242,6 +292,7 @@ def show_table(frame: pd.DataFrame) -> None:
             "Size (MB)": frame["weights_bytes"].astype(float) / 1e6,
             "Relative latency (× fp32)": frame["latency"],
             "WER (%)": frame["wer_pct"],
+            "fp32's WER (%)": frame["reference_wer_pct"],
             "WER difference (points)": frame["difference"],
             "Low": frame["low"],
             "High": frame["high"],
@@ -254,9 +305,8 @@ def show_table(frame: pd.DataFrame) -> None:
         }
     )
     number = st.column_config.NumberColumn
-    st.dataframe(
-        without_formulas(table),
-        hide_index=True,
+    draw_table(
+        table,
         column_config={
             "Size (MB)": number(format="%.0f"),
             "Relative latency (× fp32)": number(format="%.2f"),
@@ -264,7 +314,12 @@ def show_table(frame: pd.DataFrame) -> None:
                 name: number(format="%+.2f", help="95 %, simultaneous over all recipes.")
                 for name in ("Low", "High")
             },
-            "WER (%)": number(format="%.2f", help="Over the sets that the row names."),
+            **{
+                name: number(
+                    format="%.2f", help="Over the sets that the row names: compare within a row."
+                )
+                for name in ("WER (%)", "fp32's WER (%)")
+            },
             "WER difference (points)": number(format="%+.2f"),
             "Confidence (%)": number(
                 format="%.1f",
@@ -317,17 +372,18 @@ def main(view: View) -> None:
         configurations, max_wer_rise_points=margin, confidence=confidence / 100, models=(model,)
     )
     own = [configuration for configuration in configurations if configuration.model == model]
-    advice = advisor.advise_on(requirements, own)
+    answers = answers_for(user_store().state, margin, confidence, model, requirements, own)
+    advice = answers[requirements.priority]
     study = next((c for c in own if is_studys_choice(c)), None)
     reference = next((c for c in own if c.is_reference), None)
     show_answer(advice)
     left, right = st.columns([5, 6], gap="medium")
     with left:
-        if configuration := proposed(advice):
+        if configuration := usable(advice):
             show_use(configuration, reference)
     with right:
         show_plot(advice, own, study)
-    show_cards(requirements, own, study, reference)
+    show_cards(advice, answers, study, reference)
     st.markdown(NEXT)
     show_table(evidence_table.evidence(own))
 

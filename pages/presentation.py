@@ -67,12 +67,12 @@ def controls(number: int, answer: Answer, link: str) -> None:
         )
         st.markdown(f"{number} of {SLIDES}", width="content")
         st.download_button(
-            "PDF",
+            "Download",
             lambda: slides.to_html(answer, records.utc_now()),
             "whisperq-slides.html",
             "text/html",
             icon=":material/download:",
-            help="All slides as one file that opens offline. Press “Print or save as PDF” in it.",
+            help="All slides as one file that opens offline and prints to PDF.",
             on_click="ignore",
         )
         st.markdown(f"[Report](./report?{link}) · [All results](./)", width="content")

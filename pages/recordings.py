@@ -5,15 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
-from pages._buttons import button
+from pages._buttons import button, carry_out, show_outcome
 from pages._navigation import open_in_app
-from pages._recording_progress import (
-    known_rtfs,
-    measured_configuration,
-    show_pending,
-    show_progress,
-    was_busy,
-)
+from pages._recording_heading import heading
+from pages._recording_jobs import by_turn, transcribe
+from pages._recording_progress import known_rtfs, show_pending, show_progress
 from pages._recording_reference import edit_reference
 from pages._recording_samples import offer_samples
 from pages._recording_settings import Configs, choose_configs, language_name
@@ -23,12 +19,12 @@ from pages._transcript_view import Heading, transcript_view
 from pages._view import View
 from whisperq_core.analyze import advisor
 from whisperq_core.errors import AudioError, InputError, WhisperQError
-from whisperq_core.present import advisor_text, markup
+from whisperq_core.present import markup
 from whisperq_core.quantize.file_transcription import AUTO, Transcription, TranscriptionConfig
 from whisperq_core.quantize.spoken_language import fixed_language
-from whisperq_core.scoring import error_rates, key_words
+from whisperq_core.scoring import key_words
 from whisperq_core.scoring.languages import unit_of
-from whisperq_core.scoring.transcript_alignment import Word, align, disagreement_pct, words_of
+from whisperq_core.scoring.transcript_alignment import align, words_of
 from whisperq_core.serve import retention
 from whisperq_core.serve.recording_store import Recording, RecordingStore
 from whisperq_core.serve.user_session import UserSession
@@ -170,37 +166,46 @@ def add_to_set(
     if not recording.reference:
         st.markdown("Enter a reference transcript before adding this recording to a set.")
         return
-    name = st.selectbox(
-        "Evaluation set",
-        sets.names(),
-        index=0 if sets.names() else None,
-        accept_new_options=True,
-        placeholder="Type a name for a new set",
-        key=f"set-{recording.id}",
-    )
-    speaker = st.text_input(
-        "Speaker (optional)",
-        key=f"speaker-{recording.id}",
-        help="Any name; use the same one for all recordings of a person. Without speakers,"
-        " confidence intervals are too narrow.",
-    )
-    language = transcriptions[0].language if transcriptions else "en"
-    how = {"type": "primary", "disabled": not name}
-    button(
-        "Add", f"add-{recording.id}", add, sets, store, recording.id, language, name, speaker, **how
-    )
+    names, key = sets.names(), f"add-{recording.id}"
+    # A form, since the page is drawn again whenever a job ends, and takes what is typed with it.
+    with st.form(f"{key}-form", border=False):
+        if names:
+            st.selectbox(
+                "Evaluation set",
+                names,
+                accept_new_options=True,
+                key=f"set-{recording.id}",
+                help="One of yours, or type a name for a new set.",
+            )
+        else:
+            st.text_input("Name of the new evaluation set", key=f"new-set-{recording.id}")
+        st.text_input(
+            "Speaker (optional)",
+            key=f"speaker-{recording.id}",
+            help="Any name; use the same one for all recordings of a person. Without speakers,"
+            " confidence intervals are too narrow.",
+        )
+        language = transcriptions[0].language if transcriptions else "en"
+        st.form_submit_button(
+            "Add",
+            key=key,
+            type="primary",
+            on_click=carry_out,
+            args=(key, add, sets, store, recording.id, language),
+        )
+    show_outcome(key)
 
 
-def add(
-    sets: UserSets, store: RecordingStore, id: str, language: str, name: str, speaker: str
-) -> str:
+def add(sets: UserSets, store: RecordingStore, id: str, language: str) -> str:
+    """Adds a recording to the set that the form of `add_to_set` names."""
     recording = store.get(id)
     if recording is None:
         raise InputError("The recording was deleted. Upload it again.")
-    # The fields may have changed since the button was drawn.
-    name = st.session_state.get(f"set-{id}", name)
-    speaker = st.session_state.get(f"speaker-{id}", speaker)
-    sets.add(name, recording, store.original_path(id), language, speaker)
+    state = st.session_state
+    name = state.get(f"set-{id}") or state.get(f"new-set-{id}") or ""
+    if not name.strip():
+        raise InputError("Name the evaluation set that the recording is added to.")
+    sets.add(name, recording, store.original_path(id), language, state.get(f"speaker-{id}") or "")
     return (
         f"{recording.name} is in {name}. You can evaluate, export or delete the set on My speech."
     )
@@ -235,13 +240,19 @@ def compare(
             " contain errors."
         )
     words = {
-        config: words_of(one.text, language, [word.start_s for word in one.words])
+        config: words_of(
+            one.text,
+            language,
+            [word.start_s for word in one.words],
+            [word.probability for word in one.words],
+        )
         for config, one in transcriptions.items()
     }
     for config, one in transcriptions.items():
         fp32_words = words[fp32] if fp32 and config != fp32 else None
-        about = heading(config, one, recording.reference, language, words[config], fp32_words)
-        headings.append(about)
+        headings.append(
+            heading(config, one, recording.reference, language, words[config], fp32_words)
+        )
         transcripts.append(words[config])
     transcript_view(
         f"side-{recording.id}",
@@ -255,83 +266,18 @@ def compare(
         st.caption(f"Words that matter are counted by a plain rule. {key_words.RULE}")
 
 
-def heading(
-    config: TranscriptionConfig,
-    transcription: Transcription,
-    reference: str,
-    language: str,
-    words: tuple[Word, ...],
-    fp32_words: tuple[Word, ...] | None,
-) -> Heading:
-    """The figures above a column."""
-    facts = []
-    if reference:
-        score = error_rates.score(reference, transcription.text, language)
-        if score.words.rate is not None:
-            facts.append(f"WER {score.words.rate:.1f} %, CER {score.characters.rate:.1f} %")
-        if important := key_words.text(key_words.count(reference, transcription.text, language)):
-            facts.append(important.capitalize())
-    if fp32_words is not None and (change := disagreement_pct(fp32_words, words)) is not None:
-        facts.append(f"{change:.1f} % word difference from fp32")
-    facts += times(config, transcription)
-    if transcription.words_note:
-        facts.append(transcription.words_note)
-    warnings = []
-    if transcription.looped:
-        warnings.append("Repeats itself: a decoding loop.")
-    if not transcription.text:
-        warnings.append("The transcript is empty.")
-    elif not words:
-        warnings.append(f"Nothing that is scored: “{transcription.text}”")
-    if transcription.has_speech:
-        warnings += [
-            f"Probably hallucinated, no speech at {phrase.start_s:.1f} s: “{phrase.text}”"
-            for phrase in transcription.hallucinated
-        ]
-    return Heading(config.name, tuple(facts), tuple(warnings))
-
-
-def times(config: TranscriptionConfig, transcription: Transcription) -> list[str]:
-    """Size, the relative latency that was measured, and the time of this one pass."""
-    size = f"{transcription.weights_bytes / 1e6:.0f} MB"
-    measured = measured_configuration(config)
-    if measured is not None and measured.is_reference:
-        speed = "the reference for speed"
-    elif measured is not None and measured.latency is not None:
-        speed = f"measured: {advisor_text.speed_words(measured.latency.value)} as fp32"
-    else:
-        speed = "speed not measured"
-    once = (
-        f"This clip, once, without loading: {transcription.wall_s:.2f} s,"
-        f" RTF {transcription.rtf:.2f}"
-    )
-    busy = ["Timed while the machine was busy: slower than the recipe is."]
-    return [f"{size}, {speed}", once, *(busy if was_busy(transcription) else [])]
-
-
-def transcribe(session: UserSession, missing: list[tuple[Recording, TranscriptionConfig]]) -> None:
-    for recording, config in missing:
-        session.transcribe(recording, config)
-
-
-@st.fragment(run_every=1.0)
+@st.fragment(run_every=0.5)
 def watch(
     session: UserSession,
     pairs: Sequence[tuple[Recording, TranscriptionConfig]],
     rtfs: Mapping[str, float],
 ) -> None:
-    """The progress; redraws the page when one of its jobs has started or ended."""
-    jobs = [session.transcription_job(one.id, config.key) for one, config in pairs]
-    states = [job and job.state for job in jobs]
+    """The progress; redraws the page when a job of these recordings has started or ended."""
+    states = {job.id: job.state for job in session.recording_jobs([one for one, _ in pairs])}
     show_progress(session, pairs, rtfs, time.time())
     if states != st.session_state.setdefault("statuses", states):
         st.session_state["statuses"] = states
         st.rerun(scope="app")
-
-
-def is_going(session: UserSession, recording: Recording, config: TranscriptionConfig) -> bool:
-    job = session.transcription_job(recording.id, config.key)
-    return job is not None and not job.is_over
 
 
 def introduction(private: bool) -> str:
@@ -355,13 +301,6 @@ def introduction(private: bool) -> str:
     )
 
 
-def in_order(missing: list[tuple[Recording, TranscriptionConfig]], configs: Configs) -> list:
-    """Short recordings recipe by recipe, which loads each model once; long ones one by one."""
-    if sum(recording.sound.duration_s for recording, _ in missing) > 600:
-        return missing
-    return sorted(missing, key=lambda pair: configs.index(pair[1]))
-
-
 def main() -> None:
     open_in_app("recordings.py")
     st.title("Compare recordings")
@@ -383,19 +322,33 @@ def main() -> None:
     }
     stored = {key: one for key, one in found.items() if one is not None}
     missing = [pair for pair in pairs if (pair[0].id, pair[1].key) not in stored]
-    how = {"type": "primary", "icon": ":material/graphic_eq:", "disabled": not missing}
-    button("Transcribe", "transcribe", transcribe, session, in_order(missing, configs), **how)
+    # What comes and goes above the recordings has a place of its own: if it moved them, the popover
+    # that a user is in would close.
+    start, progress, sums = st.container(), st.container(), st.container()
+    with start:
+        how = {"type": "primary", "icon": ":material/graphic_eq:", "disabled": not missing}
+        button("Transcribe", "transcribe", transcribe, session, missing, configs, **how)
     if not chosen:
         with samples:
             offer_samples(store, session, owner, configs)
-        return
-    if any(is_going(session, *pair) for pair in missing):
-        watch(session, pairs, known_rtfs(stored))
-    show_summary(chosen, configs, stored)
+    if not all(job.is_over for job in session.recording_jobs(chosen)):
+        with progress:
+            watch(session, pairs, known_rtfs(stored))
+    with sums:
+        show_summary(chosen, configs, stored)
     for recording in chosen[(page - 1) * SHOWN : page * SHOWN]:
         own = {c: stored[k] for c in configs if (k := (recording.id, c.key)) in stored}
         with st.container(border=True):
             compare(store, session, recording, configs, own)
+    if missing or not chosen:
+        warm_up(session, configs)
+
+
+def warm_up(session: UserSession, configs: Configs) -> None:
+    """Loads what is transcribed with first, while the user chooses a recording."""
+    first = next((c for c in by_turn(configs) if c.recipe and not c.recipe.calibrates), None)
+    if first is not None:
+        session.warm_up(first)
 
 
 try:

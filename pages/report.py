@@ -4,12 +4,14 @@ from functools import partial
 
 import streamlit as st
 
+from pages._code import draw_code
 from pages._figures import draw
 from pages._navigation import open_in_app, open_point
 from pages._report_selection import query
-from pages._session import all_configurations, all_runs
+from pages._session import all_configurations, all_runs, user_store
 from pages._utterance_view import set_title
 from pages._view import View
+from whisperq_core.analyze.configurations import Configuration
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate import records
@@ -51,20 +53,28 @@ def choose_models(view: View, runs: list[AccuracyRun]) -> tuple[tuple[str, ...],
 
 
 def choose_results(
-    view: View, runs: list[AccuracyRun], models: tuple[str, ...]
+    view: View,
+    runs: list[AccuracyRun],
+    models: tuple[str, ...],
+    recommended: Configuration | None,
 ) -> tuple[Selection, str]:
-    """The sidebar's second part: which results are listed, and the baseline's name."""
+    """The sidebar's second part: which results are listed, and the baseline's name.
+
+    At first those of the recommended configuration's longest set, under its protocol.
+    """
+    first_set = recommended.run.eval_set if recommended else DEFAULT_SET
+    first_protocol = recommended.protocol.name if recommended else STUDY.name
     runs = [run for run in runs if not models or run.model in models]
     with st.sidebar:
         sets = sorted({run.eval_set for run in runs})
         how = {"format_func": set_title}
-        chosen_sets = several(view, "Evaluation set", sets, DEFAULT_SET, "report_set", **how)
+        chosen_sets = several(view, "Evaluation set", sets, first_set, "report_set", **how)
         runs = [run for run in runs if run.eval_set in (chosen_sets or sets)]
         names = sorted({run.spec.protocol.name for run in runs})
         protocols: tuple[str, ...] = ()
         if len(names) > 1 or view.has("report_protocol"):
             how = {"format_func": protocol_label, "help": glossary.definition("protocol")}
-            protocol = one_of(view, "Protocol", names, STUDY.name, "report_protocol", **how)
+            protocol = one_of(view, "Protocol", names, first_protocol, "report_protocol", **how)
             protocols = (protocol,)
             runs = [run for run in runs if run.spec.protocol.name == protocol]
         order = list(CATALOGUE)
@@ -114,12 +124,13 @@ def show_answer(answer: Answer) -> None:
                     st.markdown(f"### {markup.escape_markdown(fact.value)}")
                     st.markdown(markup.escape_markdown(fact.label))
                     st.caption(markup.escape_markdown(fact.note))
-        st.markdown(markup.escape_markdown(advisor_text.explanation(answer.advice)))
+        if answer.recommended is None:  # else the facts say it
+            st.markdown(markup.escape_markdown(advisor_text.explanation(answer.advice)))
         if text := advisor_text.alternative(answer.advice):
             st.markdown(markup.escape_markdown(text))
         if answer.python:
-            st.code(answer.python, language=None, wrap_lines=True)
-            st.code(answer.command, language=None, wrap_lines=True)
+            draw_code(answer.python, "python")
+            draw_code(answer.command, "command")
         sure, settle = st.columns(2)
         with sure:
             st.markdown("**How sure is that?**")
@@ -131,7 +142,7 @@ def show_answer(answer: Answer) -> None:
 
 def show(section: Section) -> None:
     """The answer, and the figure that it is read from."""
-    st.header(markup.escape_markdown(section.title))
+    st.subheader(markup.escape_markdown(section.title))
     protocol = section.newest.spec.protocol
     utterances = counted(len(section.newest.utterances), "utterance")
     st.caption(
@@ -172,14 +183,21 @@ def main(view: View) -> None:
     models, margin = choose_models(view, accuracy)
     measured = all_configurations(margin)
     answer = answer_of(measured, models, margin)
-    selection, baseline = choose_results(view, accuracy, models)
+    selection, baseline = choose_results(view, accuracy, models, answer.recommended)
     how = {"baseline": baseline, "margin": margin, "selection": selection}
     try:
         report_sections.select_runs(runs, selection, baseline)
     except InputError as error:
         st.info(markup.escape_markdown(str(error)))
         return
-    make = partial(report.render, runs, date=records.utc_now(), measured=measured, **how)
+    make = partial(
+        report.render,
+        runs,
+        date=records.utc_now(),
+        measured=measured,
+        notes=user_store().notes(),
+        **how,
+    )
     if answer.has_results:
         show_answer(answer)
     with st.container(horizontal=True):
@@ -193,6 +211,9 @@ def main(view: View) -> None:
     if view.flag("Preview the full report", False, "report_whole"):
         st.iframe(make(".html").decode(), height=PREVIEW_PX)
         return
+    if answer.has_results:
+        st.header("Each evaluation set by itself", anchor=False)
+        st.caption(markup.escape_markdown(report_sections.ALONE))
     for section in report_sections.build_sections(runs, **how):
         show(section)
 

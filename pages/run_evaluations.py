@@ -10,16 +10,18 @@ from pages._buttons import button
 from pages._column_help import with_help
 from pages._navigation import open_in_app
 from pages._session import all_configurations, all_runs, user_session
+from pages._tables import draw_table
 from pages._view import View
 from whisperq_core import machine
 from whisperq_core.analyze import advisor, results_table
+from whisperq_core.analyze.configurations import REFERENCE_RECIPE
 from whisperq_core.errors import InputError, WhisperQError
 from whisperq_core.evaluate import planner
 from whisperq_core.evaluate.history import format_duration
 from whisperq_core.evaluate.requests import SPEED_REPEATS, Request, requests_for
 from whisperq_core.evaluate.store import Store
 from whisperq_core.plurals import counted
-from whisperq_core.present import glossary, markup
+from whisperq_core.present import condition_text, glossary, markup
 from whisperq_core.present.labels import protocol_label
 from whisperq_core.quantize import recipes
 from whisperq_core.serve import job_queue
@@ -27,7 +29,7 @@ from whisperq_core.serve.job_queue import JobState
 from whisperq_core.serve.tasks import EvaluationTask
 from whisperq_core.serve.user_session import UserSession
 from whisperq_core.serve.user_sets import UserSets
-from whisperq_core.speech import evaluation_sets, librispeech
+from whisperq_core.speech import conditions, evaluation_sets, librispeech
 from whisperq_core.speech.evaluation_sets import SetPreview
 from whisperq_core.whisper import model_sources, protocols
 
@@ -55,22 +57,26 @@ class Defaults:
 
 
 def defaults() -> Defaults:
-    """fp32 and what the app recommends; the fastest first evaluation where there is nothing yet."""
+    """fp32 and what the app recommends to run here; a fast first evaluation without any."""
     measured = all_configurations()
-    named = advisor.advise_on(advisor.default_requirements(measured), measured).named
-    if named is None or named.configuration.is_reference:
+    advice = advisor.advise_on(advisor.default_requirements(measured), measured)
+    candidates = [one.configuration for one in (advice.usable, advice.probable) if one]
+    runs_here = (c for c in candidates if c.unavailable_reason is None)
+    configuration = next((c for c in runs_here if c.recipe != REFERENCE_RECIPE), None)
+    if configuration is None:
         return Defaults()
-    configuration = named.configuration
     recipe, protocol = configuration.recipe, configuration.protocol.name
     is_known = recipe in recipes.CATALOGUE and protocol in protocols.PROTOCOLS
     if configuration.model not in model_sources.NAMES or not is_known:
         return Defaults()
-    return Defaults(configuration.model, ("fp32", recipe), protocol)
+    return Defaults(configuration.model, (REFERENCE_RECIPE, recipe), protocol)
 
 
 def show_catalogue(models: list[str]) -> None:
     """Every recipe with its size on each chosen model, where it was measured, and description."""
-    sizes = {(run.model, run.spec.recipe.name): run.weights_bytes for run in all_runs()}
+    # Some protocols tie the output projection, which makes a model smaller: they count last.
+    runs = sorted(all_runs(), key=lambda run: run.spec.protocol.name == protocols.STUDY.name)
+    sizes = {(run.model, run.spec.recipe.name): run.weights_bytes for run in runs}
     columns = {
         f"Size on {model} (MB)": [
             sizes[model, name] / 1e6 if (model, name) in sizes else None
@@ -85,11 +91,7 @@ def show_catalogue(models: list[str]) -> None:
             {"Recipe": list(recipes.CATALOGUE), **columns, "Description": described}
         )
         number = st.column_config.NumberColumn(format="%.0f")
-        st.dataframe(
-            results_table.without_formulas(frame),
-            hide_index=True,
-            column_config=dict.fromkeys(columns, number),
-        )
+        draw_table(frame, column_config=dict.fromkeys(columns, number))
 
 
 def choose_models(view: View, default: str) -> list[str]:
@@ -174,6 +176,11 @@ def choose_sets(session: UserSession, view: View) -> list[str]:
             f" {counted(len(eval_set.utterances), 'utterance')},"
             f" {eval_set.audio_s / 60:.1f} minutes"
         )
+    if chosen == ["quick-look"]:
+        st.caption(
+            "A first check that everything runs here. Whether a recipe increases WER takes more"
+            " speech, such as test-other-25-speakers."
+        )
     chosen = [own.path_of(name) for name in chosen]
     if session.is_private:
         return chosen
@@ -193,6 +200,27 @@ def choose_sets(session: UserSession, view: View) -> list[str]:
         st.error(markup.escape_markdown(str(error)))
         return chosen
     return [*chosen, folder.strip()]
+
+
+def choose_conditions(view: View, sets: list[str]) -> list[str]:
+    """The sets as they are, and each of them under each condition that is chosen."""
+    names = view.several(
+        "Conditions",
+        conditions.common(),
+        "run_conditions",
+        format_func=condition_text.condition_label,
+        accept_new_options=True,
+        placeholder="None: as recorded",
+        help="Noise, a room, a telephone or a codec, put on the same speech. The sets are evaluated"
+        " as recorded, too, so that Noise can compare. Type others, such as noise:train@15dB.",
+    )
+    suffixes = [""]
+    for name in names:
+        try:
+            suffixes.append("".join(f"+{one.name}" for one in conditions.parse(name)))
+        except WhisperQError as error:
+            st.error(markup.escape_markdown(str(error)))
+    return [f"{eval_set}{suffix}" for eval_set in sets for suffix in dict.fromkeys(suffixes)]
 
 
 def download_sets() -> None:
@@ -229,6 +257,8 @@ def choose(session: UserSession, view: View) -> list[Request]:
         chosen = choose_recipes(view, default.recipes)
     with right:
         sets = choose_sets(session, view)
+        only_quick = sets == ["quick-look"]
+        sets = choose_conditions(view, sets)
         protocol = choose_protocol(view, default.protocol)
         with st.container(horizontal=True):
             device = view.one_of(
@@ -246,7 +276,6 @@ def choose(session: UserSession, view: View) -> list[Request]:
                 width=140,
                 help=glossary.definition("threads"),
             )
-        only_quick = sets == ["quick-look"]
         speed = choose_measurement(
             view,
             "Measure speed relative to fp32",
@@ -266,6 +295,8 @@ def choose(session: UserSession, view: View) -> list[Request]:
             help=glossary.definition("divergence"),
         )
         download_sets()
+    if not (names and chosen and sets):
+        return []
     return requests_for(
         names,
         chosen,
@@ -304,24 +335,20 @@ def show_plan(planned: list[planner.PlannedRun]) -> list[planner.PlannedRun]:
     st.markdown(" · ".join(parts))
     frame = pd.DataFrame(
         {
-            "model": [item.request.model for item in planned],
-            "recipe": [item.request.recipe.name for item in planned],
-            "speech": [Path(item.request.eval_set).name for item in planned],
-            "measures": [item.request.measures for item in planned],
-            "status": [item.status for item in planned],
-            "about": [
+            "Model": [item.request.model for item in planned],
+            "Recipe": [item.request.recipe.name for item in planned],
+            "Evaluation set": [Path(item.request.eval_set).name for item in planned],
+            "Measures": [item.request.measures for item in planned],
+            "Status": [item.status for item in planned],
+            "Estimated time": [
                 format_duration(i.estimate_s) if i.status == "to run" else "" for i in planned
             ],
-            "why not": [item.reason or "" for item in planned],
+            "Reason": [item.reason or "" for item in planned],
         }
     )
     if not refused:
-        frame = frame.drop(columns="why not")
-    st.dataframe(
-        results_table.without_formulas(frame),
-        hide_index=True,
-        height=min(38 + 35 * len(frame), 320),
-    )
+        frame = frame.drop(columns="Reason")
+    draw_table(frame, height=min(38 + 35 * len(frame), 320))
     return to_run
 
 
@@ -394,11 +421,8 @@ def show_results(store: Store, keys: list[str | None]) -> None:
     st.header("Results")
     columns = ["model", "recipe", "set", "wer_pct", "cer_pct", "rtf", "rtf_ratio"]
     columns += ["size_reduction_pct", "loops", "protocol"]
-    st.dataframe(
-        results_table.without_formulas(
-            frame[columns].assign(protocol=frame["protocol"].map(protocol_label))
-        ),
-        hide_index=True,
+    draw_table(
+        frame[columns].assign(protocol=frame["protocol"].map(protocol_label)),
         column_config=with_help(
             {
                 name: results_table.LABELS[name]

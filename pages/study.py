@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from pages._claims import badge, claim_results, show_claims
+from pages._code import draw_code
 from pages._figures import draw
 from pages._navigation import open_in_app, open_point
 from pages._session import all_rows, all_runs, shared_store
@@ -16,7 +17,8 @@ from whisperq_core.present.labels import protocol_label
 from whisperq_core.present.study_charts import increase_figure
 from whisperq_core.study import published
 from whisperq_core.study.evidence import Evidence
-from whisperq_core.study.measures import counterpart_recipe, robustness_gaps
+from whisperq_core.study.measures import counterpart_recipe
+from whisperq_core.study.robustness_gaps import RobustnessGap, robustness_gaps
 from whisperq_core.whisper.protocols import PROTOCOLS, STUDY, short_name
 
 PUBLISHED = "font-style:italic;background-color:rgba(0,114,178,0.12)"
@@ -113,13 +115,12 @@ def table_2(store: Store, results: pd.DataFrame, protocol: str) -> None:
             " recipe on another model.** Compare how a recipe changes WER, not WER itself. To"
             " measure whisper-small:"
         )
-        st.code(
+        draw_code(
             "python -m whisperq_core download test-clean\n"
             "python -m whisperq_core download test-other\n"
             f"python -m whisperq_core run --models small --recipes {','.join(names)}"
             f" --sets test-clean,test-other{option}",
-            language="bash",
-            wrap_lines=True,
+            "commands_small",
         )
     for device, name in (("cpu", "CPU"), ("cuda", "GPU")):
         st.subheader(f"Published on {name}")
@@ -199,11 +200,18 @@ def figure_1(protocol: str) -> None:
         alt="WER on test-other minus WER on test-clean for each recipe, published and measured.",
     )
     st.caption(
-        "Hollow diamonds: published values, without intervals. Filled markers: measured here on the"
-        " excerpts, with 95 % intervals over speakers. Arrows: values beyond the axis. Click a"
+        "Hollow diamonds: published values, without intervals. Filled markers: measured here, with"
+        f" 95 % intervals over speakers{sets_text(gaps)}. Arrows: values beyond the axis. Click a"
         " filled marker for its per-utterance results on test-other."
     )
     open_point(clicked)
+
+
+def sets_text(gaps: list[RobustnessGap]) -> str:
+    """As in “, base on test-other-25-speakers and test-clean-34-speakers”."""
+    sets = {gap.model: " and ".join(gap.eval_sets) for gap in gaps}
+    text = "".join(f", {model} on {names}" for model, names in sets.items())
+    return markup.escape_markdown(text)
 
 
 def recipe_mapping() -> None:
@@ -261,9 +269,9 @@ st.markdown(
 )
 st.info(
     "**What can be compared.** The study evaluated all of LibriSpeech test-clean and test-other"
-    " (2620 and 2939 utterances), on other hardware. Unless a row says otherwise, results here"
-    " are on excerpts of 22 and 74 utterances; 95 % intervals of WER over speakers are in"
-    " parentheses. RTFs of different machines are not comparable; **RTF / fp32** is, within"
+    " (2620 and 2939 utterances), on other hardware. Results here are on parts of them, which"
+    " each row names; rows of one model share their speech. 95 % intervals of WER over speakers are"
+    " in parentheses. RTFs of different machines are not comparable; **RTF / fp32** is, within"
     " limits. WER and CER are in percent. Gap: WER on test-other minus WER on test-clean, in"
     " points. Results are identified by the first characters of their keys in `cache/results`."
 )

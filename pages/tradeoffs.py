@@ -10,14 +10,16 @@ from pages import _result_details
 from pages._column_help import with_help
 from pages._figures import draw
 from pages._navigation import open_in_app
-from pages._session import all_rows, all_runs, user_store
+from pages._session import all_rows, all_runs, example, user_store
+from pages._tables import draw_table
 from pages._utterance_view import set_title
 from pages._view import View
 from whisperq_core.analyze import pareto_front, results_table
-from whisperq_core.analyze.verdicts import MARGIN
+from whisperq_core.analyze.configurations import REFERENCE_RECIPE, Configuration
+from whisperq_core.analyze.verdicts import MARGIN, Verdict
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.plurals import counted, plural
-from whisperq_core.present import glossary, markup, tradeoff_chart
+from whisperq_core.present import advisor_text, glossary, markup, tradeoff_chart
 from whisperq_core.present.labels import protocol_label, verdict_label
 from whisperq_core.quantize import recipes
 from whisperq_core.speech import evaluation_sets
@@ -76,30 +78,40 @@ def choose_machine(view: View, stored: list) -> str | None:
 
 
 def choose(view: View, results: pd.DataFrame) -> pd.DataFrame:
-    """The results of one protocol and evaluation set, of any design."""
+    """The results of one protocol and evaluation set, of any design.
+
+    By default those among which the recommended configuration is.
+    """
     models = sorted(results["model"].unique())
     default = "base" if "base" in models else models[0]
     how = {"placeholder": "any", "width": 190}
     chosen = view.several("Model", models, "model", [default], **how)
     alike = results[results["model"].isin(chosen)] if chosen else results
     names = sorted(results["protocol"].unique())
+    best = example()
     if len(names) > 1 or view.has("protocol"):
+        is_here = best is not None and best.model in chosen and best.protocol.name in names
+        first = best.protocol.name if is_here else protocols.STUDY.name
         how = {
             "format_func": protocol_label,
             "help": "How audio is windowed, decoded and batched.",
             "width": 230,
         }
-        protocol = one_of(view, "Protocol", names, protocols.STUDY.name, "protocol", **how)
+        protocol = one_of(view, "Protocol", names, first, "protocol", **how)
         alike = alike[alike["protocol"] == protocol]
     sets = sorted(results["set"].unique())
     how = {"format_func": set_title, "width": 330}
-    name = one_of(view, "Evaluation set", sets, usual_set(alike), "set", **how)
+    name = one_of(view, "Evaluation set", sets, usual_set(alike, best), "set", **how)
     return alike[alike["set"] == name]
 
 
-def usual_set(rows: pd.DataFrame) -> str:
-    """The longest shipped set that most of the recipes were measured on."""
+def usual_set(rows: pd.DataFrame, best: Configuration | None) -> str:
+    """The longest shipped set that most of the recipes, and the best one, were measured on."""
     shipped = rows[rows["set"].isin(evaluation_sets.EVALUATION_SETS)]
+    if best:
+        is_best = (shipped["recipe"] == best.recipe) & (shipped["protocol"] == best.protocol.name)
+        if is_best.any():
+            shipped = shipped[shipped["set"].isin(shipped["set"][is_best])]
     if shipped.empty:
         return "test-other-excerpt"
     sets = shipped.groupby("set").agg(recipes=("recipe", "nunique"), audio_s=("audio_s", "max"))
@@ -195,6 +207,23 @@ def summary(rows: pd.DataFrame, runs: list[AccuracyRun]) -> None:
     st.caption(" · ".join(facts))
 
 
+def say_over_all_sets(rows: pd.DataFrame) -> None:
+    """What all sets together show of the recommended recipe, where this set leaves it open."""
+    best = example()
+    if best is None or best.comparison is None:
+        return
+    own = rows.set_index(["model", "recipe", "protocol"])["verdict"]
+    verdict = own.get((best.model, best.recipe, best.protocol.name))
+    if verdict == Verdict.INCONCLUSIVE and best.comparison.verdict is not Verdict.INCONCLUSIVE:
+        st.info(
+            markup.escape_markdown(
+                f"{best.recipe} is {verdict_label(verdict)} on this evaluation set alone. Over all"
+                f" English sets together it is {advisor_text.certainty(best)}:"
+                f" {advisor_text.cost(best)} Overview and Advisor answer from all sets."
+            )
+        )
+
+
 def _threads(numbers: Sequence[int]) -> str:
     return f"{', '.join(map(str, numbers))} {plural(numbers[-1], 'thread')}"
 
@@ -206,11 +235,10 @@ def plot(view: View, rows: pd.DataFrame, runs: list[AccuracyRun], margin: float)
     has_difference = rows["model"].nunique() == 1 and rows["verdict_rate"].notna().any()
     rates = [difference, *metrics] if has_difference else metrics
 
-    def named(column: str) -> str:
-        return tradeoff_chart.metric(rows, column).title
+    titles = {column: tradeoff_chart.metric(rows, column).title for column in rates}
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        how = {"format_func": named, "width": 230}
+        how = {"format_func": titles.get, "width": 230}
         x = view.one_of("X axis", metrics, "x", "rtf", **how)
         y = view.one_of("Y axis", rates, "y", rates[0], **how)
         size = view.one_of("Marker area", metrics, "area", "weights_bytes", **how)
@@ -238,18 +266,18 @@ def plot(view: View, rows: pd.DataFrame, runs: list[AccuracyRun], margin: float)
     )
     draw(
         figure,
-        f"{named(y)} against {named(x)}",
+        f"{titles[y]} against {titles[x]}",
         key="chart",
         on_select=take_point,
         selection_mode="points",
         config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
-        alt=f"{named(y)} against {named(x)}; the table below has the same results.",
+        alt=f"{titles[y]} against {titles[x]}; the table below has the same results.",
     )
     notes = [explained(rows, {x, y}, margin, intervals)]
     if off.any() and not show_all:
         notes.append(f"Arrows mark {off.sum()} outside the axis range; tooltips have their values.")
     if not drawn.all():
-        notes.append(f"{(~drawn).sum()} not drawn: {named(x)} or {named(y)} was not measured.")
+        notes.append(f"{(~drawn).sum()} not drawn: {titles[x]} or {titles[y]} was not measured.")
     st.caption(" ".join(notes))
     return rows.sort_values(y, kind="stable")
 
@@ -320,9 +348,8 @@ def show_table(rows: pd.DataFrame, baseline: str, margin: float) -> None:
             icon=":material/download:",
             on_click="ignore",
         )
-    st.dataframe(
-        results_table.without_formulas(labelled(results_table.display(rows), baseline)),
-        hide_index=True,
+    draw_table(
+        labelled(results_table.display(rows), baseline),
         column_order=TABLE_COLUMNS,
         column_config=with_help(results_table.LABELS | pareto_front.LABELS | numbers | sure),
         key="results",
@@ -384,9 +411,11 @@ def main(view: View) -> None:
     keys = set(alike["key"])
     comparable = [run for run in runs if run.key in keys]
     with st.spinner("Computing confidence intervals", show_time=True):
-        rows = pareto_front.with_verdicts(rows, comparable, baseline, margin)
+        rows = pareto_front.with_verdicts(rows, comparable, baseline, margin, store.derived)
     rows = tradeoff_chart.with_difference_of_baseline(rows)
     summary(rows, comparable)
+    if baseline == REFERENCE_RECIPE:
+        say_over_all_sets(rows)
     rows = plot(view, rows, comparable, margin)
     if st.session_state.get("run") in set(rows["key"]):
         name = rows.set_index("key")["recipe"][st.session_state["run"]]

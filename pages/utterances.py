@@ -4,15 +4,23 @@ import streamlit as st
 
 from pages._navigation import open_in_app
 from pages._result_details import choose_result, show_details
-from pages._session import all_rows, all_runs
+from pages._session import all_rows, all_runs, example, user_store
 from pages._utterance_view import set_title
 from pages._view import View
 from whisperq_core.analyze import pareto_front
-from whisperq_core.analyze.verdicts import MARGIN
+from whisperq_core.analyze.paired_comparisons import condition
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.present import markup
 from whisperq_core.present.labels import protocol_label
 from whisperq_core.whisper import protocols
+
+
+def imply_example(view: View) -> None:
+    """Without a link to anything, the recommended configuration's longest set."""
+    if any(view.has(key) for key in ("run", "model", "set", "protocol")):
+        return
+    if (recommended := example()) is not None:
+        view.imply("run", recommended.pool.parts[0].key)
 
 
 def main(view: View) -> None:
@@ -21,6 +29,7 @@ def main(view: View) -> None:
     if rows.empty:
         st.info("No results yet. Open **Run evaluations** and evaluate a few recipes.")
         return
+    imply_example(view)
     linked = rows[rows["key"] == view.requested("run")]
     for column in ("model", "set", "protocol"):
         if len(linked):
@@ -47,8 +56,10 @@ def main(view: View) -> None:
         st.info("Choose a result above, or click a point of a plot on another page.")
         return
     st.header(markup.escape_markdown(f"{run.spec.recipe.name} on {run.model}"), anchor=False)
-    row = pareto_front.with_verdicts(rows[rows["key"] == run.key], runs, margin=MARGIN).iloc[0]
-    show_details(view, run, row, runs)
+    rows = rows[rows["key"] == run.key]
+    alike = [one for one in runs if condition(one) == condition(run)]
+    rows = pareto_front.with_verdicts(rows, alike, derived=user_store().derived)
+    show_details(view, run, rows.iloc[0], runs)
 
 
 open_in_app("utterances.py")

@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -16,7 +16,10 @@ os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="whisperq-no-hub-")
 
 from tests.support import schedule
 from tests.support.opened_runtimes import OpenedRuntimes
-from tests.support.served_app import Served, chromium, launched, served
+from tests.support.served_app import Served, chromium, launched, served, wait_until_drawn
+from whisperq_core import machine
+from whisperq_core.analyze import family_cache
+from whisperq_core.analyze.paired_tests import PairedTest
 from whisperq_core.evaluate import history
 from whisperq_core.evaluate.store import Store
 from whisperq_core.settings import SHIPPED_CACHE
@@ -59,6 +62,23 @@ def store(tmp_path, monkeypatch) -> Store:
     return Store()
 
 
+@pytest.fixture
+def new_process(monkeypatch) -> Iterator[Callable[..., None]]:
+    """Forgets the comparisons that this process remembers; may_resample: or fail where it would."""
+
+    def forget(may_resample: bool) -> None:
+        family_cache._compared.cache_clear()
+        family_cache._test.cache_clear()
+        monkeypatch.setattr(family_cache, "PairedTest", PairedTest if may_resample else refuse)
+
+    def refuse(*_):
+        pytest.fail("a family was resampled again")
+
+    forget(may_resample=True)
+    yield forget
+    forget(may_resample=True)
+
+
 @pytest.fixture(scope="session")
 def tiny() -> models.Model:
     return models.load("tiny.en")
@@ -67,6 +87,15 @@ def tiny() -> models.Model:
 @pytest.fixture(scope="session")
 def base() -> models.Model:
     return models.load("base")
+
+
+@pytest.fixture(scope="module")
+def emulated_bf16() -> Iterator[None]:
+    """bf16 on any CPU: PyTorch emulates missing instructions, too slowly for users, but rightly."""
+    with pytest.MonkeyPatch.context() as patch:
+        flags = machine.cpu_flags() | {"avx512_bf16"}
+        patch.setattr(machine, "cpu_flags", lambda: flags)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +132,7 @@ def page(browser, app):
     """The app's first page, wide; nothing that one does on it may show a stack trace."""
     opened = browser.new_page(viewport={"width": 1440, "height": 1000})
     opened.goto(app.address)
+    wait_until_drawn(opened, timeout_ms=120_000)  # a slow machine takes a minute to the first plot
     yield opened
     assert opened.get_by_text("Traceback").count() == 0
     opened.close()

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 import whisperq_core as wq
-from tests.support.made_runs import accuracy_run, speed_run
-from whisperq_core.errors import EvalSetError, ModelError, NotComparable, RecipeError
+from tests.support.sample_runs import accuracy_run, speed_run
+from whisperq_core.errors import EvalSetError, InputError, ModelError, NotComparable, RecipeError
 from whisperq_core.settings import PROJECT
 
 TEXT = "a cat sat down by our door"
@@ -48,6 +48,14 @@ def test_wrong_names_are_sentences_before_anything_runs(store):
         wq.evaluate("tiny.en", ["fp32"], "no-such-set")
     with pytest.raises(RecipeError):
         wq.evaluate("tiny.en", ["int5"])
+    with pytest.raises(RecipeError, match="16, 32, 64, 128"):
+        wq.quantize("tiny.en", "hqq-int4-g96")
+    with pytest.raises(InputError, match="at least one recipe"):
+        wq.evaluate("tiny.en", [])
+    with pytest.raises(InputError, match="not -1"):
+        wq.evaluate("tiny.en", ["fp32"], threads=-1)
+    with pytest.raises(ModelError, match="gigantic"):
+        wq.advise(models=["gigantic"])
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ OWN_LIBRARY = {
     for library in module.BACKEND.imports
 }
 HEAVY = {"torch", "transformers", *OWN_LIBRARY}
+# A fifth of a second or more each, which the first page would take longer to open.
+RARELY_USED = {"scipy.stats", "scipy.optimize", "pooch", "requests"}
 
 each_module = pytest.mark.parametrize("module", [m for m in MODULES if m != "__init__"])
 
@@ -115,6 +117,14 @@ def test_packages_import_one_way():
     assert done.returncode == 0, done.stdout
 
 
+def test_no_test_imports_another():
+    tests = sorted((ROOT / "tests").rglob("test_*.py"))
+    names = {(path.name, name) for path in tests for name in all_imports(path)}
+    assert ("test_architecture.py", "ast") in names
+    # What they share is in tests/support.
+    assert [pair for pair in names if re.match(r"tests\.(.*\.)?test_", pair[1])] == []
+
+
 def test_the_walk_sees_what_there_is():
     # The rules below hold nothing if imports are not found.
     assert core_module(f"{PACKAGE}.quantize.backends.linears") == "quantize.backends"
@@ -171,10 +181,18 @@ def test_what_a_link_says_is_read_by_view_alone(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_tables_are_saved_without_formulas(page):
-    # Streamlit's own button saves the cells as they are.
+    # Streamlit's own button saves the cells as they are; pages/_tables.py takes care of them.
     calls = [n for n in ast.walk(tree(page)) if isinstance(n, ast.Call)]
-    tables = [n.args[0] for n in calls if ast.unparse(n.func) == "st.dataframe"]
-    assert all(ast.unparse(found).split("(")[0].endswith("without_formulas") for found in tables)
+    tables = [ast.unparse(n) for n in calls if ast.unparse(n.func) == "st.dataframe"]
+    safe = page.name == "_tables.py" and "without_formulas" in "".join(tables)
+    assert not tables or safe
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_load_no_highlighter(page):
+    # pages/_code.py says why.
+    calls = (ast.unparse(n.func) for n in ast.walk(tree(page)) if isinstance(n, ast.Call))
+    assert "st.code" not in calls
 
 
 @pytest.mark.parametrize("library", OWN_LIBRARY)
@@ -194,14 +212,14 @@ def test_every_backend_has_its_functions(backend):
         if isinstance(node, ast.FunctionDef)
     }
     if BACKENDS[backend].is_runtime:
-        assert arguments["open_runtime"] == ["model", "recipe", "threads"]
+        assert arguments["open_runtime"] == ["model", "recipe", "threads", "device"]
         return
     assert arguments["quantize"] == ["model", "recipe", "calibrate"]
     assert arguments["weight_of"] == arguments["state_of"] == ["layer"]
     assert arguments["layer_from"] == ["tensors", "settings"]
 
 
-def test_the_app_and_its_pages_load_no_torch():
+def test_the_app_and_its_pages_load_neither_torch_nor_what_is_slow_and_rarely_used():
     imports = {
         ast.unparse(node)
         for page in PAGES
@@ -209,7 +227,7 @@ def test_the_app_and_its_pages_load_no_torch():
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     assert any(f"{PACKAGE}" in line for line in imports)
-    report = f"import sys; print(*({HEAVY!r} & sys.modules.keys()))"
+    report = f"import sys; print(*({HEAVY | RARELY_USED!r} & sys.modules.keys()))"
     code = "\n".join([*sorted(imports), report])
     run = [sys.executable, "-c", code]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from tests.support.made_runs import accuracy_run
+from tests.support.sample_runs import accuracy_run
 from whisperq_core.cli.main import main
 from whisperq_core.errors import StoreError
 from whisperq_core.evaluate.store import Store

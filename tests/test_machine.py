@@ -55,13 +55,18 @@ def test_devices_are_found_without_torch():
 
 
 def test_the_kind_of_machine_has_the_cores_and_on_a_gpu_the_gpu():
-    gpu = {"gpu": "A GPU", "gpu_memory_bytes": 80 << 30, "gpu_driver": "550.1"}
+    gpu = {"gpu": "A GPU", "gpu_memory_bytes": 80 << 30, "gpu_driver": "550.1", "gpu_cuda": "13.0"}
     with_gpu = CPU_ONLY.model_copy(update=gpu)
     assert CPU_ONLY.kind == with_gpu.kind == "A CPU, 2 cores, Linux"
     assert CPU_ONLY.model_copy(update={"cores": 4}).kind != CPU_ONLY.kind
     # Times on the CPU are comparable with those that were stored before GPUs were described.
     assert with_gpu.kind_for("cpu") == CPU_ONLY.kind_for("cpu") == CPU_ONLY.kind_for("cuda")
-    assert with_gpu.kind_for("cuda") == "A CPU, 2 cores, Linux, A GPU, 80 GiB, driver 550.1"
+    assert with_gpu.kind_for("cuda") == f"A CPU, 2 cores, Linux, {with_gpu.gpu_kind}"
+    assert with_gpu.gpu_kind == "A GPU, 80 GiB, driver 550.1, CUDA 13.0"
+    assert with_gpu.model_copy(update={"gpu_count": 8}).gpu_kind == with_gpu.gpu_kind
+    for field in gpu:
+        other = with_gpu.model_copy(update={field: 1 << 30 if "bytes" in field else "other"})
+        assert other.kind_for("cuda") != with_gpu.kind_for("cuda")
 
 
 def test_a_machine_of_an_older_record_is_read():
@@ -70,7 +75,24 @@ def test_a_machine_of_an_older_record_is_read():
     assert (machine.gpu, machine.gpu_count, machine.gpu_memory_bytes) == (None, 0, None)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a shell script in the program's place")
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """Puts a shell script in the program's place."""
+    if os.name != "posix":
+        pytest.skip("a shell script in the program's place")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    def answers(script):
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+
+    machine_module.gpu_capability.cache_clear()
+    yield answers
+    machine_module.gpu_capability.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("answer", "fields"),
     [
@@ -83,11 +105,47 @@ def test_a_machine_of_an_older_record_is_read():
         ("exit 9", (None, 0, None, None)),
     ],
 )
-def test_gpus_are_read_from_nvidia_smi(tmp_path, monkeypatch, answer, fields):
-    program = tmp_path / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\n{answer}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+def test_gpus_are_read_from_nvidia_smi(nvidia_smi, answer, fields):
+    nvidia_smi(answer)
     machine = Machine(**CPU_ONLY.model_dump() | machine_module._gpu_fields())
     found = machine.gpu, machine.gpu_count, machine.gpu_memory_bytes, machine.gpu_driver
     assert found == fields
+
+
+def test_of_several_gpus_the_visible_ones_are_described(nvidia_smi, monkeypatch):
+    nvidia_smi('echo "asked with $3, 1, 2"')
+    assert machine_module._gpu_fields()["gpu"] == "asked with "
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert machine_module._gpu_fields()["gpu"] == "asked with --id=1"
+
+
+@pytest.mark.parametrize(
+    ("answer", "capability"),
+    [("echo 8.9; echo 7.5", (8, 9)), ("echo [N/A]", None), ("echo Field is not valid", None)],
+)
+def test_the_compute_capability_is_that_of_the_first_gpu(nvidia_smi, answer, capability):
+    nvidia_smi(answer)
+    assert machine_module.gpu_capability() == capability
+
+
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        ("cuda: Optional[str] = '13.0'", "13.0"),
+        ("cuda = '12.6'", "12.6"),
+        ("cuda: Optional[str] = None", None),
+    ],
+)
+def test_cudas_version_is_read_from_pytorchs_files(tmp_path, monkeypatch, line, version):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('it was imported')")
+    (tmp_path / "torch" / "version.py").write_text(f"__version__ = '1'\n{line}\nhip = '6.0'\n")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert machine_module.cuda_version() == version
+
+
+def test_cudas_version_is_the_one_that_pytorch_names():
+    import torch
+
+    assert machine_module.cuda_version() == torch.version.cuda

@@ -1,11 +1,13 @@
+import gc
 import subprocess
 import sys
+import threading
 import weakref
 
 import numpy as np
 import pytest
 
-from whisperq_core.memory import MemoryGrowth, SingleItemCache
+from whisperq_core.memory import MemoryGrowth, SingleItemCache, without_garbage_collection
 from whisperq_core.settings import PROJECT
 
 MB = 1_000_000
@@ -113,3 +115,31 @@ def test_memory_that_is_kept_is_none_that_the_system_takes_back():
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     before, kept, after = map(int, done.stdout.split())
     assert before >= 100 * MB and kept == 0 and after >= 100 * MB
+
+
+def test_collections_of_garbage_pause_until_the_last_block_of_any_thread_ends():
+    second_began, first_ended = threading.Event(), threading.Event()
+
+    def first():
+        with without_garbage_collection():
+            second_began.wait(10)
+        first_ended.set()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    with without_garbage_collection():
+        second_began.set()
+        assert first_ended.wait(10)
+        assert not gc.isenabled()
+    thread.join(10)
+    assert gc.isenabled()
+
+
+def test_collections_that_were_off_before_stay_off():
+    gc.disable()
+    try:
+        with without_garbage_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from whisperq_core.analyze.advisor import Advice
     from whisperq_core.analyze.configurations import Configuration
     from whisperq_core.analyze.user_requirements import Priority
+    from whisperq_core.evaluate.merging import MergeReport
     from whisperq_core.evaluate.records import Run
     from whisperq_core.quantize.quantized_model import QuantizedModel
 
@@ -123,6 +124,31 @@ class Results:
         from whisperq_core.analyze.configurations import configurations
 
         return evidence_table.evidence(configurations(self._runs, margin=margin))
+
+    def conditions(self) -> "pd.DataFrame":
+        """What each condition, such as noise, changes in the cost of each recipe.
+
+        One row for each measure ("WER", "divergence"), model, recipe and condition that both fp32
+        and the recipe were evaluated under and in quiet: in_quiet and under_condition (points of
+        WER more than fp32's, or mnat per token from fp32), change (points, or the factor for
+        divergence) with low and high, verdict, p, minutes and minutes_needed. Call it on
+        `wq.results()`: intervals are simultaneous over all results passed.
+        """
+        from whisperq_core.analyze import condition_effects
+
+        runs, of_measure = list(self._runs), condition_effects.condition_effects
+        effects = [e for measure in condition_effects.MEASURES for e in of_measure(runs, measure)]
+        return condition_effects.table(effects)
+
+    def hallucinations(self) -> "pd.DataFrame":
+        """Words transcribed a minute on sets without speech, such as no-speech.
+
+        One row for each model, recipe, protocol and set: words_a_minute with low and high (95 %,
+        over sources of noise), words, minutes, recordings, with_words (recordings with any), loops.
+        """
+        from whisperq_core.analyze import hallucinations
+
+        return hallucinations.table(hallucinations.hallucinations(self._runs))
 
 
 class Recommendation:
@@ -237,6 +263,20 @@ def results() -> Results:
     return Results(Store().runs())
 
 
+def merge(location: str | Path) -> "MergeReport":
+    """Adds results that were measured elsewhere to the cache, each checked first.
+
+    location: a cache folder, a folder of result files, or the URL of one. Nothing that is here is
+    changed. The report says what was added, and why a file was refused.
+
+    Raises InputError where there are no results, StoreError where they cannot be reached.
+    """
+    from whisperq_core.evaluate import merging
+    from whisperq_core.evaluate.store import Store
+
+    return merging.merge(str(location), Store())
+
+
 def advise(
     *,
     max_mb: float | None = None,
@@ -261,10 +301,15 @@ def advise(
     increase of WER over that fp32, in points. confidence: that WER rises by less; from 0.95 on,
     corrected for everything that was compared. speech: "all" English sets, "clean", "hard", or the
     name of an evaluation set. protocols: none are any.
+
+    Raises:
+        InputError: limits that nothing can meet.
+        ModelError: a model without results that there is not.
     """
     from whisperq_core.analyze import advisor
     from whisperq_core.analyze.user_requirements import Requirements
     from whisperq_core.evaluate.store import Store
+    from whisperq_core.whisper import model_sources
     from whisperq_core.whisper.protocols import SHORT_NAMES
 
     limits = Requirements(
@@ -280,4 +325,8 @@ def advise(
         protocols=tuple(SHORT_NAMES[name].name for name in protocols),
         priority=priority,
     )
-    return Recommendation(advisor.advise(limits, Store().runs()))
+    store = Store()
+    runs = store.runs()
+    for name in {*models} - {run.model for run in runs}:
+        model_sources.find(name)
+    return Recommendation(advisor.advise(limits, runs, store.derived))

@@ -84,8 +84,8 @@ class Folder(ABC):
         """A file's stamp; None where there is no such file, or its stamp cannot be read."""
 
     @abstractmethod
-    def read(self, name: str) -> bytes:
-        """A file's content; OSError where it cannot be read."""
+    def read(self, name: str, max_bytes: int | None = None) -> bytes:
+        """A file's content; OSError where it cannot be read, or has more than MAX_BYTES."""
 
     @abstractmethod
     def write(self, name: str, text: str) -> None:
@@ -139,9 +139,9 @@ class LocalFolder(Folder):
             return stat.st_mtime_ns, stat.st_size
         return None
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, max_bytes: int | None = None) -> bytes:
         """See `Folder`."""
-        return read_file(self.path / name)
+        return read_file(self.path / name, max_bytes)
 
     def write(self, name: str, text: str) -> None:
         """See `Folder`."""
@@ -226,15 +226,31 @@ class RemoteFolder(Folder):
         """See `Folder`."""
         return self.file_stamps().get(name)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, max_bytes: int | None = None) -> bytes:
         """See `Folder`."""
+        most = MAX_BYTES if max_bytes is None else max_bytes
+        path, stamp = f"{self.path}/{name}", self.file_stamp(name)
+        size = stamp[0] if stamp else None
         try:
-            content: bytes = self.files.cat_file(f"{self.path}/{name}")
-            return content
+            if size is None:  # as on a web server, which does not list sizes
+                content = self._read_stream(path, most + 1)
+            else:
+                content = b"" if size > most else self.files.cat_file(path)
         except OSError:
             raise
         except Exception as error:
             raise OSError(0, _first_line(error)) from error
+        if max(size or 0, len(content)) > most:
+            raise _too_large(most)
+        return content
+
+    def _read_stream(self, path: str, most: int) -> bytes:
+        """The first `most` bytes of a file."""
+        content = bytearray()
+        with self.files.open(path, "rb", block_size=0) as file:
+            while block := file.read(most - len(content)):
+                content += block
+        return bytes(content)
 
     def write(self, name: str, text: str) -> None:
         """See `Folder`."""
@@ -285,10 +301,14 @@ def read_file(path: Path, max_bytes: int | None = None) -> bytes:
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = b"" if stat.st_size > most else file.read(most + 1)
         if stat.st_size > most or len(content) > most:
-            raise OSError(EFBIG, f"it has more than {most / 10**6:g} MB")
+            raise _too_large(most)
         return content
     finally:
         os.close(descriptor)
+
+
+def _too_large(most: int) -> OSError:
+    return OSError(EFBIG, f"it has more than {most / 10**6:g} MB")
 
 
 Record = TypeVar("Record", bound=BaseModel)

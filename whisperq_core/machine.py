@@ -1,7 +1,9 @@
 """What this machine is: the part of a speed measurement's identity that is not ours to choose."""
 
+import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 from functools import lru_cache
@@ -14,8 +16,9 @@ from pydantic import BaseModel
 class Machine(BaseModel, frozen=True):
     """The machine a measurement was made on.
 
-    gpu, gpu_count, gpu_memory_bytes, gpu_driver: model of the first CUDA GPU, how many GPUs there
-    are, memory of the first, version of the driver. Records of older versions do not have them.
+    gpu, gpu_count, gpu_memory_bytes, gpu_driver, gpu_cuda: model of the first CUDA GPU, how many
+    GPUs there are, memory of the first, version of the driver, and of CUDA in the installed
+    PyTorch. Records of older versions do not have them.
     """
 
     cpu: str
@@ -27,6 +30,22 @@ class Machine(BaseModel, frozen=True):
     gpu_count: int = 0
     gpu_memory_bytes: int | None = None
     gpu_driver: str | None = None
+    gpu_cuda: str | None = None
+
+    @property
+    def gpu_kind(self) -> str | None:
+        """What has to be the same of a GPU for its times to be compared; None without one.
+
+        Model, memory, driver and CUDA, but not the number of GPUs, since one is used.
+        """
+        if self.gpu is None:
+            return None
+        parts = [self.gpu]
+        if self.gpu_memory_bytes:
+            parts.append(f"{self.gpu_memory_bytes / 2**30:.0f} GiB")
+        parts += [f"driver {self.gpu_driver}"] if self.gpu_driver else []
+        parts += [f"CUDA {self.gpu_cuda}"] if self.gpu_cuda else []
+        return ", ".join(parts)
 
     @property
     def kind(self) -> str:
@@ -34,15 +53,9 @@ class Machine(BaseModel, frozen=True):
         return f"{self.cpu}, {self.cores} cores, {self.system}"
 
     def kind_for(self, device: str) -> str:
-        """What has to be the same for times on that device to be compared.
-
-        On a GPU also its model, memory and driver; but not their number, since one is used.
-        """
-        if device != "cuda" or self.gpu is None:
-            return self.kind
-        memory = f", {self.gpu_memory_bytes / 2**30:.0f} GiB" if self.gpu_memory_bytes else ""
-        driver = f", driver {self.gpu_driver}" if self.gpu_driver else ""
-        return f"{self.kind}, {self.gpu}{memory}{driver}"
+        """What has to be the same for times on that device to be compared: see `gpu_kind`."""
+        on_gpu = device == "cuda" and self.gpu_kind
+        return f"{self.kind}, {self.gpu_kind}" if on_gpu else self.kind
 
 
 @lru_cache
@@ -76,30 +89,58 @@ def devices() -> list[str]:
     return available
 
 
-_NVIDIA_QUERY = "--query-gpu=name,memory.total,driver_version"
+def cuda_version() -> str | None:
+    """CUDA's version that the installed PyTorch was built with, such as "13.0"; None without CUDA.
+
+    Read from its files, since the app never imports torch.
+    """
+    torch = importlib.util.find_spec("torch")
+    if torch is None or torch.origin is None:
+        return None
+    text = Path(torch.origin).with_name("version.py").read_text("utf-8")
+    named = re.search(r"^cuda\b.*= *['\"]([\d.]+)['\"]", text, re.MULTILINE)
+    return named[1] if named else None
+
+
+def _nvidia_smi(fields: str) -> list[list[str]]:
+    """The fields of each GPU as nvidia-smi tells them; none where it is missing or fails.
+
+    Where CUDA_VISIBLE_DEVICES chooses among the GPUs, of these only.
+    """
+    if not shutil.which("nvidia-smi"):
+        return []
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        command.append(f"--id={visible}")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [line.split(", ") for line in done.stdout.strip().splitlines()]
+    return [row for row in rows if len(row) == fields.count(",") + 1]
 
 
 def _gpu_fields() -> dict[str, Any]:
-    """The GPU fields of `Machine` from nvidia-smi; none where it is missing or fails.
-
-    nvidia-smi rather than PyTorch: the app never imports torch.
-    """
-    if not shutil.which("nvidia-smi"):
+    """The GPU fields of `Machine`; none where there is no GPU."""
+    gpus = _nvidia_smi("name,memory.total,driver_version")
+    if not gpus:
         return {}
-    command = ["nvidia-smi", _NVIDIA_QUERY, "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-        gpus = [line.split(", ") for line in done.stdout.strip().splitlines()]
-        name, memory_mib, driver = gpus[0]
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return {}
-    memory = int(memory_mib) * 2**20 if memory_mib.isdigit() else None
+    name, memory_mib, driver = gpus[0]
     return {
         "gpu": name,
         "gpu_count": len(gpus),
-        "gpu_memory_bytes": memory,
+        "gpu_memory_bytes": int(memory_mib) * 2**20 if memory_mib.isdigit() else None,
         "gpu_driver": driver,
+        "gpu_cuda": cuda_version(),
     }
+
+
+@lru_cache
+def gpu_capability() -> tuple[int, int] | None:
+    """CUDA's compute capability of the first GPU, such as (9, 0); None where nothing tells it."""
+    answers = _nvidia_smi("compute_cap")
+    named = re.fullmatch(r"(\d+)\.(\d+)", answers[0][0]) if answers else None
+    return (int(named[1]), int(named[2])) if named else None
 
 
 @lru_cache

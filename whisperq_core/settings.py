@@ -4,6 +4,8 @@
 worker processes inherit it.
 """
 
+import os
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import field_validator
@@ -24,9 +26,11 @@ class Settings(BaseSettings):
     number gets a sentence where it is used.
     users: who may sign in, addresses and @domains separated by commas.
     ggml: folder of whisper.cpp's model files; by default `ggml` in the cache.
+    noises: folder of noises and impulse responses of your own, named by their files' names.
+    results_only: the app shows results, and measures, transcribes and stores nothing.
     """
 
-    model_config = SettingsConfigDict(env_prefix="WHISPERQ_", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="WHISPERQ_", env_ignore_empty=True, frozen=True)
 
     cache: Path = SHIPPED_CACHE
     results: str | None = None
@@ -35,8 +39,10 @@ class Settings(BaseSettings):
     keep_days: str = "30"
     users: str = ""
     ggml: Path | None = None
+    noises: Path | None = None
+    results_only: bool = False
 
-    @field_validator("cache", "tls", "ggml")
+    @field_validator("cache", "tls", "ggml", "noises")
     @classmethod
     def _expanded(cls, path: Path | None) -> Path | None:
         return path and path.expanduser()
@@ -44,4 +50,10 @@ class Settings(BaseSettings):
 
 def current() -> Settings:
     """The settings as the environment has them now."""
+    return _settings(frozenset(os.environ.items()))
+
+
+# A page asks dozens of times, and to read them takes milliseconds.
+@lru_cache(maxsize=10)
+def _settings(environment: frozenset[tuple[str, str]]) -> Settings:
     return Settings()

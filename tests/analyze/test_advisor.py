@@ -13,7 +13,7 @@ from tests.support.advisor_runs import (
     by_recipe,
     requirements,
 )
-from tests.support.made_runs import renamed, speed_run, tiny_english
+from tests.support.sample_runs import renamed, speed_run, tiny_english
 from tests.support.spoken_runs import MANY, SOME, run_with
 from whisperq_core.analyze.advisor import (
     Conclusion,
@@ -368,3 +368,22 @@ def test_the_latency_on_other_machines_is_beside_that_of_the_one_shown():
     elsewhere = advise(requirements(machine=kind), [*RUNS, *there]).best.configuration
     assert elsewhere.latency == latency
     assert [name for name, _ in elsewhere.latency_elsewhere] == [SPEEDS[0].machine_kind]
+
+
+def test_a_machine_that_cannot_run_the_recommended_one_is_told_what_to_use_instead(monkeypatch):
+    bf16 = run_with("bf16", SOME, weights_bytes=100_000_000)
+    runs = [*RUNS, bf16, speed_run("bf16", [2.0, 2.1, 2.2], [3.0, 3.1, 3.2])]
+    monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda: frozenset({"avx2"}))
+    advice = advise(requirements(), runs)
+    assert advice.best.configuration.recipe == "bf16"
+    assert "no bf16 instructions" in advice.best.configuration.unavailable_reason
+    assert advice.usable.configuration.recipe == "quanto-int8"
+    monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    assert advice.usable is advice.best
+
+
+def test_where_nothing_else_fits_the_recommended_one_is_still_named(monkeypatch):
+    bf16 = run_with("bf16", SOME, weights_bytes=100_000_000)
+    monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda: frozenset({"avx2"}))
+    advice = advise(requirements(), [FP32, bf16, speed_run("fp32", [3.0, 3.1, 3.2])])
+    assert advice.usable is advice.named

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.support.made_runs import accuracy_run
+from tests.support.sample_runs import accuracy_run
 from whisperq_core.analyze import confusions, paired_comparisons
 from whisperq_core.analyze.confusions import UtteranceFilter
 from whisperq_core.errors import NotComparable

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.support.made_runs import accuracy_run, divergence_run
+from tests.support.sample_runs import accuracy_run, divergence_run
 from tests.support.spoken_runs import in_language
 from whisperq_core.analyze.divergence_calibration import (
     FEWEST_RECIPES,

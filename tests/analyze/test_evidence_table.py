@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from tests.support.made_runs import accuracy_run, divergence_run, speed_run
+from tests.support.sample_runs import accuracy_run, divergence_run, speed_run
 from whisperq_core.analyze import evidence_table, results_table
 from whisperq_core.analyze.configurations import configurations
 
@@ -41,6 +41,7 @@ def test_each_configuration_has_one_row_with_all_that_is_known(frame):
     assert row["divergence_mnat"] == pytest.approx(5.0) and row["speakers"] == 30
     assert row["verdict"].startswith("no worse") and row["compared_with"] == 3
     assert frame.iloc[0]["difference"] == pytest.approx(5.0)
+    assert list(frame["reference_wer_pct"]) == [pytest.approx(5.0)] * 4
     assert frame.iloc[0]["verdict"] == "worse"
 
 

@@ -3,13 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from tests.support.made_runs import accuracy_run, renamed, tiny_english
+from tests.support.sample_runs import accuracy_run, renamed, tiny_english
 from tests.support.spoken_runs import in_language
 from whisperq_core.analyze import results_table
 from whisperq_core.analyze.confusions import error_contributions
 from whisperq_core.analyze.paired_comparisons import (
     Agreement,
     agreement,
+    baseline_run,
     compare_runs,
     condition,
     error_counts,
@@ -248,7 +249,6 @@ def test_verdicts_need_a_baseline():
         {"weights_digest": "cc" * 32},
         {"eval_set_digest": "dd" * 32},
         {"device": "cuda"},
-        {"threads": 1},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -257,6 +257,12 @@ def test_no_verdict_is_given_across_conditions(change):
     assert condition(other) != condition(many("torch-int8", 5))
     assert verdicts([many("fp32", 20), other]) == {}
     assert list(verdicts([many("fp32", 20, **change), other])) == [other.key]
+
+
+def test_runs_with_other_threads_are_compared():
+    base, other = many("fp32", 20, threads=8), many("torch-int8", 5)
+    assert list(verdicts([base, other])) == [other.key]
+    assert baseline_run(other, [base, other]) == base
 
 
 def test_a_protocol_counts_by_what_it_does_and_not_by_its_name():

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.support.made_runs import accuracy_run, speed_run
+from tests.support.sample_runs import accuracy_run, speed_run
 from tests.support.spoken_runs import ALIKE, MANY, NOISY, SOME, run_with
 from whisperq_core.analyze import pareto_front, results_table
 from whisperq_core.analyze.paired_comparisons import compare_runs
@@ -13,6 +13,7 @@ from whisperq_core.analyze.pareto_front import (
     exact_relation,
     time_relation,
 )
+from whisperq_core.analyze.verdicts import Verdict
 
 RUNS = [
     run_with("fp32", SOME, weights_bytes=200_000_000),
@@ -192,6 +193,25 @@ def test_error_rates_are_better_where_that_is_decided():
     assert (0, 1) in pairs(found.better)
     assert not {(0, 2), (2, 0)} & pairs(found.no_worse)
     assert compare_runs(runs[0], runs[2]).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("margin", [0.5, 10.0, 0.0])
+def test_a_pair_by_itself_is_compared_as_everywhere_else(margin):
+    names = ("fp32", "quanto-int8", "bnb-nf4", "quanto-int2", "bf16")
+    errors = (SOME, ALIKE, NOISY, MANY, [n + i % 2 for i, n in enumerate(SOME)])
+    runs = [run_with(name, wrong) for name, wrong in zip(names, errors, strict=True)]
+    seen = set()
+    for baseline in runs:
+        for candidate in runs:
+            if candidate is baseline:
+                continue
+            found = error_rate_relation([baseline, candidate], margin=margin)
+            alone = compare_runs(baseline, candidate, margin=margin)
+            better = alone.verdict == Verdict.BETTER
+            assert found.better[1, 0] == better
+            assert found.no_worse[1, 0] == (better or alone.non_inferior)
+            seen.add((bool(found.better[1, 0]), bool(found.no_worse[1, 0])))
+    assert {(False, False), (True, True)} <= seen
 
 
 def test_the_margin_says_what_is_no_worse():

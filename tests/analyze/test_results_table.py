@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from tests.support.made_runs import MACHINE, accuracy_run, renamed, spec, speed_run
+from tests.support.sample_runs import MACHINE, accuracy_run, renamed, spec, speed_run
 from whisperq_core.analyze import results_table
 from whisperq_core.whisper.protocols import CORRECTED, STUDY
 

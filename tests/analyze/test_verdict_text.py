@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.made_runs import tiny_english
+from tests.support.sample_runs import tiny_english
 from tests.support.spoken_runs import ALIKE, MANY, NOISY, SOME, run_with
 from whisperq_core.analyze.paired_comparisons import compare_runs
 from whisperq_core.analyze.verdict_text import audio_needed, describe, describe_runs, signed
@@ -60,8 +60,8 @@ def test_runs_that_differ_in_more_than_the_recipe_are_named_in_full():
     )
     other = described(base, tiny_english(run_with("fp32", MANY)))
     assert other.startswith("fp32 of tiny.en: significantly higher WER than fp32 of base (")
-    threads = described(base, run_with("fp32", MANY, threads=1))
-    assert threads.startswith("fp32 on cpu with 1 thread: significantly higher WER than fp32 on")
+    device = described(base, run_with("fp32", MANY, device="cuda"))
+    assert device.startswith("fp32 on cuda: significantly higher WER than fp32 on cpu")
 
 
 def test_protocols_of_one_name_are_told_apart_by_what_they_do():

@@ -9,7 +9,7 @@ from whisperq_core.analyze.paired_comparisons import compare_runs, verdicts
 from whisperq_core.analyze.paired_tests import Comparison
 from whisperq_core.analyze.pareto_front import error_rate_relation
 from whisperq_core.analyze.significance import Estimate
-from whisperq_core.analyze.verdicts import Verdict, keeps_margin, require_margin, supports
+from whisperq_core.analyze.verdicts import Verdict, keeps_margin, require_margin
 from whisperq_core.cli.main import main
 from whisperq_core.errors import InputError
 
@@ -48,28 +48,6 @@ CORRECTED_AWAY = comparison(1, 3, 0.2, 1.0)
 def test_a_verdict_needs_the_interval_and_the_p_value(compared, verdict, within_margin):
     assert compared.verdict is verdict
     assert keeps_margin(compared) is within_margin
-
-
-@pytest.mark.parametrize(
-    ("compared", "worse", "better", "no_worse"),
-    [
-        (WORSE, True, False, False),
-        (BETTER, False, True, True),
-        (NO_WORSE, False, False, True),
-        # Worse by less than the margin is both: the claim decides which question is asked.
-        (SLIGHTLY_WORSE, True, False, True),
-        (INCONCLUSIVE, None, None, None),
-    ],
-)
-def test_an_expected_verdict_is_supported_refuted_or_open(compared, worse, better, no_worse):
-    assert supports(compared, Verdict.WORSE) is worse
-    assert supports(compared, Verdict.BETTER) is better
-    assert supports(compared, Verdict.NO_WORSE) is no_worse
-
-
-def test_nothing_can_be_expected_to_be_inconclusive():
-    with pytest.raises(ValueError, match="inconclusive"):
-        supports(INCONCLUSIVE, Verdict.INCONCLUSIVE)
 
 
 NO_MARGINS = [-0.5, math.nan, math.inf, 1e6]

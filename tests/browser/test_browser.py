@@ -8,7 +8,7 @@ import psutil
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.served_app import LOADED_MS, WORK_MS, open_page, pages
+from tests.support.served_app import LOADED_MS, WORK_MS, open_page, pages, wait_until_drawn
 from whisperq_core.evaluate.store import Store
 
 pytestmark = pytest.mark.browser
@@ -63,3 +63,21 @@ def test_the_app_listens_on_this_machine_only(app):
     connections = psutil.Process(app.pid).net_connections()
     listening = {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
     assert listening and all(ipaddress.ip_address(ip).is_loopback for ip in listening)
+
+
+def test_code_is_copied_as_it_is_and_lines_break_between_words(page):
+    # A line is 22 pixels high.
+    words = page.locator("pre span")
+    names = [word for word in words.all() if "whole-int8-dynamic" in word.inner_text()]
+    assert names
+    for name in names:
+        assert name.bounding_box()["height"] < 25
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").first.click()
+    page.get_by_role("button", name="Copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.splitlines()[0] == "import whisperq_core as wq" and len(copied.splitlines()) == 3
+    page.set_viewport_size({"width": 320, "height": 800})
+    wait_until_drawn(page)
+    for code in page.locator("pre").all():
+        assert code.evaluate("code => code.scrollWidth <= code.clientWidth")

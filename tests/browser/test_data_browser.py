@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.made_runs import accuracy_run
+from tests.support.sample_runs import accuracy_run
 from tests.support.served_app import Served, served, wait_until_drawn
 from tests.support.spoken_runs import MANY, SOME, TEXT
 from whisperq_core.analyze import confusions

@@ -57,8 +57,12 @@ def test_an_engineer_goes_from_the_front_to_the_words_and_shares_the_view(page, 
     expect(page.get_by_test_id("stAlert").first).to_contain_text("base", timeout=LOADED_MS)
 
 
+@pytest.mark.timeout(1500)  # a slow and busy CPU takes six minutes to transcribe alone
 def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, browser, jfk, tmp_path):
-    open_page(page, "Compare recordings")
+    page.goto(
+        f"{app.address}/recordings?model=tiny.en&recipes=whole-int8-dynamic&recipes=whole-int8"
+    )
+    wait_until_drawn(page)
     differing = an_utterance_that_differs()
     (tmp_path / "letter.wav").write_text("Dear Sir or Madam")
     page.locator("input[type=file]").first.set_input_files(
@@ -71,18 +75,27 @@ def test_a_colleague_compares_recordings_and_makes_a_set_of_them(page, app, brow
     # Another browser does not list them.
     stranger = browser.new_context().new_page()
     stranger.goto(f"{app.address}/recordings")
+    wait_until_drawn(stranger, timeout_ms=120_000)
     expect(stranger.get_by_text("No recordings yet")).to_be_visible(timeout=LOADED_MS)
     stranger.context.close()
     recipes = multiselect(page, "Recipes to compare with fp32")
-    recipes.get_by_role("combobox").fill("quanto-int4")
-    page.get_by_role("option", name=re.compile(r"^quanto-int4 · \d+ MB$")).click()
-    wait_until_drawn(page)
+    for _ in range(3):  # what is typed may go where the page is drawn again
+        if recipes.get_by_text("quanto-int4").count():
+            break
+        recipes.get_by_role("combobox").fill("quanto-int4")
+        page.get_by_role("option", name=re.compile(r"^quanto-int4 · \d+ MB$")).click()
+        wait_until_drawn(page)
+        page.wait_for_timeout(2000)
+    expect(recipes.get_by_text("quanto-int4").first).to_be_visible()
     page.get_by_text("Upload or record speech").click(force=True)  # closes the list
     page.get_by_role("button", name="Transcribe", exact=True).click()
     sheets = page.get_by_role("table", name="Transcripts side by side")
     for place in (0, 1):
         headings = sheets.nth(place).get_by_role("columnheader").filter(has_text="RTF")
         expect(headings).to_have_count(4, timeout=WORK_MS)
+    # The divergences come after the transcripts; until then the page is drawn again and again.
+    running = page.get_by_test_id("stSidebar").get_by_test_id("stProgress")
+    expect(running).to_have_count(0, timeout=WORK_MS)
     spoken = re.compile("fellow americans.*fellow americans", re.I | re.S)
     expect(sheets.filter(has_text=spoken)).to_have_count(1, timeout=LOADED_MS)
     # A click on a word plays the recording from there.
@@ -190,13 +203,15 @@ def panel_of(page: Page, name: str) -> Locator:
 
 
 def add_to_set(page: Page, recording: str, name: str) -> None:
+    """Through the popover, which stays open while the page is drawn again as jobs end."""
     panel_of(page, recording).get_by_role("button", name="Add to a set").click()
-    box = page.get_by_role("combobox", name="Evaluation set")
-    box.fill(name)
-    box.press("Enter")
-    wait_until_drawn(page)
-    page.get_by_test_id("stPopoverBody").get_by_role("button", name="Add", exact=True).click()
-    expect(page.get_by_text(f"is in {name}", exact=False)).to_be_visible(timeout=LOADED_MS)
+    body = page.get_by_test_id("stPopoverBody")
+    new = body.get_by_role("textbox", name="Name of the new evaluation set")
+    if new.count():  # afterwards the first set is the one that is offered
+        new.fill(name)
+    body.get_by_role("button", name="Add", exact=True).click()
+    sentence = page.get_by_text(f"{recording} is in {name}", exact=False)
+    expect(sentence).to_be_visible(timeout=LOADED_MS)
     page.keyboard.press("Escape")
 
 

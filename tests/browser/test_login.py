@@ -1,5 +1,6 @@
 """Login at a real provider of OpenID Connect, in headless Chromium: who comes in, and sees what."""
 
+import re
 import subprocess
 import sys
 import time
@@ -74,8 +75,8 @@ def opened(context: BrowserContext, address: str) -> Page:
     return page
 
 
-def logged_in(context: BrowserContext, app: Served, email: str) -> Page:
-    page = opened(context, app.address)
+def logged_in(context: BrowserContext, app: Served, email: str, place: str = "") -> Page:
+    page = opened(context, f"{app.address}/{place}")
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("button", name=email).click()
     page.wait_for_url(f"{app.address}/**")
@@ -97,6 +98,21 @@ def test_nobody_sees_a_page_who_is_not_logged_in(app, context):
         assert page.get_by_role("heading").all_inner_texts() == ["WhisperQ"], place
         assert page.get_by_test_id("stSidebarNav").count() == 0, place
         page.close()
+
+
+def test_a_link_that_was_opened_before_logging_in_comes_back(app, context):
+    place = "run_evaluations?models=tiny.en"
+    page = logged_in(context, app, "ann@example.org", place)
+    expect(page).to_have_url(re.compile(rf"^{re.escape(app.address)}/run_evaluations\?"))
+    assert "models=tiny.en" in page.url
+    expect(page.get_by_role("heading", name="Run evaluations", level=1)).to_be_visible()
+    # The next login is not led there.
+    log_out(page)
+    page.goto(f"{app.address}/terms")
+    wait_until_drawn(page)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("button", name="ann@example.org").click()
+    page.wait_for_url(f"{app.address}/terms")
 
 
 def test_users_see_their_own_recordings_sets_and_work_only(app, browser, jfk):

@@ -1,10 +1,12 @@
+import json
 import os
 
 import numpy as np
 import pytest
+import soundfile
 
-from tests.support.made_noise import pink
-from tests.support.made_runs import accuracy_run
+from tests.support.sample_runs import accuracy_run
+from tests.support.synthetic_noise import pink
 from whisperq_core import settings
 from whisperq_core.cli.main import COMMANDS, main
 from whisperq_core.quantize.recipes import CATALOGUE
@@ -68,8 +70,20 @@ def test_the_corrected_protocol_leaves_out_what_it_refuses(store, capsys):
     ("arguments", "words"),
     [
         (["run", "--recipes", "int5"], "no recipe named"),
+        (["run", "--recipes", "hqq-int4-g96"], "Group sizes are 16, 32, 64, 128"),
+        (["run", "--recipes", "torchao-int4"], "torchao-int8"),
         (["run", "--models", "gigantic"], "no model"),
         (["run", "--sets", "/nowhere"], "no evaluation set or folder"),
+        (["run", "--sets", ""], "Name at least one evaluation set"),
+        (["run", "--models", ","], "Name at least one model"),
+        (["run", "--recipes", ""], "Name at least one recipe"),
+        (["run", "--threads", "-3"], "must be 0 (all cores) to 1024, not -3"),
+        (["run", "--threads", "9999"], "must be 0 (all cores) to 1024, not 9999"),
+        (["transcribe", "a.wav", "--recipes", ""], "Name at least one recipe"),
+        (["advise", "--models", "base,gigantic"], "no model"),
+        (["advise", "--max-mb", "-5"], "maximum size must be above 0"),
+        (["evidence", "--model", "gigantic"], "There is no result of gigantic"),
+        (["evidence"], "There is no result."),
     ],
 )
 def test_a_wrong_name_is_one_sentence(arguments, words, store, capsys):
@@ -163,6 +177,22 @@ def test_a_folder_is_previewed_with_what_is_left_out(jfk, tmp_path, capsys):
     assert "1 utterances, 0.2 minutes" in printed and "b.flac" in printed
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"audio": "a.flac", "text": "a", "language": "Klingon"}, "line 1: "),
+        ({"audio": "a.flac", "words_spoken": "a"}, "manifest.jsonl, line 1 has no text"),
+        ({"recording": "a.flac", "text": "a"}, "Its columns are: recording, text"),
+    ],
+)
+def test_a_set_that_is_refused_names_the_line(jfk, line, message, tmp_path, capsys):
+    (tmp_path / "a.flac").write_bytes(jfk.audio.read_bytes())
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(line))
+    assert main(["sets", str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert message in printed.err and "Traceback" not in printed.err
+
+
 def test_languages_are_taken_as_people_write_them(store, jfk, capsys):
     command = ["transcribe", str(jfk.audio), "--model", "tiny.en", "--language"]
     for language in ("English", "en-US", "EN"):
@@ -170,6 +200,17 @@ def test_languages_are_taken_as_people_write_them(store, jfk, capsys):
         assert "· en ·" in capsys.readouterr().out
     assert main([*command, "Klingon"]) == 1
     assert "Klingon" in capsys.readouterr().err
+
+
+def test_transcribe_says_what_was_done_to_the_samples(store, jfk, capsys, tmp_path):
+    samples = decode.load(jfk.audio) * 2**15
+    path = tmp_path / "exported.wav"
+    soundfile.write(path, np.stack([samples, -samples], 1), decode.SAMPLE_RATE, subtype="FLOAT")
+    assert main(["transcribe", str(path), "--model", "tiny.en"]) == 0
+    printed = capsys.readouterr().out
+    assert "ask not what your country can do" in printed
+    assert "Recording: Its channels are in opposite phase" in printed
+    assert "are on the scale of 16-bit integers" in printed
 
 
 def test_transcribe_says_what_is_probably_hallucinated(store, capsys, tmp_path):

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.support.made_runs import accuracy_run
+from tests.support.sample_runs import accuracy_run
 from whisperq_core.cli.main import main
 from whisperq_core.errors import Cancelled, RecipeUnsupported
 from whisperq_core.evaluate import history

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.support.made_runs import accuracy_run
+from tests.support.sample_runs import accuracy_run
 from whisperq_core.evaluate.planner import plan
 from whisperq_core.evaluate.requests import Request, requests_for
 from whisperq_core.evaluate.resolution import resolve

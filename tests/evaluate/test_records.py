@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tests.support.made_runs import accuracy_run, renamed, speed_run
+from tests.support.sample_runs import accuracy_run, renamed, speed_run
 from whisperq_core.errors import InputError, SchemaTooNew, StoreError
 from whisperq_core.evaluate import records
 from whisperq_core.evaluate.records import AccuracyRun, Pass, RunSpec, SpeedRun, parse
@@ -75,6 +75,8 @@ OTHER_AXES = {
     "smaller_pct": 84,
     "layers": (("proj_out", "int5"),),
     "full_range": True,
+    "compute": "bf16",
+    "compiled": True,
 }
 OTHER_DECODING = {
     "batch_size": 1,
@@ -206,6 +208,13 @@ def test_a_round_trip_through_json_changes_nothing(run):
         assert read == run
         assert (read.key, read.slug) == (run.key, run.slug)
     assert parse(text).model_dump_json(indent=1) == text
+
+
+@each_run
+def test_a_result_of_an_unknown_library_is_refused(run):
+    text = run.model_dump_json().replace('"backend":"', '"backend":"of-tomorrow-')
+    with pytest.raises(StoreError, match=r"has no library 'of-tomorrow-.*Update WhisperQ"):
+        parse(text)
 
 
 @each_run

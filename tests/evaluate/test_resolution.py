@@ -8,6 +8,7 @@ from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.resolution import resolve
 from whisperq_core.evaluate.runner import run
 from whisperq_core.evaluate.store import Store
+from whisperq_core.machine import this_machine
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.settings import PROJECT
 
@@ -31,6 +32,19 @@ def test_accuracy_does_not_depend_on_the_cpu_but_speed_does():
     assert accuracy.key != speed.key
 
 
+def test_on_a_gpu_speed_depends_on_the_gpu_and_every_result_on_cuda(monkeypatch):
+    gpu = {"gpu": "A GPU", "gpu_driver": "550.1", "gpu_cuda": "13.0"}
+    with_gpu = this_machine().model_copy(update=gpu)
+    monkeypatch.setattr("whisperq_core.evaluate.resolution.this_machine", lambda: with_gpu)
+    monkeypatch.setattr("whisperq_core.machine.cuda_version", lambda: "13.0")
+    on_gpu = Request("tiny.en", recipe("bf16"), "quick-look", device="cuda")
+    accuracy, speed = resolve(on_gpu).spec, resolve(replace(on_gpu, measures="speed")).spec
+    assert (accuracy.gpu, speed.gpu) == (None, "A GPU, driver 550.1, CUDA 13.0")
+    assert accuracy.versions["cuda"] == speed.versions["cuda"] == "13.0"
+    on_cpu = resolve(replace(on_gpu, device="cpu", measures="speed")).spec
+    assert on_cpu.gpu is None and "cuda" not in on_cpu.versions
+
+
 @pytest.mark.parametrize(
     ("name", "eval_set", "kernels"),
     [
@@ -47,6 +61,7 @@ def test_kernels_of_a_request_without_a_wish(name, eval_set, kernels):
     assert resolve(speed).spec.kernels == "library"
 
 
+@pytest.mark.usefixtures("emulated_bf16")  # bitsandbytes' kernels, and so keys, depend on it
 def test_the_key_of_a_shipped_result_is_what_a_request_resolves_to():
     found = [r for r in SHIPPED.runs() if r.model == "base" and r.spec.recipe.name == "bnb-nf4"]
     keys = {r.key for r in found if r.measures == "accuracy"}

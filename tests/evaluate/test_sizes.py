@@ -41,6 +41,7 @@ def test_bad_requests_are_refused(store):
         measure_size("tiny", recipe("quanto-int8-int8-eval10"), store, CORRECTED)
 
 
+@pytest.mark.usefixtures("emulated_bf16")  # for the key: kernels of bitsandbytes depend on it
 def test_the_shipped_sizes_are_those_that_would_be_measured(store):
     shipped = Store(SHIPPED_CACHE)
     found = measure_size("tiny", recipe("bnb-nf4"), store)

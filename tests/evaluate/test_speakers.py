@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tests.support.made_runs import accuracy_run, divergence_run
+from tests.support.sample_runs import accuracy_run, divergence_run
 from whisperq_core.evaluate.planner import plan
 from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.resolution import resolve

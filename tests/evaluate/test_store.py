@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.made_runs import accuracy_run, speed_run
+from tests.support.sample_runs import accuracy_run, speed_run
 from whisperq_core import file_storage
+from whisperq_core.derived_values import FILE_NAME
 from whisperq_core.errors import StoreError
 from whisperq_core.evaluate.records import SCHEMA_VERSION
 from whisperq_core.evaluate.store import Store
@@ -55,10 +56,9 @@ def test_putting_again_replaces_and_is_read_again(filled):
     assert len(filled.runs()) == 3
 
 
-def test_nothing_but_results_is_left_behind(filled):
-    assert sorted(p.name for p in filled.root.rglob("*") if p.is_file()) == sorted(
-        f"{run.slug}.json" for run in (RUN, LATER, EARLIER)
-    )
+def test_nothing_but_results_and_their_summaries_is_left_behind(filled):
+    files = {p.name for p in filled.root.rglob("*") if p.is_file()}
+    assert files == {FILE_NAME} | {f"{run.slug}.json" for run in (RUN, LATER, EARLIER)}
 
 
 def emptied(path: Path) -> None:

@@ -1,12 +1,16 @@
 """The Advisor page, run by Streamlit's own test harness."""
 
+import re
+from urllib.parse import parse_qsl, urlsplit
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.support.made_runs import speed_run
-from tests.support.opened_pages import opened
+from tests.support.opened_pages import codes, opened
+from tests.support.sample_runs import speed_run
 from tests.support.spoken_runs import MANY, NOISY, SOME, run_with
 from whisperq_core.evaluate.store import Store
+from whisperq_core.whisper.protocols import STUDY
 
 
 @pytest.fixture
@@ -71,9 +75,10 @@ def test_evidence_leads_to_the_utterances_of_the_result(filled):
 
 def test_the_next_measurement_and_the_code_can_be_copied(filled):
     app = ask(opened("advisor"), "Maximum WER increase (points)", 3.0)
-    codes = [code.value for code in app.code]
-    assert any("--sets test-clean-34-speakers,test-other-25-speakers" in code for code in codes)
-    assert any('wq.quantize("base", "quanto-int8")' in code for code in codes)
+    assert any(
+        "--sets test-clean-34-speakers,test-other-25-speakers" in code for code in codes(app)
+    )
+    assert any('wq.quantize("base", "quanto-int8")' in code for code in codes(app))
 
 
 def test_other_speech_and_devices_have_their_own_answers(filled):
@@ -92,10 +97,15 @@ def test_a_recipe_can_be_exported(filled):
 
 def test_the_answer_can_be_used_at_once(filled):
     app = ask(opened("advisor"), "Maximum WER increase (points)", 2.0)
-    python, command = (code.value for code in app.code[:2])
+    python, command = codes(app)[:2]
     assert 'wq.quantize("base", "quanto-int8")' in python and len(python.splitlines()) == 3
     assert "transcribe speech.wav --model base" in command and "quanto-int8" in command
-    assert "./recordings?model=base&recipes=quanto-int8" in text(app)
+    # Decoding as it was measured, too.
+    (link,) = {
+        link for link in re.findall(r"\./recordings\?[^)]*", text(app)) if "quanto-int8" in link
+    }
+    query = dict(parse_qsl(urlsplit(link).query))
+    assert query == {"model": "base", "recipes": "quanto-int8", "protocol": STUDY.name}
 
 
 def test_wer_stands_beside_that_of_fp32_on_the_same_speech(filled):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.support.made_runs import accuracy_run
 from tests.support.opened_pages import again, by_label, everything, opened
+from tests.support.sample_runs import accuracy_run
 from tests.support.spoken_runs import MANY, SOME, run_with
 from whisperq_core.evaluate.store import Store
 from whisperq_core.speech import evaluation_sets
@@ -105,8 +105,13 @@ def test_it_opens_with_an_example_until_that_is_cleared(filled):
 def test_nothing_chosen_says_what_to_do(store):
     store.put(FP32)
     assert "Choose two results" in opened("compare").info[0].value
-    assert "Choose a result" in opened("utterances").info[0].value
-    assert "Choose a result" in opened("utterances").info[0].value
+
+
+def test_utterances_open_with_what_is_recommended_until_that_is_cleared(filled):
+    app = opened("utterances")
+    assert by_label(app.selectbox, "Result").value == INT8.key
+    by_label(app.selectbox, "Result").set_value(None)
+    assert "Choose a result" in again(app).info[0].value
 
 
 @pytest.mark.parametrize("page", ["compare", "utterances"])

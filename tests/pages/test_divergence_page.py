@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.support.made_runs import accuracy_run, divergence_run
-from tests.support.opened_pages import by_label, changed, opened
+from tests.support.opened_pages import by_label, changed, codes, opened
+from tests.support.sample_runs import accuracy_run, divergence_run
 
 SPEAKERS = [str(i // 3) for i in range(24)]
 RECIPES = ("bf16", "hqq-int8-g64", "quanto-int8", "bnb-nf4", "torch-int8", "hqq-int4-g64")
@@ -44,7 +44,7 @@ def test_the_table_holds_every_recipe_against_the_others(measured):
 def test_with_too_few_recipes_it_says_how_to_measure_more(store):
     app = opened("divergence")
     assert "0 divergence results so far" in app.info[0].value
-    assert "--only divergence" in app.code[0].value and not app.exception
+    assert "--only divergence" in codes(app)[0] and not app.exception
 
 
 @pytest.mark.parametrize("value", ["nope", "<script>alert(1)</script>", "-1e400", "x" * 10_000])

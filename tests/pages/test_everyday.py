@@ -8,8 +8,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.support.fake_workers import FakeClient
-from tests.support.made_runs import accuracy_run, speed_run
-from tests.support.opened_pages import PROJECT, by_label, changed, opened, plan_of
+from tests.support.opened_pages import PROJECT, by_label, changed, codes, opened, plan_of
+from tests.support.sample_runs import accuracy_run, speed_run
 from tests.support.spoken_runs import MANY, SOME, run_with
 from whisperq_core.evaluate import history
 from whisperq_core.evaluate.requests import Request, work_item
@@ -76,7 +76,7 @@ def test_this_machine_is_shown_and_can_be_copied(store):
         "Relevant CPU instruction sets",
         "Libraries",
     ]
-    assert "CPU: " in app.code[-1].value
+    assert "CPU: " in codes(app)[-1]
 
 
 def test_terms_are_searched_also_by_link(store):
@@ -166,10 +166,10 @@ def test_presenting_without_results_says_what_to_do(store):
 
 
 def test_a_link_chooses_what_to_run(store):
-    query = {"models": "tiny.en", "recipes": ["bf16", "mixed-82"], "sets": "jfk"}
+    query = {"models": "tiny.en", "recipes": ["torchao-int8", "mixed-82"], "sets": "jfk"}
     app = opened("run_evaluations", **query)
     assert [row[:3] for row in plan_of(app)][:2] == [
-        ("tiny.en", "bf16", "jfk"),
+        ("tiny.en", "torchao-int8", "jfk"),
         ("tiny.en", "mixed-82", "jfk"),
     ]
 
@@ -192,13 +192,24 @@ def test_a_link_to_something_unknown_is_explained(store, query):
 def test_a_recipe_that_is_none_costs_no_other_choice(store):
     app = opened(
         "run_evaluations",
-        recipes=["zzz", "bf16"],
+        recipes=["zzz", "torchao-int8"],
         sets="jfk",
         run_speed="false",
         run_divergence="false",
     )
     assert "zzz" in app.error[0].value
-    assert [row[:3] for row in plan_of(app)] == [("tiny.en", "bf16", "jfk")]
+    assert [row[:3] for row in plan_of(app)] == [("tiny.en", "torchao-int8", "jfk")]
+
+
+def test_a_set_is_evaluated_as_recorded_and_under_each_condition(store):
+    query = {"recipes": "torchao-int8", "sets": "jfk", "run_speed": "false"}
+    query |= {"run_divergence": "false", "run_conditions": ["noise:train@5dB", "noise:moon@5dB"]}
+    app = opened("run_evaluations", **query)
+    assert "moon" in app.error[0].value
+    sets = [row[2] for row in plan_of(app)]
+    assert sets == ["jfk", "jfk+noise:train@5dB"] and not app.warning
+    labels = by_label(app.multiselect, "Conditions").options
+    assert "train at 5 dB" in labels and "telephone" in labels
 
 
 @pytest.mark.parametrize("name", ["run_threads", "run_protocol", "run_device", "run_speed"])

@@ -27,6 +27,7 @@ SAFE = {"escape_markdown", "counted", "len", "definition", "find_definition"}
 # Text of WhisperQ's own, which no user, file or model can change.
 OWN = {
     "_claims.py": {"result.claim.id"},
+    "app.py": {"page.title"},
     "layers.py": {"check.name"},
     "machine.py": {"one.name", "one.recipe"},
     "recordings.py": {"problem", "recording.reference"},  # the latter tells whether it is open

@@ -3,7 +3,7 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.support.opened_pages import opened
+from tests.support.opened_pages import codes, opened
 from whisperq_core import settings
 from whisperq_core.present import layer_charts
 from whisperq_core.quantize import sensitivity_results
@@ -36,7 +36,7 @@ def test_a_larger_budget_loses_less():
 def test_without_measurements_the_command_is_shown(store, monkeypatch):
     monkeypatch.setattr(settings, "SHIPPED_CACHE", store.root)
     app = opened("layers")
-    assert "whisperq_core sensitivity" in app.code[0].value
+    assert "whisperq_core sensitivity" in codes(app)[0]
 
 
 def test_the_map_has_every_layer_in_order_and_the_bits_it_gets(base):

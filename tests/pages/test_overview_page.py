@@ -2,8 +2,8 @@
 
 from urllib.parse import parse_qs, urlsplit
 
-from tests.support.made_runs import accuracy_run, speed_run
-from tests.support.opened_pages import by_label, changed, everything, opened
+from tests.support.opened_pages import by_label, changed, codes, everything, opened
+from tests.support.sample_runs import accuracy_run, speed_run
 
 SPEAKERS = [str(i // 4) for i in range(120)]
 WORDS = "a b c d e f g h i j"
@@ -36,7 +36,7 @@ def test_it_says_what_to_use_and_how_sure_that_is(store):
     sentence = app.markdown[0].value.replace("\\", "")
     for part in ("75 MB", "2 times as fast", "95 % interval", "20 minutes", "Verdict: no worse"):
         assert part in sentence
-    python, command = (code.value for code in app.code)
+    python, command = codes(app)
     assert 'wq.quantize("base", "whole-int8-dynamic")' in python and "import" in python
     assert "whole-int8-dynamic" in command
 
@@ -52,6 +52,18 @@ def test_its_numbers_lead_to_their_evidence(store):
     speed = next(parse_qs(urlsplit(url).query) for url in found if "run_evaluations" in url)
     assert speed["recipes"] == ["fp32", "whole-int8-dynamic"] and speed["run_speed"] == ["true"]
     assert not opened("run_evaluations", **speed).warning
+
+
+def test_configurations_without_a_speed_are_counted_and_can_be_timed(store):
+    fill(store)
+    text = everything(opened("overview")).replace("\\", "")
+    assert "Not drawn: 2 that have no measured speed yet" in text
+    assert "Speed depends on the machine. It was measured on" in text  # not on this one
+    found = [parse_qs(urlsplit(url).query) for url in links(opened("overview"))]
+    recipes = ["fp32", "hqq-int2-g64", "torch-int8"]
+    wanted = [query for query in found if query.get("recipes") == recipes]
+    assert wanted and wanted[0]["run_speed"] == ["true"]
+    assert not opened("run_evaluations", **wanted[0]).warning
 
 
 def cards(app) -> list[str]:

@@ -9,8 +9,9 @@ import soundfile
 from streamlit.testing.v1 import AppTest
 
 from pages import _recording_settings as settings
-from tests.support.made_runs import accuracy_run
+from pages._recording_jobs import by_turn, in_order
 from tests.support.opened_pages import again, by_label, changed, left_at, opened
+from tests.support.sample_runs import accuracy_run
 from whisperq_core.analyze import advisor
 from whisperq_core.analyze.user_requirements import Requirements
 from whisperq_core.evaluate.requests import Request
@@ -21,8 +22,9 @@ from whisperq_core.quantize import backends, model_export
 from whisperq_core.quantize.file_transcription import Transcription, TranscriptionConfig
 from whisperq_core.quantize.recipes import recipe
 from whisperq_core.quantize.spoken_language import SpokenLanguage
+from whisperq_core.scoring.divergence import Divergence
 from whisperq_core.serve import job_queue
-from whisperq_core.serve.recording_store import RecordingStore
+from whisperq_core.serve.recording_store import Recording, RecordingStore
 from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.settings import SHIPPED_CACHE
 from whisperq_core.speech import evaluation_sets
@@ -90,12 +92,14 @@ def test_a_multilingual_model_offers_languages_and_translation(store):
     assert "fp32" not in recipes and not any("eval10" in name for name in recipes)
 
 
-def test_the_recommendation_and_the_runner_up_are_compared_by_default():
+def test_the_recommendation_and_the_runner_up_are_compared_by_default(monkeypatch):
+    monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda: frozenset({"avx512_bf16"}))
     # Without the page: comparing all shipped results takes longer than its harness waits.
     runs = [run for run in Store(SHIPPED_CACHE).runs() if run.model == "base"]
     advice = advisor.advise(Requirements(models=("base",)), runs)
     chosen = settings.best_recipes(advice)
     assert chosen[0] == advice.best.configuration.recipe and len(set(chosen)) == 2
+    assert not any(recipe(name).calibrates for name in chosen)  # that would take minutes
     assert settings.recommended_protocol(advice) == advice.best.configuration.protocol.name
     nothing = advisor.advise(Requirements(models=("base",)), [])
     assert len(settings.best_recipes(nothing)) == 2
@@ -106,10 +110,12 @@ def test_a_sample_is_tried_with_one_click(store, shelf, jfk, monkeypatch):
     asked = []
     queue = job_queue.shared_queue(store.root)
     monkeypatch.setattr(queue, "transcribe", lambda one, config, *_: asked.append(config.name))
+    monkeypatch.setattr(queue, "submit", lambda *_: [])
     app = recordings()
     app = by_label(app.button, "Kennedy").click().run()
     (one,) = shelf.all()
-    assert one.reference == jfk.reference and asked == ["fp32", "torch-int8", "bnb-nf4"]
+    # The first recipe's transcript, which is the recommended one's, comes first.
+    assert one.reference == jfk.reference and asked == ["torch-int8", "fp32", "bnb-nf4"]
     assert by_label(app.multiselect, "Recordings").value == [one.id]
 
 
@@ -164,6 +170,56 @@ def test_a_time_of_a_busy_machine_is_said_to_be_one(kept, shelf, jfk):
         assert any("machine was busy" in fact for fact in facts) == said
 
 
+def test_what_is_transcribed_first_is_loaded_while_the_user_chooses(store, warmed_up):
+    recordings()
+    assert warmed_up == ["torch-int8"]
+
+
+def test_recordings_are_transcribed_recipe_by_recipe_and_long_ones_one_by_one(kept):
+    configs = [listener(name) for name in ("fp32", "torch-int8", "bnb-nf4")]
+    short = [(one, config) for one in (kept, with_id(kept, "1")) for config in configs]
+    names = [(one.id, config.name) for one, config in in_order(short, configs)]
+    assert [name for _, name in names] == ["torch-int8"] * 2 + ["fp32"] * 2 + ["bnb-nf4"] * 2
+    # Quantizing with calibration takes a minute, and so does converting for a runtime.
+    slow = [listener(name) for name in ("fp32", "openvino-int8", "mixed-84", "torch-int8")]
+    turns = [config.name for config in by_turn(slow)]
+    assert turns == ["torch-int8", "fp32", "openvino-int8", "mixed-84"]
+    hour = with_id(kept, "2", duration_s=3600.0)
+    both = [(one, config) for one in (hour, kept) for config in configs]
+    names = [(one.id, config.name) for one, config in in_order(both, configs)]
+    assert [id for id, _ in names] == [hour.id] * 3 + [kept.id] * 3
+    assert [name for _, name in names] == ["torch-int8", "fp32", "bnb-nf4"] * 2
+
+
+def with_id(recording: Recording, digit: str, **sound) -> Recording:
+    update = {"id": digit * 16, "sound": recording.sound.model_copy(update=sound)}
+    return recording.model_copy(update=update)
+
+
+def test_loading_is_shown_apart_and_without_a_reference_what_is_probably_wrong(kept, shelf, jfk):
+    text = "ask not what your county"
+    words = [
+        TimedWord(text=word, start_s=i, end_s=i + 1, probability=p)
+        for i, (word, p) in enumerate(zip(text.split(), (0.9, 0.9, 0.9, None, 0.02), strict=True))
+    ]
+    transcription = heard(text, words=words, load_s=2.13, divergence=Divergence(20, 0.5, 1))
+    shelf.put_transcription(kept.id, listener("torch-int8"), transcription)
+    shelf.put_transcription(kept.id, listener("fp32"), heard(jfk.reference, load_s=0.01))
+    data = drawn(recordings())
+    fp32, other = (column["facts"] for column in data["columns"])
+    assert "Loading: none, it was in memory" in fp32 and "Loading: 2.1 s" in other
+    assert "Improbable words: 1 of 5" in other
+    assert "Divergence from fp32: 25 mnat per token" in other
+    chances = [
+        word[2]
+        for line in data["phrases"]
+        for slot in line["slots"]
+        for word in slot["words"]
+        if word
+    ]
+    assert [chance for chance in chances if chance is not None] == [0.02]
+
+
 def test_uploads_before_the_page_is_drawn_to_its_end_are_all_chosen(shelf, jfk, monkeypatch):
     other = evaluation_sets.shipped_sets()["quick-look"].utterances[0]
     with monkeypatch.context() as leaving:
@@ -203,10 +259,14 @@ def test_text_without_speech_is_said_to_be_invented(store, shelf, jfk):
 
 
 def test_exported_models_can_be_columns_with_no_other_model(store, tiny, tmp_path):
-    folder = store.root / model_export.FOLDER / model_export.folder_name("tiny.en", recipe("bf16"))
-    model_export.export_quantized(tiny, backends.quantize(tiny.torch_model, recipe("bf16")), folder)
+    folder = (
+        store.root / model_export.FOLDER / model_export.folder_name("tiny.en", recipe("torch-int8"))
+    )
+    model_export.export_quantized(
+        tiny, backends.quantize(tiny.torch_model, recipe("torch-int8")), folder
+    )
     app = recordings()
-    assert by_label(app.multiselect, "Exported models").options == ["tiny.en_bf16"]
+    assert by_label(app.multiselect, "Exported models").options == ["tiny.en_torch-int8"]
     app = changed(by_label(app.multiselect, "Exported models"), [str(folder)])
     app = changed(by_label(app.selectbox, "Model"), NO_MODEL)
     assert by_label(app.multiselect, "Recipes").disabled and not app.error
@@ -241,22 +301,31 @@ def test_who_leaves_at_once_loses_nothing_typed_or_pressed(kept, shelf, store, j
     given = []
     queue = job_queue.shared_queue(store.root)
     monkeypatch.setattr(queue, "transcribe", lambda kept, one, *_: given.append(one.name))
+    monkeypatch.setattr(queue, "submit", lambda tasks, _: [given.append(t.label) for t in tasks])
     app = recordings()
     left_at(monkeypatch, "whisperq_core.whisper.model_sources.offline_names")
     by_label(app.button, "Transcribe").click()
     changed(by_label(app.text_area, "Reference"), jfk.reference)
-    assert given == ["bnb-nf4"]
+    assert given == ["bnb-nf4", "jfk.flac · bnb-nf4, divergence from fp32"]
     assert shelf.get(kept.id).reference == jfk.reference
 
 
 def test_a_recording_goes_into_a_set_and_away(kept, shelf, store, jfk):
-    # Names of new sets are typed, which the harness cannot; the browser test does.
-    UserSets(store.root).add("calls", shelf.set_reference(kept.id, "ask"), jfk.audio, "en")
-    shelf.set_reference(kept.id, jfk.reference)
+    shelf.set_reference(kept.id, "ask")
     app = recordings()
     by_label(app.button, "Add").click().run()
-    assert "calls" in app.success[0].value
-    assert [u.reference for u in UserSets(store.root).get("calls").utterances] == [jfk.reference]
+    assert "Name the evaluation set" in app.error[0].value and not UserSets(store.root).names()
+    by_label(app.text_input, "Name of the new evaluation set").input("calls")
+    by_label(app.text_input, "Speaker (optional)").input("Kennedy")
+    by_label(app.button, "Add").click().run()
+    assert "is in calls" in app.success[0].value
+    # The set is offered from now on; a recording that is in it gets its new reference.
+    shelf.set_reference(kept.id, jfk.reference)
+    assert by_label(app.selectbox, "Evaluation set").value == "calls"
+    by_label(app.button, "Add").click().run()
+    assert "is in calls" in app.success[0].value
+    (utterance,) = UserSets(store.root).get("calls").utterances
+    assert utterance.reference == jfk.reference and utterance.speaker == "Kennedy"
     by_label(app.button, "Delete it").click().run()
     assert not shelf.all() and "No recordings yet" in app.info[0].value
     assert UserSets(store.root).names() == ["calls"]  # a set has a copy of its own

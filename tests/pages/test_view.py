@@ -4,8 +4,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages import _url_state
-from tests.support.made_runs import accuracy_run
 from tests.support.opened_pages import again, by_label, everything, opened
+from tests.support.sample_runs import accuracy_run
 from tests.support.spoken_runs import MANY, SOME, run_with
 from whisperq_core.evaluate.store import Store
 
@@ -37,7 +37,7 @@ KEYS = {
     "run_evaluations": (*("run_threads", "run_protocol", "run_device", "run_speed", "group_size"),),
 }
 # What a page chooses where its link does not.
-EXAMPLE = {"compare": {"first", "second"}}
+EXAMPLE = {"compare": {"first", "second"}, "utterances": {"run"}}
 # A run's own widgets, which are there once it is chosen.
 OF_A_RUN = ("speaker", "errors", "confusion", "seconds", "page")
 HOSTILE = (
@@ -163,7 +163,7 @@ def test_what_may_be_typed_is_judged_by_its_page(store, key, value):
     """What could be a name stays to be looked at, and its page says what is wrong with it."""
     app = opened("run_evaluations", **{key: value, "run_threads": "3"})
     messages = [element.value for element in (*app.error, *app.warning)]
-    refused = app.dataframe and list(app.dataframe[0].value.get("why not", []))
+    refused = app.dataframe and list(app.dataframe[0].value.get("Reason", []))
     assert messages or refused
     assert "<script>" not in "".join(messages).replace("\\<", "")
     # Nothing else that the link says is lost with it.

@@ -5,10 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from tests.support.made_runs import accuracy_run, speed_run, tiny_english
-from tests.support.opened_pages import PROJECT, again, by_label, everything, opened
+from tests.support.opened_pages import PROJECT, again, by_label, codes, everything, opened
+from tests.support.sample_runs import accuracy_run, speed_run, tiny_english
 from tests.support.spoken_runs import MANY, NOISY, SOME, run_with
 from whisperq_core.evaluate.store import Store
 from whisperq_core.present.labels import protocol_label
@@ -124,6 +125,15 @@ def compared(store) -> Store:
 def verdicts(app: AppTest) -> dict[str, str]:
     frame = app.dataframe[0].value
     return dict(zip(frame["recipe"], frame["verdict"], strict=True))
+
+
+@pytest.mark.parametrize("page", ["overview", "tradeoffs", "utterances"])
+def test_a_new_process_uses_the_comparisons_that_an_earlier_one_stored(compared, page, new_process):
+    first = opened(page)
+    assert not first.exception
+    new_process(may_resample=False)
+    st.cache_resource.clear()
+    assert everything(opened(page)) == everything(first)
 
 
 def test_every_result_has_its_interval_and_verdict(compared):
@@ -309,7 +319,7 @@ def test_study_without_results_shows_the_published_tables(store):
         "Figure 1: robustness gap",
         "Table 4: recommendations",
     ]
-    assert "--models small" in app.code[0].value
+    assert "--models small" in codes(app)[0]
     first = study_tables(app)[0].to_string()
     assert "11.88" in first
     assert "not measured here" in first
@@ -319,18 +329,18 @@ def test_study_shows_measured_rows_with_interval_and_key(filled):
     app = opened("study")
     base = study_tables(app)[2]
     assert base["Source"].tolist()[:2] == ["Study, base", "Here, base"]
-    assert base["Evaluated on"].tolist()[:2] == ["full sets", "excerpts (2), CPU"]
+    assert base["Evaluated on"].tolist()[:2] == ["full sets", "test-other-excerpt (2), CPU"]
     fp32 = next(r for r in filled.runs() if r.spec.recipe.name == "fp32")
     assert base["Results"][0] == "–"
     assert fp32.key[:6] in base["Results"][1].split()
     assert base["WER other"].tolist()[:2] == ["12.87", "12.50 (no\u00a0interval)"]
     assert "tiny.en is not the study's model" in everything(app)
-    assert "excerpts" in app.info[0].value
+    assert "on parts of them, which each row names" in app.info[0].value
 
 
 def test_study_with_small_measured_needs_no_command(filled):
     filled.put(accuracy_run("fp32", WRONG, model="small", weights_digest="ff" * 32))
-    assert not opened("study").code
+    assert not codes(opened("study"))
 
 
 def test_study_names_a_protocol_other_than_the_published_one(filled):
@@ -356,6 +366,11 @@ def test_study_counts_verdicts_and_opens_a_claim_down_to_its_utterances(store):
     text = everything(again(app))
     assert "The number of errors differs in 1 of 2 utterances" in text
     assert ids[0] in text.replace("\\", "")
+    app.session_state["open-statements"] = True
+    again(app)
+    tables = [t.value for t in app.table if "Open statement" in t.value]
+    assert statement in tables[0]["Open statement"].str.replace("\\", "").tolist()
+    assert any("fp32,torch-int8 --sets test-other-25-speakers" in code for code in codes(app))
 
 
 def test_app_opens_on_the_overview(filled):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.fake_workers import FakeClient
-from tests.support.made_runs import accuracy_run, speed_run
 from tests.support.opened_pages import PROJECT, again, by_label, changed, left_at, opened, plan_of
+from tests.support.sample_runs import accuracy_run, speed_run
 from tests.support.spoken_runs import run_with
 from whisperq_core.errors import StoreError
 from whisperq_core.evaluate.requests import Request
@@ -42,7 +42,7 @@ def test_larger_sets_get_divergence_and_are_timed_beside_fp32_too(store):
     app = changed(by_label(app.multiselect, "Evaluation sets"), ["test-clean-excerpt"])
     # Of three recipes, since fp32 does not diverge from itself.
     assert [row[2] for row in plan_of(app)] == ["test-clean-excerpt"] * 5 + ["quick-look"] * 3
-    assert list(app.dataframe[0].value["measures"]) == [
+    assert list(app.dataframe[0].value["Measures"]) == [
         *["accuracy"] * 3,
         *["divergence"] * 2,
         *["speed"] * 3,
@@ -59,7 +59,7 @@ def test_the_protocol_can_be_chosen(store):
     assert plan_of(app)[0][3] == "to run"
     app = changed(by_label(app.selectbox, "Protocol"), "corrected")
     assert plan_of(app)[0][3] == "refused"
-    assert "held-out" in app.dataframe[0].value["why not"][0]
+    assert "held-out" in app.dataframe[0].value["Reason"][0]
 
 
 def test_the_group_size_of_hqq_can_be_chosen(store):
@@ -104,9 +104,9 @@ def test_a_static_recipe_on_too_few_utterances_is_refused_with_the_reason(store,
     app = changed(by_label(app.multiselect, "Recipes"), ["quanto-int8-int8-eval10"])
     app = changed(by_label(app.text_input, "Your own evaluation set"), str(tmp_path))
     planned = app.dataframe[0].value
-    own = planned[(planned["speech"] == tmp_path.name) & (planned["recipe"] != "fp32")]
-    assert len(own) and set(own["status"]) == {"refused"}
-    reason = own[own["measures"] == "accuracy"]["why not"].item()
+    own = planned[(planned["Evaluation set"] == tmp_path.name) & (planned["Recipe"] != "fp32")]
+    assert len(own) and set(own["Status"]) == {"refused"}
+    reason = own[own["Measures"] == "accuracy"]["Reason"].item()
     assert "of the 1 of this set one alone is 100%. Evaluate at least 10" in reason
 
 
@@ -115,7 +115,7 @@ def test_what_cannot_run_is_shown_with_its_reason(store, monkeypatch):
     app = opened("run_evaluations")
     app = changed(by_label(app.selectbox, "Device"), "mps")
     assert [row[3] for row in plan_of(app)] == ["to run", "refused", "refused"]
-    assert "runs on cpu" in app.dataframe[0].value["why not"][1]
+    assert "runs on cpu" in app.dataframe[0].value["Reason"][1]
     assert "2 cannot run here" in app.markdown[1].value
 
 
@@ -148,11 +148,11 @@ def no_worker(store, monkeypatch, error: Exception | None = None) -> Callable:
 def test_start_queues_the_plan_that_was_seen(store, monkeypatch):
     given = no_worker(store, monkeypatch)
     chosen = {"run_speed": "false", "run_divergence": "false"}
-    app = opened("run_evaluations", recipes=["fp32", "bf16"], sets="jfk", **chosen)
+    app = opened("run_evaluations", recipes=["fp32", "torchao-int8"], sets="jfk", **chosen)
     assert by_label(again(app).button, "Start").click().run().header[1].value == "Progress"
     assert [request.label for request in given()] == [
         "tiny.en · fp32 · jfk",
-        "tiny.en · bf16 · jfk",
+        "tiny.en · torchao-int8 · jfk",
     ]
 
 
@@ -167,11 +167,11 @@ def test_who_leaves_at_once_has_started_it(store, monkeypatch):
 def test_choices_that_changed_with_the_click_start_nothing(store, monkeypatch):
     given = no_worker(store, monkeypatch)
     app = opened("run_evaluations")
-    by_label(app.multiselect, "Recipes").set_value(["bf16"])
+    by_label(app.multiselect, "Recipes").set_value(["torchao-int8"])
     app = by_label(app.button, "Start").click().run()
     assert "choices changed" in app.error[0].value and not given()
     app = by_label(app.button, "Start").click().run()
-    assert not app.error and [request.recipe.name for request in given()] == ["bf16"]
+    assert not app.error and [request.recipe.name for request in given()] == ["torchao-int8"]
 
 
 def test_a_start_that_fails_is_a_sentence(store, monkeypatch):
@@ -195,11 +195,11 @@ def test_what_a_press_changes_is_not_left_to_the_end_of_the_script(page):
 
 
 def test_what_the_advisor_recommends_is_chosen_already(store):
-    for name in ("fp32", "bf16"):
+    for name in ("fp32", "torchao-int8"):
         store.put(run_with(name, [1, 2] * 10, weights_bytes=80_000_000))
         store.put(speed_run(name, [1.0, 1.0], [1.0, 1.0]))
     app = opened("run_evaluations")
     chosen = [row[:2] for row in plan_of(app)]
-    assert chosen == [("base", "fp32"), ("base", "bf16")]
+    assert chosen == [("base", "fp32"), ("base", "torchao-int8")]
     sizes = app.dataframe[1].value.set_index("Recipe")
-    assert sizes["Size on base (MB)"]["bf16"] == 80 and sizes["Description"]["fp32"]
+    assert sizes["Size on base (MB)"]["torchao-int8"] == 80 and sizes["Description"]["fp32"]

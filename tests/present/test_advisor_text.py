@@ -13,14 +13,12 @@ from tests.support.advisor_runs import (
     by_recipe,
     requirements,
 )
-from tests.support.made_runs import tiny_english
+from tests.support.sample_runs import speed_run, tiny_english
 from tests.support.spoken_runs import ALIKE, MANY, SOME, run_with
 from whisperq_core.analyze.advisor import advise
 from whisperq_core.cli.main import main
 from whisperq_core.present import advisor_text
 from whisperq_core.present.advisor_text import answer, check_text, notes, snippet
-from whisperq_core.quantize import backends
-from whisperq_core.quantize.recipes import recipe as recipe_named
 from whisperq_core.whisper.protocols import CORRECTED, FITTED, MERGED, short_name
 
 
@@ -145,12 +143,9 @@ def test_the_code_of_a_configuration_runs(recipe, jfk):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "protocol"),
-    [("whole-int8-dynamic-bf16", FITTED), ("torch-int8", CORRECTED), ("quanto-int8-int8", MERGED)],
+    ("recipe", "protocol"), [("whole-int8-dynamic", FITTED), ("torch-int8", CORRECTED)]
 )
 def test_the_code_and_the_command_use_the_protocol(recipe, protocol, jfk, tmp_path, capsys):
-    if reason := backends.unavailable_reason(recipe_named(recipe), "cpu"):
-        pytest.skip(reason)
     run = tiny_english(run_with(recipe, ALIKE))
     run = run.model_copy(update={"spec": run.spec.model_copy(update={"protocol": protocol})})
     configuration = by_recipe(advise(requirements(), [tiny_english(FP32), run]))[recipe]
@@ -169,6 +164,14 @@ def test_the_code_and_the_command_use_the_protocol(recipe, protocol, jfk, tmp_pa
     assert protocol.label in heading and recipe in heading and text == by_code
 
 
+def test_the_code_of_a_calibrated_recipe_calibrates_under_the_protocol():
+    run = run_with("quanto-int8-int8", ALIKE)
+    run = run.model_copy(update={"spec": run.spec.model_copy(update={"protocol": MERGED})})
+    configuration = by_recipe(advise(requirements(), [FP32, run]))["quanto-int8-int8"]
+    lines = snippet(configuration.configuration).splitlines()
+    assert lines[1] == 'model = wq.quantize("base", "quanto-int8-int8", protocol="merged")'
+
+
 def test_the_code_names_the_device_where_it_is_not_the_default():
     runs = [run_with("bnb-nf4", SOME, device="cuda")]
     configuration = advise(requirements(device="cuda"), runs).candidates[0].configuration
@@ -185,3 +188,20 @@ def test_the_command_line_prints_the_same_answer(store, capsys):
     printed = capsys.readouterr().out
     assert printed.splitlines()[0] == answer(advice)
     assert "Use quanto-int8" in printed and snippet(advice.best.configuration) in printed
+
+
+def test_what_to_use_on_this_machine_is_said_only_where_it_cannot_run_the_named_one(monkeypatch):
+    bf16 = run_with("bf16", SOME, weights_bytes=100_000_000)
+    runs = [*RUNS, bf16, speed_run("bf16", [2.0, 2.1, 2.2], [3.0, 3.1, 3.2])]
+    advice = advise(requirements(), runs)
+    monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    assert advisor_text.on_this_machine(advice) == ""
+    monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda: frozenset({"avx2"}))
+    text = advisor_text.on_this_machine(advice)
+    assert text.startswith("This machine cannot run bf16: This CPU has no bf16 instructions;")
+    assert "Use here: quanto-int8 on " in text
+    assert 'wq.quantize("base", "quanto-int8")' in advisor_text.as_text(advice)
+    alone = advise(requirements(), [FP32, bf16])
+    assert advisor_text.on_this_machine(alone).endswith(
+        "Nothing else that it can run is shown to meet the requirements."
+    )

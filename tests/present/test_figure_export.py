@@ -5,7 +5,7 @@ import re
 import plotly.graph_objects as go
 import pytest
 
-from tests.support.made_runs import accuracy_run, speed_run
+from tests.support.sample_runs import accuracy_run, speed_run
 from tests.support.spoken_runs import ALIKE, MANY, SOME, run_with
 from whisperq_core.analyze import confusions, results_table
 from whisperq_core.analyze.configurations import configurations

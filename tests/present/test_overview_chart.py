@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.support.made_runs import speed_run
+from tests.support.sample_runs import speed_run
 from tests.support.spoken_runs import ALIKE, MANY, SOME, run_with
 from whisperq_core.analyze.configurations import configurations
 from whisperq_core.present import overview_chart
@@ -12,6 +12,7 @@ from whisperq_core.present.overview_chart import (
     drawable,
     overview_figure,
 )
+from whisperq_core.whisper.protocols import FITTED
 
 RUNS = [
     run_with("fp32", SOME, weights_bytes=200_000_000),
@@ -44,12 +45,29 @@ def points(figure):
     return next(trace for trace in figure.data if trace.mode == "markers")
 
 
+def test_two_labels_of_one_recipe_say_their_protocols():
+    runs = [
+        *RUNS,
+        run_with("quanto-int8", ALIKE, protocol=FITTED, weights_bytes=50_000_000),
+        speed_run("quanto-int8", [0.2, 0.2], [2.0, 2.0], protocol=FITTED),
+    ]
+    shown = drawable(configurations(runs)).configurations
+    # The fitted window's is on the front; the other has its label for its role.
+    study = next(c for c in shown if c.recipe == "quanto-int8" and c.protocol != FITTED)
+    figure = overview_figure(shown, {study.run.key: IN_THE_STUDY}, 0.5)
+    assert {note.text for note in figure.layout.annotations} == {
+        "<b>quanto-int8</b><br>Fitted window",
+        "<b>quanto-int8</b><br>50 MB, as in the study",
+    }
+
+
 def test_what_broke_and_what_was_not_timed_is_left_off_and_counted(measured):
     shown = drawable(measured)
     assert {c.recipe for c in shown.configurations} == {
         *("fp32", "quanto-int8", "torch-int8", "hqq-int8-g64")
     }
-    assert (shown.broken, shown.not_measured) == (1, 1)
+    assert (shown.broken, shown.not_compared) == (1, 0)
+    assert [c.recipe for c in shown.untimed] == ["bf16"]
 
 
 def test_axes_are_speed_and_the_change_in_wer(figure):

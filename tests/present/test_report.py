@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tests.support.made_runs import (
+from tests.support.sample_runs import (
     accuracy_run,
     divergence_run,
     renamed,
@@ -22,7 +22,8 @@ from tests.support.spoken_runs import ALIKE, MANY, NOISY, NONE, SOME, in_languag
 from whisperq_core.analyze import paired_comparisons
 from whisperq_core.cli.main import main
 from whisperq_core.errors import InputError
-from whisperq_core.evaluate.records import AccuracyRun
+from whisperq_core.evaluate.notes import Note
+from whisperq_core.evaluate.records import AccuracyRun, SpeedRun
 from whisperq_core.machine import Machine
 from whisperq_core.present import interval_charts, report, report_html, report_sections
 from whisperq_core.present.report_sections import Selection
@@ -101,7 +102,10 @@ def test_figures_table_and_answer_of_decided_results():
     seen = page(runs_of(DECIDED))
     assert len(seen.data) == 5
     assert sum(tag == "table" for tag, _ in seen.tags) == 3
-    assert "One of 3 configurations is shown non-inferior to fp32 (margin: 0.5 points)" in seen.text
+    assert (
+        "One of 3 configurations is shown to be no worse than fp32 (margin: 0.5 points)"
+        in seen.text
+    )
     assert ": bf16 – 100 MB, 50 % smaller than fp32, WER 10.00 %" in seen.text
     assert 'model = wq.quantize("base", "bf16")' in seen.text
     assert "Relative latency 0.50 × fp32 (repeated passes: 0.50 to 0.50)." in seen.text
@@ -177,7 +181,7 @@ def test_verdicts_are_those_of_the_comparisons():
 
 def test_undecided_is_never_called_better():
     seen = page(runs_of(OPEN))
-    assert "No configuration is shown non-inferior to fp32 (margin: 0.5 points)." in seen.text
+    assert "No configuration is shown to be no worse than fp32 (margin: 0.5 points)." in seen.text
     assert "wq.quantize" not in seen.text
     assert "too close to call (closest to a conclusion: " in seen.text
     assert not re.search(r"\bbetter\b", seen.text, re.IGNORECASE)
@@ -195,9 +199,14 @@ def test_nothing_is_compared_without_the_baseline():
     assert "No comparison: only fp32 was measured." in page(runs_of({"fp32": SOME})).text
 
 
+def test_a_report_of_fp32_alone_says_so_in_its_title():
+    text = report.to_html(runs_of({"fp32": SOME}), date=DATE)
+    assert "<title>Whisper base: fp32</title>" in text
+
+
 def test_a_single_utterance_has_no_interval_and_no_verdict():
     seen = page([accuracy_run("fp32"), accuracy_run("torch-int8")])
-    assert "The one configuration compared is not shown non-inferior" in seen.text
+    assert "The one configuration compared is not shown to be no worse" in seen.text
     assert "nan" not in seen.text.lower()
 
 
@@ -235,12 +244,41 @@ def test_protocols_sets_and_models_stand_apart_and_machines_do_not():
     assert "1 result: transcribed on another machine" in seen.text
 
 
+ANOTHER = Machine(cpu="Another", cores=8, memory_bytes=1, system="Linux", python="3.11")
+
+
+def timed_on_another(recipe, seconds) -> SpeedRun:
+    run = speed_run(recipe, seconds, [2.0], cpu=ANOTHER.cpu)
+    return run.model_copy(update={"machine": ANOTHER})
+
+
 def test_speed_of_another_machine_is_left_out_and_said():
-    other = Machine(cpu="Another", cores=8, memory_bytes=1, system="Linux", python="3.11")
-    fast = speed_run("bf16", [1.0], [2.0], cpu="Another").model_copy(update={"machine": other})
-    runs = [run_with("fp32", SOME), run_with("bf16", SOME), fast]
+    runs = [run_with(name, SOME) for name in ("fp32", "bf16", "quanto-int8")]
+    here = [speed_run(name, [1.0], [2.0]) for name in ("fp32", "bf16")]
+    runs += [*here, timed_on_another("quanto-int8", [0.5])]
     assert "1 result: speed was measured on another machine" in page(runs).text
-    assert report_sections.build_sections(runs)[0].frame["rtf_ratio"].isna().all()
+    (section,) = report_sections.build_sections(runs)
+    timed = section.frame.dropna(subset="rtf_ratio")
+    assert set(timed["recipe"]) == {"fp32", "bf16"} and section.machine != ANOTHER
+
+
+def test_speed_is_shown_where_it_was_measured_though_transcripts_are_of_another_machine():
+    runs = [run_with("fp32", SOME), run_with("bf16", SOME), timed_on_another("bf16", [1.0])]
+    (section,) = report_sections.build_sections(runs)
+    assert section.machine == ANOTHER and section.elsewhere == 2
+    assert section.frame.set_index("recipe")["rtf_ratio"]["bf16"] == 0.5
+
+
+def test_results_with_other_threads_are_sections_of_their_own_and_compared_with_one_baseline():
+    runs = [
+        run_with("fp32", SOME),
+        run_with("bf16", SOME, threads=8),
+        speed_run("bf16", [1.0, 1.0], [2.0, 2.0], threads=8),
+    ]
+    two, eight = report_sections.build_sections(runs)
+    assert two.frame["recipe"].tolist() == ["fp32"] and "8 threads" in eight.machine_text
+    [row] = eight.frame.to_dict("records")
+    assert row["rtf_ratio"] == 0.5 and row["verdict"] != "not compared"
 
 
 def test_the_newest_result_of_a_recipe_counts():
@@ -265,6 +303,27 @@ def test_names_are_data():
     scripts = [a.get("type") for tag, a in seen.tags if tag == "script"]
     assert scripts == ["application/json"] * len(seen.data) + [None, None]
     assert "<img" not in json.dumps(seen.data)
+
+
+def test_notes_on_listed_runs_are_shown_as_text():
+    runs = runs_of(DECIDED)
+    base, others = runs[0], run_with("hqq-int8-g64", SOME, eval_set="elsewhere")
+    notes = [
+        Note(run=base.key, comment="<b>odd</b>", utterance="utterance-3", author="ann@example.org"),
+        Note(run=base.key, starred=True, author="ben"),
+        Note(run=others.key, comment="not listed"),
+    ]
+    seen = page(runs, notes=notes)
+    assert "<b>odd</b> fp32 · base · test-other-excerpt · Study protocol · utterance-3 — ann," in (
+        seen.text
+    )
+    assert "★" in seen.text and "ben," in seen.text
+    assert "not listed" not in seen.text and "example.org" not in seen.text
+    content = json.loads(report.to_json(runs, date=DATE, notes=notes))
+    assert [(n["comment"], n["author"]) for n in content["notes"]] == [
+        ("<b>odd</b>", "ann"),
+        ("", "ben"),
+    ]
 
 
 def test_nothing_is_loaded_from_anywhere(monkeypatch):

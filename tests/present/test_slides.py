@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.made_runs import speed_run
+from tests.support.sample_runs import speed_run
 from tests.support.spoken_runs import ALIKE, MANY, NOISY, SOME, run_with
 from whisperq_core.analyze.configurations import configurations
 from whisperq_core.present import report, slides

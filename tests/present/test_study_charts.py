@@ -1,12 +1,12 @@
 from whisperq_core.analyze.significance import Estimate
 from whisperq_core.present.study_charts import increase_figure
 from whisperq_core.study import published
-from whisperq_core.study.measures import RobustnessGap
+from whisperq_core.study.robustness_gaps import RobustnessGap
 
 
 def bar(recipe: str, value: float, model: str = "base") -> RobustnessGap:
     return RobustnessGap(
-        model, recipe, Estimate(value, value - 2, value + 3, 9, "speaker"), ("a", "b")
+        model, recipe, Estimate(value, value - 2, value + 3, 9, "speaker"), ("a", "b"), ("o", "c")
     )
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.support.made_runs import accuracy_run, speed_run, tiny_english
+from tests.support.sample_runs import accuracy_run, speed_run, tiny_english
 from tests.support.spoken_runs import ALIKE, MANY, SOME, run_with
 from whisperq_core.analyze import pareto_front, results_table
 from whisperq_core.present import tradeoff_chart

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from tests.support.quick_rounding import leave_out_search
+from whisperq_core import machine
 from whisperq_core.errors import LibraryMissing, RecipeUnsupported
 from whisperq_core.quantize import backends, sensitivity_results
+from whisperq_core.quantize.backends import linear_layers
 from whisperq_core.quantize.calibration import calibrate_on
 from whisperq_core.quantize.recipes import CATALOGUE, recipe
 from whisperq_core.speech import evaluation_sets
@@ -225,6 +227,37 @@ def test_a_device_that_is_not_there_is_refused(tiny):
         backends.quantize(tiny.torch_model, recipe("quanto-int8"), "cuda")
 
 
+def test_a_gpu_that_results_would_not_name_is_refused(monkeypatch):
+    named = machine.this_machine().model_copy(update={"gpu": "NVIDIA T4"})
+    monkeypatch.setattr(machine, "this_machine", lambda: named)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "NVIDIA H100")
+    with pytest.raises(RecipeUnsupported, match=r"uses NVIDIA H100 first.*lists NVIDIA T4 first"):
+        backends.require(recipe("fp32"), "cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "NVIDIA T4")
+    backends.require(recipe("fp32"), "cuda")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_hqq_computes_in_the_precision_that_the_model_feeds_it(dtype, tiny, monkeypatch):
+    """On a GPU it would choose fp16 by itself, and a model in fp32 could not be run."""
+    leave_out_search(monkeypatch)
+    model = linear_layers.copy_sharing_tensors(tiny.torch_model).to(dtype)
+    chosen = recipe("hqq-int4-g64")
+    layer = backends.module_of(chosen).quantize(model, chosen, None).model.encoder.layers[0].fc1
+    assert layer.compute_dtype == dtype == layer(torch.ones(2, 384, dtype=dtype)).dtype
+
+
+def test_8_bit_activations_are_refused_where_pairs_of_products_overflow(monkeypatch):
+    full_range = recipe("torch-int8-full-range")
+    monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda: {"avx2"})
+    assert "no VNNI instructions" in backends.unavailable_reason(full_range, "cpu")
+    assert backends.unavailable_reason(recipe("torch-int8"), "cpu") is None
+    for flags in ({"avx2", "avx512_vnni"}, {"avx2", "avx_vnni"}, {"asimd"}):
+        monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda flags=flags: flags)
+        assert backends.unavailable_reason(full_range, "cpu") is None
+
+
 def test_fp16_on_a_cpu_without_its_instructions_is_refused(monkeypatch):
     monkeypatch.setattr("whisperq_core.machine.cpu_flags", lambda: {"avx2", "avx512_bf16"})
     assert "no fp16 instructions" in backends.unavailable_reason(recipe("fp16"), "cpu")
@@ -260,6 +293,8 @@ def test_values_that_are_not_numbers_are_reported_not_transcribed(tiny, jfk):
 
 @pytest.mark.parametrize("name", ["torch-int8", "torch-int8-channel"])
 def test_the_full_range_has_twice_as_many_steps(name, tiny):
+    if reason := backends.unavailable_reason(recipe(f"{name}-full-range"), "cpu"):
+        pytest.skip(reason)
     torch.manual_seed(0)
     x = torch.randn(64, 384)
     exact = tiny.torch_model.model.encoder.layers[0].fc1

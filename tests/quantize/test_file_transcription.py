@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from tests.support.made_noise import pink
+from tests.support.synthetic_noise import pink
 from whisperq_core.errors import AudioError, InputError, RecipeUnsupported
 from whisperq_core.quantize.file_transcription import (
     Transcription,
     TranscriptionConfig,
+    measure_divergence,
     transcribe_file,
 )
 from whisperq_core.quantize.recipes import recipe
@@ -27,6 +28,27 @@ def test_a_recording_is_heard_with_the_times_of_its_words(jfk):
     assert found.weights_bytes < found.fp32_bytes
     assert [word.text for word in found.words] == found.text.split()
     assert 9 < found.words[-1].start_s < 11
+
+
+def test_divergence_from_fp32_needs_no_reference(jfk, tmp_path):
+    baseline = transcribe_file(jfk.audio, FP32)
+    assert baseline.load_s > 0
+
+    def divergence(name: str, path=jfk.audio, along=baseline):
+        config = TranscriptionConfig("tiny.en", recipe(name), "en")
+        return measure_divergence(path, config, along)
+
+    same, coarse = divergence("fp32"), divergence("hqq-int4-g64")
+    assert same.tokens == coarse.tokens > 20 and same.nats < 1e-3
+    assert coarse.nats_per_token > 0.005
+    assert divergence("faster-whisper-int8") is None
+    # A long one is measured piece by piece, along the words that were said in each.
+    samples = decode.load(jfk.audio)
+    path = tmp_path / "long.wav"
+    path.write_bytes(decode.encode_wav(np.concatenate([samples, np.zeros_like(samples)] * 3)))
+    long = divergence("hqq-int4-g64", path, transcribe_file(path, FP32))
+    assert long.tokens == pytest.approx(3 * coarse.tokens, rel=0.2)
+    assert long.nats_per_token == pytest.approx(coarse.nats_per_token, rel=0.5)
 
 
 def test_the_language_is_detected():

@@ -45,6 +45,7 @@ BY_FILE = "whole-int8-dynamic"
 FRESH = """
 import json, sys
 from pathlib import Path
+from whisperq_core import machine
 from whisperq_core.quantize import model_export, quantized_model
 from whisperq_core.speech import decode
 from whisperq_core.whisper import model_sources
@@ -56,6 +57,8 @@ def guard(event, arguments):
         raise AssertionError("the fp32 weights were opened")
 
 sys.addaudithook(guard)
+flags = machine.cpu_flags() | {"avx512_bf16"}  # as the fixture emulated_bf16
+machine.cpu_flags = lambda: flags
 model_sources.EMBEDDED.clear()
 assert model_sources.offline_names() == []
 import torch
@@ -81,7 +84,7 @@ def spoken():
 
 
 @pytest.fixture(scope="module")
-def made(tiny, spoken, tmp_path_factory):
+def made(tiny, spoken, tmp_path_factory, emulated_bf16):
     """Folders by recipe, and what each model heard before a fresh process loaded it."""
     root = tmp_path_factory.mktemp("artefacts")
     speech = [evaluation_sets.read_audio(u) for u in spoken]

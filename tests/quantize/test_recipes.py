@@ -87,17 +87,19 @@ def test_axes_are_consistent(chosen):
     fitted = chosen.scheme == "static" or chosen.smaller_pct is not None
     assert fitted == (chosen.calibration != "none")
     assert chosen.double_quant <= (chosen.weights in ("nf4", "fp4"))
-    assert "cpu" in chosen.devices
+    assert ("cpu" in chosen.devices) != (chosen.devices == ("cuda",))
+    assert chosen.compiled <= (chosen.devices == ("cuda",))
+    assert chosen.compute == "fp32" or chosen.compute == chosen.embeddings or chosen.has_own_runtime
     match chosen.scheme:
         case "none":
             assert chosen.backend == "none" or chosen.has_own_runtime
             assert chosen.method == chosen.granularity == chosen.modules == "none"
             assert chosen.weights == chosen.embeddings
-            assert chosen.name.endswith(chosen.weights)
+            assert chosen.name.removesuffix("-compiled").endswith(chosen.weights)
         case "weight-only":
             assert chosen.activations == "float"
         case "dynamic":
-            assert chosen.activations == "int8"
+            assert chosen.activations == ("float8" if chosen.weights == "float8" else "int8")
         case "static":
             assert chosen.activations in ("int8", "float8")
         case other:
@@ -116,7 +118,7 @@ def test_axes_are_consistent(chosen):
 
 def test_only_fp32_bf16_and_fp16_are_baselines_in_pytorch():
     baselines = [c.name for c in ALL if c.is_baseline and not c.has_own_runtime]
-    assert baselines == ["fp32", "bf16", "fp16"]
+    assert baselines == ["fp32", "bf16", "fp16", "bf16-compiled", "fp16-compiled"]
 
 
 def test_every_recipe_has_a_family():
@@ -142,9 +144,13 @@ def test_a_recipe_is_found_by_its_name(chosen):
 def test_axes_are_all_fields_but_the_labels(chosen):
     labels = {"name", "description", "devices"}
     # They came later, and count where they say something.
-    silent = {field for field in ("rest", "attention") if getattr(chosen, field) == "fp32"}
+    silent = {
+        field for field in ("rest", "attention", "compute") if getattr(chosen, field) == "fp32"
+    }
     silent |= {
-        field for field in ("smaller_pct", "layers", "full_range") if not getattr(chosen, field)
+        field
+        for field in ("smaller_pct", "layers", "full_range", "compiled")
+        if not getattr(chosen, field)
     }
     assert set(chosen.axes()) == {f.name for f in fields(chosen)} - labels - silent
     assert all(value == getattr(chosen, axis) for axis, value in chosen.axes().items())

@@ -73,6 +73,18 @@ def test_both_ways_to_multiply_agree(monkeypatch):
     assert torch.allclose(made.Int8Linear(*weight, None, made.Rows())(x), packed, rtol=1e-6)
 
 
+def test_without_packed_weights_many_rows_and_few_are_multiplied_exactly(monkeypatch):
+    monkeypatch.setattr(whole_int8, "_packs", lambda: False)
+    torch.manual_seed(0)
+    classes, x = whole_int8.layers(), 5 * torch.randn(40, 64)
+    weight, scale = whole_int8._rounded(torch.randn(48, 64))
+    rows, steps = classes.Rows()(x)
+    exact = (rows.long() @ weight.long().t()).float() * scale * steps
+    for part in (slice(0, 40), slice(0, whole_int8._FEW_ROWS)):
+        out = classes.Int8Linear(weight, scale, None, classes.Rows())(x[part])
+        assert torch.equal(out, exact[part])
+
+
 def test_rows_are_quantized_once_for_layers_that_share_them():
     rows = whole_int8.layers().Rows()
     x = torch.randn(3, 8)

@@ -89,6 +89,16 @@ def test_words_are_shown_as_written_and_compared_as_scored():
     assert [w.written for w in words_of("M O R E W O O D", "en")][-2:] == ["O O", "D"]
 
 
+def test_a_word_is_as_probable_as_its_least_probable_part():
+    chances = [0.9, 0.8, None, 0.6, 0.5, 0.1]
+    words = words_of("I'm fine, Mr. Brown: twenty five!", "en", probabilities=chances)
+    assert [w.probability for w in words] == [0.9, None, 0.8, None, 0.6, 0.1]
+    assert [w.written for w in words if w.is_unlikely] == ["twenty five!"]
+    slots = as_written(align([words, words_of("I am fine", "en")]))
+    assert slots[0].words[0].probability == 0.9
+    assert words_of("a b", "de", probabilities=[0.5])[0].probability is None
+
+
 def test_characters_are_shown_with_their_punctuation():
     words = words_of("今日は、晴れ。", "ja")
     assert [w.scored for w in words] == list("今日は晴れ")

@@ -102,14 +102,16 @@ def test_bad_input_is_a_sentence_not_a_trace(queue, jfk):
     shelf = RecordingStore(queue.store.root)
     (kept,) = shelf.add([("a.wav", jfk.audio.read_bytes())])
     shelf.delete(kept.id)
-    job = wait(queue, queue.transcribe(kept, TranscriptionConfig("tiny.en", recipe("bf16"), "en")))
+    job = wait(
+        queue, queue.transcribe(kept, TranscriptionConfig("tiny.en", recipe("torchao-int8"), "en"))
+    )
     assert job.state == JobState.FAILED
     assert job.message == "jfk.flac was deleted before its turn. Upload it again."
 
 
 def test_a_running_job_stops_after_its_piece_and_a_waiting_one_never_starts(queue):
     one_by_one = replace(STUDY, batch_size=1)
-    items = planned(queue, "torch-int8", "bf16", eval_set="quick-look", protocol=one_by_one)
+    items = planned(queue, "torch-int8", "torchao-int8", eval_set="quick-look", protocol=one_by_one)
     running, waiting = queue.evaluate(items)[::-1]
     running, waiting = sorted((running, waiting), key=lambda job: job.submitted_at)
     deadline = time.monotonic() + 120
@@ -185,7 +187,7 @@ def test_the_process_that_submits_never_imports_torch():
 def test_jobs_start_in_the_order_of_turns(store):
     client = FakeClient()
     queue = job_queue.JobQueue(store, start_client=lambda: client)
-    ada = queue.evaluate(planned(queue, "fp32", "torch-int8", "bf16"), owner="ada")
+    ada = queue.evaluate(planned(queue, "fp32", "torch-int8", "torchao-int8"), owner="ada")
     bob = queue.evaluate(planned(queue, "fp32"), owner="bob")
     order = []
     while running := [job for job in queue.all() if job.state == JobState.RUNNING]:

@@ -33,6 +33,31 @@ sys.stdin.readline()
 for number in range(first, first + 12):
     UserSets(root).add("calls", recording(number), root / "talk.wav", "en")
 """
+REMOVES = """
+import sys
+from pathlib import Path
+from tests.serve.test_shared_files import recording
+from whisperq_core.serve.user_sets import UserSets, _id_of
+root = Path(sys.argv[1])
+sets = UserSets(root)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(20, 60):
+    sets.add("calls", recording(number), root / "talk.wav", "en")
+    sets.remove("calls", _id_of(recording(number)))
+"""
+EXPORTS = """
+import io, json, sys, zipfile
+from pathlib import Path
+from whisperq_core.serve.user_sets import UserSets
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(40):
+    archive = zipfile.ZipFile(io.BytesIO(UserSets(Path(sys.argv[1])).export("calls")))
+    rows = [json.loads(line) for line in archive.read("calls/manifest.jsonl").splitlines()]
+    missing = {f"calls/{row['audio']}" for row in rows} - set(archive.namelist())
+    assert not missing, missing
+"""
 COUNTS = """
 import sys
 from pathlib import Path
@@ -55,14 +80,14 @@ def recording(number: int) -> Recording:
     )  # fmt: skip
 
 
-def side_by_side(code: str, root: Path, starts: list[int]) -> None:
-    """Runs the code in a process for each argument, all of which begin together."""
+def side_by_side(root: Path, *codes: tuple[str, int]) -> None:
+    """Runs each code, with its number, in a process of its own; all begin together."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(root), str(start)],
+            [sys.executable, "-c", code, str(root), str(number)],
             cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
-        for start in starts
+        for code, number in codes
     ]  # fmt: skip
     for process in processes:
         assert process.stdout.readline() == "ready\n"
@@ -82,12 +107,17 @@ def talk(tmp_path, jfk) -> Path:
 
 
 def test_processes_that_add_to_one_set_lose_nothing(tmp_path, talk):
-    side_by_side(ADDS, tmp_path, [0, 100])
+    side_by_side(tmp_path, (ADDS, 0), (ADDS, 100))
     assert len(UserSets(tmp_path).rows("calls")) == 24
 
 
+def test_a_set_is_exported_as_a_whole_while_it_is_changed(tmp_path, talk):
+    UserSets(tmp_path).add("calls", recording(1), talk, "en")
+    side_by_side(tmp_path, (REMOVES, 0), (EXPORTS, 0))
+
+
 def test_processes_that_change_one_file_count_every_change(tmp_path):
-    side_by_side(COUNTS, tmp_path, [0, 1, 2])
+    side_by_side(tmp_path, *((COUNTS, number) for number in range(3)))
     assert (tmp_path / "counters" / "count").read_text() == "120"
 
 

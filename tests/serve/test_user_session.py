@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from tests.support.fake_workers import FakeClient
-from tests.support.made_runs import accuracy_run
+from tests.support.sample_runs import accuracy_run
 from whisperq_core.errors import ExportError, InputError
 from whisperq_core.evaluate.requests import Request
 from whisperq_core.evaluate.store import Store, UserStore
@@ -35,7 +35,8 @@ def session_of(queue: job_queue.JobQueue, user: str) -> UserSession:
 
 def transcribed_by(user: UserSession, jfk) -> job_queue.Job:
     (kept,) = RecordingStore(user.store.root).add([("jfk.flac", jfk.audio.read_bytes())])
-    return user.transcribe(kept, TranscriptionConfig("tiny.en", recipe("fp32"), "en"))
+    (job,) = user.transcribe([(kept, TranscriptionConfig("tiny.en", recipe("fp32"), "en"))])
+    return job
 
 
 def test_results_on_public_speech_are_shared_and_others_are_not(store):
@@ -99,8 +100,27 @@ def test_where_nobody_logs_in_all_see_all_but_transcriptions(queue, store, jfk):
     # Who has a recording's link sees how its transcription goes.
     task = job.task
     assert other.transcription_job(task.recording.id, task.config_key) is job
-    exported = one.export("tiny.en", recipe("bf16"), "cpu", STUDY)
+    assert other.recording_jobs([task.recording]) == [job]
+    exported = one.export("tiny.en", recipe("torchao-int8"), "cpu", STUDY)
     assert other.all() == [exported]
+
+
+def test_divergence_is_measured_after_both_transcripts_where_it_can_be(queue, store, jfk):
+    session = UserSession(queue, store, "a browser")
+    (kept,) = RecordingStore(store.root).add([("jfk.flac", jfk.audio.read_bytes())])
+    configs = [
+        TranscriptionConfig("tiny.en", recipe(name), "en")
+        for name in ("torch-int8", "fp32", "faster-whisper-int8")
+    ]
+    jobs = session.transcribe([(kept, config) for config in configs], configs[1])
+    assert [job.label for job in jobs] == [
+        "jfk.flac · torch-int8",
+        "jfk.flac · fp32",
+        "jfk.flac · faster-whisper-int8",
+        "jfk.flac · torch-int8, divergence from fp32",
+    ]
+    other = UserSession(queue, store, "another")
+    assert other.all() == [] and other.recording_jobs([kept]) == jobs
 
 
 def test_a_finished_evaluation_of_ones_own_speech_lies_with_the_user(queue, jfk):
@@ -153,7 +173,7 @@ def test_nobody_reads_a_model_from_a_folder_of_the_machine(queue, tmp_path, jfk)
         TranscriptionConfig(str(tmp_path), recipe("fp32")),
     ):
         with pytest.raises(InputError, match=r"of your exported models|is a folder"):
-            ann.transcribe(kept, listener)
+            ann.transcribe([(kept, listener)])
     with pytest.raises(ExportError):
         UserSession(queue, queue.store, "all").exported_model(str(tmp_path))
 

@@ -13,6 +13,7 @@ from whisperq_core.serve import user_sets
 from whisperq_core.serve.blind_test import Vote
 from whisperq_core.serve.recording_store import RecordingStore
 from whisperq_core.serve.user_sets import UserSets
+from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.evaluation_sets import read_audio
 
 
@@ -227,3 +228,13 @@ def test_what_is_uploaded_survives_set_export_import_and_play(tmp_path, jfk, nam
     (utterance,) = own.get("calls").utterances
     assert utterance.audio.read_bytes() == data.getvalue()
     np.testing.assert_allclose(read_audio(utterance), samples[:32_000], atol=1e-4)
+
+
+def test_ones_own_set_can_be_put_under_a_condition(sets, shelf, kept):
+    sets.add("calls", kept, shelf.original_path(kept.id), "en")
+    named = sets.path_of("calls+noise:train@5dB")
+    assert named == str(sets.root / "calls") + "+noise:train@5dB"
+    assert sets.name_of(named) == "calls+noise:train@5dB"
+    noisy = evaluation_sets.by_name(named)
+    assert noisy.name == "calls+noise:train@5dB" and noisy.digest != sets.get("calls").digest
+    assert sets.path_of("jfk+telephone") == "jfk+telephone"

@@ -9,9 +9,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
-from whisperq_core.serve import worker_pool
+from whisperq_core.serve import end_with_app, worker_pool
 
 PATHS = ("/", "/health", "/metrics", "/info/main/workers.html", "/json/counts.json")
 
@@ -34,6 +35,38 @@ def test_dasks_http_servers_tell_nothing():
     finally:
         worker_pool._close(client)
     assert ports
+
+
+APP = """
+import sys, time
+from whisperq_core.serve import end_with_app, worker_pool
+client = worker_pool.start_local_client()
+client.wait_for_workers(1, timeout=60)
+print("up", flush=True)
+time.sleep(600)
+"""
+
+
+def test_scheduler_and_worker_end_with_an_app_that_is_killed():
+    app = subprocess.Popen([sys.executable, "-c", APP], stdout=subprocess.PIPE)
+    assert app.stdout.readline() == b"up\n"
+    started = psutil.Process(app.pid).children(recursive=True)
+    assert len(started) >= 3  # the scheduler, the nanny and its worker
+    app.kill()
+    app.wait()
+    app.stdout.close()
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert alive == []
+
+
+def test_a_process_that_starts_after_its_app_has_ended_ends_too():
+    waits = f"import time; {end_with_app.__name__}.dask_setup(None); time.sleep(60)"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import {end_with_app.__name__}; {waits}"],
+        env=os.environ | {end_with_app.APP_VARIABLE: str(os.getppid())},  # not its parent
+        timeout=40,
+    )
+    assert ended.returncode == 1
 
 
 def test_certificates_of_killed_processes_are_removed(tmp_path):

@@ -6,9 +6,14 @@ import av
 import numpy as np
 import pytest
 import soundfile
-import soxr
 
-from tests.speech.test_decode import SHORT, aligned_correlation, with_ffmpeg, with_soundfile
+from tests.support.encoded_audio import (
+    ENCODED,
+    SHORT,
+    aligned_correlation,
+    encoded,
+    with_ffmpeg,
+)
 from whisperq_core.errors import AudioError
 from whisperq_core.speech import audio_formats, decode
 from whisperq_core.speech.audio_formats import AUDIO_SUFFIXES, FORMATS, HEAD_BYTES, sniff
@@ -20,54 +25,6 @@ BY_NAME = {format.name: format for format in FORMATS}
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
     return soundfile.read(SHORT, dtype="float32")[0]
-
-
-def encoded(samples: np.ndarray, writer: str, kind: str, codec: str, rate_hz: int) -> bytes:
-    if writer == "ffmpeg":
-        return with_ffmpeg(samples, kind, codec, rate_hz)
-    other = soxr.resample(samples, 16_000, rate_hz)
-    return with_soundfile(other, rate_hz, kind, codec)
-
-
-ENCODED = [
-    ("WAV", "soundfile", "WAV", "PCM_16", 16_000),
-    ("WAV", "soundfile", "WAV", "GSM610", 8_000),
-    ("WAV", "soundfile", "WAV", "ULAW", 8_000),
-    ("WAV", "soundfile", "WAV", "IMA_ADPCM", 16_000),
-    ("WAV", "ffmpeg", "wav", "mp3", 16_000),
-    ("WAV", "soundfile", "RF64", "PCM_24", 16_000),
-    ("W64", "soundfile", "W64", "PCM_16", 16_000),
-    ("FLAC", "soundfile", "FLAC", "PCM_24", 16_000),
-    ("AIFF", "soundfile", "AIFF", "PCM_16", 44_100),
-    ("AU", "soundfile", "AU", "ULAW", 8_000),
-    ("CAF", "soundfile", "CAF", "PCM_16", 48_000),
-    ("CAF", "soundfile", "CAF", "ALAC_16", 16_000),
-    ("NIST SPHERE", "soundfile", "NIST", "PCM_16", 16_000),
-    ("NIST SPHERE", "soundfile", "NIST", "ULAW", 8_000),
-    ("VOC", "soundfile", "VOC", "PCM_16", 16_000),
-    ("OGG", "soundfile", "OGG", "OPUS", 48_000),
-    ("OGG", "ffmpeg", "ogg", "flac", 16_000),
-    ("MP4 or QuickTime", "ffmpeg", "mov", "aac", 48_000),
-    ("MP4 or QuickTime", "ffmpeg", "mov", "pcm_s16le", 48_000),
-    ("MP4 or QuickTime", "ffmpeg", "ipod", "alac", 16_000),
-    ("MP4 or QuickTime", "ffmpeg", "3gp", "libopencore_amrnb", 8_000),
-    ("Matroska or WebM", "ffmpeg", "webm", "libopus", 48_000),
-    ("Matroska or WebM", "ffmpeg", "matroska", "aac", 16_000),
-    ("AMR", "ffmpeg", "amr", "libopencore_amrnb", 8_000),
-    ("AVI", "ffmpeg", "avi", "mp3", 16_000),
-    ("AVI", "ffmpeg", "avi", "pcm_s16le", 16_000),
-    ("Flash Video", "ffmpeg", "flv", "aac", 44_100),
-    ("Windows Media", "ffmpeg", "asf", "wmav2", 44_100),
-    ("RealMedia", "ffmpeg", "rm", "real_144", 8_000),
-    ("WavPack", "ffmpeg", "wv", "wavpack", 16_000),
-    ("MPEG program stream", "ffmpeg", "vob", "mp2", 48_000),
-    ("MPEG transport stream", "ffmpeg", "mpegts", "aac", 48_000),
-    ("MPEG transport stream", "ffmpeg", "mpegts", "mp2", 48_000),
-    ("AC-3", "ffmpeg", "ac3", "ac3", 48_000),
-    ("AAC", "ffmpeg", "adts", "aac", 16_000),
-    ("MP3", "soundfile", "MP3", None, 16_000),
-    ("MP3", "ffmpeg", "mp3", "mp3", 16_000),
-]
 
 
 @pytest.mark.parametrize(("name", "writer", "kind", "codec", "rate_hz"), ENCODED)
@@ -179,3 +136,23 @@ def test_a_film_is_read_for_its_sound(speech):
         for stream in (video, audio):
             out.mux(stream.encode(None))
     assert aligned_correlation(load(buffer.getvalue()), speech) > 0.95
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_pauses_of_a_phone_are_part_of_an_amr_recording(speech, wide):
+    """Discontinuous transmission: a description of the noise, then frames without data."""
+    if wide:
+        start, before, after = b"#!AMR-WB\n", b"", b""
+    else:
+        data = with_ffmpeg(speech, "amr", "libopencore_amrnb", 8_000)
+        start, before, after = data[:6], data[6 : 6 + 40 * 13], data[6 + 40 * 13 :]
+    pause = (bytes([0x4C if wide else 0x44]) + bytes(5) + b"\x7c" * 7) * 5
+    frames = len(before + after) // 13 + 5 * 8
+    assert len(load(start + before + pause + after)) == frames * 320  # of 20 ms
+
+
+@pytest.mark.parametrize(("name", "writer", "kind", "codec", "rate_hz"), ENCODED)
+def test_no_format_gives_more_than_the_longest_duration(speech, name, writer, kind, codec, rate_hz):
+    data = encoded(speech, writer, kind, codec, rate_hz)
+    with pytest.raises(AudioError, match=r"longer than 1 seconds, the most that can be used"):
+        load(data, limits=decode.Limits(max_duration_s=1.0))

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import soxr
 
+from tests.support.encoded_audio import SHORT, aligned_correlation, with_ffmpeg, with_soundfile
 from whisperq_core.errors import AudioError
 from whisperq_core.settings import PROJECT
 from whisperq_core.speech import audio_readers, decode
@@ -16,7 +17,6 @@ from whisperq_core.speech.decode import AudioStream, Limits, file_duration_s, lo
 
 SPEECH = PROJECT / "speech"
 JFK = SPEECH / "jfk" / "jfk.flac"
-SHORT = SPEECH / "test-clean" / "2830-3980-0043.flac"
 
 
 @pytest.fixture(scope="module")
@@ -24,36 +24,6 @@ def speech() -> np.ndarray:
     samples, rate_hz = soundfile.read(SHORT, dtype="float32")
     assert rate_hz == 16_000
     return samples
-
-
-def with_soundfile(samples: np.ndarray, rate_hz: int, kind: str, subtype: str | None) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate_hz, format=kind, subtype=subtype)
-    return buffer.getvalue()
-
-
-def with_ffmpeg(
-    samples: np.ndarray, container: str, codec: str, rate_hz: int, **tags: str
-) -> bytes:
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as out:
-        out.metadata.update(tags)
-        stream = out.add_stream(codec, rate=rate_hz, layout="mono")
-        if codec == "wmav2":  # has no default
-            stream.bit_rate = 64_000
-        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = 16_000, 0
-        to_codec = av.AudioResampler(format=stream.format.name, layout="mono", rate=rate_hz)
-        for part in [*to_codec.resample(frame), *to_codec.resample(None)]:
-            out.mux(stream.encode(part))
-        out.mux(stream.encode(None))
-    return buffer.getvalue()
-
-
-def aligned_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    size = 2 ** int(np.ceil(np.log2(len(a) + len(b))))
-    product = np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)), size)
-    return float(product.max() / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
 def assert_same_speech(decoded: np.ndarray, original: np.ndarray) -> None:
@@ -116,6 +86,40 @@ def test_joined_ogg_files_are_heard_to_the_end(speech, subtype):
     decoded = load(data)  # with a few milliseconds between them
     assert_same_speech(decoded[: len(speech)], speech)
     assert_same_speech(decoded[-16_000:], speech[:16_000])
+
+
+def test_joined_mp3_files_are_read_to_the_end(speech):
+    one = with_soundfile(speech, 16_000, "MP3", "MPEG_LAYER_III")
+    joined = load(one + one)
+    # The second file's own header is a frame, and its padding stays.
+    assert len(joined) / 16_000 == pytest.approx(2 * len(speech) / 16_000, abs=0.3)
+    assert_same_speech(joined[: len(speech)], speech)
+
+
+def test_an_mp3_without_a_count_is_read_to_the_end(speech):
+    """Its bit rate falls, so that the length estimated from the first frame is too short."""
+    loud = 0.3 * np.random.default_rng(0).standard_normal(48_000).astype(np.float32)
+    samples = np.concatenate([loud, np.zeros(40 * 16_000, np.float32), speech])
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(
+        buffer, "w", 16_000, 1, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5
+    ) as file:
+        file.write(samples)
+    content = buffer.getvalue()
+    frames = mpeg_frames(content)
+    stream = content[frames[20] :]  # as a listener of a stream records it
+    length_s = len(load(stream)) / 16_000
+    assert length_s == pytest.approx(0.036 * (len(frames) - 20), abs=0.2)
+
+
+def mpeg_frames(content: bytes) -> list[int]:
+    """Where the frames of a 16 kHz MP3 without a checksum begin; each lasts 36 ms."""
+    kbits = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+    starts = [0]
+    while (at := starts[-1]) < len(content):
+        padding = content[at + 2] >> 1 & 1
+        starts.append(at + 72 * kbits[content[at + 2] >> 4] * 1000 // 16_000 + padding)
+    return starts[:-1]
 
 
 def test_sizes_that_a_header_makes_up(speech):
@@ -248,7 +252,7 @@ def test_picture_has_no_sound_track():
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(AudioError, match=r"gone\.wav does not exist"):
         load(tmp_path / "gone.wav")
-    with pytest.raises(AudioError, match="cannot be opened"):
+    with pytest.raises(AudioError, match="is a folder, not a recording"):
         load(tmp_path)
 
 

@@ -32,11 +32,13 @@ class TestShipped:
             "quick-look": 8,
             "test-clean-34-speakers": 72,
             "test-other-25-speakers": 261,
+            "test-other-15-minutes": 135,
             "test-clean-excerpt": 22,
             "test-other-excerpt": 74,
             "dev-clean-excerpt": 13,
             "jfk": 1,
             "fleurs-de-example": 1,
+            "quick-look-32": 32,
         }
         assert all(name == s.name for name, s in shipped_sets().items())
         assert {*evaluation_sets.EVALUATION_SETS, evaluation_sets.CALIBRATION_SET} <= set(
@@ -67,6 +69,11 @@ class TestShipped:
         assert quick.audio_s == pytest.approx(56, abs=1)
         for name in ("test-clean-excerpt", "test-other-excerpt"):
             assert len(set(quick.utterances) & set(shipped_sets()[name].utterances)) == 4
+
+    def test_the_set_for_large_batches_is_typical_too(self):
+        large = shipped_sets()["quick-look-32"]
+        assert all(5 <= u.duration_s <= 9 for u in large.utterances)
+        assert len(large.speakers) >= 25
 
     def test_balanced_sets_have_all_speakers_alike(self):
         clean, other = (

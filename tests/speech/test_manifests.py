@@ -44,6 +44,49 @@ class TestFromFolder:
         write_jsonl(folder, '{"audio": "a.flac", "text": "one\u2028two"}')
         assert from_folder(folder).utterances[0].reference == "one two"
 
+    @pytest.mark.parametrize(
+        "document",
+        [
+            [A, B],
+            {"version": 1, "utterances": [A, B]},
+            {"a": {"wav": "{data_root}/a.flac", "words": "hello"}, "b": B},  # SpeechBrain's
+            [{"audio": {"path": "a.flac", "bytes": None}, "sentence": "hello"}, B],
+        ],
+    )
+    @pytest.mark.parametrize("indent", [None, 2])
+    def test_one_json_document(self, folder, document, indent):
+        (folder / "manifest.json").write_text(json.dumps(document, indent=indent))
+        found = from_folder(folder).utterances
+        assert [(u.id, u.audio.name, u.reference) for u in found] == [
+            ("a", "a.flac", "hello"),
+            ("b", "b.flac", "world"),
+        ]
+
+    def test_timed_words_of_one_line_are_no_document(self, folder):
+        write_jsonl(folder, {**self.A, "segments": [{"start": 0.0, "word": "hello"}]})
+        assert [u.reference for u in from_folder(folder).utterances] == ["hello"]
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("manifest.json", json.dumps([A, 5]), "manifest.json, entry 2 is not JSON"),
+            ("manifest.json", json.dumps([A, {"text": "x"}]), "entry 2 has no audio"),
+            ("manifest.json", "[]", "has no recordings"),
+            ("manifest.json", '[{"audio": "a.flac"', "line 1 is not JSON"),
+            ("data.parquet", "PAR1", "data.parquet is a table that cannot be read here"),
+            (
+                "manifest.csv",
+                "file,text,start,end\na.flac,one,0,1\na.flac,two,1,2\n",
+                "line 2. Cut it into a file for each utterance.",
+            ),
+        ],
+    )
+    def test_bad_tables(self, folder, name, content, message):
+        (folder / name).write_text(content)
+        with pytest.raises(EvalSetError) as caught:
+            from_folder(folder)
+        assert message in str(caught.value)
+
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
     def test_csv(self, folder, encoding):
         with (folder / "manifest.csv").open("w", encoding=encoding, newline="") as file:
@@ -126,7 +169,7 @@ class TestFromFolder:
             ("audio,text\na.flac\n", "line 2 has no text"),
             ('audio,text\na.flac,"hello\n', "not valid CSV"),
             ("clip_name,words\na.flac,hello\n", "Its columns are: clip_name, words"),
-            ("audio;words\na.flac;hello\n", "has no text column. Its columns are: audio, words"),
+            ("audio;said\na.flac;hello\n", "has no text column. Its columns are: audio, said"),
             ("audio,text\na.flac,\n", 'without speech, write "text": "" in a manifest.jsonl'),
             ("audio,text,lang\na.flac,hi,Klingon\n", "line 2: 'Klingon' is not a language"),
             ("", "has no recordings"),
@@ -262,6 +305,44 @@ class TestLayouts:
         place(tmp_path, "a.flac")
         (tmp_path / "manifest.csv").write_text("audio;text\na.flac;well, hello\n")
         assert from_folder(tmp_path).utterances[0].reference == "well, hello"
+
+    @pytest.mark.parametrize(
+        ("name", "content", "encoding"),
+        [
+            ("manifest.csv", "sep=;\r\naudio;text\r\nA.FLAC;grün\r\n", "utf-8-sig"),
+            ("manifest.csv", 'audio, text\na.flac, "grün"\n', "utf-8"),
+            ("manifest.csv", "audio,text\ra.flac,grün\r", "utf-8"),
+            ("manifest.jsonl", '{"audio": ".\\\\a.flac", "text": "grün"}\r\n', "utf-8-sig"),
+            ("manifest.jsonl", '{"audio": "a.flac", "text": "grün", "duration": "2,0"}', "utf-8"),
+            ("a.txt", "grün\r\n", "utf-16"),
+            ("a.txt", "grün\r\n", "utf-16-le"),
+            ("a.txt", "grün\r\n", "utf-16-be"),
+        ],
+    )
+    def test_what_spreadsheets_and_windows_write(self, tmp_path, name, content, encoding):
+        place(tmp_path, "a.flac")
+        (tmp_path / name).write_bytes(content.encode(encoding))
+        assert [(u.audio.name, u.reference) for u in from_folder(tmp_path).utterances] == [
+            ("a.flac", "grün")
+        ]
+
+    @pytest.mark.parametrize(
+        ("content", "where"),
+        [("sep=,\naudio,text\na.flac,\n", "line 3"), ('"audio" , "text"\n', "line 1")],
+    )
+    def test_a_line_is_named_as_an_editor_counts_it(self, tmp_path, content, where):
+        place(tmp_path, "a.flac")
+        (tmp_path / "manifest.csv").write_text(content)
+        with pytest.raises(EvalSetError, match=f"manifest.csv, {where} "):
+            from_folder(tmp_path)
+
+    def test_kaldi_tables_with_tabs(self, tmp_path):
+        place(tmp_path, "a.flac")
+        (tmp_path / "wav.scp").write_text("u1\ta.flac\n")
+        (tmp_path / "text").write_text("u1\tgood morning\n")
+        assert [(u.id, u.reference) for u in from_folder(tmp_path).utterances] == [
+            ("u1", "good morning")
+        ]
 
     def test_several_unknown_tables_are_named(self, tmp_path):
         place(tmp_path, "a.flac")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.made_noise import pink
+from tests.support.synthetic_noise import pink
 from whisperq_core.speech import decode, evaluation_sets, recording_pieces
 from whisperq_core.speech.recording_pieces import LONGEST_S, Piece, cut
 from whisperq_core.speech.voice_activity import FRAME_SAMPLES, frame_probabilities

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.support.made_noise import pink
+from tests.support.synthetic_noise import pink
 from whisperq_core.speech import decode, evaluation_sets, voice_activity
 from whisperq_core.speech.voice_activity import MARGIN_S, speech_activity
 

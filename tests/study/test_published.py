@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from tests.support.made_runs import accuracy_run, speed_run, tiny_english
+from tests.support.sample_runs import accuracy_run, speed_run, tiny_english
 from whisperq_core.analyze import results_table
 from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.study import published
@@ -122,7 +122,7 @@ def test_measured_rows_stand_below_the_published_ones():
     assert (here["wer_clean_pct"], here["wer_other_pct"], here["gap_points"]) == (0, 50, 50)
     assert here["rtf_ratio"] == pytest.approx(2.0)
     assert here["size_reduction_pct"] == pytest.approx(50.0)
-    assert here["what"] == "excerpts (1 + 1), CPU"
+    assert here["what"] == "test-clean-excerpt, test-other-excerpt (1 + 1), CPU"
     assert line(lines, "bnb-nf4", published.HERE)["what"] == "not measured here"
 
 
@@ -150,16 +150,15 @@ def test_the_model_itself_is_preferred_to_another():
     assert published.stand_in("small", results_table.rows(measured_runs())) == "base"
 
 
-def test_whole_sets_are_preferred_to_excerpts():
+def test_rows_of_one_model_share_the_set_that_most_of_its_recipes_ran_on():
     whole = accuracy_run("fp32", eval_set="test-other", eval_set_digest="ee" * 32)
     frame = results_table.rows([*measured_runs(), whole])
-    assert published.measured_row("base", "fp32", "other", frame)["set"] == "test-other"
-    assert (
-        "test-other"
-        in line(published.side_by_side(published.TABLE_3[:1], frame), "fp32", published.HERE)[
-            "what"
-        ]
-    )
+    for rows, expected in (
+        (published.TABLE_3[:1], "test-other"),
+        (published.TABLE_3[:3], "test-other-excerpt"),
+    ):
+        here = line(published.side_by_side(rows, frame), "fp32", published.HERE)
+        assert here["what"] == f"{expected} (1), CPU"
 
 
 def test_first_here_is_of_the_priority_s_column():

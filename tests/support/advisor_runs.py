@@ -1,6 +1,6 @@
 """Runs and requirements of which the Advisor's conclusion is known."""
 
-from tests.support.made_runs import speed_run
+from tests.support.sample_runs import speed_run
 from tests.support.spoken_runs import MANY, NOISY, SOME, run_with
 from whisperq_core.analyze.advisor import Advice
 from whisperq_core.analyze.user_requirements import Candidate, Requirements

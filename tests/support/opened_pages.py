@@ -1,5 +1,6 @@
 """Pages run by Streamlit's own test harness, and what tests read from them."""
 
+import json
 from functools import lru_cache
 
 import streamlit as st
@@ -52,4 +53,12 @@ def everything(app: AppTest) -> str:
 
 def plan_of(app: AppTest) -> list[tuple]:
     frame = app.dataframe[0].value
-    return list(frame[["model", "recipe", "speech", "status"]].itertuples(index=False, name=None))
+    return list(
+        frame[["Model", "Recipe", "Evaluation set", "Status"]].itertuples(index=False, name=None)
+    )
+
+
+def codes(app: AppTest) -> list[str]:
+    """What can be copied, in the order of the page."""
+    drawn = (element.proto for element in app.get("bidi_component"))
+    return [json.loads(one.json) for one in drawn if one.component_name == "whisperq_code"]

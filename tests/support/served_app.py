@@ -23,7 +23,7 @@ from whisperq_core.settings import PROJECT
 
 SHIPPED = ("results", "sensitivity")
 START_S = 60
-LOADED_MS, WORK_MS = 30_000, 240_000
+LOADED_MS, WORK_MS = 60_000, 480_000
 # How long a page has to stay as it is to count as drawn.
 STILL_MS = 400
 # True once no script runs, nothing is a placeholder, and every plot and table has its drawing.

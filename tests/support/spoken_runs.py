@@ -1,6 +1,6 @@
 """Runs of many speakers with chosen numbers of errors, whose verdicts are known."""
 
-from tests.support.made_runs import accuracy_run
+from tests.support.sample_runs import accuracy_run
 from whisperq_core.scoring import error_rates
 
 TEXT = "a cat sat down by our door and looked in at all the old men who were there now again"

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.support.made_noise import pink
+from tests.support.synthetic_noise import pink
 from whisperq_core.quantize import quantized_model
 from whisperq_core.quantize.file_transcription import TranscriptionConfig, transcribe_file
 from whisperq_core.quantize.recipes import recipe

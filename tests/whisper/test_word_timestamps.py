@@ -35,6 +35,16 @@ def test_words_are_where_they_are_said(tiny, spoken):
     assert words[at - 1].start_s < first.duration_s
 
 
+def test_a_wrong_word_is_less_probable_than_the_spoken_one(tiny, jfk):
+    samples = evaluation_sets.read_audio(jfk)
+    right = "And so, my fellow Americans, ask not what your country can do for you."
+    probability = {}
+    for text in (right, right.replace("country", "plumber")):
+        words = timed_words(tiny, samples, [Segment(0.0, 8.0, text)], "en", "transcribe")
+        probability |= {word.text: word.probability for word in words}
+    assert probability["plumber"] < 0.01 < 0.5 < probability["country"] <= 1
+
+
 def test_long_speech_is_timed_by_the_segments_that_decoding_found(tiny):
     found = evaluation_sets.shipped_sets()["test-clean-excerpt"].utterances[:6]
     samples = np.concatenate([evaluation_sets.read_audio(u) for u in found])
@@ -54,6 +64,7 @@ def test_a_translation_and_a_model_without_alignment_heads_have_words_spread_eve
     segment = Segment(2.0, 6.0, "one two three four")
     spread = timed_words(tiny, samples, [segment], "en", "translate")
     assert [w.start_s for w in spread] == [2.0, 3.0, 4.0, 5.0] and spread[-1].end_s == 6.0
+    assert {word.probability for word in spread} == {None}
 
 
 def test_a_text_too_long_to_be_said_is_spread_not_refused(tiny, jfk):

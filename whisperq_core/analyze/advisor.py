@@ -22,6 +22,7 @@ from whisperq_core.analyze.user_requirements import (
     check_configuration,
 )
 from whisperq_core.analyze.verdicts import CONFIDENCE, PROBABLE
+from whisperq_core.derived_values import DerivedValues
 from whisperq_core.evaluate.records import Run
 from whisperq_core.quantize import backends
 from whisperq_core.quantize.recipes import CATALOGUE
@@ -125,6 +126,21 @@ class Advice:
         return self.best
 
     @property
+    def usable(self) -> Candidate | None:
+        """What to use on this machine: the named one, or the next that this machine can run.
+
+        The named one also where nothing else that runs here is shown to meet the requirements.
+        """
+        if self.named is None or self.named.configuration.unavailable_reason is None:
+            return self.named
+        met = (c for c in self.candidates if c.status is Status.MET)
+        options = (*met, *filter(None, [self.probable]))
+        quantized = (c for c in options if not c.configuration.is_reference)
+        return next(
+            (c for c in quantized if c.configuration.unavailable_reason is None), self.named
+        )
+
+    @property
     def proposed(self) -> Candidate | None:
         """What an answer is about: the named one, and rather than the reference the closest."""
         if self.named is not None and not self.named.configuration.is_reference:
@@ -163,10 +179,12 @@ class StricterAnswer:
     changes: bool
 
 
-def advise(requirements: Requirements, runs: Iterable[Run]) -> Advice:
+def advise(
+    requirements: Requirements, runs: Iterable[Run], derived: DerivedValues | None = None
+) -> Advice:
     """Ranks the configurations by how they meet the requirements, then by the user's priority.
 
-    Pass all runs there are: see `configurations`.
+    Pass all runs there are: see `configurations`, also on `derived`.
     """
     measured = configurations(
         runs,
@@ -174,6 +192,7 @@ def advise(requirements: Requirements, runs: Iterable[Run]) -> Advice:
         sets=requirements.sets,
         language=requirements.language,
         machine=requirements.machine,
+        derived=derived,
     )
     return advise_on(requirements, measured)
 

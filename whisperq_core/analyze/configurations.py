@@ -9,10 +9,12 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain
 from typing import Any
 
 import pandas as pd
 
+from whisperq_core import settings
 from whisperq_core.analyze import results_table
 from whisperq_core.analyze.paired_comparisons import protocol_identity
 from whisperq_core.analyze.paired_tests import Comparison
@@ -24,10 +26,16 @@ from whisperq_core.analyze.pooled_comparisons import (
     without_overlaps,
 )
 from whisperq_core.analyze.verdicts import MARGIN
-from whisperq_core.evaluate.records import AccuracyRun, Run
+from whisperq_core.derived_values import DerivedValues
+from whisperq_core.evaluate.records import AccuracyRun, Run, SpeedRun
+from whisperq_core.quantize import backends, recipes
 from whisperq_core.whisper.protocols import STUDY, Protocol
 
 REFERENCE_RECIPE = "fp32"
+
+# Of `results_table.rows`, by column; and rows by the key of their run.
+Row = Mapping[Hashable, Any]
+Table = Mapping[str, Row]
 
 
 @dataclass(frozen=True)
@@ -45,15 +53,17 @@ class Configuration:
 
     runs: its accuracy runs that count, the longest set first. pool: compared with the reference
     over all sets of these runs; None for the reference, and where the reference was not evaluated
-    on the same speech. row: of `results_table.rows`, of the longest set. latency: relative to the
+    on the same speech. row: of `results_table.rows`, of the longest set. timed: the run whose
+    threads the times are of. latency: relative to the
     reference's, on one kind of machine; rtf likewise; None where it was not measured.
     latency_elsewhere: latencies on other kinds of machine, by their name.
     """
 
     runs: tuple[AccuracyRun, ...]
     pool: PooledComparison | None
-    row: "pd.Series[Any]"
+    row: Row
     is_reference: bool
+    timed: AccuracyRun
     rtf: Spread | None = None
     latency: Spread | None = None
     speed_keys: tuple[str, ...] = ()
@@ -68,6 +78,16 @@ class Configuration:
     def model(self) -> str:
         """The model's name."""
         return self.run.model
+
+    @property
+    def unavailable_reason(self) -> str | None:
+        """Why this machine cannot run it, in a sentence; None where it can, or runs nothing."""
+        if settings.current().results_only:
+            return None
+        if not recipes.is_known(self.recipe):
+            return "This version of WhisperQ has no recipe of that name."
+        spec = self.run.spec
+        return backends.unavailable_reason(spec.recipe, spec.device)
 
     @property
     def recipe(self) -> str:
@@ -125,8 +145,7 @@ class Configuration:
     @property
     def speakers(self) -> int:
         """How many speakers are known by name."""
-        named = ({u.speaker for u in run.utterances} - {None} for run in self.runs)
-        return len(set().union(*named))
+        return len(set().union(*(run.columns.speakers for run in self.runs)) - {None})
 
     @property
     def sets(self) -> tuple[str, ...]:
@@ -148,13 +167,16 @@ def configurations(
     language: str | None = "en",
     machine: str | None = None,
     reference_protocol: Protocol | None = STUDY,
+    derived: DerivedValues | None = None,
 ) -> list[Configuration]:
     """Every configuration that was evaluated on speech of the language, by model and size.
 
     Pass all runs there are: intervals are simultaneous over all that were measured. margin: points
-    of WER. sets: names of the evaluation sets to count; none are all. language: of the speech; None
+    of WER. sets: names of the evaluation sets to count; none are all but those under a condition,
+    such as noise, which is another population. language: of the speech; None
     is any. machine: the kind of machine whose times are shown, by default the one with most.
-    reference_protocol: None compares each with fp32 under its own protocol.
+    reference_protocol: None compares each with fp32 under its own protocol. derived: where
+    comparisons are stored, see `family_cache`.
     """
     everything = list(runs)
     counted = [
@@ -162,58 +184,84 @@ def configurations(
         for run in everything
         if isinstance(run, AccuracyRun)
         and run.words.reference_length
-        and (not sets or run.eval_set in sets)
+        and (run.eval_set in sets if sets else not run.condition)
         and (language is None or language_of(run) == language)
     ]
-    pools = pooled_comparisons(counted, REFERENCE_RECIPE, margin, reference_protocol)
+    pools = pooled_comparisons(counted, REFERENCE_RECIPE, margin, reference_protocol, derived)
+    chosen = _runs_that_count(counted, pools)
     kinds = results_table.machines(everything)
     here = machine or next(iter(kinds), None)
-    tables = {kind: _table(tuple(everything), kind) for kind in (here, *kinds)}
-    found = list(_configurations(counted, pools, tables, reference_protocol))
+    others = [run for run in everything if not isinstance(run, AccuracyRun)]
+    timed_runs = _timed_runs(chosen, everything)
+    shown = dict.fromkeys(chain((runs[0] for runs in chosen), timed_runs.values()))
+    tables = {kind: _table((*shown, *others), kind) for kind in (here, *kinds)}
+    found = list(_configurations(chosen, timed_runs, tables, reference_protocol))
     return sorted(found, key=lambda c: (c.model, c.weights_bytes, c.recipe, c.protocol.name))
 
 
 @lru_cache(maxsize=4)
-def _table(runs: tuple[Run, ...], machine: str | None) -> dict[str, "pd.Series[Any]"]:
+def _table(runs: tuple[Run, ...], machine: str | None) -> Table:
     """Rows of `results_table.rows` by key."""
-    table = results_table.rows(runs, machine)
-    return {row["key"]: row for _, row in table.iterrows()}
+    frame = results_table.rows(runs, machine)
+    # Faster than `to_dict`, which looks at the type of each cell.
+    lines = zip(*(frame[column].tolist() for column in frame), strict=True)
+    return {row["key"]: row for row in (dict(zip(frame, line, strict=True)) for line in lines)}
 
 
-Table = Mapping[str, "pd.Series[Any]"]
+Chosen = Mapping[tuple[AccuracyRun, ...], PooledComparison | None]
 
 
-def _configurations(
-    runs: Sequence[AccuracyRun],
-    pools: Sequence[PooledComparison],
-    tables: Mapping[str | None, Table],
-    reference_protocol: Protocol | None,
-) -> Iterator[Configuration]:
-    """tables: rows by key of each kind of machine, the one whose times are shown first."""
+def _runs_that_count(runs: Sequence[AccuracyRun], pools: Sequence[PooledComparison]) -> Chosen:
+    """The runs of each configuration, the longest set first, and its pool where it has one."""
     by_work: dict[Hashable, list[AccuracyRun]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.created_at):
         by_work[_work(run)].append(run)
     pooled = {_work(pool.runs[0]): pool for pool in pools}
-    references = {
-        _condition(own[0], reference_protocol): own[0].key
-        for own in by_work.values()
-        if _is_reference(own[0], reference_protocol)
-    }
+    chosen: dict[tuple[AccuracyRun, ...], PooledComparison | None] = {}
     for work, own in by_work.items():
         pool = pooled.get(work)
-        counted = pool.runs if pool else _newest_of_each_set(own)
-        reference = references.get(_condition(own[0], reference_protocol))
-        alternating = _is_of_protocol(own[0], reference_protocol)
+        chosen[pool.runs if pool else _newest_of_each_set(own)] = pool
+    return chosen
+
+
+TimedRuns = Mapping[tuple[AccuracyRun, ...], AccuracyRun]
+
+
+def _timed_runs(chosen: Chosen, runs: Iterable[Run]) -> TimedRuns:
+    """Of each configuration the run whose row has its times: speed depends on the threads."""
+    timed = {results_table.timed_work(run.spec) for run in runs if isinstance(run, SpeedRun)}
+    return {
+        own: next((run for run in own if results_table.timed_work(run.spec) in timed), own[0])
+        for own in chosen
+    }
+
+
+def _configurations(
+    chosen: Chosen,
+    timed_runs: TimedRuns,
+    tables: Mapping[str | None, Table],
+    reference_protocol: Protocol | None,
+) -> Iterator[Configuration]:
+    """tables: rows by key of each kind of machine, the one whose times are shown first."""
+    references = {
+        _condition(runs[0], reference_protocol): timed_runs[runs].key
+        for runs in chosen
+        if _is_reference(runs[0], reference_protocol)
+    }
+    for runs, pool in chosen.items():
+        run, timed = runs[0], timed_runs[runs]
+        reference = references.get(_condition(run, reference_protocol))
+        alternating = _is_of_protocol(run, reference_protocol)
         times = {
-            kind: _times(table, counted[0].key, reference, alternating)
-            for kind, table in tables.items()
+            kind: _times(table, timed.key, reference, alternating) for kind, table in tables.items()
         }
         (here, (rtf, latency, keys)), *elsewhere = times.items()
         yield Configuration(
-            counted,
+            runs,
             pool,
-            tables[here][counted[0].key],
-            _is_reference(own[0], reference_protocol),
+            tables[here][run.key],
+            _is_reference(run, reference_protocol),
+            timed,
             rtf,
             latency,
             keys,
@@ -222,17 +270,17 @@ def _configurations(
 
 
 def _work(run: AccuracyRun) -> Hashable:
-    """What all runs of a configuration share, whatever their speech."""
+    """What all runs of a configuration share, whatever their sets, processors and threads."""
     spec = run.spec
     protocol = protocol_identity(spec.protocol)
-    return spec.weights_digest, spec.recipe.name, protocol, spec.device, spec.threads
+    return spec.weights_digest, spec.recipe.name, protocol, spec.device, run.condition
 
 
 def _condition(run: AccuracyRun, reference_protocol: Protocol | None) -> Hashable:
     """What a configuration shares with its reference."""
     spec = run.spec
     protocol = protocol_identity(spec.protocol) if reference_protocol is None else None
-    return spec.weights_digest, spec.device, spec.threads, protocol
+    return spec.weights_digest, spec.device, protocol, run.condition
 
 
 def _is_of_protocol(run: AccuracyRun, protocol: Protocol | None) -> bool:

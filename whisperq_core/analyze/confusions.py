@@ -59,7 +59,7 @@ class UtteranceFilter:
     """Which utterances to show: what is empty or None does not filter.
 
     speakers: any of these. shortest_s, longest_s: of the audio. kinds: any of KINDS. confusion: an
-    error that the utterance has.
+    error that the utterance has. ids: any of these, as of those with notes.
     """
 
     speakers: Collection[str] = ()
@@ -67,6 +67,7 @@ class UtteranceFilter:
     longest_s: float = float("inf")
     kinds: Collection[str] = ()
     confusion: Edit | None = None
+    ids: Collection[str] | None = None
 
     def includes(self, utterance: UtteranceResult) -> bool:
         """Whether the utterance is one of them."""
@@ -74,6 +75,7 @@ class UtteranceFilter:
             (not self.speakers or (utterance.speaker or "") in self.speakers)
             and self.shortest_s <= utterance.duration_s <= self.longest_s
             and (not self.kinds or any(has_error(utterance, kind) for kind in self.kinds))
+            and (self.ids is None or utterance.id in self.ids)
             and (self.confusion is None or self.confusion in aligned(utterance))
         )
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special
 
 from whisperq_core.analyze import divergences
 from whisperq_core.analyze.paired_comparisons import compare_runs, unit_of_run
@@ -112,6 +112,8 @@ class Calibration:
     @cached_property
     def rank_correlation(self) -> float:
         """Spearman's correlation of divergence and WER difference over the points."""
+        from scipy import stats  # slow to import
+
         mnat = [p.mnat.value for p in self.points]
         return float(stats.spearmanr(mnat, [p.difference.value for p in self.points]).statistic)
 
@@ -120,10 +122,12 @@ def calibrate(runs: Iterable[Run]) -> Calibration | None:
     """The calibration over all recipes that have a divergence and a WER compared with fp32's.
 
     One point a model, recipe and set: of the protocol under which divergence is measured. Speech in
-    languages written without spaces has none: its rate is the CER. None with
-    fewer than FEWEST_RECIPES recipes.
+    languages written without spaces has none: its rate is the CER. Nor has speech under a
+    condition, such as noise. None with fewer than FEWEST_RECIPES recipes.
     """
-    by_age = sorted(runs, key=lambda run: (run.created_at, run.key))
+    by_age = sorted(
+        (run for run in runs if not run.condition), key=lambda run: (run.created_at, run.key)
+    )
     accuracy = {_work(run): run for run in by_age if isinstance(run, AccuracyRun)}
     points = []
     for run in {_work(run): run for run in by_age if isinstance(run, DivergenceRun)}.values():
@@ -145,7 +149,7 @@ def _work(run: AccuracyRun | DivergenceRun) -> tuple[object, ...]:
     spec = run.spec
     return (
         *(spec.weights_digest, spec.recipe.name, spec.eval_set_digest),
-        *(spec.protocol, spec.device, spec.threads),
+        *(spec.protocol, spec.device),
     )
 
 
@@ -190,6 +194,8 @@ def fit(points: Sequence[Point]) -> Fit:
         residuals = weights * (factors - slope) ** 2
         # Restricted likelihood: the slope is estimated, too, which costs a degree of freedom.
         return float((residuals - np.log(weights)).sum() + math.log(weights.sum())) / 2
+
+    from scipy import optimize  # slow to import
 
     largest = float(np.ptp(factors)) or 1.0
     scatter = float(

@@ -1,10 +1,12 @@
 """Divergence from fp32 with its uncertainty: means over tokens, speakers resampled as blocks."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
+from whisperq_core.analyze.effects import StudentEffect, ratio_of_totals
 from whisperq_core.analyze.significance import ErrorCounts, Estimate, rate
 from whisperq_core.evaluate.records import DivergenceRun
 
@@ -35,7 +37,32 @@ def _rate(run: DivergenceRun, numerators: list[float]) -> Estimate:
     return rate(ErrorCounts(np.array(numerators, dtype=float), tokens, speakers))
 
 
-def told_apart(first: DivergenceRun, second: DivergenceRun) -> bool:
-    """Whether the intervals of the two means do not meet; False without intervals."""
-    a, b = mean_mnat(first), mean_mnat(second)
-    return a.high < b.low or b.high < a.low
+def times_as_much(runs: Sequence[DivergenceRun], others: Sequence[DivergenceRun]) -> StudentEffect:
+    """The divergence of a recipe over another's, of runs on the same sets in the same order.
+
+    Paired: what is hard for one recipe is hard for the other, so their quotient is surer than
+    either. Raises ValueError where a pair is not of the same tokens.
+    """
+    if any(
+        [(u.id, u.tokens) for u in one.by_id] != [(u.id, u.tokens) for u in other.by_id]
+        for one, other in zip(runs, others, strict=True)
+    ):
+        raise ValueError("The two recipes did not predict the same tokens.")
+    return ratio_of_totals(_pooled_nats(runs), _pooled_nats(others))
+
+
+def pooled_mnat(runs: Sequence[DivergenceRun]) -> StudentEffect:
+    """The mean divergence over several sets in mnat per token, with a test of where it lies."""
+    tokens = np.array([u.tokens for run in runs for u in run.by_id], dtype=float)
+    nats = _pooled_nats(runs)
+    return ratio_of_totals(replace(nats, errors=1000 * nats.errors), replace(nats, errors=tokens))
+
+
+def _pooled_nats(runs: Sequence[DivergenceRun]) -> ErrorCounts:
+    utterances = [u for run in runs for u in run.by_id]
+    return ErrorCounts(
+        np.array([u.nats for u in utterances], dtype=float),
+        np.array([u.tokens for u in utterances], dtype=float),
+        tuple(u.speaker for u in utterances),
+        strata=tuple(run.eval_set for run in runs for _ in run.by_id),
+    )

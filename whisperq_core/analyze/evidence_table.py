@@ -11,7 +11,8 @@ from whisperq_core.analyze.verdicts import Verdict
 COLUMNS = (
     *("model", "recipe", "protocol", "device", "threads", "weights_bytes", "size_reduction_pct"),
     *("peak_memory_bytes", "latency", "latency_low", "latency_high", "rtf", "cpu"),
-    *("wer_pct", "difference", "low", "high", "within_margin_pct", "verdict", "shown"),
+    *("wer_pct", "reference_wer_pct", "difference", "low", "high", "within_margin_pct"),
+    *("verdict", "shown"),
     *("divergence_mnat", "minutes", "speakers", "sets", "sets_differ_p", "loops_points"),
     *("compared_with", "is_reference", "key"),
 )
@@ -22,19 +23,21 @@ def evidence(configurations: Iterable[Configuration]) -> pd.DataFrame:
 
     Columns: weights_bytes; size_reduction_pct; peak_memory_bytes; latency relative to the
     reference's, the median of repeated passes with their lowest and highest; wer_pct over all its
-    sets; difference, low, high: points of WER from the reference, the interval simultaneous over
-    compared_with configurations; within_margin_pct: the confidence that the increase is below the
-    margin, of this one alone; verdict, in words; shown: whether it is "no worse" or "better",
-    corrected for all; divergence_mnat of the longest set; minutes, speakers, sets (names, the
-    longest first); sets_differ_p: p-value of equal differences in all sets; loops_points: what
-    loops too rare to be seen could add at most; key of the longest set's run. What was not measured
-    or does not apply is missing.
+    sets, and reference_wer_pct over the same; difference, low, high: points of WER from the
+    reference, the interval simultaneous over compared_with configurations; within_margin_pct: the
+    confidence that the increase is below the margin, of this one alone; verdict, in words; shown:
+    whether it is "no worse" or "better", corrected for all; divergence_mnat of the longest set;
+    minutes, speakers, sets (names, the longest first); sets_differ_p: p-value of equal differences
+    in all sets; loops_points: what loops too rare to be seen could add at most; key of the longest
+    set's run. What was not measured or does not apply is missing.
     """
     lines = [_line(configuration) for configuration in configurations]
     frame = pd.DataFrame(lines, columns=list(COLUMNS))
-    types = dict.fromkeys(("shown", "is_reference"), "bool")
-    measured = ("latency", "rtf", "difference", "low", "high", "within_margin_pct", "sets_differ_p")
-    types |= dict.fromkeys((*measured, "latency_low", "latency_high", "loops_points"), "float64")
+    numbers = (
+        *("latency", "latency_low", "latency_high", "rtf", "reference_wer_pct", "difference"),
+        *("low", "high", "within_margin_pct", "sets_differ_p", "loops_points"),
+    )
+    types = dict.fromkeys(("shown", "is_reference"), "bool") | dict.fromkeys(numbers, "float64")
     return frame.astype(types).sort_values(
         ["weights_bytes", "recipe"], kind="stable", ignore_index=True
     )
@@ -54,6 +57,7 @@ def _line(configuration: Configuration) -> dict[str, object]:
         "rtf": configuration.rtf.value if configuration.rtf else None,
         "cpu": row["cpu"],
         "wer_pct": configuration.rate_pct,
+        "reference_wer_pct": configuration.reference_rate_pct,
         "shown": False,
         "divergence_mnat": row["divergence_mnat"],
         "minutes": configuration.minutes,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 # Words that both systems have right, in a row, end a segment (as in NIST's SCTK).
 _GOOD_WORDS = 2
@@ -52,7 +52,7 @@ def mapsswe(baseline: Sequence[Sequence[str]], candidate: Sequence[Sequence[str]
     alike = len(set(differences)) == 1
     spread = abs(mean) if alike else float(np.std(differences, ddof=1))
     z = mean / (spread / math.sqrt(n))
-    return SegmentTest(n, mean, z, float(2 * stats.norm.sf(abs(z))))
+    return SegmentTest(n, mean, z, float(2 * special.ndtr(-abs(z))))
 
 
 def _segments(baseline: Sequence[str], candidate: Sequence[str]) -> Iterator[tuple[int, int]]:

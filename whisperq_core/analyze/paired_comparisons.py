@@ -9,8 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from whisperq_core.analyze.family_cache import compare_family
 from whisperq_core.analyze.mapsswe import SegmentTest, mapsswe
-from whisperq_core.analyze.paired_tests import Comparison, PairedTest, compare
+from whisperq_core.analyze.paired_tests import Comparison, compare
 from whisperq_core.analyze.significance import (
     ErrorCounts,
     Estimate,
@@ -20,6 +21,7 @@ from whisperq_core.analyze.significance import (
     rates,
 )
 from whisperq_core.analyze.verdicts import MARGIN, require_margin
+from whisperq_core.derived_values import DerivedValues
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
 from whisperq_core.scoring import error_rates
@@ -57,20 +59,19 @@ def unit_of_run(run: AccuracyRun) -> Unit:
     Those are the languages written without spaces, whose words depend on a segmentation. Counted as
     characters the rate is the CER.
     """
-    in_characters = sum(u.duration_s for u in run.utterances if unit_of(u.language) == "characters")
+    columns = zip(run.columns.durations_s, run.columns.languages, strict=True)
+    in_characters = sum(duration for duration, lang in columns if unit_of(lang) == "characters")
     return "characters" if in_characters > run.audio_s / 2 else "words"
 
 
 @lru_cache(maxsize=2 * _CACHED)
 def error_counts(run: AccuracyRun, unit: Unit = "words") -> ErrorCounts:
     """Counts of a run's utterances, in the order of their ids, so that two runs line up."""
-    counts = [getattr(u.score, unit) for u in run.by_id]
-    return ErrorCounts(
-        np.array([c.errors for c in counts], dtype=float),
-        np.array([c.reference_length for c in counts], dtype=float),
-        tuple(u.speaker for u in run.by_id),
-        unit,
-    )
+    counts = getattr(run.columns, unit)
+    missed = np.array([counts.substitutions, counts.deletions], dtype=float).sum(axis=0)
+    errors = missed + np.array(counts.insertions, dtype=float)
+    lengths = missed + np.array(counts.hits, dtype=float)
+    return ErrorCounts(errors, lengths, run.columns.speakers, unit)
 
 
 def estimate(run: AccuracyRun, unit: Unit = "words") -> Estimate:
@@ -133,7 +134,7 @@ def robustness_gap(harder: AccuracyRun, easier: AccuracyRun) -> Estimate:
 
 def without_loops(run: AccuracyRun, unit: Unit = "words") -> Estimate:
     """The rate with its interval over the utterances that did not loop, without the others."""
-    looped = np.array([u.score.looped for u in run.by_id], dtype=bool)
+    looped = np.array(run.columns.looped, dtype=bool)
     return rate(error_counts(run, unit).only(~looped))
 
 
@@ -205,10 +206,13 @@ def _disagreement(baseline: str, candidate: str, language: str) -> error_rates.C
 
 
 def condition(run: AccuracyRun) -> str:
-    """Everything that two runs must share for their difference to be the recipe's."""
+    """Everything that two runs must share for their difference to be the recipe's.
+
+    Neither the processor nor its threads: they change no more than the rounding of sums.
+    """
     spec = run.spec
     work = (spec.weights_digest, spec.eval_set_digest, protocol_identity(spec.protocol))
-    return json.dumps((*work, spec.device, spec.threads))
+    return json.dumps((*work, spec.device))
 
 
 @lru_cache(maxsize=100)
@@ -218,13 +222,17 @@ def protocol_identity(protocol: Protocol) -> str:
 
 
 def verdicts(
-    runs: Iterable[AccuracyRun], baseline: str = "fp32", margin: float = MARGIN
+    runs: Iterable[AccuracyRun],
+    baseline: str = "fp32",
+    margin: float = MARGIN,
+    derived: DerivedValues | None = None,
 ) -> dict[str, Comparison]:
     """Each run compared with the baseline recipe's newest run under the same condition, by key.
 
     Corrected for all runs that share a baseline: pass all that there are on an evaluation set, not
     those that happen to be shown. Runs without a baseline and of other utterances, and the baseline
-    itself, are left out. Raises InputError for a margin that is none.
+    itself, are left out. derived: where comparisons are stored, see `family_cache`. Raises
+    InputError for a margin that is none.
     """
     require_margin(margin)
     families: dict[str, list[AccuracyRun]] = defaultdict(list)
@@ -241,24 +249,11 @@ def verdicts(
             if run.spec.recipe.name != baseline and run.speech_digest == base.speech_digest
         }
         if candidates:
-            compared = _family(base, tuple(candidates.values()), margin)
+            unit = unit_of_run(base)
+            counts = [error_counts(run, unit) for run in candidates.values()]
+            compared = compare_family(error_counts(base, unit), counts, margin, derived)
             comparisons |= dict(zip(candidates, compared, strict=True))
     return comparisons
-
-
-@lru_cache(maxsize=500)
-def _family(
-    base: AccuracyRun, candidates: tuple[AccuracyRun, ...], margin: float
-) -> list[Comparison]:
-    return _test(base, candidates).family(margin)
-
-
-# A family's resamples take some megabytes.
-@lru_cache(maxsize=8)
-def _test(base: AccuracyRun, candidates: tuple[AccuracyRun, ...]) -> PairedTest:
-    unit = unit_of_run(base)
-    counts = [error_counts(run, unit) for run in candidates]
-    return PairedTest(error_counts(base, unit), counts)
 
 
 def baseline_run(

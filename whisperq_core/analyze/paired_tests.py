@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -43,8 +44,9 @@ class Comparison:
     difference: the candidate's rate minus the baseline's; its interval, among `family` comparisons,
     is simultaneous: all of the family's hold with 95%. standard_error: of the difference.
     p_difference: of no difference, two-sided. p_inferior: of a loss of `margin` points or more,
-    one-sided. Both are corrected for the family. p_better and p_within_margin: the confidence that
-    the difference is below 0 and below the margin, of this comparison alone (see `PairedTest`).
+    one-sided. Both are corrected for the family. p_better, p_within_margin, p_beyond_margin: the
+    confidence that the difference is below 0, below the margin and above it, of this comparison
+    alone (see `PairedTest`). The last two need not add up to 1: each is conservative.
     margin_error: the standard error by chance alone of a difference that is the margin. unit: what
     was counted. level: of the interval, as that of one comparison. degrees: of freedom, by default
     blocks - 1.
@@ -60,6 +62,7 @@ class Comparison:
     margin_error: float = 0.0
     unit: Unit = "words"
     p_within_margin: float = 0.0
+    p_beyond_margin: float = 0.0
     level: float = DIFFERENCE_LEVEL
     degrees: float | None = None
 
@@ -90,7 +93,7 @@ class Comparison:
         if self.verdict is not Verdict.INCONCLUSIVE or not self.standard_error > 0:
             return None
         tail, z = self.level / 2, special.ndtri(POWER)
-        reach = (z - special.stdtrit(self._degrees, tail)) * self.standard_error
+        reach = (z - special.stdtrit(self.degrees_of_freedom, tail)) * self.standard_error
         margin_reach = max(reach, (z - special.ndtri(tail)) * self.margin_error)
         difference = self.difference.value
         sooner = max(abs(difference) / reach, (self.margin - difference) / margin_reach)
@@ -106,14 +109,15 @@ class Comparison:
         """
         if math.isnan(self.standard_error):
             return math.inf
-        t = -special.stdtrit(self._degrees, self.level / 2)
+        t = -special.stdtrit(self.degrees_of_freedom, self.level / 2)
         quantiles = float(t + special.ndtri(POWER))
         distance = max(abs(self.margin - self.difference.value), _NO_DISTANCE)
         error = max(self.standard_error, self.margin_error)
         return minutes * max(1.0, (quantiles * error / distance) ** 2)
 
     @property
-    def _degrees(self) -> float:
+    def degrees_of_freedom(self) -> float:
+        """Of the standard error."""
         return self.difference.blocks - 1 if self.degrees is None else self.degrees
 
 
@@ -140,6 +144,13 @@ def compare_family(
     """Each candidate compared with one baseline, corrected for all of them: see `PairedTest`."""
     require_margin(margin)
     return PairedTest(baseline, candidates).family(margin) if candidates else []
+
+
+def _errors_of(baseline: ErrorCounts, candidates: Sequence[ErrorCounts]) -> Numbers:
+    """The candidates' errors in each block, shape (blocks, candidates)."""
+    if any(not np.array_equal(baseline.lengths, c.lengths) for c in candidates):
+        raise ValueError("The two runs were not scored on the same references.")
+    return sums_of(baseline.blocks, *(c.errors for c in candidates))
 
 
 class PairedTest:
@@ -169,24 +180,40 @@ class PairedTest:
     confidence bounds for the Holm procedure and other Bonferroni-based closed tests").
     """
 
-    def __init__(self, baseline: ErrorCounts, candidates: Sequence[ErrorCounts]):
-        """Raises ValueError where the references differ."""
-        if any(not np.array_equal(baseline.lengths, c.lengths) for c in candidates):
-            raise ValueError("The two runs were not scored on the same references.")
+    def __init__(
+        self,
+        baseline: ErrorCounts,
+        candidates: Sequence[ErrorCounts],
+        errors: Numbers | None = None,
+    ):
+        """Raises ValueError where the references differ.
+
+        errors: the candidates' in each block, where they are summed already.
+        """
         self.unit, self.blocks = baseline.unit, baseline.blocks
-        columns = (*(c.errors for c in candidates), baseline.errors, baseline.lengths)
-        sums = sums_of(self.blocks, *columns)
-        self._errors, self._base, self._words = sums[:, :-2], sums[:, [-2]], sums[:, [-1]]
+        if errors is None:
+            errors = _errors_of(baseline, candidates)
+        sums = sums_of(self.blocks, baseline.errors, baseline.lengths)
+        self._errors, self._base, self._words = errors, sums[:, [0]], sums[:, [1]]
         self._total = float(self._words.sum())
         self.has_intervals = self.blocks.number >= MIN_BLOCKS and self._total > 0
-        self.values: Numbers = np.array([c.rate - baseline.rate for c in candidates])
+        self.values: Numbers = self._rate_pct(self._errors) - self._rate_pct(self._base)
+
+    @classmethod
+    def of_each(cls, samples: Sequence[ErrorCounts]) -> tuple[Self, ...]:
+        """Each of some samples of the same utterances as the baseline of all."""
+        errors = _errors_of(samples[0], samples)
+        return tuple(cls(baseline, samples, errors) for baseline in samples)
+
+    def _rate_pct(self, errors: Numbers) -> Numbers:
+        return np.asarray(100 * errors.sum(axis=0) / (self._total or math.nan))
 
     @cached_property
     def _one_word(self) -> float:
         """The points that one word, or character, makes."""
         return 100 / self._total
 
-    @cached_property
+    @property
     def _residuals(self) -> Numbers:
         """Each block's part in the difference, in words; shape (blocks, candidates)."""
         return np.asarray(self._errors - self._base - self.values / 100 * self._words)
@@ -220,14 +247,54 @@ class PairedTest:
         error = np.maximum(np.sqrt(found.variance), np.log1p(1 / np.minimum(*totals)))
         return np.log(totals[0] / totals[1]) / error, found.degrees
 
-    def _p_inferior(self, margin: float) -> Numbers:
+    def p_at_least(self, points: float) -> Numbers:
+        """One-sided p-values of a difference of `points` or more, each alone."""
+        if not self.has_intervals:
+            return np.ones(len(self.values))
+        if points > 0:
+            return self._p_beyond(self.values, points)
+        return self._p_alone[0] if points == 0 else self._p_of_less(-points, gain=True)
+
+    def p_at_most(self, points: float) -> Numbers:
+        """One-sided p-values of a difference of `points` or less, each alone."""
+        if not self.has_intervals:
+            return np.ones(len(self.values))
+        if points < 0:
+            return self._p_beyond(-self.values, -points)
+        return self._p_alone[1] if points == 0 else self._p_of_less(points, gain=False)
+
+    def _p_of_less(self, points: float, gain: bool) -> Numbers:
+        """One-sided p-values of a loss (or gain) of no more than `points`, by the ratio of errors.
+
+        As the end of the interval next to 0 is, so that both agree.
+        """
+        base = np.broadcast_to(self._base, self._errors.shape)
+        more, fewer = (base, self._errors) if gain else (self._errors, base)
+        t, degrees = self._log_ratio(more, fewer, np.full(len(self.values), points / 100))
+        p_alone = self._p_alone[0 if gain else 1]
+        return np.asarray(np.maximum(p_alone, special.stdtr(degrees, -t)))
+
+    @property
+    def p_difference(self) -> Numbers:
+        """Two-sided p-values of no difference, each alone."""
+        if not self.has_intervals:
+            return np.ones(len(self.values))
+        return np.asarray(2 * np.minimum(*self._p_alone))
+
+    def p_inferior(self, margin: float) -> Numbers:
         """One-sided p-values of a loss of the margin or more, each alone."""
+        if not self.has_intervals:
+            return np.ones(len(self.values))
+        return self._p_beyond(self.values, margin)
+
+    def _p_beyond(self, values: Numbers, points: float) -> Numbers:
+        """One-sided p-values of losses of `points` or more, where `values` were measured."""
         errors, degrees = self._error
-        by_blocks = special.stdtr(degrees, (self.values - margin) / errors)
+        by_blocks = special.stdtr(degrees, (values - points) / errors)
         # A lesser loss than a gain that was measured is excluded by no more than that gain is.
-        loss = np.maximum(margin, -self.values)
+        loss = np.maximum(points, -values)
         with np.errstate(divide="ignore", invalid="ignore"):
-            by_chance = special.ndtr((self.values - loss) / np.sqrt(loss * self._one_word))
+            by_chance = special.ndtr((values - loss) / np.sqrt(loss * self._one_word))
         return np.asarray(np.maximum(by_blocks, np.where(loss > 0, by_chance, 0.0)))
 
     def _intervals(
@@ -244,7 +311,7 @@ class PairedTest:
         low = np.minimum(low, -self._by_chance(-self.values, z))
         high = self.values + np.maximum(t, above) * errors
         high = np.maximum(high, self._by_chance(self.values, z))
-        different = 2 * np.minimum(*self._p_alone) < level
+        different = self.p_difference < level
         loses, gains = different & (self.values > 0), different & (self.values < 0)
         low = np.where(loses, self._nearest(level, loses, swapped=False), low)
         high = np.where(gains, -self._nearest(level, gains, swapped=True), high)
@@ -282,19 +349,22 @@ class PairedTest:
         """Each comparison by itself."""
         if not self.has_intervals:
             return self._inconclusive(margin)
-        p = 2 * np.minimum(*self._p_alone)
-        intervals = self._intervals(DIFFERENCE_LEVEL)
         return self._comparisons(
-            margin, p, self._p_inferior(margin), intervals, DIFFERENCE_LEVEL, 1
+            margin,
+            self.p_difference,
+            self.p_inferior(margin),
+            self._intervals(DIFFERENCE_LEVEL),
+            DIFFERENCE_LEVEL,
+            1,
         )
 
     def family(self, margin: float) -> list[Comparison]:
         """Each comparison, corrected for all."""
         if not self.has_intervals:
             return self._inconclusive(margin)
-        different = self.joint.adjusted(2 * np.minimum(*self._p_alone))
+        different = self.joint.adjusted(self.p_difference)
         resampled = self.joint.p_below((self.values - margin) / self._error[0])
-        inferior = np.maximum(self._p_inferior(margin), resampled)
+        inferior = np.maximum(self.p_inferior(margin), resampled)
         # Judged against both tails, as the interval is.
         inferior = self.joint.adjusted(np.minimum(2 * inferior, 1.0)) / 2
         level = self.joint.simultaneous_level(DIFFERENCE_LEVEL)
@@ -320,7 +390,8 @@ class PairedTest:
         low = np.where(is_different & (self.values > 0), np.maximum(low, 0.0), low)
         high = np.where(is_different & (self.values < 0), np.minimum(high, 0.0), high)
         high = np.where(is_within, np.minimum(high, max(margin, 0.0)), high)
-        (errors, degrees), within = self._error, 1 - self._p_inferior(margin)
+        (errors, degrees), within = self._error, 1 - self.p_inferior(margin)
+        beyond = 1 - self.p_at_most(margin)
         gain, loss = self._p_alone
         better = np.where(self.values > 0, loss, 1 - gain)
         kind, number = self.blocks.kind, self.blocks.number
@@ -336,6 +407,7 @@ class PairedTest:
                 margin_error=math.sqrt(margin * self._one_word),
                 unit=self.unit,
                 p_within_margin=float(within[i]),
+                p_beyond_margin=float(beyond[i]),
                 level=level,
                 degrees=float(degrees[i]),
             )

@@ -19,9 +19,9 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from whisperq_core.analyze import paired_comparisons, verdict_text
-from whisperq_core.analyze.all_pairs import AllPairs, holm_columns
+from whisperq_core.analyze.multiple_testing import holm
 from whisperq_core.analyze.paired_comparisons import error_counts, resampling_key
-from whisperq_core.analyze.paired_tests import Comparison
+from whisperq_core.analyze.paired_tests import Comparison, PairedTest
 from whisperq_core.analyze.results_table import METRICS, values
 from whisperq_core.analyze.significance import Estimate, Unit
 from whisperq_core.analyze.verdicts import (
@@ -30,9 +30,11 @@ from whisperq_core.analyze.verdicts import (
     MARGIN,
     require_margin,
 )
+from whisperq_core.derived_values import DerivedValues
 from whisperq_core.evaluate.records import AccuracyRun
 
 Booleans = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
 Numbers = npt.NDArray[np.float64]
 
 # The columns that `with_verdicts` and `pareto_status` add to those of `results_table.rows`, with
@@ -117,7 +119,8 @@ def error_rate_relation(
 ) -> PairwiseRelation:
     """Of error rates: better and no worse are the verdicts of paired comparisons.
 
-    candidates: pairs to compare, all by default; Holm-corrected over those with the same j. Runs of
+    candidates: pairs to compare, all by default; Holm-corrected over those with the same j, without
+    resampling: a hundred results are ten thousand pairs, which a page has no seconds for. Runs of
     other speech are neither better nor worse. all_runs: runs that later calls may ask about; they
     are compared together with the first call's, and cached. Raises InputError for a margin that is
     none.
@@ -131,21 +134,15 @@ def error_rate_relation(
     pools = _by_resampling_key(everything, unit)
     for key, positions in _by_resampling_key(runs, unit).items():
         pool = tuple(dict.fromkeys(everything[position] for position in pools[key]))
-        pairs = _all_pairs(pool, unit)
-        if not pairs.has_intervals:
-            continue
-        in_runs = np.ix_(positions, positions)
+        tests = _tests(pool, unit)
         position_in_pool = {run: position for position, run in enumerate(pool)}
-        pool_positions = [position_in_pool[runs[position]] for position in positions]
-        in_pool = np.ix_(pool_positions, pool_positions)
-        family = candidates[in_runs] & ~np.eye(len(positions), dtype=bool)
-        # A pair that loses the margin or more as measured can be neither: its p-value counts as 1.
-        likely = family & (pairs.difference[in_pool] < margin)
-        p = np.where(likely, pairs.p_difference[in_pool], 1.0)
-        below = pairs.difference[in_pool] < 0
-        better[in_runs] = likely & below & (holm_columns(p, family) < DIFFERENCE_LEVEL)
-        p = np.where(likely, pairs.p_inferior(margin)[in_pool], 1.0)
-        no_worse[in_runs] = likely & (holm_columns(p, family) < INFERIORITY_LEVEL)
+        in_pool = np.array([position_in_pool[runs[position]] for position in positions])
+        for j, baseline in enumerate(positions):
+            rows = np.array([i for i in positions if candidates[i, baseline] and i != baseline])
+            if rows.size:
+                columns = in_pool[np.searchsorted(positions, rows)]
+                is_better, is_no_worse = _against(tests[in_pool[j]], columns, margin)
+                better[rows, baseline], no_worse[rows, baseline] = is_better, is_no_worse
     return PairwiseRelation(better, better | no_worse)
 
 
@@ -157,9 +154,21 @@ def _by_resampling_key(runs: Iterable[AccuracyRun], unit: Unit) -> dict[Hashable
     return positions
 
 
+def _against(test: PairedTest, family: Indices, margin: float) -> tuple[Booleans, Booleans]:
+    """Which of a family of candidates are better than the test's baseline, and which no worse."""
+    values = test.values[family]
+    # What loses the margin or more as measured can be neither: its p-value counts as 1.
+    likely = values < margin
+    different = holm(np.where(likely, test.p_difference[family], 1.0))
+    inferior = holm(np.where(likely, test.p_inferior(margin)[family], 1.0))
+    better = (values < 0) & (np.array(different) < DIFFERENCE_LEVEL)
+    return better, np.array(inferior) < INFERIORITY_LEVEL
+
+
 @lru_cache(maxsize=4)
-def _all_pairs(runs: tuple[AccuracyRun, ...], unit: Unit) -> AllPairs:
-    return AllPairs([error_counts(run, unit) for run in runs])
+def _tests(runs: tuple[AccuracyRun, ...], unit: Unit) -> tuple[PairedTest, ...]:
+    """Each run as the baseline of all."""
+    return PairedTest.of_each([error_counts(run, unit) for run in runs])
 
 
 def dominates(first: PairwiseRelation, second: PairwiseRelation) -> Booleans:
@@ -245,6 +254,7 @@ def with_verdicts(
     runs: Iterable[AccuracyRun],
     baseline: str = "fp32",
     margin: float = MARGIN,
+    derived: DerivedValues | None = None,
 ) -> pd.DataFrame:
     """The rows with intervals of WER and CER and a verdict against the baseline recipe.
 
@@ -252,10 +262,10 @@ def with_verdicts(
     differences are corrected for all of them, so that no selection changes a verdict. They are of
     the newest run of the baseline. minutes_needed is of audio in all, missing where there is a
     conclusion. verdict_rate: WER, or CER where most of the audio is in languages written without
-    spaces; differences are in points of it.
+    spaces; differences are in points of it. derived: where comparisons are stored: `family_cache`.
     """
     by_key = {run.key: run for run in sorted(runs, key=lambda run: run.created_at)}
-    comparisons = paired_comparisons.verdicts(by_key.values(), baseline, margin)
+    comparisons = paired_comparisons.verdicts(by_key.values(), baseline, margin, derived)
     runs_of_rows = [by_key[key] for key in frame["key"]]
     wers = paired_comparisons.estimates(runs_of_rows)
     cers = paired_comparisons.estimates(runs_of_rows, "characters")

@@ -11,10 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, repeat
 
 import numpy as np
 from scipy import special
 
+from whisperq_core.analyze.family_cache import compare_family
 from whisperq_core.analyze.loop_risk import LoopRisk, loop_risk
 from whisperq_core.analyze.paired_comparisons import (
     compare_runs,
@@ -22,9 +24,10 @@ from whisperq_core.analyze.paired_comparisons import (
     protocol_identity,
     unit_of_run,
 )
-from whisperq_core.analyze.paired_tests import Comparison, PairedTest
+from whisperq_core.analyze.paired_tests import Comparison, PairedTest, compare_all
 from whisperq_core.analyze.significance import ErrorCounts
 from whisperq_core.analyze.verdicts import MARGIN, require_margin
+from whisperq_core.derived_values import DerivedValues
 from whisperq_core.evaluate.records import AccuracyRun
 from whisperq_core.whisper.protocols import Protocol
 
@@ -63,12 +66,13 @@ class PooledPart:
 class PooledComparison:
     """A recipe against the baseline over the sets of a pool.
 
-    runs: the recipe's, in the order of the parts. comparison: of errors over words of all sets,
-    corrected for all that were compared with the same baseline on all of them. heterogeneity: None
-    where there is one set, or a part has no interval. left_out: sets that share utterances with a
-    larger one of the pool.
+    baselines, runs: the baseline's and the recipe's, in the order of the parts. comparison: of
+    errors over words of all sets, corrected for all that were compared with the same baseline on
+    all of them. heterogeneity: None where there is one set, or a part has no interval. left_out:
+    sets that share utterances with a larger one of the pool.
     """
 
+    baselines: tuple[AccuracyRun, ...]
     runs: tuple[AccuracyRun, ...]
     comparison: Comparison
     parts: tuple[PooledPart, ...]
@@ -107,11 +111,15 @@ def pooled_comparisons(
     baseline: str = "fp32",
     margin: float = MARGIN,
     baseline_protocol: Protocol | None = None,
+    derived: DerivedValues | None = None,
 ) -> list[PooledComparison]:
     """Each recipe over all sets of one language that it and the baseline recipe were run on.
 
+    Speech under a condition, such as noise, is a population of its own.
+
     baseline_protocol: that the baseline ran under, whatever the recipe's own; None compares within
-    each protocol. With one, the baseline recipe under other protocols is compared as well.
+    each protocol. With one, the baseline recipe under other protocols is compared as well. derived:
+    where comparisons are stored, see `family_cache`.
 
     Pass all runs there are: verdicts and intervals are corrected for all that are compared with the
     same baseline runs and were run on the sets of the recipe's pool, however few of them are shown.
@@ -124,26 +132,50 @@ def pooled_comparisons(
             conditions[_condition(run, baseline_protocol)].append(run)
     found = []
     for alike in conditions.values():
-        found += _of_condition(alike, baseline, margin, baseline_protocol)
+        found += _of_condition(alike, baseline, margin, baseline_protocol, derived)
     return found
+
+
+def compare_pooled(
+    pairs: Iterable[tuple[AccuracyRun, AccuracyRun]], margin: float = MARGIN
+) -> tuple[PooledComparison, PairedTest]:
+    """One recipe compared with another over all sets, by itself: not corrected for others.
+
+    pairs: runs of the baseline and of the recipe, at least one pair, each pair of the same speech
+    and all of one language. Also the test that the comparison was made by. Raises InputError for a
+    margin that is none, ValueError where a pair is not of the same references.
+    """
+    require_margin(margin)
+    by_key = {base.key: (base, run) for base, run in pairs}
+    bases, dropped = without_overlaps([base for base, _ in by_key.values()])
+    runs = [by_key[base.key][1] for base in bases]
+    test = PairedTest(pooled_counts(bases), [pooled_counts(runs)])
+    left_out = tuple(run.eval_set for run in dropped)
+    alone = [compare_runs(*pair, margin=margin) for pair in zip(bases, runs, strict=True)]
+    return _pooled(bases, runs, test.alone(margin)[0], alone, left_out), test
 
 
 @lru_cache(maxsize=10_000)
 def language_of(run: AccuracyRun) -> str | None:
     """The language of all its utterances; None where they have several."""
-    languages = {u.language for u in run.utterances}
+    languages = set(run.columns.languages)
     return languages.pop() if len(languages) == 1 else None
 
 
 def _condition(run: AccuracyRun, baseline_protocol: Protocol | None) -> str:
-    """What runs on different sets must share."""
+    """What runs on different sets must share: see `paired_comparisons.condition`."""
     spec = run.spec
     protocol = protocol_identity(spec.protocol) if baseline_protocol is None else ""
-    return json.dumps((spec.weights_digest, protocol, spec.device, spec.threads, language_of(run)))
+    population = language_of(run), run.condition
+    return json.dumps((spec.weights_digest, protocol, spec.device, *population))
 
 
 def _of_condition(
-    runs: Sequence[AccuracyRun], baseline: str, margin: float, baseline_protocol: Protocol | None
+    runs: Sequence[AccuracyRun],
+    baseline: str,
+    margin: float,
+    baseline_protocol: Protocol | None,
+    derived: DerivedValues | None,
 ) -> list[PooledComparison]:
     # A candidate is a recipe and what its protocol does.
     measured: dict[tuple[str, str], dict[str, AccuracyRun]] = defaultdict(dict)
@@ -165,11 +197,17 @@ def _of_condition(
         bases = tuple(of_baseline[speech] for speech in pool)
         # Those with more sets were measured on this pool, too.
         family = sorted(c for c, by_speech in measured.items() if by_speech.keys() >= set(pool))
-        candidates = tuple(tuple(measured[c][speech] for speech in pool) for c in family)
-        compared = dict(zip(family, _family(bases, candidates, margin), strict=True))
-        for candidate in members:
-            chosen = tuple(measured[candidate][speech] for speech in pool)
-            found.append(_pooled(bases, chosen, compared[candidate], left_out[candidate], margin))
+        chosen = {c: tuple(measured[c][speech] for speech in pool) for c in family}
+        counts = [pooled_counts(own) for own in chosen.values()]
+        compared = compare_family(pooled_counts(bases), counts, margin, derived)
+        of_family = dict(zip(family, compared, strict=True))
+        by_set = [
+            _alone(base, runs_of_set, margin)
+            for base, *runs_of_set in zip(bases, *(chosen[c] for c in members), strict=True)
+        ]
+        for candidate, alone in zip(members, zip(*by_set, strict=True), strict=True):
+            own, left = chosen[candidate], left_out[candidate]
+            found.append(_pooled(bases, own, of_family[candidate], alone, left))
     return found
 
 
@@ -195,18 +233,11 @@ def _spoken(run: AccuracyRun) -> frozenset[tuple[str, str]]:
     return frozenset((u.id, u.reference) for u in run.utterances)
 
 
-@lru_cache(maxsize=100)
-def _family(
-    bases: tuple[AccuracyRun, ...], candidates: tuple[tuple[AccuracyRun, ...], ...], margin: float
-) -> list[Comparison]:
-    return _test(bases, candidates).family(margin)
-
-
-@lru_cache(maxsize=4)
-def _test(
-    bases: tuple[AccuracyRun, ...], candidates: tuple[tuple[AccuracyRun, ...], ...]
-) -> PairedTest:
-    return PairedTest(pooled_counts(bases), [pooled_counts(runs) for runs in candidates])
+def _alone(base: AccuracyRun, candidates: Sequence[AccuracyRun], margin: float) -> list[Comparison]:
+    """`compare_runs` of each candidate with the base, computed together."""
+    unit = unit_of_run(base)
+    counts = [error_counts(run, unit) for run in candidates]
+    return compare_all(error_counts(base, unit), counts, margin)
 
 
 def pooled_counts(runs: Sequence[AccuracyRun]) -> ErrorCounts:
@@ -216,9 +247,9 @@ def pooled_counts(runs: Sequence[AccuracyRun]) -> ErrorCounts:
     return ErrorCounts(
         np.concatenate([c.errors for c in counts]),
         np.concatenate([c.lengths for c in counts]),
-        tuple(speaker for c in counts for speaker in c.speakers),
+        tuple(chain.from_iterable(c.speakers for c in counts)),
         unit,
-        tuple(run.speech_digest for run in runs for _ in run.utterances),
+        tuple(chain.from_iterable(repeat(r.speech_digest, len(r.utterances)) for r in runs)),
     )
 
 
@@ -226,24 +257,26 @@ def _pooled(
     bases: Sequence[AccuracyRun],
     runs: Sequence[AccuracyRun],
     comparison: Comparison,
+    alone: Sequence[Comparison],
     left_out: tuple[str, ...],
-    margin: float,
 ) -> PooledComparison:
+    """comparison: over all sets. alone: on each set."""
     parts = tuple(
         PooledPart(
             run.eval_set,
             len(run.utterances),
-            len({u.speaker for u in run.utterances} - {None}),
+            len(set(run.columns.speakers) - {None}),
             run.minutes,
-            compare_runs(base, run, None, margin),
+            of_set,
             base.key,
             run.key,
         )
-        for base, run in zip(bases, runs, strict=True)
+        for base, run, of_set in zip(bases, runs, alone, strict=True)
     )
-    looped = [[u.score.looped for run in side for u in run.by_id] for side in (bases, runs)]
+    looped = [[loop for run in side for loop in run.columns.looped] for side in (bases, runs)]
     words = sum(base.words.reference_length for base in bases)
     return PooledComparison(
+        tuple(bases),
         tuple(runs),
         comparison,
         parts,

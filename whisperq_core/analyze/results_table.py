@@ -2,9 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from csv import QUOTE_NONNUMERIC
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import median
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from whisperq_core.analyze import divergences
+from whisperq_core.analyze.paired_comparisons import protocol_identity
 from whisperq_core.evaluate.records import AccuracyRun, DivergenceRun, Run, RunSpec, SpeedRun
 from whisperq_core.quantize.backends import BACKENDS
+from whisperq_core.quantize.recipe import Recipe
 from whisperq_core.whisper.protocols import PROTOCOLS, Protocol
 
 
@@ -164,10 +167,10 @@ def rows(runs: Runs, machine: str | None = None) -> pd.DataFrame:
     accuracy = {run.key: run for run in by_age if isinstance(run, AccuracyRun)}
     kind = machine or next(iter(machines(by_age)), None)
     of_kind = (r for r in by_age if isinstance(r, SpeedRun) and r.machine_kind == kind)
-    speed = {_same_work(run.spec): run for run in of_kind}
+    speed = {timed_work(run.spec): run for run in of_kind}
     divergence = {_same_speech(run.spec): run for run in by_age if isinstance(run, DivergenceRun)}
     records = [
-        _row(run, speed.get(_same_work(run.spec)), kind)
+        _row(run, speed.get(timed_work(run.spec)), kind)
         | _divergence_of(divergence.get(_same_speech(run.spec)))
         for run in accuracy.values()
     ]
@@ -177,17 +180,20 @@ def rows(runs: Runs, machine: str | None = None) -> pd.DataFrame:
     return frame.assign(created_at=pd.to_datetime(frame["created_at"], utc=True))
 
 
-def _same_work(spec: RunSpec) -> str:
+def timed_work(spec: RunSpec) -> Hashable:
     """What an accuracy run and the speed run that belongs to it have in common."""
-    protocol = spec.protocol.identity()
-    work = (spec.weights_digest, spec.recipe.axes(), protocol, spec.device, spec.threads)
-    return json.dumps(work, sort_keys=True)
+    what_runs = spec.weights_digest, _axes(spec.recipe), protocol_identity(spec.protocol)
+    return *what_runs, spec.device, spec.threads
 
 
-def _same_speech(spec: RunSpec) -> str:
+def _same_speech(spec: RunSpec) -> Hashable:
     """What an accuracy run and the divergence run that belongs to it have in common."""
-    work = (spec.weights_digest, spec.recipe.axes(), spec.eval_set_digest, spec.device)
-    return json.dumps(work, sort_keys=True)
+    return spec.weights_digest, _axes(spec.recipe), spec.eval_set_digest, spec.device
+
+
+@lru_cache(maxsize=10_000)
+def _axes(recipe: Recipe) -> str:
+    return json.dumps(recipe.axes(), sort_keys=True)
 
 
 def _protocol_name(protocol: Protocol) -> str:
@@ -355,12 +361,16 @@ def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
     For what is saved as CSV, also by the button that Streamlit gives every table.
     """
 
-    def neutral(cell: object) -> object:
-        risky = isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA)
-        return f"'{cell}" if risky else cell
+    def is_risky(cell: object) -> bool:
+        return isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULA)
 
-    texts = frame.select_dtypes(exclude=["number", "bool", "datetime", "datetimetz"])
-    return frame.assign(**{str(column): texts[column].map(neutral) for column in texts})
+    changed = {}
+    for column in frame.select_dtypes(exclude=["number", "bool", "datetime", "datetimetz"]):
+        cells = frame[column].tolist()
+        # Hardly any column has one, and to make it anew takes long.
+        if any(map(is_risky, cells)):
+            changed[str(column)] = [f"'{cell}" if is_risky(cell) else cell for cell in cells]
+    return frame.assign(**changed)
 
 
 def csv(frame: pd.DataFrame) -> bytes:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from whisperq_core.analyze.blocks import Blocks, blocks_of, sums_of, totals_variance
 from whisperq_core.analyze.verdicts import CONFIDENCE
@@ -183,7 +183,7 @@ def time_ratio(ratios: Sequence[float]) -> Estimate:
     value = float(np.median(ratios))
     if n < 2:
         return Estimate(value, math.nan, math.nan, n, "repeat")
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(logs, ddof=1) / math.sqrt(n)
+    reach = special.stdtrit(n - 1, (1 + CONFIDENCE) / 2) * np.std(logs, ddof=1) / math.sqrt(n)
     low, high = np.exp(np.mean(logs) + np.array([-reach, reach]))
     return Estimate(value, min(float(low), value), max(float(high), value), n, "repeat")
 

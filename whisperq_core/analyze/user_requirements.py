@@ -19,7 +19,7 @@ from whisperq_core.analyze.verdicts import (
     require_margin,
 )
 from whisperq_core.errors import InputError
-from whisperq_core.speech.evaluation_sets import LARGER_SETS_OF_KIND, SETS_OF_KIND
+from whisperq_core.speech.evaluation_sets import MORE_SETS_OF_KIND, SETS_OF_KIND
 
 Priority = Literal["smallest", "fastest", "most accurate"]
 PRIORITIES: tuple[Priority, ...] = ("smallest", "fastest", "most accurate")
@@ -27,12 +27,8 @@ PRIORITIES: tuple[Priority, ...] = ("smallest", "fastest", "most accurate")
 # Kinds of speech, and the evaluation sets that are of each. All English sets count by default.
 ALL_SPEECH = "all"
 SETS_OF_SPEECH: dict[str, tuple[str, ...]] = {
-    "clean": (
-        *SETS_OF_KIND["clean"],
-        "test-clean-34-speakers",
-        *LARGER_SETS_OF_KIND["clean"],
-    ),
-    "hard": (*SETS_OF_KIND["other"], "test-other-25-speakers", *LARGER_SETS_OF_KIND["other"]),
+    "clean": (*SETS_OF_KIND["clean"], *MORE_SETS_OF_KIND["clean"]),
+    "hard": (*SETS_OF_KIND["other"], *MORE_SETS_OF_KIND["other"]),
 }
 
 
@@ -97,7 +93,7 @@ class Requirements:
         }
         for name, limit in limits.items():
             if limit is not None and not limit > 0:
-                raise InputError(f"The maximum {name} must be above 0, not {limit:g}.")
+                raise InputError(f"The maximum {name} must be above 0.")
 
     @property
     def sets(self) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from whisperq_core.analyze.paired_comparisons import condition
 from whisperq_core.analyze.paired_tests import Comparison
 from whisperq_core.analyze.verdicts import Verdict, is_probably_no_worse
 from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.plurals import counted
 
 # An estimate of more audio than this is too far from the measured amount to be given as a number.
 _MOST_HOURS = 300
@@ -41,18 +40,24 @@ def describe(comparison: Comparison, baseline: str, minutes: float) -> str:
     return f"{difference} {points}{likely}{more}"
 
 
+_LABELS: dict[str, str] = {
+    Verdict.NO_WORSE: "no worse than {baseline} (95 %)",
+    Verdict.INCONCLUSIVE: "too close to call",
+}
+
+
+def verdict_label(verdict: str, baseline: str = "fp32") -> str:
+    """What readers see for a stored verdict; one that is not in the table keeps its own words."""
+    return _LABELS.get(verdict, str(verdict)).format(baseline=baseline)
+
+
 def verdict_words(comparison: Comparison, baseline: str) -> str:
-    """The verdict in a few words: better, worse, no worse, probably no worse, too close to call."""
-    match comparison.verdict:
-        case Verdict.NO_WORSE:
-            return f"no worse than {baseline} (95 %)"
-        case Verdict.INCONCLUSIVE if is_probably_no_worse(comparison):
-            # Never 100 %: it is not shown.
-            percent = min(99, math.floor(100 * comparison.p_within_margin))
-            return f"probably no worse: {percent} %"
-        case Verdict.INCONCLUSIVE:
-            return "too close to call"
-    return comparison.verdict.value
+    """The label of the verdict, or how probable no worse is where nothing is shown."""
+    if is_probably_no_worse(comparison):
+        # Never 100 %: it is not shown.
+        percent = min(99, math.floor(100 * comparison.p_within_margin))
+        return f"probably no worse: {percent} %"
+    return verdict_label(comparison.verdict, baseline)
 
 
 def loops_text(risk: LoopRisk) -> str:
@@ -85,8 +90,8 @@ def _full_name(run: AccuracyRun, other: AccuracyRun) -> str:
         same_name = spec.protocol.name == its.protocol.name
         protocol = spec.protocol.summary if same_name else spec.protocol.label
         name += f" under “{protocol}”"
-    if (spec.device, spec.threads) != (its.device, its.threads):
-        name += f" on {spec.device} with {counted(spec.threads, 'thread')}"
+    if spec.device != its.device:
+        name += f" on {spec.device}"
     return name
 
 

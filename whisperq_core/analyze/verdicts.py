@@ -48,6 +48,12 @@ def require_margin(margin: float) -> None:
         )
 
 
+def require_confidence(confidence: float) -> None:
+    """Raises InputError unless the confidence is from 0.5 to below 1."""
+    if not 0.5 <= confidence < 1:
+        raise InputError(f"The confidence must be from 0.5 to below 1, not {confidence:g}.")
+
+
 def verdict_of(comparison: "Comparison") -> Verdict:
     """The verdict; a conclusion needs both the interval and the p-value (corrected, if of many)."""
     difference = comparison.difference
@@ -81,36 +87,15 @@ def keeps_margin_at(comparison: "Comparison", confidence: float) -> bool | None:
     Of this comparison alone, not corrected for others: for a user who accepts, say, 90%. Raises
     InputError unless the confidence is from 0.5 to below 1.
     """
-    if not 0.5 <= confidence < 1:
-        raise InputError(f"The confidence must be from 0.5 to below 1, not {confidence:g}.")
+    require_confidence(confidence)
     if math.isnan(comparison.standard_error):
         return None
-    within = comparison.p_within_margin
-    return True if within >= confidence else False if 1 - within >= confidence else None
+    if comparison.p_within_margin >= confidence:
+        return True
+    return False if comparison.p_beyond_margin >= confidence else None
 
 
 def is_probably_no_worse(comparison: "Comparison") -> bool:
     """Whether no verdict is reached, and a loss below the margin has a confidence of PROBABLE."""
     open_ = comparison.verdict is Verdict.INCONCLUSIVE
     return open_ and keeps_margin_at(comparison, PROBABLE) is True
-
-
-def supports(comparison: "Comparison", expected: Verdict) -> bool | None:
-    """Whether a comparison supports (True) or refutes (False) an expected verdict; None is neither.
-
-    "worse" is refuted where a loss of the margin is excluded, "better" where a gain of the margin
-    is excluded, "no worse" where any loss is shown. Raises ValueError for INCONCLUSIVE.
-    """
-    verdict = comparison.verdict
-    no_worse = verdict is Verdict.BETTER or is_non_inferior(comparison)
-    match expected:
-        case Verdict.WORSE:
-            holds, fails = verdict is Verdict.WORSE, no_worse
-        case Verdict.BETTER:
-            no_gain = comparison.difference.low > -comparison.margin
-            holds, fails = verdict is Verdict.BETTER, verdict is Verdict.WORSE or no_gain
-        case Verdict.NO_WORSE:
-            holds, fails = no_worse, verdict is Verdict.WORSE
-        case _:
-            raise ValueError("Nothing can be expected to be inconclusive.")
-    return True if holds else False if fails else None

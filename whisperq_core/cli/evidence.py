@@ -9,6 +9,7 @@ from whisperq_core.analyze import evidence_table
 from whisperq_core.analyze.configurations import configurations
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.cli import options
+from whisperq_core.errors import InputError
 from whisperq_core.evaluate.store import Store
 from whisperq_core.whisper.protocols import protocol_label
 
@@ -22,9 +23,13 @@ def evidence(
     Each is compared with fp32 of the same model under the Study protocol, which is how Transformers
     runs it by default.
     """
-    frame = evidence_table.evidence(configurations(Store().runs(), margin=margin))
+    store = Store()
+    measured = configurations(store.runs(), margin=margin, derived=store.derived)
+    frame = evidence_table.evidence(measured)
     if model:
         frame = frame[frame["model"] == model]
+    if frame.empty:
+        raise InputError("There is no result" + (f" of {model}." if model else "."))
     for row in frame.to_dict("records"):
         latency = f"{row['latency']:.2f} × fp32" if pd.notna(row["latency"]) else "not measured"
         wer = f"WER {row['wer_pct']:.2f} %"

@@ -6,10 +6,11 @@ from whisperq_core.quantize.recipes import CATALOGUE
 
 def recipes() -> None:
     """List the recipes, and the devices that cannot run them."""
+    width = max(map(len, CATALOGUE))
     for recipe in CATALOGUE.values():
-        print(f"{recipe.name:26s} {recipe.description}")
+        print(f"{recipe.name:{width}s} {recipe.description}")
         if recipe.batch_note:
-            print(f"{'':26s}   {recipe.batch_note} Measure that: whisperq run --batch-size 1")
+            print(f"{'':{width}s}   {recipe.batch_note} Measure that: whisperq run --batch-size 1")
         for device in ("cpu", "cuda", "mps"):
             if reason := backends.unavailable_reason(recipe, device):
-                print(f"{'':26s}   not on {device}: {reason}")
+                print(f"{'':{width}s}   not on {device}: {reason}")

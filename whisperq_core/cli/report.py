@@ -71,12 +71,19 @@ def _content(
     margin: float,
     selection: report_sections.Selection,
 ) -> bytes:
-    runs, date = Store().runs(), records.utc_now()
+    store, date = Store(), records.utc_now()
+    runs = store.runs()
     if slides and suffix != ".html":
         raise InputError("Slides are written as .html, which prints to PDF.")
     if slides:
         page = report_files.slides_html(runs, date=date, margin=margin, selection=selection)
         return page.encode()
     return report_files.render(
-        runs, suffix, date=date, baseline=baseline, margin=margin, selection=selection
+        runs,
+        suffix,
+        date=date,
+        baseline=baseline,
+        margin=margin,
+        selection=selection,
+        notes=store.notes(),
     )

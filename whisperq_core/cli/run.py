@@ -30,7 +30,7 @@ _POLL_S = 0.5
 
 def run(
     models: options.Models = "base",
-    recipes: options.Recipes = "fp32,torch-int8",
+    recipes: options.Recipes = "fp32,whole-int8-dynamic",
     sets: Annotated[
         str,
         typer.Option(
@@ -99,7 +99,7 @@ def run(
             todo.append((item, label))
     if queue:
         return _run_on_cluster(queue, todo)
-    return 0 if all([_run_here(item, store, label) for item, label in todo]) else 1
+    return 0 if all([run_and_print(item, store, label) for item, label in todo]) else 1
 
 
 def _print_what_is_left_out(eval_set: EvalSet) -> None:
@@ -148,7 +148,7 @@ def _stored(queue: JobQueue, key: str | None) -> Run:
     return run
 
 
-def _run_here(item: PlannedRun, store: Store, label: str) -> bool:
+def run_and_print(item: PlannedRun, store: Store, label: str) -> bool:
     """Runs one evaluation in this process; whether it succeeded."""
     start = time.perf_counter()
 
@@ -157,7 +157,7 @@ def _run_here(item: PlannedRun, store: Store, label: str) -> bool:
             print(f"\r{label}: {done}/{total} ", end="", file=sys.stderr, flush=True)
 
     try:
-        result = _run_and_record(item, store, progress)
+        result = run_and_record(item, store, progress)
     except WhisperQError as error:
         print(f"{label}: failed. {error}", file=sys.stderr)
         return False
@@ -165,9 +165,10 @@ def _run_here(item: PlannedRun, store: Store, label: str) -> bool:
     return True
 
 
-def _run_and_record(
+def run_and_record(
     item: PlannedRun, store: Store, progress: Callable[[int, int], None]
 ) -> EvaluatedRun:
+    """Runs one evaluation, or takes its stored result; what runs has an entry in the history."""
     if item.status == "cached":
         return runner.run(item.request, store, progress)
     with history.record(store.root, work_item(item.request)) as note:

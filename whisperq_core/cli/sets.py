@@ -6,7 +6,7 @@ import typer
 
 from whisperq_core.evaluate.store import Store
 from whisperq_core.serve.user_sets import UserSets
-from whisperq_core.speech import evaluation_sets
+from whisperq_core.speech import evaluation_sets, no_speech
 from whisperq_core.speech.evaluation_sets import SetPreview
 
 
@@ -23,6 +23,9 @@ def sets(
         return
     for shipped in evaluation_sets.shipped_sets().values():
         print(f"{shipped.name:22s} {len(shipped.utterances):4d} utterances  {shipped.title}")
+    for name in no_speech.SETS:
+        silent = evaluation_sets.by_name(name)
+        print(f"{name:22s} {len(silent.utterances):4d} recordings  {silent.title}")
     own = UserSets(Store().root)
     for name in own.names():
         print(f"{name:22s} {len(own.rows(name)):4d} utterances  your own recordings")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from whisperq_core.cli import options
-from whisperq_core.errors import WhisperQError
+from whisperq_core.errors import InputError, WhisperQError
 from whisperq_core.quantize.file_transcription import (
     AUTO,
     Transcription,
@@ -37,6 +37,8 @@ def transcribe(
 ) -> int:
     """Transcribe recordings with one or several recipes. Files that fail are reported."""
     chosen, failed = [recipe_named(name) for name in options.names(recipes)], 0
+    if not chosen:
+        raise InputError("Name at least one recipe.")
     for recipe in chosen:
         config = TranscriptionConfig(model, recipe, language, task, device, protocol)
         for file in map(options.clean_path, files):
@@ -48,7 +50,7 @@ def transcribe(
                 continue
             how = "" if protocol == "study" else f" · {options.protocol_of(protocol).label}"
             print(f"{file.name} · {recipe.name}{how} · {result.language} · RTF {result.rtf:.2f}")
-            print(result.text)
+            print(result.text, *(f"Recording: {note}" for note in result.audio_notes), sep="\n")
             _warn(result)
             for word in result.words if words else ():
                 print(f"{word.start_s:8.2f} s  {word.text}")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from whisperq_core.evaluate.pieces import BatchPiece, RunPieces, batch_name
-from whisperq_core.evaluate.prepared_model import PreparedModel, peak_memory_bytes
+from whisperq_core.evaluate.prepared_model import PreparedModel, measured_growth, peak_memory_bytes
 from whisperq_core.evaluate.records import AccuracyRun, BatchTime, UtteranceResult
 from whisperq_core.evaluate.resolution import ResolvedRequest
 from whisperq_core.machine import this_machine
@@ -38,8 +38,7 @@ def _transcribe(model: PreparedModel, batch: int) -> BatchPiece:
         temperatures=transcripts.temperatures,
         redone=transcripts.redone,
         time=time,
-        # Dequantized weights need fp32's memory, which is not the recipe's.
-        growth_bytes=growth.bytes if spec.kernels == "library" else None,
+        growth_bytes=measured_growth(spec, growth.bytes),
         machine=this_machine(),
     )
 

@@ -14,6 +14,7 @@ from whisperq_core.quantize import backends, pipeline
 from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.models import Model
+from whisperq_core.whisper.protocols import STUDY
 from whisperq_core.whisper.runtime import Runtime, Transcripts
 from whisperq_core.whisper.torch_types import WhisperModule
 
@@ -128,15 +129,31 @@ class PreparedModel:
 
 
 def _without_measurement(spec: RunSpec) -> RunSpec:
-    """The spec without what does not change the quantized model: the set and what is measured."""
-    update = {
+    """The spec without what does not change the quantized model.
+
+    That is the set, what is measured, and, where nothing is calibrated, the protocol: whether it
+    ties the projection is in the recipe's modules.
+    """
+    update: dict[str, Any] = {
         "eval_set_digest": "",
         "measures": "accuracy",
         "cpu": None,
         "gpu": None,
         "repeats": None,
     }
+    if spec.recipe.calibration == "none":
+        update["protocol"] = STUDY
     return spec.model_copy(update=update)
+
+
+def measured_growth(spec: RunSpec, growth_bytes: int | None) -> int | None:
+    """The growth of memory where it is the recipe's; None elsewhere.
+
+    Dequantized weights need fp32's memory, and PyTorch does not see what another runtime takes on a
+    GPU.
+    """
+    unseen = spec.recipe.has_own_runtime and spec.device == "cuda"
+    return None if spec.kernels == "dequantized" or unseen else growth_bytes
 
 
 def peak_memory_bytes(model: ModelPiece, growths: Sequence[int | None]) -> int | None:

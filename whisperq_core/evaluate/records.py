@@ -9,21 +9,40 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from statistics import median
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, StrictInt, TypeAdapter, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
+    PositiveFloat,
+    PositiveInt,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    WrapSerializer,
+)
+from pydantic_core import CoreSchema
 
 from whisperq_core.errors import SchemaTooNew, StoreError
+from whisperq_core.evaluate.utterance_columns import UtteranceColumns
 from whisperq_core.file_storage import check_json
 from whisperq_core.machine import Machine
+from whisperq_core.quantize.backends import BACKENDS
 from whisperq_core.quantize.pipeline import PIPELINE_VERSION
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.scoring import divergence
 from whisperq_core.scoring.divergence import Divergence
-from whisperq_core.scoring.error_rates import Counts, Score, total
+from whisperq_core.scoring.error_rates import Counts, Score
+from whisperq_core.speech import conditions
 from whisperq_core.whisper.protocols import Protocol
 
 # The layout of a record. Raise it when fields change, and teach `parse` to read the older one.
@@ -32,7 +51,8 @@ from whisperq_core.whisper.protocols import Protocol
 # 4 added kinds_of_machine.
 # 5 added the machine's GPU, the spec's gpu and code_version, audio_libraries.
 # 6 added DivergenceRun.
-SCHEMA_VERSION = 6
+# 7 added the machine's gpu_cuda, the recipe's compute and compiled.
+SCHEMA_VERSION = 7
 
 
 class _Frozen(BaseModel):
@@ -54,8 +74,8 @@ class RunSpec(_Frozen):
     """Everything that can change a result, and nothing else.
 
     kernels: library, or dequantized where fp32 layers run with the dequantized weights.
-    cpu and repeats are set for speed only, gpu for speed on one. pipeline: version of the code that
-    all recipes share. code_version: of the code of the recipe's backend.
+    cpu and repeats are set for speed only, gpu (`Machine.gpu_kind`) for speed on one. pipeline:
+    version of the code that all recipes share. code_version: of the code of the recipe's backend.
     """
 
     measures: Literal["accuracy", "divergence", "speed", "size"]
@@ -81,7 +101,7 @@ class RunSpec(_Frozen):
         Labels, such as the names of recipe and protocol, are left out. So are fields that came
         after results were stored, while they have the value that those results imply.
         """
-        fields = self.model_dump(mode="json")
+        fields = self.model_dump(mode="json", exclude={"recipe"})
         for later, default in _DEFAULTS_OF_NEW_FIELDS.items():
             if fields[later] == default:
                 del fields[later]
@@ -121,8 +141,8 @@ class BatchTime(_Frozen):
 
     batch: int
     utterances: int
-    audio_s: float
-    wall_s: float
+    audio_s: PositiveFloat
+    wall_s: PositiveFloat
 
 
 class Pass(_Frozen):
@@ -134,8 +154,8 @@ class Pass(_Frozen):
 
     subject: Subject
     repeat: int
-    audio_s: float
-    wall_s: float
+    audio_s: PositiveFloat
+    wall_s: PositiveFloat
     encoder_s: float | None = None
     first_token_s: float | None = None
     tokens: int | None = None
@@ -148,7 +168,7 @@ class Pass(_Frozen):
     @property
     def tokens_per_s(self) -> float | None:
         """Tokens a second of the decoder's time, over all rows of a batch."""
-        if self.tokens is None or self.encoder_s is None:
+        if self.tokens is None or self.encoder_s is None or self.encoder_s >= self.wall_s:
             return None
         return self.tokens / (self.wall_s - self.encoder_s)
 
@@ -164,12 +184,12 @@ class _Run(_Frozen):
     spec: RunSpec
     model: str
     eval_set: str
-    created_at: datetime
+    created_at: AwareDatetime
     machine: Machine
     load_average: float | None
     modules: Annotated[tuple[str, ...], FailFast()]
-    weights_bytes: int
-    fp32_bytes: int
+    weights_bytes: PositiveInt
+    fp32_bytes: PositiveInt
     quantize_s: float
     peak_memory_bytes: int | None
     audio_libraries: dict[str, str] = {}
@@ -181,6 +201,11 @@ class _Run(_Frozen):
     def key(self) -> str:
         """The identity's key."""
         return self.spec.key
+
+    @property
+    def condition(self) -> str:
+        """The conditions that its speech was put under, such as "+noise:rain@5dB"; "" for none."""
+        return conditions.split(self.eval_set)[1]
 
     @property
     def machine_kind(self) -> str:
@@ -208,33 +233,51 @@ class _Run(_Frozen):
         return 100 * (1 - self.weights_bytes / self.fp32_bytes)
 
 
+def _as_tuple(_: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+    """How a sequence of utterances is read and written, whatever it is while it is in memory."""
+    in_memory = WrapSerializer(lambda utterances, write: write(tuple(utterances)))
+    kind: Any = Annotated[tuple[UtteranceResult, ...], FailFast(), in_memory]
+    return handler.generate_schema(kind)
+
+
+_Utterances = Annotated[Sequence[UtteranceResult], GetPydanticSchema(_as_tuple)]
+
+
 class AccuracyRun(_Run):
     """Transcripts and scores of one model, recipe and evaluation set.
 
     kinds_of_machine: how many took part; `machine` is the first batch's. Times on several kinds
-    of machine must not be added up.
+    of machine must not be added up. utterances: a tuple, or what a store reads (`run_summaries`).
     """
 
     measures: Literal["accuracy"] = "accuracy"
     kinds_of_machine: int = 1
-    utterances: Annotated[tuple[UtteranceResult, ...], FailFast()]
+    utterances: _Utterances
     batches: Annotated[tuple[BatchTime, ...], FailFast()]
+
+    @cached_property
+    def columns(self) -> UtteranceColumns:
+        """The utterances without their texts."""
+        known: UtteranceColumns | None = getattr(self.utterances, "columns", None)
+        return known or UtteranceColumns.of(self.utterances)
 
     @cached_property
     def by_id(self) -> tuple[UtteranceResult, ...]:
         """The utterances in the order of their ids, so that two runs line up."""
         return tuple(sorted(self.utterances, key=lambda u: u.id))
 
-    @cached_property
+    @property
     def speech_digest(self) -> str:
-        """SHA-256 in hex of ids and references: runs are comparable where it is the same."""
-        rows = json.dumps([(u.id, u.reference) for u in self.by_id])
-        return hashlib.sha256(rows.encode()).hexdigest()
+        """SHA-256 in hex of ids, references and condition: runs with the same are comparable."""
+        words = self.columns.speech_digest
+        if not self.condition:
+            return words
+        return hashlib.sha256(f"{words}{self.condition}".encode()).hexdigest()
 
     @cached_property
     def audio_s(self) -> float:
         """Seconds of speech."""
-        return sum(u.duration_s for u in self.utterances)
+        return sum(self.columns.durations_s)
 
     @property
     def minutes(self) -> float:
@@ -244,22 +287,22 @@ class AccuracyRun(_Run):
     @cached_property
     def words(self) -> Counts:
         """Word counts over all utterances; its rate is the WER."""
-        return total(u.score.words for u in self.utterances)
+        return self.columns.words.total
 
     @cached_property
     def characters(self) -> Counts:
         """Character counts over all utterances; its rate is the CER."""
-        return total(u.score.characters for u in self.utterances)
+        return self.columns.characters.total
 
-    @cached_property
+    @property
     def loops(self) -> int:
         """Utterances whose transcript repeats itself as a looping decoder does."""
-        return sum(u.score.looped for u in self.utterances)
+        return sum(self.columns.looped)
 
     @property
     def fallbacks(self) -> int:
         """Utterances that were decoded again, at a temperature above 0 or in the whole window."""
-        return sum(u.temperature > 0 or u.redone for u in self.utterances)
+        return sum(self.columns.redecoded)
 
     @property
     def rtf(self) -> float | None:
@@ -392,6 +435,11 @@ def parse(text: str | bytes) -> Run:
         )
     if "schema_version" not in run.model_fields_set:
         raise StoreError("The result has no schema version.")
+    if (library := run.spec.recipe.backend) not in BACKENDS:
+        raise StoreError(
+            f"This WhisperQ has no library {library[:40]!r}, which the result was measured with."
+            " Update WhisperQ, or measure it again."
+        )
     if not all(math.isfinite(d.duration_s) for d in getattr(run, "utterances", ())):
         raise StoreError("The result has utterances without a duration.")
     return run

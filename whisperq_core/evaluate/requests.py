@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from whisperq_core.errors import InputError
 from whisperq_core.evaluate.history import EVALUATION, WorkItem
 from whisperq_core.machine import default_threads
 from whisperq_core.quantize.recipes import CATALOGUE, Recipe
@@ -16,6 +17,8 @@ SPEED_SET = "quick-look"
 SPEED_REPEATS = 3
 # Divergence is measured in a fitted window, which costs a third of the whole one's time.
 DIVERGENCE_PROTOCOL = FITTED
+# More than any machine has cores; PyTorch would start them all.
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,13 @@ class Request:
     device: str = "cpu"
     threads: int = 0
     kernels: Literal["library", "dequantized"] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a number of threads that makes no sense."""
+        if not 0 <= self.threads <= MAX_THREADS:
+            raise InputError(
+                f"The number of threads must be 0 (all cores) to {MAX_THREADS}, not {self.threads}."
+            )
 
     @property
     def label(self) -> str:
@@ -67,7 +77,13 @@ def requests_for(
     speed: also time each model and recipe on `SPEED_SET`. divergence: also measure it on every set,
     for recipes that run in PyTorch; always under `DIVERGENCE_PROTOCOL`, since it is the recipe's.
     common: further fields of all requests.
+
+    Raises:
+        InputError: no model, recipe or set, or a field that makes no sense.
     """
+    for wanted, what in ((model_names, "model"), (recipes, "recipe"), (sets, "evaluation set")):
+        if not wanted:
+            raise InputError(f"Name at least one {what}.")
     ordered = sorted(recipes, key=lambda recipe: recipe.name != "fp32")
     accuracy = [
         Request(model, recipe, name, **common)

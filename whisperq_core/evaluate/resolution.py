@@ -107,9 +107,9 @@ def resolve(
         kernels=request.kernels or _default_kernels(request, recipe, eval_set),
         device=request.device,
         threads=request.threads or default_threads(),
-        versions=backends.versions(recipe, request.model),
+        versions=backends.versions(recipe, request.model, request.device),
         cpu=this_machine().cpu if speed else None,
-        gpu=this_machine().gpu if speed and request.device == "cuda" else None,
+        gpu=this_machine().gpu_kind if speed and request.device == "cuda" else None,
         repeats=SPEED_REPEATS if speed else None,
         code_version=backends.backend_of(recipe).code_version,
     )

@@ -3,7 +3,7 @@
 from functools import partial
 
 from whisperq_core.evaluate.pieces import PassPiece, RunPieces, pass_name
-from whisperq_core.evaluate.prepared_model import PreparedModel, peak_memory_bytes
+from whisperq_core.evaluate.prepared_model import PreparedModel, measured_growth, peak_memory_bytes
 from whisperq_core.evaluate.records import Pass, SpeedRun, Subject
 from whisperq_core.evaluate.resolution import ResolvedRequest
 from whisperq_core.machine import this_machine
@@ -49,4 +49,5 @@ def _time_pass(model: PreparedModel, subject: Subject, repeat: int) -> PassPiece
         first_token_s=transcripts.first_token_s,
         tokens=transcripts.tokens,
     )
-    return PassPiece.model_validate({"pass": timed, "growth_bytes": growth.bytes})
+    growth_bytes = measured_growth(model.resolved.spec, growth.bytes)
+    return PassPiece.model_validate({"pass": timed, "growth_bytes": growth_bytes})

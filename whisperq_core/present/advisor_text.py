@@ -15,6 +15,7 @@ from whisperq_core.analyze.advisor import (
     Wish,
 )
 from whisperq_core.analyze.configurations import Configuration
+from whisperq_core.analyze.paired_tests import Comparison
 from whisperq_core.analyze.user_requirements import (
     ALL_SPEECH,
     Candidate,
@@ -30,10 +31,9 @@ from whisperq_core.analyze.verdicts import (
     Verdict,
     is_probably_no_worse,
 )
-from whisperq_core.plurals import counted
+from whisperq_core.plurals import capitalized, counted
 from whisperq_core.present.labels import protocol_label
-from whisperq_core.quantize.recipes import recipe as recipe_named
-from whisperq_core.whisper.protocols import STUDY, Protocol, short_name
+from whisperq_core.whisper.protocols import STUDY, short_name
 
 # What every number is compared with.
 REFERENCE = "fp32 under the Study protocol, which is how Transformers runs it by default"
@@ -94,7 +94,7 @@ def explanation(advice: Advice) -> str:
     parts = [none] if advice.conclusion is Conclusion.KEEP_REFERENCE else []
     if closest is not None:
         name = f"{full_name(closest.configuration)} ({figures(closest.configuration)})"
-        parts.append(f"Closest: {name}. {_sentence(unmet_text(closest))}")
+        parts.append(f"Closest: {name}. {capitalized(unmet_text(closest))}.")
     return " ".join(parts)
 
 
@@ -124,7 +124,7 @@ def alternative(advice: Advice) -> str:
     configuration = advice.probable.configuration
     better = _GAIN[advice.requirements.priority]
     return (
-        f"{better.capitalize()}, if a confidence of {confidence_pct(configuration)} % is enough:"
+        f"{capitalized(better)}, if a confidence of {confidence_pct(configuration)} % is enough:"
         f" {full_name(configuration)}. {gain(configuration)} {cost(configuration)}"
     )
 
@@ -135,6 +135,24 @@ def second_choice(advice: Advice) -> str:
         return ""
     configuration = advice.second.configuration
     return f"Second: {full_name(configuration)}. {gain(configuration)} {cost(configuration)}"
+
+
+def on_this_machine(advice: Advice) -> str:
+    """Why this machine cannot run the configuration that is named, and what it can run instead.
+
+    Empty where it can run it.
+    """
+    reason = advice.named.configuration.unavailable_reason if advice.named else None
+    if advice.named is None or reason is None:
+        return ""
+    first = f"This machine cannot run {advice.named.configuration.recipe}: {reason}"
+    usable = advice.usable
+    if usable is None or usable is advice.named:
+        return f"{first} Nothing else that it can run is shown to meet the requirements."
+    configuration = usable.configuration
+    return (
+        f"{first} Use here: {full_name(configuration)}. {gain(configuration)} {cost(configuration)}"
+    )
 
 
 def limits_text(requirements: Requirements) -> str:
@@ -208,16 +226,16 @@ def gain(configuration: Configuration) -> str:
     latency = configuration.latency
     if latency is None:
         return f"{size}; its speed was not measured."
-    cpu = _short_machine(str(configuration.row["cpu"]))
+    cpu = short_machine(str(configuration.row["cpu"]))
     speeds = [f"{speed_words(latency.value)} on {cpu}"]
     speeds += [
-        f"{speed_words(other.value)} on {_short_machine(machine)}"
+        f"{speed_words(other.value)} on {short_machine(machine)}"
         for machine, other in configuration.latency_elsewhere
     ]
     return f"{size}, {' and '.join(speeds)}."
 
 
-def _short_machine(kind: str) -> str:
+def short_machine(kind: str) -> str:
     """The processor alone, without trademarks, as in “Intel Xeon (6/207)”."""
     cpu = kind.partition(",")[0]
     for extra in ("(R)", "(TM)", " Processor"):
@@ -248,9 +266,9 @@ def wer_words(configuration: Configuration) -> str:
     comparison = configuration.comparison
     if comparison is None:
         return ""
-    d = comparison.difference
-    interval = "" if d.low != d.low else f", 95 % interval {signed(d.low)} to {signed(d.high)}"
-    return f"{comparison.rate_name} {signed(d.value)} points{interval}"
+    points, interval = _difference(comparison)
+    interval = f", 95 % interval {interval}" if interval else ""
+    return f"{comparison.rate_name} {points} points{interval}"
 
 
 def certainty(configuration: Configuration) -> str:
@@ -274,8 +292,15 @@ def increase_text(configuration: Configuration) -> str:
     comparison = configuration.comparison
     if comparison is None:
         return "–"
+    points, interval = _difference(comparison)
+    return f"{points} ({interval})" if interval else points
+
+
+def _difference(comparison: Comparison) -> tuple[str, str]:
+    """The difference in points, and its interval; empty where there is none."""
     d = comparison.difference
-    return signed(d.value) + ("" if d.low != d.low else f" ({signed(d.low)} to {signed(d.high)})")
+    interval = "" if math.isnan(d.low) else f"{signed(d.low)} to {signed(d.high)}"
+    return signed(d.value), interval
 
 
 def rates_text(configuration: Configuration) -> str:
@@ -317,10 +342,6 @@ def _percent(confidence: float) -> str:
 def _speakers(configuration: Configuration) -> str:
     number = configuration.speakers
     return counted(number, "speaker") if number else "unknown speakers"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
 
 
 def figures(configuration: Configuration) -> str:
@@ -445,24 +466,12 @@ def next_measurement(measurement: NextMeasurement, priority: str) -> str:
 def snippet(configuration: Configuration, path: str = "speech.wav") -> str:
     """Python that quantizes the configuration's model with its recipe and transcribes a file."""
     spec = configuration.run.spec
-    return python_lines(
-        configuration.model, spec.recipe.name, spec.device, path, configuration.protocol
-    )
-
-
-def python_lines(
-    model: str,
-    recipe: str,
-    device: str = "cpu",
-    path: str = "speech.wav",
-    protocol: Protocol = STUDY,
-) -> str:
-    """Python that quantizes the model with the recipe of that name and transcribes a file."""
-    arguments = f"{_literal(model)}, {_literal(recipe)}"
-    if device != "cpu":
-        arguments += f", device={_literal(device)}"
+    protocol = configuration.protocol
+    arguments = f"{_literal(configuration.model)}, {_literal(configuration.recipe)}"
+    if spec.device != "cpu":
+        arguments += f", device={_literal(spec.device)}"
     how = "" if protocol.name == STUDY.name else f", protocol={_literal(short_name(protocol.name))}"
-    if protocol.tied or recipe_named(recipe).calibration != "none":
+    if protocol.tied or spec.recipe.calibrates:
         arguments += how
     return f"""import whisperq_core as wq
 model = wq.quantize({arguments})
@@ -489,7 +498,7 @@ def command_line(configuration: Configuration, path: str = "speech.wav") -> str:
 
 def as_text(advice: Advice, count: int = 8) -> str:
     """The advice as plain text with its first `count` candidates, for the command line."""
-    others = filter(None, [alternative(advice), second_choice(advice)])
+    others = filter(None, [on_this_machine(advice), alternative(advice), second_choice(advice)])
     lines = [answer(advice), *others, *notes(advice), ""]
     for candidate in advice.candidates[:count]:
         configuration = candidate.configuration
@@ -509,7 +518,7 @@ def as_text(advice: Advice, count: int = 8) -> str:
         reason = next_measurement(measurement, advice.requirements.priority)
         lines += ["", f"Measure next: {reason}"]
         lines += [f"    {command}" for command in measurement.commands]
-    use = advice.best or advice.probable
+    use = advice.usable
     if use and not use.configuration.is_reference:
         configuration = use.configuration
         lines += ["", "To use it:", "", snippet(configuration), "", command_line(configuration)]

@@ -5,7 +5,7 @@ of `advisor_text`, so that every page says the same.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from whisperq_core.analyze.advisor import Advice, Conclusion, advise_on, default_requirements
@@ -13,7 +13,7 @@ from whisperq_core.analyze.configurations import Configuration
 from whisperq_core.analyze.user_requirements import Requirement, Requirements
 from whisperq_core.analyze.verdict_text import audio_needed, loops_text, signed
 from whisperq_core.analyze.verdicts import MARGIN
-from whisperq_core.plurals import counted
+from whisperq_core.plurals import capitalized, counted
 from whisperq_core.present import advisor_text
 
 # Configurations in one figure that can be read from the back of a room.
@@ -99,14 +99,13 @@ class Answer:
         pool, comparison = self.recommended.pool, self.recommended.pool.comparison
         percent = advisor_text.confidence_pct(self.recommended)
         rises = f"that {comparison.rate_name} rises by less than {self.margin:g} points"
-        first = (
-            f"95 % confidence {rises}, corrected for {counted(comparison.family, 'comparison')}."
-            if self.is_shown
-            else f"{percent} % confidence {rises}. That is probable, not shown."
-        )
+        if self.is_shown:
+            first = (f"95 % confidence {rises}.", *_joint(comparison.family))
+        else:
+            first = (f"{percent} % confidence {rises}. That is probable, not shown.",)
         differ = pool.heterogeneity is not None and pool.heterogeneity.p < 0.05
         return (
-            first,
+            *first,
             f"Measured on {advisor_text.evaluated_on(self.recommended)}.",
             *(("The sets differ, so the difference is only their average.",) if differ else ()),
             f"That holds {loops_text(pool.loops)}.",
@@ -128,7 +127,7 @@ class Answer:
         needed = audio_needed(check.more_minutes)
         return (
             f"{name} ({figures}) might do as well: confidence {sure} %.",
-            f"{needed[:1].upper()}{needed[1:]}.",
+            f"{capitalized(needed)}.",
         )
 
     @property
@@ -142,6 +141,12 @@ class Answer:
         """See `front`; the recommended one is always among them."""
         compared = [c.configuration for c in self.advice.candidates]
         return front(compared, self.recommended)
+
+
+def _joint(family: int) -> Iterator[str]:
+    """What the correction for several comparisons means."""
+    if family > 1:
+        yield f"That holds for all {family} configurations compared at once, not just for each."
 
 
 def answer_of(
@@ -235,12 +240,17 @@ def _facts(
         if reference is not None and reference.rtf is not None:
             hour += f" instead of {hour_text(reference)}"
         shown = f"{times:.2g}" if times < 9.95 else f"{times:.0f}"
-        speed = Fact(f"{shown} ×", "as fast as fp32", hour)
+        on = advisor_text.short_machine(str(configuration.row["cpu"]))
+        elsewhere = "".join(
+            f"; {advisor_text.speed_words(other.value)} on {advisor_text.short_machine(machine)}"
+            for machine, other in configuration.latency_elsewhere
+        )
+        speed = Fact(f"{shown} ×", "as fast as fp32", f"{hour} on {on}{elsewhere}")
     if comparison is None:
         return size, speed
     d = comparison.difference
     interval = "" if math.isnan(d.low) else f"95 % interval {signed(d.low)} to {signed(d.high)}"
-    loss = Fact(signed(d.value), f"points of {comparison.rate_name}", interval)
+    loss = Fact(signed(d.value), f"points of {comparison.rate_name} compared with fp32", interval)
     # Never more than what is corrected for all comparisons.
     percent = f"{100 * requirements.confidence:.3g}"
     sure = Fact(

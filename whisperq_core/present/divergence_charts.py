@@ -17,11 +17,10 @@ _COMMON = {
 }
 # 1, 2 and 5 of each power of ten that a divergence may be in.
 _TICKS = [digit * 10.0**power for power in range(-3, 5) for digit in (1, 2, 5)]
+LOG_AXIS = {"type": "log", "tickvals": _TICKS, "ticktext": [f"{tick:g}" for tick in _TICKS]}
 _DIVERGENCE_AXIS = {
     "title": {"text": "Divergence (mnat per token)"},
-    "type": "log",
-    "tickvals": _TICKS,
-    "ticktext": [f"{tick:g}" for tick in _TICKS],
+    **LOG_AXIS,
     "zeroline": False,
     "automargin": True,
 }

@@ -315,6 +315,17 @@ _DESIGN = _group(
         "full_range",
     ),
     (
+        "format of the rest",
+        "The number format in which a quantized model computes what is not quantized, such as its"
+        " normalizations. On a GPU usually a half-precision one.",
+        "compute",
+    ),
+    (
+        "compiled",
+        "On a GPU: layers are compiled, and a step of the decoder is started as one CUDA graph"
+        " instead of hundreds of kernels, which saves the time in between.",
+    ),
+    (
         "double quantization",
         "The scales are quantized as well, which saves a little more space.",
         "double_quant",

@@ -54,6 +54,7 @@ class LabelPlacer:
 
     spots: each marker's middle as fractions of the plot's width and height, shape (markers, 2);
     diameters_px: theirs. screens: inner width and height of the plot in pixels, and their weight.
+    weights: how bad it is to cover each marker, shape (markers,) or one for all.
     """
 
     def __init__(
@@ -61,10 +62,12 @@ class LabelPlacer:
         spots: ArrayLike,
         diameters_px: ArrayLike,
         screens: Sequence[tuple[float, float, float]] = _SCREENS,
+        weights: ArrayLike = 1.0,
     ):
         middles = np.asarray(spots, dtype=float).reshape(-1, 2)
         sides = np.asarray(diameters_px, dtype=float)[:, None] * (1, 1)
         self._screens, self._markers = screens, len(middles)
+        self._weights = np.broadcast_to(np.asarray(weights, dtype=float), len(middles))
         self._steps: Sequence[tuple[float, float]] = _STEPS
         self._distances_px: Sequence[int] = _DISTANCES_PX
         self._label_weight, self._distance_cost = 1.0, _DISTANCE_COST
@@ -116,10 +119,11 @@ class LabelPlacer:
         costs, clashes = self._distance_cost * distances, np.zeros(len(distances))
         for taken, screen in zip(self._taken, self._screens, strict=True):
             boxes = _boxes(np.asarray(label.spot) * np.array(screen[:2]) + shifts, size)
-            weights = np.where(np.arange(len(taken)) < self._markers, 1.0, self._label_weight)
+            labels = np.ones(len(taken) - self._markers)
+            weights = np.concatenate([self._weights, self._label_weight * labels])
             costs = costs + _cost(boxes, taken, weights, screen)
-            labels = np.where(np.arange(len(taken)) < self._markers, 0.0, 1.0)
-            clashes = clashes + _cost(boxes, taken, labels, screen)
+            of_labels = np.concatenate([0 * self._weights, labels])
+            clashes = clashes + _cost(boxes, taken, of_labels, screen)
         return shifts, costs, clashes
 
     def _take(self, label: "Label", shift: np.ndarray) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 Background and text colour are left to the page.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -29,9 +30,11 @@ _FAINT = "rgba(128,128,128,0.32)"
 _BAND = "rgba(0,158,115,0.10)"
 
 _HEIGHT_PX = 285
+_NAMED_WEIGHT = 4.0
 _LARGEST_PX, _SMALLEST_PX = 34.0, 7.0
 # Inner width and height on a desktop and on a phone, and the weight of each.
-_SCREENS = ((450.0, 230.0, 1.0), (600.0, 230.0, 0.5), (310.0, 230.0, 0.7))
+Screens = Sequence[tuple[float, float, float]]
+_SCREENS: Screens = ((450.0, 230.0, 1.0), (600.0, 230.0, 0.5), (310.0, 230.0, 0.7))
 _TIMES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 
 Numbers = npt.NDArray[np.float64]
@@ -39,29 +42,32 @@ Numbers = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Shown:
-    """The configurations that can be drawn, and how many cannot.
+    """The configurations that can be drawn, and what cannot.
 
-    broken: WER increase above BROKEN_POINTS. not_measured: without a speed relative to fp32, or not
-    compared with it.
+    broken: how many have a WER increase above BROKEN_POINTS. not_compared: how many were evaluated
+    on no speech that fp32 was evaluated on. untimed: those without a speed relative to fp32.
     """
 
     configurations: tuple[Configuration, ...]
     broken: int
-    not_measured: int
+    not_compared: int
+    untimed: tuple[Configuration, ...]
 
 
 def drawable(configurations: Iterable[Configuration]) -> Shown:
     """What the plot shows, and what it leaves off."""
-    shown, broken, not_measured = [], 0, 0
+    shown, untimed, broken, not_compared = [], [], 0, 0
     for configuration in configurations:
         change = wer_change(configuration)
-        if change is not None and change > BROKEN_POINTS:
+        if change is None:
+            not_compared += 1
+        elif change > BROKEN_POINTS:
             broken += 1
-        elif change is None or configuration.latency is None:
-            not_measured += 1
+        elif configuration.latency is None:
+            untimed.append(configuration)
         else:
             shown.append(configuration)
-    return Shown(tuple(shown), broken, not_measured)
+    return Shown(tuple(shown), broken, not_compared, tuple(untimed))
 
 
 def wer_change(configuration: Configuration) -> float | None:
@@ -73,13 +79,17 @@ def wer_change(configuration: Configuration) -> float | None:
 
 
 def overview_figure(
-    shown: Sequence[Configuration], roles: Mapping[str, str], margin: float = MARGIN
+    shown: Sequence[Configuration],
+    roles: Mapping[str, str],
+    margin: float = MARGIN,
+    screens: Screens = _SCREENS,
 ) -> go.Figure:
     """How many times as fast as fp32 against the change in WER; area is size.
 
     shown: see `drawable`. roles: RECOMMENDED, IN_THE_STUDY or REFERENCE by the key of a
     configuration's run; these and the Pareto front of the two axes have labels, the rest is grey.
-    Points' customdata is [key]. margin: points of WER up to which the plot is shaded.
+    Points' customdata is [key]. margin: points of WER up to which the plot is shaded. screens: for
+    which labels are placed, in pixels where a letter is 12 high.
     """
     if not shown:
         return go.Figure()
@@ -123,7 +133,7 @@ def overview_figure(
         "line": {"color": _GREY, "width": 1.5, "dash": "dash"},
         "hoverinfo": "skip",
     }
-    labels = _labels(shown, roles, named, spots, diameters, times, changes)
+    labels = _labels(shown, roles, named, spots, diameters, times, changes, screens)
     return go.Figure([line, points], _layout(x_range, y_range, margin, labels))
 
 
@@ -181,18 +191,24 @@ def _labels(
     diameters: Numbers,
     times: Numbers,
     changes: Numbers,
+    screens: Screens,
 ) -> list[dict[str, Any]]:
     """Names and sizes of the points with a role and of the front."""
     texts, labels = [], []
+    times_named = Counter(shown[int(i)].recipe for i in np.flatnonzero(named))
     for i in map(int, np.flatnonzero(named)):
         configuration = shown[i]
         role = roles.get(configuration.run.key)
         lines = [configuration.recipe]
         if role in (RECOMMENDED, IN_THE_STUDY):
             lines.append(f"{configuration.megabytes} MB, {role}")
+        elif times_named[configuration.recipe] > 1:
+            lines.append(protocol_label(configuration.protocol.name))
         texts.append((i, "<br>".join([f"<b>{escape(lines[0])}</b>", *map(escape, lines[1:])])))
         labels.append(Label(spots[i], diameters[i], max(map(len, lines)), len(lines)))
-    shifts = LabelPlacer(spots, diameters, _SCREENS).place_together(labels)
+    # Grey markers matter less than those with names.
+    weights = np.where(named, _NAMED_WEIGHT, 1.0)
+    shifts = LabelPlacer(spots, diameters, screens, weights).place_together(labels)
     return [
         label_annotation(float(np.log10(times[i])), float(changes[i]), text, shift, diameters[i])
         for (i, text), shift in zip(texts, shifts, strict=True)

@@ -9,9 +9,11 @@ from typing import Any
 import pandas as pd
 
 from whisperq_core.analyze import results_table
+from whisperq_core.analyze.condition_effects import ConditionEffect, table
 from whisperq_core.analyze.configurations import Configuration, configurations
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import InputError
+from whisperq_core.evaluate.notes import Note
 from whisperq_core.evaluate.records import Run
 from whisperq_core.present import advisor_text, report_html, slides
 from whisperq_core.present.answer import Answer, answer_of
@@ -20,7 +22,9 @@ from whisperq_core.present.report_sections import (
     Section,
     Selection,
     build_sections,
+    effects_under_conditions,
     library_versions,
+    notes_on,
     report_command,
     report_title,
 )
@@ -51,6 +55,7 @@ def to_html(
     margin: float = MARGIN,
     selection: Selection = EVERYTHING,
     measured: Iterable[Configuration] | None = None,
+    notes: Iterable[Note] = (),
     x: Sequence[str] = ("weights_bytes", "rtf"),
     y: str = "wer_pct",
 ) -> str:
@@ -58,7 +63,8 @@ def to_html(
 
     It opens with the Advisor's answer, from all runs and for the selected models; its sections list
     the selected runs. Pass all runs there are: corrections are for everything that was measured.
-    measured: `configurations` of the runs with that margin, where they are at hand.
+    measured: `configurations` of the runs with that margin, where they are at hand. notes: of which
+    those on listed runs are shown.
     x, y: the metrics of the trade-off figures, one figure for each x. Raises InputError where there
     is no result.
     """
@@ -66,7 +72,15 @@ def to_html(
     built = build_sections(runs, baseline, margin, selection)
     answer = _answer(runs, margin, selection, measured)
     return report_html.render_page(
-        answer, built, title or report_title(built), date, x, y, selection
+        answer,
+        built,
+        title or report_title(built),
+        date,
+        x,
+        y,
+        selection,
+        notes,
+        effects_under_conditions(runs, selection),
     )
 
 
@@ -120,6 +134,7 @@ def to_json(
     margin: float = MARGIN,
     selection: Selection = EVERYTHING,
     measured: Iterable[Configuration] | None = None,
+    notes: Iterable[Note] = (),
 ) -> str:
     """The same results as JSON, unrounded, with all that they depend on."""
     runs = list(runs)
@@ -132,6 +147,12 @@ def to_json(
         "margin_points": margin,
         "command": report_command(built, selection, ".json"),
         "sections": [_section_values(section) for section in built],
+        "conditions": _effects_values(effects_under_conditions(runs, selection)),
+        "notes": [
+            note.model_dump(mode="json", exclude={"schema_version", "author"})
+            | {"author": note.signature}
+            for note in notes_on(built, notes)
+        ],
     }
     return dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
 
@@ -149,6 +170,12 @@ def _answer_values(answer: Answer) -> dict[str, Any]:
         "protocol": configuration.protocol.name if configuration else None,
         "records": configuration.keys if configuration else (),
     }
+
+
+def _effects_values(effects: list[ConditionEffect]) -> list[dict[Hashable, Any]]:
+    """A row for each effect of a condition; null where there is no number."""
+    frame = table(effects).astype(object)
+    return frame.where(frame.notna(), None).to_dict("records")
 
 
 def _section_values(section: Section) -> dict[str, Any]:
@@ -183,6 +210,7 @@ def render(
     margin: float = MARGIN,
     selection: Selection = EVERYTHING,
     measured: Iterable[Configuration] | None = None,
+    notes: Iterable[Note] = (),
 ) -> bytes:
     """A report file's content, by its suffix; raises InputError if it is not in SUFFIXES."""
     if suffix not in SUFFIXES:
@@ -194,7 +222,13 @@ def render(
         return to_csv(runs, baseline=baseline, margin=margin, selection=selection)
     write = to_html if suffix == ".html" else to_json
     return write(
-        runs, date=date, baseline=baseline, margin=margin, selection=selection, measured=measured
+        runs,
+        date=date,
+        baseline=baseline,
+        margin=margin,
+        selection=selection,
+        measured=measured,
+        notes=notes,
     ).encode()
 
 

@@ -1,6 +1,7 @@
 """A report as one HTML page: sections become the values of `templates/report.html.j2`."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
@@ -10,13 +11,18 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from whisperq_core.analyze import evidence_table, results_table
+from whisperq_core.analyze.condition_effects import ConditionEffect
 from whisperq_core.analyze.pareto_front import BASELINE, NOT_COMPARED
 from whisperq_core.analyze.verdicts import Verdict
+from whisperq_core.evaluate.notes import Note
 from whisperq_core.plurals import counted
 from whisperq_core.present import (
     advisor_text,
+    condition_charts,
+    condition_text,
     glossary,
     interval_charts,
+    report_sections,
     templating,
     tradeoff_chart,
 )
@@ -30,9 +36,13 @@ from whisperq_core.present.report_sections import (
     library_versions,
     report_command,
 )
+from whisperq_core.present.shown_notes import shown_notes
 from whisperq_core.whisper.protocols import Protocol
 
 Facts = list[tuple[str, str]]
+# The page of a run by its key, where there are pages.
+Links = dict[str, str]
+NO_LINKS: Links = {}
 
 _VERDICT_MEANINGS = {
     Verdict.BETTER: "significantly lower WER than the baseline",
@@ -61,6 +71,12 @@ _FONT = "Segoe UI, Roboto, Helvetica Neue, Arial, Liberation Sans, sans-serif"
 _AXIS_NOTE = "Arrows mark values beyond the axis; lines at the edge are truncated."
 # A table with more rows may be cut between pages.
 _MOST_ROWS_A_PAGE = 24
+# The colours of what a condition changes: those of verdicts.
+_EFFECT_STYLES = {
+    "costs more": "worse",
+    "costs less": "better",
+    "too close to call": "inconclusive",
+}
 
 
 @dataclass(frozen=True)
@@ -75,20 +91,25 @@ class Figure:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell. interval: shown below the text; style: "code", "sets" or a verdict's class."""
+    """A table cell.
+
+    interval: shown below the text. style: "code", "sets" or a verdict's class. href: of a code.
+    """
 
     text: str
     interval: str = ""
     style: str = ""
+    href: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A table row, headed by a recipe's name."""
+    """A table row, headed by a recipe's name; href: where that leads."""
 
     name: str
     cells: list[Cell]
     is_baseline: bool = False
+    href: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,10 +132,13 @@ def render_page(
     x: Sequence[str],
     y: str,
     selection: Selection,
+    notes: Iterable[Note] = (),
+    effects: Sequence[ConditionEffect] = (),
 ) -> str:
     """The whole page, which needs no network: the answer first, then the sections.
 
     x, y: the metrics of the trade-off figures, one figure for each x. selection: of the sections.
+    effects: of conditions, such as noise, on what recipes cost.
     """
     plotly, draw = get_plotlyjs(), templating.source("report.js.j2")
     return templating.render_template(
@@ -122,36 +146,104 @@ def render_page(
         policy=templating.content_security_policy((plotly, draw)),
         title=title,
         date=f"{date:%-d %B %Y}",
-        answer=answer if answer.has_results else None,
-        explanation=_explanation(answer),
-        intervals=_answer_figure(answer),
-        configurations=_configurations(answer),
-        overview=_overview(sections),
-        sections=[_section_values(section, sections, x, y) for section in sections],
-        terms=_terms(sections),
-        has_own_sets=not all(s.eval_set for s in sections),
-        command=report_command(sections, selection),
-        credits=join_unique(s.eval_set.attribution for s in sections if s.eval_set),
+        **answer_values(answer),
+        **results_values(sections, selection, notes, x, y, effects=effects),
         plotly=templating.script(plotly),
         draw=templating.script(draw),
     )
 
 
+def answer_values(answer: Answer, links: Links = NO_LINKS) -> dict[str, object]:
+    """What the templates show of the answer. links: the page of a run by its key."""
+    return {
+        "answer": answer if answer.has_results else None,
+        "explanation": _explanation(answer),
+        "intervals": _answer_figure(answer),
+        "configurations": _configurations(answer, links),
+    }
+
+
+def results_values(
+    sections: list[Section],
+    selection: Selection,
+    notes: Iterable[Note],
+    x: Sequence[str],
+    y: str,
+    links: Links = NO_LINKS,
+    effects: Sequence[ConditionEffect] = (),
+) -> dict[str, object]:
+    """What the templates show of the sections; see `render_page`."""
+    runs = [run for section in sections for run in section.runs]
+    return {
+        "overview": _overview(sections),
+        "alone": report_sections.ALONE,
+        "sections": [_section_values(section, sections, x, y, links) for section in sections],
+        "conditions": _conditions(effects),
+        "notes": shown_notes(runs, notes, links),
+        "terms": _terms(sections),
+        "has_own_sets": not all(s.eval_set for s in sections),
+        "command": report_command(sections, selection),
+        "credits": join_unique(s.eval_set.attribution for s in sections if s.eval_set),
+    }
+
+
+def _conditions(effects: Sequence[ConditionEffect]) -> dict[str, object] | None:
+    """The answer on conditions, a figure for each measure, model and set, and every change."""
+    if not effects:
+        return None
+    groups: dict[tuple[str, ...], list[ConditionEffect]] = {}
+    rows = []
+    for effect in effects:
+        place = effect.model, effect.protocol, effect.eval_set
+        groups.setdefault((*place, effect.measure), []).append(effect)
+        is_factor = effect.measure == "divergence"
+        show = _number if is_factor else format_signed
+        change = effect.change
+        value = show(change.value)
+        cells = [
+            Cell(f"{effect.model}, {effect.eval_set}"),
+            Cell(condition_text.condition_label(effect.condition)),
+            Cell("divergence" if is_factor else "WER (points)"),
+            Cell(show(effect.in_quiet)),
+            Cell(show(effect.under_condition)),
+            _with_interval(f"× {value}" if is_factor else value, change.low, change.high, show),
+            Cell(effect.verdict, style=_EFFECT_STYLES[effect.verdict]),
+            Cell(_number(effect.minutes_needed or math.nan, 0)),
+        ]
+        rows.append(Row(effect.recipe, cells))
+    figures = [
+        page_figure(
+            f"{model} on {eval_set}: {'WER' if measure == 'WER' else 'divergence'} by condition",
+            "Filled: a change from quiet that is shown. Open: too close to call.",
+            condition_charts.curves(own),
+        )
+        for (model, _, eval_set, measure), own in groups.items()
+    ]
+    header = ["Recipe", "Model and speech", "Condition", "Measure", "In quiet", "Under it"]
+    header += ["Change", "Verdict", "Minutes for a conclusion"]
+    return {
+        "sentences": condition_text.summary(effects),
+        "figures": figures,
+        "table": Table(header, rows),
+    }
+
+
 def _explanation(answer: Answer) -> list[str]:
-    texts = (advisor_text.explanation(answer.advice), advisor_text.alternative(answer.advice))
-    return [text for text in texts if text]
+    """What the facts do not say: why none is recommended, and what is at a lower confidence."""
+    why = "" if answer.recommended else advisor_text.explanation(answer.advice)
+    return list(filter(None, (why, advisor_text.alternative(answer.advice))))
 
 
 def _answer_figure(answer: Answer) -> Figure | None:
-    return _figure(
+    return page_figure(
         "WER difference from fp32 with 95 % intervals",
         "The configurations that no other beats on both speed and WER, the fastest first."
-        " Intervals are corrected for everything that was compared.",
+        f" Intervals are corrected for everything that was compared. {_AXIS_NOTE}",
         interval_charts.configurations_figure(answer.front, answer.margin, answer.recommended),
     )
 
 
-def _configurations(answer: Answer) -> Table | None:
+def _configurations(answer: Answer, links: Links) -> Table | None:
     """Everything that the answer was chosen from, the smallest first."""
     header = ["Recipe", "Protocol", "Size (MB)", "Relative latency (× fp32)", "WER (%)"]
     header += ["WER difference (points)", "Verdict", "Confidence (%)"]
@@ -179,6 +271,7 @@ def _configurations(answer: Answer) -> Table | None:
                 Cell(row["sets"], style="sets"),
             ],
             row["is_reference"],
+            links.get(row["key"], ""),
         )
         for _, row in frame.iterrows()
     ]
@@ -206,22 +299,24 @@ def _rates(sections: list[Section]) -> str:
 
 
 def _section_values(
-    section: Section, sections: list[Section], x: Sequence[str], y: str
+    section: Section, sections: list[Section], x: Sequence[str], y: str, links: Links
 ) -> dict[str, object]:
     """What the template shows of a section."""
     return {
-        "heading": _heading(section, sections),
+        "heading": section_heading(section, sections),
         "answer": section.answer,
         "conditions": [
             ("Speech", _speech(section)),
             ("Protocol", _protocol(section)),
             ("Machine", _machine(section)),
         ],
-        "figures": [figure for figure in _figures(section, x, y) if figure],
-        "results": _results(section),
+        "figures": [
+            figure for figure in (*_interval_figures(section), *tradeoffs(section, x, y)) if figure
+        ],
+        "results": _results(section, links),
         "notes": list(_notes(section)),
         "measurement": _measurement(section),
-        "records": _records(section),
+        "records": _records(section, links),
         "command": section.command,
     }
 
@@ -245,7 +340,7 @@ def _protocol_label(section: Section) -> str:
     return section.newest.spec.protocol.label
 
 
-def _heading(section: Section, sections: list[Section]) -> str:
+def section_heading(section: Section, sections: list[Section]) -> str:
     """The section's title, with protocol and machine where sections differ in them."""
     texts = [section.title]
     for text in (_protocol_label, _machine):
@@ -254,20 +349,25 @@ def _heading(section: Section, sections: list[Section]) -> str:
     return " · ".join(texts)
 
 
-def _figures(section: Section, x: Sequence[str], y: str) -> Iterator[Figure | None]:
+def _interval_figures(section: Section) -> Iterator[Figure | None]:
     frame, baseline = section.frame, section.baseline
-    yield _figure(
+    yield page_figure(
         f"{section.rate} with 95 % intervals",
         _AXIS_NOTE,
         interval_charts.rate_figure(frame, baseline),
     )
-    yield _figure(
+    yield page_figure(
         f"{section.rate} difference from {baseline} with 95 % intervals",
         "Comparisons are paired, so a difference can be significant where the intervals above"
         " overlap. Verdicts and intervals of differences are corrected for multiple comparisons."
         f" {_AXIS_NOTE}",
         interval_charts.difference_figure(frame, section.margin, baseline),
     )
+
+
+def tradeoffs(section: Section, x: Sequence[str], y: str) -> Iterator[Figure | None]:
+    """A metric against each of others; None where nothing was measured."""
+    frame = section.frame
     metric, beyond = results_table.METRICS[y], tradeoff_chart.beyond_axis(frame, y)
     plotted = frame.loc[~beyond, list(results_table.COLUMNS)]
     left_out = join_unique(
@@ -283,10 +383,11 @@ def _figures(section: Section, x: Sequence[str], y: str) -> Iterator[Figure | No
         log = column.startswith("rtf")
         plot = tradeoff_chart.tradeoff_figure(plotted, column, y, log_x=log, show_all=True)
         title = f"{metric.label} against {results_table.METRICS[column].label}"
-        yield _figure(title, " ".join(filter(None, notes)), plot)
+        yield page_figure(title, " ".join(filter(None, notes)), plot)
 
 
-def _figure(title: str, note: str, figure: go.Figure) -> Figure | None:
+def page_figure(title: str, note: str, figure: go.Figure) -> Figure | None:
+    """A figure for a page; None where it has no data."""
     if not figure.data:
         return None
     figure = go.Figure(figure)
@@ -344,7 +445,7 @@ _COLUMNS: dict[str, Callable[[pd.Series, str], Cell]] = {
 }
 
 
-def _results(section: Section) -> Table:
+def _results(section: Section, links: Links) -> Table:
     """Without divergence where it was not measured, and with the loops of the rate compared."""
     left_out = {f"{'CER' if section.rate == 'WER' else 'WER'} without loops (%)"}
     if section.frame["divergence_mnat"].isna().all():
@@ -355,10 +456,26 @@ def _results(section: Section) -> Table:
             row["recipe"],
             [cell(row, section.baseline) for cell in columns.values()],
             row["recipe"] == section.baseline,
+            links.get(row["key"], ""),
         )
         for _, row in section.frame.iterrows()
     ]
     return Table(["Recipe", *(_of_rate(name, section.rate) for name in columns)], rows)
+
+
+def runs_table(section: Section, links: Links) -> Table:
+    """The runs of a section in few columns, each with its page."""
+    columns = ("WER (%)", "Loops", "Verdict", "Size (MB)", "Relative latency (× fp32)")
+    rows = [
+        Row(
+            row["recipe"],
+            [_COLUMNS[column](row, section.baseline) for column in columns],
+            row["recipe"] == section.baseline,
+            links.get(row["key"], ""),
+        )
+        for _, row in section.frame.iterrows()
+    ]
+    return Table(["Recipe", *columns], rows)
 
 
 def _of_rate(text: str, rate: str) -> str:
@@ -369,12 +486,12 @@ def _of_rate(text: str, rate: str) -> str:
     return text.replace("lower WER", f"lower {rate}").replace("higher WER", f"higher {rate}")
 
 
-def _records(section: Section) -> Table:
+def _records(section: Section, links: Links) -> Table:
     rows = [
         Row(
             row["recipe"],
             [
-                Cell(row["key"], style="code"),
+                Cell(row["key"], style="code", href=links.get(row["key"], "")),
                 Cell("–" if pd.isna(row["speed_key"]) else row["speed_key"], style="code"),
                 Cell(row["kernels"]),
                 Cell(f"{row['created_at']:%Y-%m-%d %H:%M}"),

@@ -9,20 +9,30 @@ from functools import cached_property
 import pandas as pd
 
 from whisperq_core.analyze import paired_comparisons, pareto_front, results_table
+from whisperq_core.analyze.condition_effects import MEASURES, ConditionEffect, condition_effects
 from whisperq_core.analyze.verdicts import MARGIN, Verdict
-from whisperq_core.errors import EvalSetError, InputError
+from whisperq_core.errors import InputError
+from whisperq_core.evaluate.notes import Note
 from whisperq_core.evaluate.records import AccuracyRun, DivergenceRun, Run, SpeedRun
 from whisperq_core.machine import Machine
-from whisperq_core.plurals import counted
+from whisperq_core.plurals import capitalized, counted
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.whisper.protocols import STUDY, batch_size_of, short_name
 
 COMMAND = "python -m whisperq_core"
+# Why a section may leave open what the answer says.
+ALONE = (
+    "A section has the speech of one set only, so its intervals are wider than the answer's. Its"
+    " baseline runs under the section's own protocol, the answer's under the Study protocol."
+)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Names of what a report lists besides the baseline; of a kind without names, everything."""
+    """Names of what a report lists besides the baseline; of a kind without names, everything.
+
+    Sets under a condition, such as noise, are listed by themselves only where they are named.
+    """
 
     models: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
@@ -34,7 +44,7 @@ class Selection:
         recipe = run.spec.recipe.name
         return (
             (not self.models or run.model in self.models)
-            and (not self.sets or run.eval_set in self.sets)
+            and (run.eval_set in self.sets if self.sets else not run.condition)
             and (not self.recipes or recipe in self.recipes or recipe == baseline)
             and (not self.protocols or run.spec.protocol.name in self.protocols)
         )
@@ -43,15 +53,28 @@ class Selection:
 EVERYTHING = Selection()
 
 
+def effects_under_conditions(runs: Iterable[Run], selection: Selection) -> list[ConditionEffect]:
+    """What conditions, such as noise, change in the cost of the selected models and recipes."""
+    runs = list(runs)
+    effects = [effect for measure in MEASURES for effect in condition_effects(runs, measure)]
+    return [
+        effect
+        for effect in effects
+        if (not selection.models or effect.model in selection.models)
+        and (not selection.recipes or effect.recipe in selection.recipes)
+    ]
+
+
 @dataclass(frozen=True)
 class Section:
-    """Results of one model, speech, protocol and device; the newest of each recipe.
+    """Results of one model, speech, protocol, device and threads; the newest of each recipe.
 
     runs: in the order of the frame's rows, by the rate. frame: the columns of `results_table.rows`,
     of `pareto_front.with_verdicts`, and wer_without_loops_pct, cer_without_loops_pct, machine and
     versions.
-    machine: where most of the runs were made, and all of the times. elsewhere: how many runs were
-    made on other machines. superseded: how many results newer ones of the same recipe replace.
+    machine: where the speed of most recipes was measured, or else where most runs were made; all
+    times are its. elsewhere: how many runs were made on other machines. superseded: how many
+    results newer ones of the same recipe replace.
     timed_elsewhere: how many recipes have their speed measured on another machine only.
     compared_with: how many comparisons verdicts and intervals are corrected for, listed or not.
     """
@@ -74,12 +97,11 @@ class Section:
     @cached_property
     def eval_set(self) -> evaluation_sets.EvalSet | None:
         """The shipped evaluation set with this digest, under whatever name; None for others."""
+        run = self.newest
         try:
-            shipped = evaluation_sets.shipped_sets().values()
-        except EvalSetError:
+            return evaluation_sets.shipped_with_digest(run.eval_set, run.spec.eval_set_digest)
+        except InputError:
             return None
-        digest = self.newest.spec.eval_set_digest
-        return next((s for s in shipped if s.digest == digest), None)
 
     @property
     def title(self) -> str:
@@ -106,7 +128,7 @@ class Section:
     @property
     def speakers(self) -> int:
         """How many speakers are known by name."""
-        return len({u.speaker for u in self.newest.utterances} - {None})
+        return len(set(self.newest.columns.speakers) - {None})
 
     @property
     def speakers_text(self) -> str:
@@ -180,11 +202,19 @@ def report_command(
     return _command("report", arguments)
 
 
+def notes_on(sections: Iterable[Section], notes: Iterable[Note]) -> list[Note]:
+    """The notes on the runs of these sections."""
+    listed = {run.key for section in sections for run in section.runs}
+    return [note for note in notes if note.run in listed]
+
+
 def report_title(sections: list[Section]) -> str:
     """The default title of a report of these sections."""
     models = join_unique(s.newest.model for s in sections)
     baseline = sections[0].baseline
     count = len({run.spec.recipe.name for s in sections for run in s.runs} - {baseline})
+    if not count:
+        return f"Whisper {models}: {baseline}"
     configurations = counted(count, "configuration")
     return f"Quantizing Whisper {models}: {configurations} compared with {baseline}"
 
@@ -250,30 +280,40 @@ def build_sections(
     groups: dict[Hashable, list[AccuracyRun]] = defaultdict(list)
     for run in sorted(accuracy, key=lambda run: (run.created_at, run.key)):
         groups[paired_comparisons.condition(run)].append(run)
-    built = [
-        _section(group, selected, others, baseline, margin)
-        for group in groups.values()
-        if any(run.key in selected for run in group)
-    ]
+    built = []
+    for group in groups.values():
+        listed = [run for run in group if run.key in selected]
+        for threads in sorted({run.spec.threads for run in listed}):
+            of_threads = [run for run in listed if run.spec.threads == threads]
+            built.append(_section(group, of_threads, others, baseline, margin))
     return sorted(built, key=lambda s: (s.title, s.newest.spec.protocol.name))
 
 
 def _section(
     group: list[AccuracyRun],
-    selected: set[str],
+    listed: list[AccuracyRun],
     others: list[SpeedRun | DivergenceRun],
     baseline: str,
     margin: float,
 ) -> Section:
-    """group: everything measured under the section's condition, the oldest first."""
-    listed = [run for run in group if run.key in selected]
+    """group: everything measured under the section's condition, the oldest first.
+
+    listed: the selected ones with one number of threads, on which times depend.
+    """
     newest = {run.spec.recipe.name: run for run in listed}
     runs = {run.key: run for run in newest.values()}
-    kind, here = Counter(run.machine_kind for run in runs.values()).most_common(1)[0]
-    machine = next(run.machine for run in runs.values() if run.machine_kind == kind)
-    of_kind = (r for r in others if isinstance(r, DivergenceRun) or r.machine_kind == kind)
-    frame = results_table.rows([*runs.values(), *of_kind])
-    anywhere = results_table.rows([*runs.values(), *others])
+    speeds = [run for run in others if isinstance(run, SpeedRun)]
+    transcribed_on = Counter(run.machine_kind for run in runs.values())
+    tables = {
+        kind: results_table.rows([*runs.values(), *others], kind)
+        for kind in (*results_table.machines(speeds), *transcribed_on)
+    }
+    timed_on = {
+        kind: set(table.dropna(subset="speed_key")["key"]) for kind, table in tables.items()
+    }
+    kind = max(tables, key=lambda kind: (len(timed_on[kind]), transcribed_on[kind]))
+    frame = tables[kind]
+    machine = next(run.machine for run in (*runs.values(), *speeds) if run.machine_kind == kind)
     comparisons = paired_comparisons.verdicts(group, baseline, margin)
     frame = pareto_front.with_verdicts(frame, group, baseline, margin)
     rate = results_table.rate_column(results_table.compared_rate(frame))
@@ -294,9 +334,9 @@ def _section(
         baseline=baseline,
         margin=margin,
         machine=machine,
-        elsewhere=len(runs) - here,
+        elsewhere=len(runs) - transcribed_on[kind],
         superseded=len(listed) - len(runs),
-        timed_elsewhere=int(anywhere["speed_key"].notna().sum() - frame["speed_key"].notna().sum()),
+        timed_elsewhere=len(set().union(*timed_on.values()) - timed_on[kind]),
         compared_with=max((c.family for c in comparisons.values()), default=0),
     )
 
@@ -314,7 +354,7 @@ def _answer(section: Section) -> Iterator[str]:
         yield f"No comparison: {why}."
         return
     passing = others[others["verdict"].isin((Verdict.BETTER, Verdict.NO_WORSE))]
-    criterion = f"shown non-inferior to {base} (margin: {section.margin:g} points)"
+    criterion = f"shown to be no worse than {base} (margin: {section.margin:g} points)"
     if passing.empty:
         yield (
             f"The one configuration compared is not {criterion}."
@@ -354,7 +394,7 @@ def _recommendation(
     if fast["key"] != small["key"]:
         yield f"Fastest{untimed}: {fast['recipe']} – {latency}, {_facts(fast, baseline)}."
     elif len(passing) == 1:
-        yield f"{latency[0].upper()}{latency[1:]}."
+        yield f"{capitalized(latency)}."
     else:
         yield f"It is also the fastest{untimed}: {latency}."
 

@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs
 from whisperq_core.analyze.configurations import Configuration
 from whisperq_core.analyze.verdict_text import loops_text, signed
 from whisperq_core.analyze.verdicts import Verdict
-from whisperq_core.plurals import counted
+from whisperq_core.plurals import capitalized, counted
 from whisperq_core.present import (
     advisor_text,
     figure_export,
@@ -20,6 +20,8 @@ from whisperq_core.present import (
 from whisperq_core.present.answer import Answer, Fact, hour_text, size_text, speech_text
 
 _FONT_PX = 22
+# The plot on a desktop and on a phone, as if its letters were 12 px high.
+_SCREENS = ((690.0, 290.0, 1.0), (275.0, 440.0, 0.8))
 
 
 @dataclass(frozen=True)
@@ -130,19 +132,32 @@ def _tradeoff(answer: Answer) -> Slide:
     if chosen is not None and chosen.comparison is not None:
         loss = f"{chosen.comparison.rate_name} {signed(chosen.comparison.difference.value)} points"
         words = "" if chosen.latency is None else advisor_text.speed_words(chosen.latency.value)
-        message = f"{words[:1].upper()}{words[1:]}, {loss}" if words else loss
+        message = f"{capitalized(words)}, {loss}" if words else loss
+    return Slide(
+        "Speed and accuracy",
+        message,
+        figure=_large(speed_figure(answer)),
+        alt="Speed of each configuration relative to fp32, and the change in WER.",
+        notes=(speed_note(answer),),
+    )
+
+
+def speed_figure(answer: Answer, screens: overview_chart.Screens = _SCREENS) -> go.Figure:
+    """The Overview's plot of everything that the answer was chosen from.
+
+    screens: see `overview_chart.overview_figure`; by default those of slides.
+    """
+    chosen = answer.recommended
     roles = {} if chosen is None else {chosen.run.key: overview_chart.RECOMMENDED}
     if answer.reference is not None:
         roles[answer.reference.run.key] = overview_chart.REFERENCE
     shown = overview_chart.drawable(c.configuration for c in answer.advice.candidates)
-    figure = overview_chart.overview_figure(shown.configurations, roles, answer.margin)
-    return Slide(
-        "Speed and accuracy",
-        message,
-        figure=_large(figure),
-        alt="Speed of each configuration relative to fp32, and the change in WER.",
-        notes=(f"Area: size. Shaded: WER rises by less than {answer.margin:g} points.",),
-    )
+    return overview_chart.overview_figure(shown.configurations, roles, answer.margin, screens)
+
+
+def speed_note(answer: Answer) -> str:
+    """What the plot's areas and colours mean."""
+    return f"Area: size. Shaded: WER rises by less than {answer.margin:g} points."
 
 
 def _cost(answer: Answer) -> Slide:
@@ -179,7 +194,7 @@ def _cost(answer: Answer) -> Slide:
 
 def _machine(configuration: Configuration) -> str:
     """Where its times were measured."""
-    threads = counted(configuration.run.spec.threads, "thread")
+    threads = counted(configuration.timed.spec.threads, "thread")
     return f"Times: {configuration.row['cpu']}, {threads}."
 
 
@@ -205,7 +220,7 @@ def _certainty(answer: Answer) -> Slide:
         message, rest = "No quantized configuration is shown to be accurate enough yet", []
     verdicts = [c.comparison.verdict for c in shown if c.comparison is not None]
     inconclusive = verdicts.count(Verdict.INCONCLUSIVE)
-    lines = "Lines: 95 % intervals, corrected for all that were compared."
+    lines = "Lines: 95 % intervals, cut off at the edge."
     if inconclusive:
         lines += f" Too close to call: {inconclusive} of the {len(verdicts)} shown."
     return Slide(
@@ -213,7 +228,7 @@ def _certainty(answer: Answer) -> Slide:
         message.removesuffix("."),
         figure=_large(figure),
         alt="WER differences from fp32 with 95 % intervals; each configuration is named.",
-        notes=(*rest[:1], lines),
+        notes=(*rest[:2], lines),
     )
 
 
@@ -224,7 +239,7 @@ def _next_steps(answer: Answer) -> Slide:
     if chosen is not None and chosen.pool is not None:
         measured.append(f"{advisor_text.evaluated_on(chosen)}.")
         loops = loops_text(chosen.pool.loops)
-        limits.append(f"{loops[:1].upper()}{loops[1:]}.")
+        limits.append(f"{capitalized(loops)}.")
     elif reference is not None:
         measured.append(f"fp32: {advisor_text.evaluated_on(reference)}.")
     measured.append("Every difference: same utterances, fp32 under the Study protocol.")

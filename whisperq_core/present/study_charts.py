@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import plotly.graph_objects as go
 
-from whisperq_core.study.measures import RobustnessGap
 from whisperq_core.study.published import TABLE_2, TABLE_3, PublishedResult
+from whisperq_core.study.robustness_gaps import RobustnessGap
 
 _COLOURS = {"base": "#0072B2", "tiny.en": "#E69F00", "tiny": "#E69F00", "small": "#009E73"}
 _SYMBOLS = {"base": "circle", "tiny.en": "square", "tiny": "square", "small": "triangle-up"}

@@ -1,14 +1,20 @@
-"""A recording in, a transcript out: decode, quantize or load, transcribe, time its words."""
+"""A recording in, a transcript out: decode, quantize or load, transcribe, time its words.
+
+And how far a recipe's predictions are from fp32's along fp32's transcript, which needs no
+reference.
+"""
 
 import hashlib
 import json
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel
 
 from whisperq_core import machine
@@ -18,10 +24,14 @@ from whisperq_core.quantize.pipeline import PIPELINE_VERSION
 from whisperq_core.quantize.quantized_model import QuantizedModel, Transcript
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.scoring import loops
+from whisperq_core.scoring.divergence import Divergence
 from whisperq_core.scoring.languages import code_of
-from whisperq_core.speech import decode
+from whisperq_core.speech import decode, recording_pieces
+from whisperq_core.speech.voice_activity import frame_probabilities
 from whisperq_core.whisper import model_sources, model_weights
 from whisperq_core.whisper.protocols import ProtocolName, protocol_named
+from whisperq_core.whisper.runtime import Segment
+from whisperq_core.whisper.transcription import WINDOW_S
 from whisperq_core.whisper.word_timestamps import TimedWord, alignment_problem, timed_words
 
 AUTO = "auto"
@@ -97,8 +107,12 @@ class Transcription(BaseModel, frozen=True):
     language: as chosen, or as detected where `detected`. words: with their times, from the fp32
     model's attention. words_note: why these times are estimates, where they are. speech_s: seconds
     of probable speech; None in what was stored before this was measured. rtf is of this single
-    pass; neither loading nor the words' times are in it. load_average: of the machine just before
-    it; None where the system does not tell.
+    pass; neither loading nor the words' times are in it. load_s: seconds until the model was ready,
+    from its weights to its first, untimed run; next to nothing where it was in memory; None in what
+    was stored before this was measured. load_average: of the machine just before the pass; None
+    where the system does not tell. divergence: from fp32 along fp32's transcript; None until it is
+    measured, and where it cannot be. audio_notes: sentences on what was done to the samples or is
+    unusual, see `decode.AudioStream`.
     """
 
     text: str
@@ -114,6 +128,9 @@ class Transcription(BaseModel, frozen=True):
     words_note: str | None = None
     speech_s: float | None = None
     load_average: float | None = None
+    load_s: float | None = None
+    divergence: Divergence | None = None
+    audio_notes: tuple[str, ...] = ()
 
     @property
     def has_speech(self) -> bool:
@@ -144,7 +161,8 @@ class Transcription(BaseModel, frozen=True):
         return self.wall_s / self.audio_s
 
 
-@lru_cache(maxsize=1)
+# The recommended recipe's and fp32's, whose recordings are the first to be compared.
+@lru_cache(maxsize=2)
 def _quantized_model(
     model_name: str,
     recipe: Recipe | None,
@@ -153,7 +171,7 @@ def _quantized_model(
     stamp: str,
     protocol: ProtocolName,
 ) -> QuantizedModel:
-    """The last quantized model stays in memory for the next recording.
+    """The last quantized models stay in memory for the next recording.
 
     stamp: what identifies the weights where they may be replaced.
     """
@@ -163,6 +181,23 @@ def _quantized_model(
     if recipe is None:
         return quantized_model.load(model_name)
     return quantized_model.quantize(model_name, recipe, device, protocol)
+
+
+def load_model(config: TranscriptionConfig, threads: int = 0) -> QuantizedModel:
+    """The configuration's model, quantized, in memory from now on.
+
+    threads: 0 is all cores. Raises what `transcribe_file` raises for a model or a recipe.
+    """
+    recipe = config.recipe
+    if recipe is not None:
+        backends.require(recipe, config.device)
+    replaceable = (
+        _replaceable_weights(config.model) if recipe else model_export.digest(config.model)
+    )
+    threads = threads or machine.default_threads()
+    return _quantized_model(
+        config.model, recipe, config.device, threads, replaceable or "", config.protocol
+    )
 
 
 def transcribe_file(
@@ -182,18 +217,12 @@ def transcribe_file(
         ModelUnavailable: the weights cannot be had.
         ExportError: the exported model cannot be loaded.
     """
-    recipe, device = config.recipe, config.device
-    samples = decode.load(recording, name)
-    if recipe is not None:
-        backends.require(recipe, device)
-    replaceable = (
-        _replaceable_weights(config.model) if recipe else model_export.digest(config.model)
-    )
-    threads = threads or machine.default_threads()
-    model = _quantized_model(
-        config.model, recipe, device, threads, replaceable or "", config.protocol
-    )
+    stream = decode.AudioStream(recording, name)
+    samples = np.concatenate(list(stream))
+    started = time.perf_counter()
+    model = load_model(config, threads)
     model.warm_up(samples[: decode.SAMPLE_RATE])
+    load_s = time.perf_counter() - started
     language = None if config.language == AUTO else config.language
     load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     transcript = model.transcribe(samples, language, config.task, config.protocol)
@@ -215,7 +244,57 @@ def transcribe_file(
         looped=loops.is_looped(transcript.text),
         speech_s=transcript.speech.speech_s,
         load_average=load_average,
+        load_s=load_s,
+        audio_notes=tuple(stream.notes),
     )
+
+
+def has_divergence(config: TranscriptionConfig) -> bool:
+    """Whether its divergence from fp32 can be measured: both have to be PyTorch models."""
+    return config.recipe is not None and not config.recipe.has_own_runtime
+
+
+def measure_divergence(
+    recording: Path, config: TranscriptionConfig, baseline: Transcription, name: str = ""
+) -> Divergence | None:
+    """How far a configuration's predictions of a recording are from fp32's.
+
+    Both are given fp32's transcript, token by token. Raises what `transcribe_file` raises.
+
+    Args:
+        recording: the file.
+        config: the quantized configuration.
+        baseline: fp32's transcription of the file under the same settings.
+        name: what messages call the file.
+
+    Returns:
+        None where there are no words, or no PyTorch model to compare.
+    """
+    if not baseline.words or not has_divergence(config):
+        return None
+    samples = decode.load(recording, name)
+    model = load_model(config)
+    segments = _forced_segments(samples, baseline)
+    return model.divergence(samples, segments, baseline.language, config.task, config.protocol)
+
+
+def _forced_segments(samples: np.ndarray, transcription: Transcription) -> list[Segment]:
+    """A transcript in segments that Whisper's window holds, cut in pauses."""
+    if transcription.audio_s <= WINDOW_S:
+        return [Segment(0.0, transcription.audio_s, transcription.text)]
+    pieces = recording_pieces.cut(samples, frame_probabilities(samples))
+    if not pieces:
+        return []
+    # A word belongs to the piece that its middle is in or nearest to.
+    borders = [(one.end_s + after.start_s) / 2 for one, after in pairwise(pieces)]
+    middles = [(word.start_s + word.end_s) / 2 for word in transcription.words]
+    texts: list[list[str]] = [[] for _ in pieces]
+    for word, place in zip(transcription.words, np.searchsorted(borders, middles), strict=True):
+        texts[place].append(word.text)
+    return [
+        Segment(piece.start_s, piece.end_s, " ".join(words))
+        for piece, words in zip(pieces, texts, strict=True)
+    ]
 
 
 def _marked(

@@ -76,7 +76,7 @@ class Manifest(BaseModel):
         Raises LibraryMissing where the recipe's library is not installed.
         """
         backends.library_version(self.recipe)
-        here = backends.versions(self.recipe, self.model)
+        here = backends.versions(self.recipe, self.model, self.device)
         return [
             f"{package} {version} (installed: {here.get(package, 'none')})"
             for package, version in self.versions.items()
@@ -149,12 +149,13 @@ def export_quantized(
     parts = disassemble(quantized)
     # A folder is named without its path; a loaded model, which has no source, is named so already.
     from_folder = model.source is not None and model.source.kind == "folder"
+    device = next(quantized.torch_model.parameters()).device.type
     manifest = Manifest(
         model=Path(model.name).name if from_folder else model.name,
         weights_digest=model.digest,
         recipe=quantized.recipe,
-        device=next(quantized.torch_model.parameters()).device.type,
-        versions=backends.versions(quantized.recipe, model.name),
+        device=device,
+        versions=backends.versions(quantized.recipe, model.name, device),
         weights_bytes=quantized.weights_bytes,
         fp32_bytes=fp32_bytes or backends.serialized_bytes(model.torch_model),
         modules=quantized.modules,

@@ -92,6 +92,8 @@ def assemble(parts: ModelParts, recipe: Recipe, model: "nn.Module", device: str)
         backend.prepare(model, recipe)
     # A new layer is in training mode, where bitsandbytes computes something else.
     model.requires_grad_(False).eval()
+    if recipe.compiled:
+        backends.compile_as(model, recipe)
 
 
 def _owner(name: str, layers: Mapping[str, Any]) -> str | None:

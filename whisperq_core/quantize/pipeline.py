@@ -21,7 +21,7 @@ def _protocol_conflict(recipe: Recipe, protocol: Protocol) -> str | None:
     if recipe.has_own_runtime and protocol.is_fitted:
         return f"{recipe.name} always uses a 30 s window; “{protocol.label}” needs a fitted one."
     greedy = not protocol.has_fallback and protocol.beams == 1
-    if backends.backend_of(recipe).greedy_only and not greedy:
+    if (backends.backend_of(recipe).greedy_only or recipe.compiled) and not greedy:
         return f"{recipe.name} supports greedy decoding only; “{protocol.label}” is not greedy."
     return calibration.calibration_conflict(recipe, protocol)
 

@@ -6,6 +6,7 @@ model.save("base-int4")
 load("base-int4")
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from whisperq_core.file_storage import clean_path
 from whisperq_core.quantize import backends, model_export, pipeline, recipes
 from whisperq_core.quantize.model_export import Manifest
 from whisperq_core.quantize.recipes import Recipe
+from whisperq_core.scoring import divergence
+from whisperq_core.scoring.divergence import Divergence
 from whisperq_core.scoring.languages import code_of
 from whisperq_core.speech import decode, recording_pieces
 from whisperq_core.speech.voice_activity import (
@@ -23,11 +26,12 @@ from whisperq_core.speech.voice_activity import (
     activity_from,
     frame_probabilities,
 )
+from whisperq_core.whisper import teacher_forcing
 from whisperq_core.whisper.long_recordings import transcribe_pieces
 from whisperq_core.whisper.models import Model
 from whisperq_core.whisper.protocols import ProtocolName, protocol_named
 from whisperq_core.whisper.runtime import Segment
-from whisperq_core.whisper.transcription import WINDOW_S, detect_language
+from whisperq_core.whisper.transcription import WINDOW_S, detect_language, window_of
 
 Speech = str | Path | bytes | np.ndarray
 
@@ -155,6 +159,48 @@ class QuantizedModel:
             wall_s=result.wall_s,
             speech=activity,
         )
+
+    def divergence(
+        self,
+        samples: np.ndarray,
+        segments: Sequence[Segment],
+        language: str,
+        task: str = "transcribe",
+        protocol: ProtocolName = "study",
+    ) -> Divergence | None:
+        """How far its predictions are from fp32's along a transcript; see `scoring.divergence`.
+
+        None where there is no PyTorch model to compare with fp32's: the recipe has a runtime of its
+        own, or the model was loaded without fp32 weights.
+
+        Args:
+            samples: 16 kHz mono float32, shape (samples,).
+            segments: fp32's transcript, in segments of at most 30 s.
+            language: its code.
+            task, protocol: as the transcript was written.
+        """
+        other, fp32 = self._quantized.torch_model, self._model.torch_model
+        if other is None or other is fp32:
+            return None
+        window, parts = window_of(protocol_named(protocol)), []
+        for segment in segments:
+            if not segment.text.strip():
+                continue
+            first, last = (int(s * decode.SAMPLE_RATE) for s in (segment.start_s, segment.end_s))
+            audio = samples[first : min(last, first + int(WINDOW_S * decode.SAMPLE_RATE))]
+            forced = teacher_forcing.forced_tokens(self._model, segment.text, language, task)
+            of_fp32, of_other = (
+                teacher_forcing.log_probabilities(
+                    network,
+                    teacher_forcing.encode(self._model, network, audio, window),
+                    *forced,
+                ).cpu()
+                for network in (fp32, other)
+            )
+            nats = divergence.nats_of_tokens(of_fp32, of_other)
+            changed = divergence.changed_tokens(of_fp32, of_other)
+            parts.append(Divergence(len(nats), float(nats.sum()), int(changed.sum())))
+        return divergence.total(parts)
 
     def save(self, folder: Path | str) -> Manifest:
         """Writes the model to a folder that `load` reads without any other weights.

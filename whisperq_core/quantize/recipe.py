@@ -4,7 +4,7 @@ The axes of the study are fields (method, granularity, weights, scheme) or follo
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 # Bits of a stored weight in each number format; of a mixture there is no one number.
@@ -40,6 +40,8 @@ _DEFAULTS_OF_NEW_FIELDS = {
     "smaller_pct": None,
     "layers": (),
     "full_range": False,
+    "compute": "fp32",
+    "compiled": False,
 }
 
 # Families of recipes.
@@ -76,6 +78,10 @@ class Recipe:
     layers: module and number format of each layer of a certain model, with mixed weights; empty
         until the model is known (see sensitivity_results.py).
     full_range: whether activations use all 8 bits where the backend's default is a reduced range.
+    compute: number format in which a quantized model stores and computes everything that is not
+        quantized.
+    compiled: whether layers are compiled and a decoder step is one CUDA graph over a static cache
+        (see whisper/static_decoder.py). Greedy decoding only.
     """
 
     name: str
@@ -97,6 +103,8 @@ class Recipe:
     smaller_pct: int | None = None
     layers: tuple[tuple[str, str], ...] = ()
     full_range: bool = False
+    compute: str = "fp32"
+    compiled: bool = False
     devices: tuple[Device, ...] = ("cpu", "cuda", "mps")
 
     @property
@@ -118,6 +126,11 @@ class Recipe:
     def depends_on_batch(self) -> bool:
         """Whether one activation range spans the batch, so that neighbours change a transcript."""
         return self.scheme == "dynamic" and self.activation_granularity == "tensor"
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether quantizing runs the model on calibration speech, which takes a minute or more."""
+        return self.calibration != "none"
 
     @property
     def batch_note(self) -> str:
@@ -163,10 +176,10 @@ class Recipe:
 
         A field that came later counts where it says something, so that older keys stay.
         """
-        fields = asdict(self)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         for label in ("name", "description", "devices"):
-            del fields[label]
+            del values[label]
         for later, silent in _DEFAULTS_OF_NEW_FIELDS.items():
-            if fields[later] == silent:
-                del fields[later]
-        return fields
+            if values[later] == silent:
+                del values[later]
+        return values

@@ -57,6 +57,15 @@ def recipe(name: str) -> Recipe:
     raise RecipeError(_unknown_name(name))
 
 
+def is_known(name: str) -> bool:
+    """Whether `recipe` has one of that name; stored results may be of other versions' recipes."""
+    try:
+        recipe(name)
+    except RecipeError:
+        return False
+    return True
+
+
 def _unknown_name(name: str) -> str:
     """Why there is no such recipe, and which ones come nearest."""
     sentences = [f"There is no recipe named “{name}”."]

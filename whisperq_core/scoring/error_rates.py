@@ -126,7 +126,8 @@ def _counts(ref: list[str], hyp: list[str]) -> Counts:
 
 def total(counts: Iterable[Counts]) -> Counts:
     """The sum over utterances."""
-    return sum(counts, Counts())
+    rows = [(c.hits, c.substitutions, c.deletions, c.insertions) for c in counts]
+    return Counts(*map(sum, zip(*rows, strict=True)))
 
 
 def align(reference: str, hypothesis: str, language: str = "en") -> list[Edit]:

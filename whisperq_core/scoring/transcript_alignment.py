@@ -16,6 +16,8 @@ from whisperq_core.scoring.error_rates import Edit, tokens_of
 from whisperq_core.scoring.languages import unit_of
 from whisperq_core.scoring.normalizers import normalizer
 
+# Words that fp32 finds less probable are often wrong: `python -m benchmarks.unlikely_words`.
+_UNLIKELY = 0.2
 # A phrase ends in a pause of this many seconds, or after this many words.
 _PAUSE_S = 0.6
 _PHRASE_WORDS = 12
@@ -27,12 +29,19 @@ class Word:
 
     One scored word may be several written ones ("twenty five" is 25), which are then in `written`.
     Where one written word is several scored ones ("I'm" is I am), the first has it, and `written`
-    of the others is empty.
+    of the others is empty. probability: of the least probable of the written words, where that is
+    known.
     """
 
     scored: str
     written: str
     start_s: float | None = None
+    probability: float | None = None
+
+    @property
+    def is_unlikely(self) -> bool:
+        """Whether it is probably wrong, without any reference to tell."""
+        return self.probability is not None and self.probability < _UNLIKELY
 
 
 @dataclass(frozen=True)
@@ -64,24 +73,33 @@ class Slot:
         return "equal" if word.scored == pivot.scored else "substitute"
 
 
-def words_of(text: str, language: str, starts_s: Sequence[float] = ()) -> tuple[Word, ...]:
+def words_of(
+    text: str,
+    language: str,
+    starts_s: Sequence[float] = (),
+    probabilities: Sequence[float | None] = (),
+) -> tuple[Word, ...]:
     """The words of a transcript as they are scored, each with what the model wrote there.
 
     They are characters for languages written without spaces. Together, `written` has the whole
     text: what scoring leaves out (fillers, "[music]") is with the word before it. A text without
-    any scored word has no words. starts_s: of each written word, or nothing.
+    any scored word has no words. starts_s, probabilities: of each written word, or nothing.
     """
     written = _written(text, language)
     scored = tokens_of(normalizer(language).apply(text), language)
-    times: list[float | None] = (
-        list(starts_s) if len(starts_s) == len(written) else [None] * len(written)
-    )
+    times = _of_each(written, starts_s)
+    chances = _of_each(written, probabilities)
     joint = "" if unit_of(language) == "characters" else " "
     words: list[Word] = []
     for first, end, tokens in _units(written, scored, language):
-        words.append(Word(tokens[0], joint.join(written[first:end]), times[first]))
+        chance = min((p for p in chances[first:end] if p is not None), default=None)
+        words.append(Word(tokens[0], joint.join(written[first:end]), times[first], chance))
         words += [Word(token, "") for token in tokens[1:]]
     return tuple(words)
+
+
+def _of_each(written: Sequence[str], values: Sequence[float | None]) -> Sequence[float | None]:
+    return values if len(values) == len(written) else [None] * len(written)
 
 
 def _written(text: str, language: str) -> list[str]:
@@ -234,6 +252,7 @@ def _merged(group: Sequence[Slot]) -> Slot:
                 " ".join(word.scored for word in present),
                 " ".join(word.written for word in present if word.written),
                 next((word.start_s for word in present if word.start_s is not None), None),
+                min((w.probability for w in present if w.probability is not None), default=None),
             )
             if present
             else None

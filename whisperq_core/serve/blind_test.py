@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
-from scipy import stats
 
 from whisperq_core.evaluate.records import AccuracyRun, utc_now
 from whisperq_core.whisper.protocols import STUDY
@@ -112,6 +111,8 @@ def pending_trials(
 
 def tallies(votes: Iterable[Vote]) -> list[Tally]:
     """One tally for each pair of systems with votes, that with most votes first."""
+    from scipy import stats  # slow to import
+
     counts: dict[tuple[str, str], list[int]] = {}
     for vote in votes:
         one, other = sorted((vote.left_name, vote.right_name))

@@ -35,7 +35,7 @@ _USES = {
     ),
     "Audio, text and scores": (
         *("soundfile", "soxr", "av", "pooch", "requests", "jiwer", "rapidfuzz"),
-        *("whisper-normalizer", "numpy", "scipy"),
+        *("whisper-normalizer", "numpy", "scipy", "pyroomacoustics"),
     ),
     "Settings, command line and files": ("pydantic", "pydantic-settings", "typer", "fsspec"),
     "Worker processes": ("dask", "distributed", "cryptography", "psutil"),

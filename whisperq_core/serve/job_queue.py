@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -37,6 +38,7 @@ from whisperq_core.serve.tasks import (
     Task,
     TranscriptionTask,
     stop_event,
+    warm_up,
 )
 from whisperq_core.serve.worker_pool import WorkerPool
 from whisperq_core.whisper.protocols import STUDY, Protocol
@@ -111,6 +113,7 @@ class JobQueue:
             self._cluster_pool = WorkerPool(lambda: cluster.connect(elsewhere), is_cluster=True)
             self._turns[self._cluster_pool] = FairQueue()
         self._jobs: list[Job] = []
+        self._warmed_up = ""  # key of the configuration whose model was loaded ahead
         self._lock = threading.RLock()
 
     def plan(self, requests: Sequence[Request], store: Store | None = None) -> list[PlannedRun]:
@@ -166,6 +169,23 @@ class JobQueue:
                 return last
             (job,) = self.submit([TranscriptionTask(recording, config, store)], owner)
             return job
+
+    def warm_up(self, config: TranscriptionConfig) -> None:
+        """Start this machine's worker and load a configuration's model there; returns at once.
+
+        Nothing where the worker has work, or was told to load the same model last.
+        """
+        with self._lock:
+            turns = self._turns[self._local_pool]
+            if turns.waiting or turns.running or self._warmed_up == config.key:
+                return
+            self._warmed_up = config.key
+        threading.Thread(target=self._warm_up, args=(config,), daemon=True).start()
+
+    def _warm_up(self, config: TranscriptionConfig) -> None:
+        # Without the queue's lock: starting a worker takes seconds, and pages wait for the lock.
+        with suppress(WhisperQError, OSError, RuntimeError):  # the job that needs it says why
+            self._local_pool.run_in_background(warm_up, config)
 
     def transcription_job(
         self, recording_id: str, config_key: str, store: Store | None = None
@@ -245,6 +265,8 @@ class JobQueue:
         """Every job of this app, oldest first, with its state brought up to date."""
         with self._lock:
             pool_died = self._local_pool.discard_if_process_died()
+            if pool_died:
+                self._warmed_up = ""
             for job in self._jobs:
                 if job.future is not None:
                     self._update(job, pool_died and self._pool_of(job) is self._local_pool)

@@ -1,4 +1,4 @@
-"""The kinds of work that a job can be: an evaluation, the transcription of a recording, an export.
+"""The kinds of work that a job can be: an evaluation, a recording's transcription, an export, …
 
 A task says what is to be done, and submits a function of this module to worker processes, which
 import it by name. Workers write the results to the store; what a function returns is small.
@@ -23,6 +23,8 @@ from whisperq_core.quantize.model_export import Manifest
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.serve import cluster
 from whisperq_core.serve.recording_store import Recording, RecordingStore
+from whisperq_core.speech import evaluation_sets
+from whisperq_core.whisper import model_sources
 from whisperq_core.whisper.protocols import STUDY, Protocol
 
 # How often a slice is tried again after an error that may pass, such as an unreachable folder.
@@ -44,6 +46,8 @@ class Task(ABC):
     user_name: str | None
     # Whether a cluster's workers can do it: they share the folder of results, not of recordings.
     runs_on_cluster: ClassVar[bool] = False
+    # Whether only its owner sees it, also where nobody logs in: a recording is nobody else's.
+    is_private: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -132,6 +136,7 @@ class TranscriptionTask(Task):
     store: Store
     user_name: str | None = None
     config_key: str = field(init=False)
+    is_private = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "config_key", self.config.key)
@@ -150,6 +155,32 @@ class TranscriptionTask(Task):
         """Submit it as one function."""
         root = self.store.root
         return _submit(client, job_id, _transcribe_recording, self.recording, self.config, root)
+
+
+@dataclass(frozen=True, eq=False)
+class DivergenceTask(Task):
+    """How far a transcription's recipe is from fp32 on a recording; stored with the transcription.
+
+    baseline: fp32 under the same settings. Both have to be transcribed before.
+    """
+
+    recording: Recording
+    config: TranscriptionConfig
+    baseline: TranscriptionConfig
+    store: Store
+    user_name: str | None = None
+    is_private = True
+
+    @property
+    def label(self) -> str:
+        """Recording and recipe."""
+        return f"{self.recording.name} · {self.config.name}, divergence from fp32"
+
+    def submit(self, client: Any, job_id: str, on_cluster: bool = False) -> Any:
+        """Submit it as one function."""
+        configs = self.config, self.baseline
+        root = self.store.root
+        return _submit(client, job_id, _measure_divergence, self.recording, *configs, root)
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,6 +260,34 @@ def _transcribe_recording(
     transcription = transcribe_file(recordings.original_path(recording.id), config, recording.name)
     recordings.put_transcription(recording.id, config, transcription)
     return transcription
+
+
+def _measure_divergence(
+    recording: Recording, config: TranscriptionConfig, baseline: TranscriptionConfig, root: Path
+) -> None:
+    from whisperq_core.quantize.file_transcription import measure_divergence
+
+    recordings = RecordingStore(root)
+    own, fp32 = (recordings.transcription(recording.id, one) for one in (config, baseline))
+    if own is None or fp32 is None or own.divergence is not None:
+        return  # one of them failed, or it was measured meanwhile
+    path = recordings.original_path(recording.id)
+    divergence = measure_divergence(path, config, fp32, recording.name)
+    with_divergence = own.model_copy(update={"divergence": divergence})
+    recordings.put_transcription(recording.id, config, with_divergence)
+
+
+def warm_up(config: TranscriptionConfig) -> None:
+    """Transcribe a shipped recording, so that libraries and model are in memory.
+
+    Nothing for a model that would have to be downloaded.
+    """
+    from whisperq_core.quantize.file_transcription import transcribe_file
+
+    with suppress(WhisperQError):  # the job that needs the model says why
+        if config.recipe is not None and not model_sources.find(config.model).is_here:
+            return
+        transcribe_file(evaluation_sets.shipped_sets()["jfk"].utterances[0].audio, config)
 
 
 def _detect_language(

@@ -7,6 +7,7 @@ votes/*.json     readers' votes of blind tests, see blind_test.py
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import struct
@@ -14,7 +15,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path, PurePath, PurePosixPath
 from stat import S_ISREG
 from typing import Any
@@ -30,7 +31,7 @@ from whisperq_core.file_storage import (
 from whisperq_core.serve import quota
 from whisperq_core.serve.blind_test import Vote
 from whisperq_core.serve.recording_store import Recording
-from whisperq_core.speech import evaluation_sets, manifests
+from whisperq_core.speech import conditions, evaluation_sets, manifests
 from whisperq_core.speech.audio_formats import AUDIO_SUFFIXES, HEAD_BYTES, usable_suffix
 from whisperq_core.speech.evaluation_sets import EvalSet, SetPreview, Utterance
 from whisperq_core.speech.isolated_decoder import decode_files
@@ -71,7 +72,8 @@ class UserSets:
 
     def path_of(self, name: str) -> str:
         """The set as a request names it: one's own by its folder, any other by its name."""
-        return str(self.root / name) if name in self.names() else name
+        base, condition = conditions.split(name)
+        return str(self.root / base) + condition if base in self.names() else name
 
     def name_of(self, path: str) -> str:
         """The opposite of `path_of`."""
@@ -165,9 +167,14 @@ class UserSets:
             shutil.rmtree(folder, ignore_errors=True)
 
     def export(self, name: str) -> bytes:
-        """The folder as a ZIP archive, votes included; links are left out."""
+        """The folder as a ZIP archive, votes included; links are left out.
+
+        Nobody changes it meanwhile. Raises StoreError where others do so for a minute.
+        """
         folder, buffer = self.folder(name), io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        # Where nobody can write, no lock can be made, and none is needed.
+        unchanged = exclusive(self.root) if os.access(self.cache, os.W_OK) else nullcontext()
+        with unchanged, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in manifests.files(folder):
                 if _is_own_file(path) and not path.name.startswith("."):
                     archive.write(path, f"{name}/{path.relative_to(folder).as_posix()}")

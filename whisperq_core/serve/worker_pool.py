@@ -15,7 +15,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from whisperq_core import settings
 from whisperq_core.errors import ClusterError
+from whisperq_core.serve import end_with_app
 from whisperq_core.serve.cluster_certificate import (
     create_certificate,
     tls_environment,
@@ -28,25 +30,46 @@ _IDLE_TIMEOUT = "30 minutes"
 # How long closing waits for a client or for worker processes to end.
 _CLOSE_TIMEOUT_S = 10
 _HTTP_ROUTES = ("distributed.scheduler.http.routes", "distributed.worker.http.routes")
+# Scheduler and worker are processes of their own, which outlive an app that is killed.
+_PRELOADS = ("distributed.scheduler.preload", "distributed.nanny.preload")
 _TEMPORARY = "whisperq-tls-"
+# What a user is told where there are no workers.
+RESULTS_ONLY = (
+    "This app shows results only: it measures and transcribes nothing. Install WhisperQ on your own"
+    " machine to do that."
+)
 
 
 class WorkerPool:
     """A Dask client that is connected when it is needed, and again after it was lost.
 
-    is_cluster: the workers are a cluster's, which close() leaves running. Not thread-safe.
+    is_cluster: the workers are a cluster's, which close() leaves running. Thread-safe only where a
+    method says so.
     """
 
     def __init__(self, start_client: Callable[[], Any], is_cluster: bool = False):
         self.is_cluster = is_cluster
         self._start_client = start_client
         self._client: Any = None
+        self._starting = threading.Lock()
+        self._in_background: Any = None
 
     def client(self) -> Any:
-        """The connected client. Raises ClusterError or OSError where workers cannot be reached."""
-        if self._client is None or self._client.status != "running":
-            self._client = self._start_client()
-        return self._client
+        """The connected client. Raises ClusterError or OSError where workers cannot be reached.
+
+        Unlike the other methods it may be called from several threads at once.
+        """
+        with self._starting:
+            if self._client is None or self._client.status != "running":
+                self._client = self._start_client()
+            return self._client
+
+    def run_in_background(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Have a worker call a function whose result nobody waits for; only the last call counts.
+
+        Dask drops what is waiting once its future is gone, as it is when this process ends.
+        """
+        self._in_background = self.client().submit(function, *arguments, pure=False)
 
     def slots(self) -> int:
         """How many jobs may be handed to the workers at a time.
@@ -80,14 +103,14 @@ class WorkerPool:
         if local is None or not any(map(_has_ended, [local.scheduler, *local.workers.values()])):
             return False
         threading.Thread(target=_close, args=(self._client,), daemon=True).start()
-        self._client = None
+        self._client = self._in_background = None
         return True
 
     def close(self) -> None:
         """Disconnect, and end the worker processes that this pool started."""
         if self._client is not None:
             _close(self._client)
-            self._client = None
+            self._client = self._in_background = None
 
 
 def _has_ended(subprocess: Any) -> bool:
@@ -109,7 +132,10 @@ def start_local_client() -> Any:
     """A Dask client of one new worker process on this machine.
 
     Only processes of this machine can reach it, and of its users only who has its certificate.
+    Raises ClusterError where WHISPERQ_RESULTS_ONLY says that there is to be none.
     """
+    if settings.current().results_only:
+        raise ClusterError(RESULTS_ONLY)
     import dask
     from distributed import Client
     from distributed.deploy.subprocess import SubprocessCluster
@@ -122,6 +148,8 @@ def start_local_client() -> Any:
     # Dask opens HTTP servers even without a dashboard; without routes they tell nothing.
     dask.config.set({"distributed.worker.daemon": False, **{name: [] for name in _HTTP_ROUTES}})
     os.environ |= {_variable(name): "[]" for name in _HTTP_ROUTES}
+    os.environ |= {_variable(name): repr([end_with_app.__name__]) for name in _PRELOADS}
+    os.environ[end_with_app.APP_VARIABLE] = str(os.getpid())
     security = tls_security(_process_certificate())
     os.environ |= tls_environment(_process_certificate())
     no_dashboard: Any = None  # Dask's own annotation lacks None

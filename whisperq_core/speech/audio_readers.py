@@ -8,18 +8,22 @@ import re
 import tempfile
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import av
 import numpy as np
 import numpy.typing as npt
 import soundfile
-from av.container import InputContainer
 
 from whisperq_core.errors import AudioError
 from whisperq_core.speech import audio_formats
+from whisperq_core.speech.audio_tags import after_tags, counts_at, is_mpeg_frame
+from whisperq_core.speech.file_view import read_at
+
+if TYPE_CHECKING:
+    from av import AudioFrame
+    from av.container import InputContainer
 
 Samples = npt.NDArray[np.float32]
 # Sample rate in Hz, and samples, shape (frames, channels).
@@ -28,6 +32,9 @@ Block = tuple[int, Samples]
 BLOCK_FRAMES = 65_536
 _UNKNOWN_LENGTH = 2**63 - 1  # frames, as libsndfile gives it
 _MAX_TRACKS = 16
+_MP3_HEAD_BYTES = 64
+# FFmpeg's own decoders of AMR refuse what phones send in pauses (discontinuous transmission).
+_DECODERS_OF_PAUSES = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 # Of these FFmpeg estimates the length from the bit rate.
 _ESTIMATED_LENGTH = {"mp3", "aac", "mpegts", "mpeg", "ac3", "eac3", "amr", "rm", "dss"}
 
@@ -59,14 +66,14 @@ def probe(file: BinaryIO, name: str) -> Probe:
     Raises:
         AudioError: not a format or codec that either library reads, or no audio track.
     """
-    chained = _is_chained_ogg(file)
+    # libsndfile reads the first link of a chained OGG only, and as much of an MP3 as it estimates.
+    cut_short = _is_chained_ogg(file) or _is_uncounted_mp3(file)
     file.seek(0)
     try:
         with _no_decoder_messages(), soundfile.SoundFile(file) as opened:
-            # A streamed FLAC does not tell its length, and libsndfile fails at its end. Of a
-            # chained OGG it reads the first link only.
+            # A streamed FLAC does not tell its length, and libsndfile fails at its end.
             is_ours = opened.format in audio_formats.SOUNDFILE_FORMATS
-            if is_ours and opened.frames < _UNKNOWN_LENGTH and not chained:
+            if is_ours and opened.frames < _UNKNOWN_LENGTH and not cut_short:
                 return Probe(
                     "soundfile",
                     is_float=opened.subtype in ("FLOAT", "DOUBLE"),
@@ -76,6 +83,8 @@ def probe(file: BinaryIO, name: str) -> Probe:
                 )
     except soundfile.LibsndfileError:
         pass  # not a kind that it reads
+    import av
+
     with _open_ffmpeg(file, name) as container:
         streams = container.streams.audio
         if not streams:
@@ -102,7 +111,7 @@ def blocks(
     file.seek(0)
     if probed.library == "soundfile":
         return _soundfile_blocks(file, name)
-    return _ffmpeg_blocks(file, name, track)
+    return _joined(_ffmpeg_blocks(file, name, track))
 
 
 def reaches_its_end(file: BinaryIO, name: str) -> bool:
@@ -136,6 +145,23 @@ def _is_chained_ogg(file: BinaryIO) -> bool:
         in_stream = in_stream or not begins
         file.seek(sum(file.read(header[26])), os.SEEK_CUR)
     return False
+
+
+def _is_uncounted_mp3(file: BinaryIO) -> bool:
+    """Whether an MP3 does not tell the length of all of it.
+
+    The count is missing in recorded streams, and in joined files another frame follows what it
+    counts.
+    """
+    frame = read_at(file, 0, _MP3_HEAD_BYTES)
+    if not is_mpeg_frame(frame):
+        return False
+    at = counts_at(frame)
+    if at is None or not frame[at + 7] & 2:  # the flag of a count of bytes
+        return True
+    count_at = at + 8 + 4 * (frame[at + 7] & 1)
+    end = int.from_bytes(frame[count_at : count_at + 4])
+    return is_mpeg_frame(read_at(file, after_tags(file, end), 4))
 
 
 def _soundfile_blocks(file: BinaryIO, name: str) -> Generator[Block, None, None]:
@@ -180,7 +206,11 @@ def _no_decoder_messages() -> Iterator[None]:
                     os.write(_STDERR, line)
 
 
-def _open_ffmpeg(file: BinaryIO, name: str) -> InputContainer:
+def _open_ffmpeg(file: BinaryIO, name: str) -> "InputContainer":
+    # Late: it is large, and most recordings are read without it.
+    import av
+    from av.container import InputContainer
+
     file.seek(0)
     try:
         container = av.open(
@@ -202,6 +232,8 @@ def _open_ffmpeg(file: BinaryIO, name: str) -> InputContainer:
 
 
 def _ffmpeg_blocks(file: BinaryIO, name: str, track: int) -> Generator[Block, None, None]:
+    import av
+
     with _open_ffmpeg(file, name) as container:
         stream = container.streams.audio[track]
         codec = _codec_name(stream)
@@ -212,12 +244,43 @@ def _ffmpeg_blocks(file: BinaryIO, name: str, track: int) -> Generator[Block, No
             )
         to_float = av.AudioResampler(format="flt")
         try:
-            for frame in container.decode(stream):
+            for frame in _frames(container, stream):
                 for part in to_float.resample(frame):
                     samples = np.asarray(part.to_ndarray(), np.float32)
                     yield part.sample_rate, samples.reshape(-1, part.layout.nb_channels)
         except (av.FFmpegError, ValueError) as error:
             raise _damaged(name) from error
+
+
+def _joined(frames: Generator[Block, None, None]) -> Generator[Block, None, None]:
+    """Blocks of about BLOCK_FRAMES: a codec's own of a few milliseconds would take far longer."""
+    parts: list[Samples] = []
+    rate_hz, length = 0, 0
+    with closing(frames):
+        for next_rate_hz, samples in frames:
+            is_other = parts and (next_rate_hz, samples.shape[1]) != (rate_hz, parts[0].shape[1])
+            if is_other or length >= BLOCK_FRAMES:
+                yield rate_hz, np.concatenate(parts)
+                parts, length = [], 0
+            rate_hz = next_rate_hz
+            parts.append(samples)
+            length += len(samples)
+    if parts:
+        yield rate_hz, np.concatenate(parts)
+
+
+def _frames(container: "InputContainer", stream: Any) -> Iterator["AudioFrame"]:
+    import av
+
+    decoder = _DECODERS_OF_PAUSES.get(_codec_name(stream))
+    if decoder is None:
+        yield from container.decode(stream)
+        return
+    context = av.CodecContext.create(decoder, "r")
+    assert isinstance(context, av.AudioCodecContext)
+    context.sample_rate, context.layout = stream.sample_rate, stream.layout
+    for packet in container.demux(stream):
+        yield from context.decode(packet if packet.size else None)
 
 
 def _codec_name(stream: Any) -> str:

@@ -18,7 +18,7 @@ import soundfile
 import soxr
 
 from whisperq_core.errors import AudioError
-from whisperq_core.speech import audio_readers
+from whisperq_core.speech import audio_readers, audio_tags, header_repair
 from whisperq_core.speech.audio_readers import Probe
 from whisperq_core.speech.loudness import LoudnessMeter, is_silent
 from whisperq_core.speech.signal_survey import FULL_SCALES, Survey
@@ -239,6 +239,8 @@ def _open(source: Path | bytes, name: str, limits: Limits) -> BinaryIO:
     else:
         try:
             status = source.stat()
+            if stat.S_ISDIR(status.st_mode):
+                raise AudioError(f"{name} is a folder, not a recording. Name the files in it.")
             if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
                 raise OSError("no regular file")
             file, size_bytes = _Nameless(io.FileIO(source)), status.st_size
@@ -249,7 +251,7 @@ def _open(source: Path | bytes, name: str, limits: Limits) -> BinaryIO:
                 f"{name} cannot be opened. Check that it is a readable file."
             ) from error
     if 0 < size_bytes <= limits.max_bytes:
-        return file
+        return header_repair.repaired(audio_tags.without_tags(file))
     file.close()
     if not size_bytes:
         raise AudioError(f"{name} is an empty file. Record or export it again.")

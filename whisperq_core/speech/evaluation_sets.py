@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -13,27 +13,41 @@ import numpy.typing as npt
 
 from whisperq_core.errors import AudioError, EvalSetError
 from whisperq_core.file_storage import clean_path
-from whisperq_core.settings import PROJECT
-from whisperq_core.speech import decode, isolated_decoder, librispeech, manifests
+from whisperq_core.speech import (
+    conditions,
+    decode,
+    isolated_decoder,
+    librispeech,
+    manifests,
+    no_speech,
+    shipped_speech,
+)
+from whisperq_core.speech.conditions import Condition
 from whisperq_core.speech.manifests import Skipped
-
-SPEECH = PROJECT / "speech"
+from whisperq_core.speech.shipped_speech import SPEECH
 
 EVALUATION_SETS = (
     "quick-look",
     "test-clean-34-speakers",
     "test-other-25-speakers",
+    "test-other-15-minutes",
     "test-clean-excerpt",
     "test-other-excerpt",
 )
 CALIBRATION_SET = "dev-clean-excerpt"
 # The sets of each kind of speech, best first: a whole LibriSpeech split, or an excerpt of it.
 SETS_OF_KIND = {
-    "clean": ("test-clean", "librispeech-test-clean", "test-clean-excerpt"),
-    "other": ("test-other", "librispeech-test-other", "test-other-excerpt"),
+    "clean": (
+        *("test-clean", "librispeech-test-clean"),
+        *("test-clean-34-speakers", "test-clean-excerpt"),
+    ),
+    "other": (
+        *("test-other", "librispeech-test-other"),
+        *("test-other-25-speakers", "test-other-excerpt"),
+    ),
 }
-# Other speech that is as hard, and more of it: for what an excerpt cannot decide.
-LARGER_SETS_OF_KIND = {"clean": ("librispeech-dev-clean-mp3",), "other": ()}
+# Other speech that is as hard, by other speakers.
+MORE_SETS_OF_KIND = {"clean": ("librispeech-dev-clean-mp3",), "other": ()}
 
 FLEURS_CREDIT = "FLEURS, Conneau et al. 2022, CC BY 4.0"
 
@@ -50,6 +64,8 @@ class Utterance:
     speaker: str | None = None
     sha256: str | None = None
     """Of the audio file; None means that it is not checked."""
+    conditions: tuple[Condition, ...] = ()
+    """What is done to the samples after they were decoded, in order."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +93,15 @@ class EvalSet:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 in hex of ids, audio, references and languages, whatever the set is called."""
+        """SHA-256 in hex of ids, audio with its conditions, references and languages.
+
+        What the set is called does not matter.
+        """
         rows = sorted(
-            [u.id, u.sha256 or _file_sha256(u.audio), u.reference, u.language]
+            [
+                *(u.id, u.sha256 or _file_sha256(u.audio), u.reference, u.language),
+                *(condition.identity for condition in u.conditions),
+            ]
             for u in self.utterances
         )
         return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
@@ -123,14 +145,7 @@ def shipped_sets() -> dict[str, EvalSet]:
     Raises:
         EvalSetError: the folder or its manifest is missing.
     """
-    manifest = SPEECH / "manifest.jsonl"
-    try:
-        with manifest.open(encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in lines]
-    except (OSError, ValueError) as error:
-        raise EvalSetError(
-            "The speech that comes with WhisperQ is missing or altered. Install WhisperQ again."
-        ) from error
+    rows = shipped_speech.rows()
     sets = {}
     for name, (title, attribution) in SHIPPED_TITLES.items():
         utterances = tuple(
@@ -149,6 +164,14 @@ def shipped_sets() -> dict[str, EvalSet]:
         sets[name] = EvalSet(name, title, utterances, attribution, "An excerpt, not the whole set.")
     sets["jfk"] = replace(sets["jfk"], note="")
     sets[CALIBRATION_SET] = replace(sets[CALIBRATION_SET], note="An excerpt, for calibration only.")
+    other = sets["test-other-25-speakers"]
+    quarter_of_an_hour = EvalSet(
+        "test-other-15-minutes",
+        "LibriSpeech test-other, 25 speakers, 15 minutes",
+        _balanced(other, 36.0),
+        librispeech.CREDIT,
+        "Half of the larger excerpt: each speaker's first utterances, until there are 36 s.",
+    )
     quick = EvalSet(
         "quick-look",
         "Quick look: LibriSpeech, 8 recordings",
@@ -156,7 +179,49 @@ def shipped_sets() -> dict[str, EvalSet]:
         librispeech.CREDIT,
         "Four recordings of each LibriSpeech excerpt: a first impression, not a measurement.",
     )
-    return {quick.name: quick, **sets}
+    for_batches = EvalSet(
+        "quick-look-32",
+        "LibriSpeech, 32 recordings for times in large batches",
+        _typical(sets["test-clean-34-speakers"], 16) + _typical(sets["test-other-25-speakers"], 16),
+        librispeech.CREDIT,
+        "Sixteen recordings of each LibriSpeech set: for times, not for accuracy.",
+    )
+    return {s.name: s for s in (quick, *sets.values(), quarter_of_an_hour, for_batches)}
+
+
+@lru_cache(maxsize=4)
+def without_speech(name: str) -> EvalSet:
+    """A set of noises and silence, one of `no_speech.SETS`; references are empty.
+
+    The noises in a recording are its speaker: what they have in common is what speakers have.
+    """
+    made = no_speech.recordings(no_speech.SETS[name])
+    return EvalSet(
+        name,
+        f"Noise and silence, {len(made) * no_speech.LENGTH_S / 60:.0f} minutes without speech",
+        tuple(
+            Utterance(
+                *(one.id, one.file.path, "", no_speech.LENGTH_S),
+                speaker=one.source,
+                sha256=one.file.sha256,
+                conditions=(one.condition,),
+            )
+            for one in made
+        ),
+        no_speech.attribution(),
+        "Shipped noises, alone and in pairs, at three levels, and silence: for hallucinations.",
+    )
+
+
+def _balanced(source: EvalSet, speaker_s: float) -> tuple[Utterance, ...]:
+    """Each speaker's first utterances, in order of id, until there are so many seconds."""
+    spoken_s: dict[str | None, float] = defaultdict(float)
+    chosen = []
+    for utterance in sorted(source.utterances, key=lambda u: u.id):
+        if spoken_s[utterance.speaker] < speaker_s:
+            chosen.append(utterance)
+            spoken_s[utterance.speaker] += utterance.duration_s
+    return tuple(chosen)
 
 
 def _typical(source: EvalSet, count: int = 4, length_s: float = 7.0) -> tuple[Utterance, ...]:
@@ -172,11 +237,12 @@ def _typical(source: EvalSet, count: int = 4, length_s: float = 7.0) -> tuple[Ut
 def read_audio(
     utterance: Utterance, limits: decode.Limits = decode.DEFAULT_LIMITS
 ) -> npt.NDArray[np.float32]:
-    """Load an utterance as float32 mono 16 kHz, shape (samples,).
+    """Load an utterance under its conditions as float32 mono 16 kHz, shape (samples,).
 
     Raises:
         AudioError: the file is missing, too large or unreadable.
-        EvalSetError: the file is not the one that the set was made with.
+        EvalSetError: the file is not the one that the set was made with, or it is silent and noise
+            is to be added.
     """
     path = utterance.audio
     if utterance.sha256 and path.is_file() and _file_sha256(path) != utterance.sha256:
@@ -184,7 +250,29 @@ def read_audio(
             f"{path.name} was altered after its evaluation set was made. "
             "Restore the file, or choose the set again."
         )
-    return decode.load(path, limits=limits)
+    samples = decode.load(path, limits=limits)
+    for condition in utterance.conditions:
+        samples = condition.apply(samples, utterance.id, utterance.speaker)
+    return samples
+
+
+def under_conditions(eval_set: EvalSet, text: str) -> EvalSet:
+    """The same utterances under conditions, such as "+noise:coffee-shop@5dB+telephone".
+
+    Raises:
+        EvalSetError: what `conditions.parse` raises.
+    """
+    added = conditions.parse(text)
+    credits = (c.attribution for c in added if c.attribution)
+    return replace(
+        eval_set,
+        name="+".join([eval_set.name, *(c.name for c in added)]),
+        title=", ".join([eval_set.title, *(c.label for c in added)]),
+        utterances=tuple(
+            replace(u, conditions=(*u.conditions, *added)) for u in eval_set.utterances
+        ),
+        attribution="; ".join(dict.fromkeys([eval_set.attribution, *credits])),
+    )
 
 
 def from_librispeech(folder: Path) -> EvalSet:
@@ -300,13 +388,20 @@ def download_librispeech(
 def by_name(name_or_path: str) -> EvalSet:
     """A shipped set, a downloaded LibriSpeech split or a folder, in OpenSLR's layout or your own.
 
+    Conditions may follow the name, as in "test-clean-excerpt+noise:coffee-shop@5dB".
+
     Raises:
-        EvalSetError: no such set, not downloaded yet, or not usable.
+        EvalSetError: no such set or condition, not downloaded yet, or not usable.
     """
+    base, added = conditions.split(name_or_path)
+    if added and not Path(name_or_path).is_dir():
+        return under_conditions(by_name(base), added)
     sets = shipped_sets()
     name_or_path = str(clean_path(name_or_path)) if name_or_path.strip() else ""
     if name_or_path in sets:
         return sets[name_or_path]
+    if name_or_path in no_speech.SETS:
+        return without_speech(name_or_path)
     split = name_or_path.removeprefix("librispeech-")
     if split in librispeech.SPLITS and (downloaded := librispeech.split_folder(split)):
         return _complete_split(split, downloaded)
@@ -322,15 +417,43 @@ def by_name(name_or_path: str) -> EvalSet:
             f"{split} is not on this computer yet. Download it first, "
             f"or choose one of: {', '.join(sets)}."
         )
+    base, plus, unknown = name_or_path.rpartition("+")
+    if plus and base in sets:
+        raise EvalSetError(
+            f"There is no condition {unknown!r}. Conditions are: {conditions.kinds()}."
+        )
     raise EvalSetError(
         f"There is no evaluation set or folder {name_or_path!r}. "
-        f"Choose a folder or one of: {', '.join([*sets, *librispeech.SPLITS])}."
+        f"Choose a folder or one of: {', '.join([*sets, *no_speech.SETS, *librispeech.SPLITS])}."
     )
 
 
+def shipped_with_digest(name: str, digest: str) -> EvalSet | None:
+    """The shipped set with this digest: under whatever name, or `name` with its conditions.
+
+    None for others. Raises EvalSetError where the shipped speech is missing.
+    """
+    sets = shipped_sets()
+    if same := next((s for s in sets.values() if s.digest == digest), None):
+        return same
+    base, added = conditions.split(name)
+    if not added or base not in sets or not conditions.is_shipped(added):
+        return None
+    derived = under_conditions(sets[base], added)
+    return derived if derived.digest == digest else None
+
+
 def is_public(name: str) -> bool:
-    """Whether a set of that name comes with WhisperQ or from LibriSpeech, and is nobody's own."""
-    return name in shipped_sets() or name.removeprefix("librispeech-") in librispeech.SPLITS
+    """Whether a set of that name comes with WhisperQ or from LibriSpeech, and is nobody's own.
+
+    Of some only the results come with WhisperQ. Conditions are public where their noises are.
+    """
+    name, added = conditions.split(name)
+    if added and not conditions.is_shipped(added):
+        return False
+    larger = (name for names in MORE_SETS_OF_KIND.values() for name in names)
+    is_split = name.removeprefix("librispeech-") in librispeech.SPLITS
+    return is_split or name in {**shipped_sets(), **no_speech.SETS} or name in larger
 
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:

@@ -10,9 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
-import requests
-
 from whisperq_core import settings
 from whisperq_core.errors import EvalSetError
 from whisperq_core.speech.manifests import Row, read_text
@@ -117,6 +114,10 @@ def download(split: str, folder: Path, progress: Callable[[int, int], None] | No
 
 def _fetch(split: str, folder: Path, progress: Callable[[int, int], None] | None) -> Path:
     """The downloaded archive, whose checksum is right."""
+    # Slow to import, and this is rarely called.
+    import pooch
+    import requests
+
     archive = SPLITS[split]
     by_hand = f"download {archive.url} in a browser and unpack it in {folder}"
     try:

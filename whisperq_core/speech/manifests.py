@@ -1,8 +1,9 @@
 """Read a folder's manifest, in any layout that people have, into rows.
 
-Layouts: JSON lines (WhisperQ, NeMo, Hugging Face), CSV and TSV with a header (WhisperQ, Hugging
-Face AudioFolder, Common Voice, DeepSpeech), LJSpeech, Kaldi, and a .txt next to each recording. A
-new table of named columns needs its names in `_COLUMNS`, another layout a reader in `_read`.
+Layouts: JSON lines and lists (WhisperQ, NeMo, Hugging Face, SpeechBrain), CSV and TSV with a header
+(WhisperQ, Hugging Face AudioFolder, Common Voice, DeepSpeech, SpeechBrain), LJSpeech, Kaldi, and a
+.txt next to each recording. A new table of named columns needs its names in `_COLUMNS`, another
+layout a reader in `_read`.
 """
 
 import csv
@@ -29,11 +30,11 @@ MAX_FILES = 200_000
 _COLUMNS = {
     "audio": (
         *("audio", "file", "path", "audio_filepath", "file_name", "filename", "audio_path"),
-        *("audio_file", "wav_filename", "wav", "clip"),
+        *("audio_file", "wav_filename", "wav", "clip", "file_path", "filepath", "wav_path"),
     ),
     "text": (
         *("text", "reference", "transcript", "transcription", "sentence", "normalized_text"),
-        "raw_transcription",
+        *("raw_transcription", "wrd", "words", "txt"),
     ),
     "id": ("id", "utt_id", "utterance_id"),
     "language": ("language", "lang", "locale"),
@@ -45,6 +46,8 @@ _TABLES = (
     *("metadata.jsonl", "metadata.csv", "metadata.tsv"),
     *("test.tsv", "validated.tsv", "dev.tsv"),
 )
+# Of parts of a recording.
+_SEGMENT_COLUMNS = {"start", "begin", "onset", "end", "start_time", "end_time", "offset", "segment"}
 _TABLE_SUFFIXES = {".jsonl", ".json", ".csv", ".tsv"}
 _BYPRODUCTS = {"__MACOSX", "Thumbs.db", "desktop.ini", "$RECYCLE.BIN"}
 
@@ -109,7 +112,9 @@ def read(folder: Path) -> Manifest:
         id = _field(where, fields, "id", default=default_id)
         for key, what in ((path, path.name), (id, f"the id {id}")):
             if key in seen:
-                raise EvalSetError(f"{where} repeats {what} from {seen[key]}. Remove one of them.")
+                parts = any(column in fields for column in _SEGMENT_COLUMNS)
+                do = "Cut it into a file for each utterance" if parts else "Remove one of them"
+                raise EvalSetError(f"{where} repeats {what} from {seen[key]}. {do}.")
             seen[key] = where
         rows.append(
             Row(
@@ -159,8 +164,9 @@ def read_text(path: Path) -> str:
     try:
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):
             return data.decode("utf-16")
-        if data[1:2] == b"\0" and data[:1] != b"\0":  # Latin script without a byte order mark
-            return data.decode("utf-16-le")
+        # Latin script without a byte order mark.
+        if b"\0" in data[:2] and data[:2] != b"\0\0":
+            return data.decode("utf-16-be" if data[:1] == b"\0" else "utf-16-le")
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise EvalSetError(f"{path.name} is not UTF-8 text. Save it as UTF-8 (Unicode).") from error
@@ -293,25 +299,51 @@ def _table_rows(table: Path, index: _FileIndex) -> Iterator[_Raw]:
 
 
 def _jsonl_rows(name: str, text: str) -> Iterator[_Raw]:
-    # not splitlines(), which would also split inside texts, at U+2028 for example
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{name}, line {number}"
-        try:
-            row = json.loads(line)
-            # An escaped half of a surrogate pair is JSON, and no text that can be written.
-            json.dumps(row, ensure_ascii=False).encode()
-        except (ValueError, RecursionError):
-            row = None
+    if (entries := _document_rows(text)) is not None:
+        numbered = [(f"{name}, entry {number}", row) for number, row in enumerate(entries, 1)]
+    else:
+        # not splitlines(), which would also split inside texts, at U+2028 for example
+        lines = enumerate(text.split("\n"), 1)
+        numbered = [(f"{name}, line {at}", _json(line)) for at, line in lines if line.strip()]
+    for number, (where, row) in enumerate(numbered, 1):
         if not isinstance(row, dict):
             raise EvalSetError(
                 f'{where} is not JSON. Write it like {{"audio": "a.wav", "text": "hello"}}.'
             )
         fields = {str(key).strip().lower(): value for key, value in row.items()}
+        if isinstance(audio := fields.get("audio"), dict):  # as Hugging Face's datasets have it
+            fields["audio"] = audio.get("path")
         if number == 1 or not any(c in fields for c in _COLUMNS["audio"]):
             _check_columns(where, list(fields), ("audio",))
         yield where, fields | {"_empty_is_meant": True}
+
+
+def _json(text: str) -> Any:
+    """The value of JSON text; None for anything else."""
+    try:
+        value = json.loads(text)
+        # An escaped half of a surrogate pair is JSON, and no text that can be written.
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def _document_rows(text: str) -> list[Any] | None:
+    """The rows of a file that is one JSON document; None for JSON lines.
+
+    A list of rows, an object with one such list, or an object with a row under each id.
+    """
+    document = _json(text)
+    if isinstance(document, list):
+        return document
+    if not isinstance(document, dict) or {key.lower() for key in document} & set(_COLUMNS["audio"]):
+        return None
+    rows = list(document.values())
+    if rows and all(isinstance(row, dict) for row in rows):
+        return [{"id": id} | row for id, row in document.items()]
+    lists = [value for value in rows if isinstance(value, list)]
+    return lists[0] if len(lists) == 1 else None
 
 
 def _columns_in(header: Sequence[str]) -> bool:
@@ -333,6 +365,7 @@ def _check_columns(where: str, names: list[str], kinds: Sequence[str] = ("audio"
 
 
 def _csv_rows(name: str, text: str) -> Iterator[_Raw]:
+    text, told = re.subn(r"^sep=.\r?\n", "", text)  # as Excel wants its separator told
     header = text.lstrip("\r\n").partition("\n")[0]
     delimiter = next((d for d in ",;\t|" if _columns_in(_split(header, d))), None)
     if delimiter is None:
@@ -344,6 +377,7 @@ def _csv_rows(name: str, text: str) -> Iterator[_Raw]:
         delimiter=delimiter,
         quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL,
         strict=not unquoted,
+        skipinitialspace=True,
     )
     try:
         names = [(column or "").strip().lower() for column in reader.fieldnames or ()]
@@ -351,7 +385,7 @@ def _csv_rows(name: str, text: str) -> Iterator[_Raw]:
         if names:
             _check_columns(name, names)
         for row in reader:
-            where = f"{name}, line {reader.line_num}"
+            where = f"{name}, line {reader.line_num + told}"
             if None in row:
                 raise EvalSetError(
                     f"{where} has more columns than the first line. "
@@ -360,7 +394,7 @@ def _csv_rows(name: str, text: str) -> Iterator[_Raw]:
             yield where, row
     except csv.Error as error:
         raise EvalSetError(
-            f"{name}, line {reader.line_num} is not valid CSV. Check its double quotes."
+            f"{name}, line {reader.line_num + told or 1} is not valid CSV. Check its double quotes."
         ) from error
 
 
@@ -394,7 +428,7 @@ def _kaldi_rows(index: _FileIndex, scp: Path, text: Path) -> Iterator[_Raw]:
         if not line.strip():
             continue
         where = f"{scp.name}, line {number}"
-        id, _, audio = line.strip().partition(" ")
+        id, audio = [*line.split(maxsplit=1), ""][:2]
         if audio.rstrip().endswith("|"):
             raise EvalSetError(
                 f"{where} is a command, not a file. Run it and name the file that it makes."
@@ -417,6 +451,11 @@ def _text_rows(index: _FileIndex, texts: dict[str, Path]) -> Iterator[_Raw]:
             f"{index.root.name} contains no recordings{f', only {others}' if others else ''}. Add "
             "audio files, each with a .txt file of the same name that holds its words, or a "
             "manifest.csv."
+        )
+    unread = next((p for p in index.files if _suffix(p) in _OTHER_TABLES), None)
+    if unread and not texts:
+        raise EvalSetError(
+            f"{unread.name} is a table that cannot be read here. Save it as {unread.stem}.csv."
         )
     for path in index.recordings:
         key = _key(path.with_suffix("").as_posix())
@@ -450,6 +489,7 @@ def _skipped(index: _FileIndex, used: set[Path], table: Path | None) -> tuple[Sk
     return tuple(skipped)
 
 
+_OTHER_TABLES = {".parquet", ".arrow", ".xlsx", ".xls", ".ods", ".feather"}
 # What looks like a recording to its owner and is none that can be decoded.
 _OTHER_MEDIA = {".ape", ".tta", ".mpc", ".shn", ".dsf", ".dff", ".mid", ".midi", ".aax", ".m4p"}
 _OTHER_MEDIA |= {".g722", ".g729", ".gsm", ".raw", ".pcm", ".qcp", ".swf", ".zip"}

@@ -1,47 +1,51 @@
-"""Measures by which claims are judged: each is a statement, checked against the stored results."""
+"""Measures by which claims are judged: each is a statement, checked against the stored results.
 
-import math
-from dataclasses import dataclass
+Each answers with an effect and two one-sided tests: that its statement holds, and that it fails.
+How small their p-values must be is the claim's to say (`judge`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from whisperq_core.analyze import paired_comparisons
-from whisperq_core.analyze.paired_tests import Comparison
-from whisperq_core.analyze.significance import Estimate, minus, over, time_ratio
-from whisperq_core.analyze.verdicts import Verdict, supports
-from whisperq_core.evaluate.records import AccuracyRun, SizeRun, SpeedRun
+from whisperq_core.analyze import effects
+from whisperq_core.analyze.effects import UNKNOWN, Effect, ExactEffect, OneSided
+from whisperq_core.analyze.significance import Estimate
+from whisperq_core.analyze.verdicts import MARGIN
+from whisperq_core.evaluate.records import SpeedRun
 from whisperq_core.study import published
-from whisperq_core.study.evidence import (
-    BYTES,
+from whisperq_core.study.answers import (
     PERCENT,
     POINTS,
-    SPLITS,
     TIMES,
     Answer,
-    Evidence,
     MissingRun,
     Outcome,
-    Split,
-    Unit,
-    sample_text,
+    next_set,
+    pool_sample,
+    with_interval,
 )
+from whisperq_core.study.evidence import SPLITS, Device, Evidence, Split, WerComparison
 from whisperq_core.whisper.protocols import STUDY
 
 # A size is reproduced within this many percentage points of the published one.
 SIZE_TOLERANCE = 1.0
+# A relative latency is reproduced within this factor of the published one.
+TIME_TOLERANCE = 1.1
 
 
 class Measure(Protocol):
-    """A statement about a model, judged once for each evaluation set that was measured."""
+    """A statement about a model."""
 
     @property
     def question(self) -> str:
         """The statement that holds or does not."""
         ...
 
-    def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:
-        """An answer for each set; one without an effect where nothing was measured.
+    def answer(self, evidence: Evidence, model: str, protocol: str) -> Answer | None:
+        """The answer, without an effect where nothing was measured.
 
-        Empty where the measure does not apply to the model.
+        None where the measure does not apply to the model.
         """
         ...
 
@@ -51,39 +55,51 @@ def counterpart_recipe(recipe: str, protocol: str) -> str:
 
     Only the study calibrates on evaluation data; other protocols calibrate on held-out speech.
     """
-    return recipe if protocol == STUDY.name else recipe.removesuffix("-eval10")
+    return recipe if protocol == STUDY.name else held_out(recipe)
 
 
-def expected_outcome(comparison: Comparison, expected: Verdict) -> Outcome:
-    """Whether a comparison confirms an expected verdict, by the rule of `verdicts.supports`."""
-    if math.isnan(comparison.difference.low):
-        return Outcome.INCONCLUSIVE
-    supported = supports(comparison, expected)
-    if supported is None:
-        return Outcome.INCONCLUSIVE
-    return Outcome.REPRODUCED if supported else Outcome.NOT_REPRODUCED
+def held_out(recipe: str) -> str:
+    """The same recipe, calibrated on held-out speech if it is calibrated at all."""
+    return recipe.removesuffix(_ON_EVALUATED_SPEECH)
 
 
-def published_outcome(comparison: Comparison, value: float) -> Outcome:
-    """Whether a comparison confirms a published difference, in points.
+_ON_EVALUATED_SPEECH = "-eval10"
 
-    Not reproduced where the interval excludes the value. Reproduced where the interval contains it
-    and either excludes zero or has a half-width of at most the margin; else inconclusive.
+
+Expected = Literal["better", "worse", "no worse"]
+
+
+def wer_tests(effect: Effect, expects: Expected) -> tuple[OneSided, OneSided]:
+    """Tests that a statement on a WER difference holds, and that it fails.
+
+    "worse" fails where a loss of the margin is excluded, "better" where a gain of the margin is
+    excluded, "no worse" where any loss is shown.
     """
-    low, high = comparison.difference.low, comparison.difference.high
-    if math.isnan(low):
-        return Outcome.INCONCLUSIVE
-    if not low <= value <= high:
-        return Outcome.NOT_REPRODUCED
-    narrow = not low <= 0 <= high or (high - low) / 2 <= comparison.margin
-    return Outcome.REPRODUCED if narrow else Outcome.INCONCLUSIVE
+    match expects:
+        case "worse":
+            return effect.above(0.0), effect.below(MARGIN)
+        case "better":
+            return effect.below(0.0), effect.above(-MARGIN)
+        case "no worse":
+            return effect.below(MARGIN), effect.above(0.0)
 
 
-def _side(effect: Estimate, null: float, above: bool = True) -> Outcome:
-    """Reproduced where the whole interval is above (or below) the null value."""
-    if math.isnan(effect.low) or effect.low <= null <= effect.high:
-        return Outcome.INCONCLUSIVE
-    return Outcome.REPRODUCED if (effect.low > null) == above else Outcome.NOT_REPRODUCED
+def published_tests(
+    effect: Effect, value: float, low: float, high: float
+) -> tuple[OneSided, OneSided]:
+    """Tests that an effect equals a published value.
+
+    It does where it is shown to lie between `low` and `high` (two one-sided tests: Schuirmann 1987,
+    "A comparison of the two one-sided tests procedure and the power approach"), and does not where
+    it is shown to differ from the value.
+    """
+    inside = max(effect.above(low), effect.below(high), key=p_value)
+    return inside, min(effect.above(value), effect.below(value), key=p_value)
+
+
+def p_value(test: OneSided) -> float:
+    """For sorting tests."""
+    return test.p
 
 
 # A verdict on WER, between two recipes in a statement.
@@ -98,62 +114,67 @@ _RELATIONS = {
 class WerDifference:
     """WER of a recipe minus WER of another on one split, in points.
 
-    expects: a verdict, or "as published": the study's own difference, which it gives for its own
+    expects: a relation, or "as published": the study's own difference, which it gives for its own
     models only.
     """
 
     recipe: str
     split: Split
-    expects: Literal["better", "worse", "no worse", "as published"]
+    expects: Expected | Literal["as published"]
     against: str = "fp32"
 
     @property
     def question(self) -> str:  # noqa: D102
-        # "Clean speech", because larger sets than test-clean are judged, too.
+        # "Clean speech", because other sets than test-clean are pooled with it.
         where = "on clean speech" if self.split == "clean" else "on test-other"
         if self.expects == "as published":
             return f"WER increase of {self.recipe} over {self.against} {where} is as published"
         return f"{self.recipe} {_RELATIONS[self.expects]} {self.against} {where}"
 
-    def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
-        published_points = self._published(model)
-        if self.expects == "as published" and published_points is None:
-            return []
-        recipes = [counterpart_recipe(r, protocol) for r in (self.against, self.recipe)]
-        pairs = evidence.paired_runs(self.split, model, recipes, protocol)
-        if not pairs:
-            eval_sets = SPLITS[self.split].best_first
-            eval_set = eval_sets[-1] if model in ("base", "tiny.en") else eval_sets[0]
-            missing = [MissingRun(model, recipe, "accuracy", eval_set) for recipe in recipes]
-            return [_unmeasured(self, model, protocol, POINTS, missing, published_points)]
-        answers = []
-        for baseline, candidate in pairs:
-            comparison = evidence.compare(baseline, candidate)
-            outcome = self._outcome(comparison, published_points)
-            inconclusive = outcome is Outcome.INCONCLUSIVE
-            needed = comparison.minutes_needed(baseline.minutes) if inconclusive else None
-            answers.append(
-                _measured(
-                    self,
-                    model,
-                    protocol,
-                    POINTS,
-                    outcome,
-                    sample_text(baseline),
-                    comparison.difference,
-                    keys=(baseline.key, candidate.key),
-                    published_value=published_points,
-                    minutes_needed=needed,
-                )
-            )
-        return answers
+    def answer(self, evidence: Evidence, model: str, protocol: str) -> Answer | None:  # noqa: D102
+        points = self._published(model)
+        if self.expects == "as published" and points is None:
+            return None
+        against, recipe = (counterpart_recipe(r, protocol) for r in (self.against, self.recipe))
+        compared = evidence.compare(self.split, model, against, recipe, protocol)
+        missing = missing_speech(model, (against, recipe), self.split, compared)
+        answer = Answer(self.question, model, protocol, POINTS, published=points, missing=missing)
+        if compared is None:
+            return answer
+        if self.expects == "as published":
+            value = points or 0.0
+            tests = published_tests(compared.effect, value, value - MARGIN, value + MARGIN)
+        else:
+            tests = wer_tests(compared.effect, self.expects)
+        answer = replace(
+            tested(answer, compared.effect.estimate, tests, [compared]),
+            sample=pool_sample(compared.pool),
+        )
+        if self.expects == "worse" and recipe != held_out(recipe):
+            return self._refuted_by_held_out(answer, evidence, recipe)
+        return answer
 
-    def _outcome(self, comparison: Comparison, published_points: float | None) -> Outcome:
-        if self.expects != "as published":
-            return expected_outcome(comparison, Verdict(self.expects))
-        if published_points is None:
-            return Outcome.INCONCLUSIVE
-        return published_outcome(comparison, published_points)
+    def _refuted_by_held_out(self, answer: Answer, evidence: Evidence, recipe: str) -> Answer:
+        """The same, refuted by what is calibrated on held-out speech, or by nothing.
+
+        Calibration on evaluated speech flatters a recipe: damage in spite of it is damage, but no
+        damage says nothing.
+        """
+        better_founded = evidence.compare(
+            self.split, answer.model, self.against, held_out(recipe), answer.protocol
+        )
+        if better_founded is None:
+            return replace(answer, fails=UNKNOWN)
+        effect = better_founded.effect
+        fails = wer_tests(effect, "worse")[1]
+        points = with_interval(effect.estimate, signed=True)
+        text = f"calibrated on held-out speech: {points}"
+        return replace(
+            answer,
+            fails=fails,
+            sample=f"{answer.sample}; {text}",
+            keys=(*answer.keys, *keys_of([better_founded])),
+        )
 
     def _published(self, model: str) -> float | None:
         results = (published.published_result(model, r) for r in (self.recipe, self.against))
@@ -163,137 +184,170 @@ class WerDifference:
         return round(recipe.wer_pct(self.split) - against.wer_pct(self.split), 2)
 
 
+def keys_of(compared: Iterable[WerComparison]) -> tuple[str, ...]:
+    """Of the results that comparisons rest on."""
+    return tuple(
+        key for one in compared for part in one.pool.parts for key in (part.baseline_key, part.key)
+    )
+
+
+def missing_speech(
+    model: str, recipes: Iterable[str], split: Split, compared: WerComparison | None
+) -> tuple[MissingRun, ...]:
+    """The runs of recipes on the set of a split that adds the most to what was compared."""
+    eval_set = next_set(split, model, compared.pool if compared else None)
+    if eval_set is None:
+        return ()
+    return tuple(MissingRun(model, recipe, "accuracy", eval_set) for recipe in recipes)
+
+
+def tested(
+    answer: Answer,
+    effect: Estimate,
+    tests: tuple[OneSided, OneSided],
+    compared: Iterable[WerComparison] = (),
+) -> Answer:
+    """An answer with its effect, its tests (holds, fails) and the comparisons that it rests on."""
+    compared = list(compared)
+    return replace(
+        answer,
+        effect=effect,
+        holds=tests[0],
+        fails=tests[1],
+        keys=keys_of(compared),
+        pools=tuple(one.pool for one in compared),
+        outcome=Outcome.INCONCLUSIVE,
+    )
+
+
 @dataclass(frozen=True)
 class RobustnessGapChange:
-    """WER increase over fp32 on test-other minus that on test-clean, in points."""
+    """WER on test-other minus WER on test-clean of a recipe, minus that of another, in points.
 
-    recipe: str
-
-    @property
-    def question(self) -> str:  # noqa: D102
-        return f"WER increase of {self.recipe} is larger on test-other than on test-clean"
-
-    def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
-        recipes = ("fp32", counterpart_recipe(self.recipe, protocol))
-        other, clean = (
-            evidence.paired_runs(split, model, recipes, protocol) for split in _GAP_SPLITS
-        )
-        published_points = self._published(model)
-        if not other or not clean:
-            missing = [
-                MissingRun(model, recipe, "accuracy", SPLITS[split].best_first[0])
-                for split in _GAP_SPLITS
-                for recipe in recipes
-            ]
-            return [_unmeasured(self, model, protocol, POINTS, missing, published_points)]
-        runs = (*other[0], *clean[0])
-        change = minus(
-            evidence.compare(*other[0]).difference, evidence.compare(*clean[0]).difference
-        )
-        return [
-            _measured(
-                self,
-                model,
-                protocol,
-                POINTS,
-                _side(change, 0.0),
-                f"{sample_text(other[0][0])}; {sample_text(clean[0][0])}",
-                change,
-                keys=tuple(run.key for run in runs),
-                published_value=published_points,
-            )
-        ]
-
-    def _published(self, model: str) -> float | None:
-        result = published.published_result(model, self.recipe)
-        if result is None:
-            return None
-        return round(result.robustness_gap - result.baseline.robustness_gap, 2)
-
-
-_GAP_SPLITS: tuple[Split, Split] = ("other", "clean")
-
-
-@dataclass(frozen=True)
-class RobustnessGap:
-    """WER on test-other minus WER on test-clean of one recipe, in points: a bar of Figure 1.
-
-    keys: of the runs on test-other and on test-clean.
+    Equal to the WER difference between the two on test-other minus that on test-clean.
     """
 
-    model: str
     recipe: str
-    points: Estimate
-    keys: tuple[str, str]
-
-
-def robustness_gaps(evidence: Evidence, model: str, protocol: str) -> list[RobustnessGap]:
-    """The bars of Figure 1 for every recipe measured on both splits, smallest first."""
-    gaps = []
-    for recipe in evidence.recipes(model, protocol):
-        other, clean = (
-            evidence.paired_runs(split, model, (recipe,), protocol) for split in _GAP_SPLITS
-        )
-        if other and clean:
-            (harder,), (easier,) = other[0], clean[0]
-            points = paired_comparisons.robustness_gap(harder, easier)
-            gaps.append(RobustnessGap(model, recipe, points, (harder.key, easier.key)))
-    return sorted(gaps, key=lambda gap: gap.points.value)
-
-
-@dataclass(frozen=True)
-class RelativeTime:
-    """Time of a recipe over that of another, both measured interleaved with fp32."""
-
-    recipe: str
-    expects: Literal["faster", "slower"]
     against: str = "fp32"
 
     @property
     def question(self) -> str:  # noqa: D102
-        return f"{self.recipe} is {self.expects} than {self.against}"
+        where = "from clean speech to test-other"
+        return f"WER rises more {where} with {self.recipe} than with {self.against}"
 
-    def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
+    def answer(self, evidence: Evidence, model: str, protocol: str) -> Answer | None:  # noqa: D102
+        against, recipe = (counterpart_recipe(r, protocol) for r in (self.against, self.recipe))
+        points = self._published(model)
+        by_split = {
+            split: evidence.compare(split, model, against, recipe, protocol) for split in SPLITS
+        }
+        missing = tuple(
+            run
+            for split, compared in by_split.items()
+            for run in missing_speech(model, (against, recipe), split, compared)
+        )
+        answer = Answer(self.question, model, protocol, POINTS, published=points, missing=missing)
+        clean, other = by_split["clean"], by_split["other"]
+        if clean is None or other is None:
+            return answer
+        effect = effects.difference(other.effect.comparison, clean.effect.comparison)
+        holds, fails = wer_tests(effect, "worse")
+        if recipe != held_out(recipe):
+            # Flattered by its calibration: see `WerDifference`.
+            fails = UNKNOWN
+        return replace(
+            tested(answer, effect.estimate, (holds, fails), (other, clean)),
+            sample=f"{pool_sample(other.pool)}; {pool_sample(clean.pool)}",
+        )
+
+    def _published(self, model: str) -> float | None:
+        of_recipe = published.published_result(model, self.recipe)
+        against = published.published_result(model, self.against)
+        if of_recipe is None or against is None:
+            return None
+        return round(of_recipe.robustness_gap - against.robustness_gap, 2)
+
+
+@dataclass(frozen=True)
+class RelativeTime:
+    """Time of a recipe over that of another, both measured interleaved with fp32.
+
+    "as published": within TIME_TOLERANCE of the study's. device: that the statement is about.
+    """
+
+    recipe: str
+    expects: Literal["faster", "slower", "as published"]
+    against: str = "fp32"
+    device: Device = "cpu"
+
+    @property
+    def question(self) -> str:  # noqa: D102
+        where = " on a GPU" if self.device == "cuda" else ""
+        if self.expects == "as published":
+            return f"latency of {self.recipe} relative to {self.against}{where} is as published"
+        return f"{self.recipe} is {self.expects} than {self.against}{where}"
+
+    def answer(self, evidence: Evidence, model: str, protocol: str) -> Answer | None:  # noqa: D102
         recipes = [counterpart_recipe(r, protocol) for r in (self.recipe, self.against)]
         recipes = [recipe for recipe in recipes if recipe != "fp32"]
-        runs = [evidence.speed(model, recipe, protocol) for recipe in recipes]
+        runs = [evidence.speed(model, recipe, protocol, self.device) for recipe in recipes]
         present = [run for run in runs if run is not None]
-        published_ratio = self._published(model, evidence.device)
+        answer = Answer(
+            self.question,
+            model,
+            protocol,
+            TIMES,
+            published=self._published(model),
+            missing=tuple(MissingRun(model, recipe, "speed") for recipe in recipes),
+        )
         if len(present) < len(recipes):
-            missing = [MissingRun(model, recipe, "speed") for recipe in recipes]
-            return [_unmeasured(self, model, protocol, TIMES, missing, published_ratio)]
-        ratios = [relative_time(run) for run in present]
-        ratio = over(*ratios) if len(ratios) == 2 else ratios[0]
-        return [
-            _measured(
-                self,
-                model,
-                protocol,
-                TIMES,
-                _side(ratio, 1.0, above=self.expects == "slower"),
-                _speed_sample(present[0]),
-                ratio,
-                keys=tuple(run.key for run in present),
-                published_value=published_ratio,
-            )
-        ]
+            return replace(answer, needs_gpu=self.device == "cuda")
+        times = [relative_time(run) for run in present]
+        effect = effects.quotient(*times) if len(times) == 2 else times[0]
+        return replace(
+            tested(answer, effect.estimate, self._tests(effect)),
+            sample=speed_sample(present[0]),
+            keys=tuple(run.key for run in present),
+            missing=(),
+        )
 
-    def _published(self, model: str, device: str) -> float | None:
-        recipe = published.published_result(model, self.recipe, device)
-        against = published.published_result(model, self.against, device)
+    def _tests(self, effect: Effect) -> tuple[OneSided, OneSided]:
+        match self.expects:
+            case "faster":
+                return effect.below(1.0), effect.above(1.0)
+            case "slower":
+                return effect.above(1.0), effect.below(1.0)
+        ratio = self._stated
+        if ratio is None:
+            return UNKNOWN, UNKNOWN
+        return published_tests(effect, ratio, ratio / TIME_TOLERANCE, ratio * TIME_TOLERANCE)
+
+    @property
+    def _stated(self) -> float | None:
+        """The study's ratio for the model that its statement is about, whisper-small."""
+        return self._published("small")
+
+    def _published(self, model: str) -> float | None:
+        model = "small" if self.expects == "as published" else model
+        recipe = published.published_result(model, self.recipe, self.device)
+        against = published.published_result(model, self.against, self.device)
         if recipe is None or against is None or recipe.device != against.device:
             return None
         return round(recipe.rtf / against.rtf, 2)
 
 
-def relative_time(run: SpeedRun) -> Estimate:
-    """Time over fp32's, with its 95% interval over the interleaved passes."""
-    return time_ratio(run.ratios())
+def relative_time(run: SpeedRun) -> effects.StudentEffect:
+    """Time over fp32's, over the interleaved passes."""
+    return effects.time_effect(run.ratios())
 
 
-def _speed_sample(run: SpeedRun) -> str:
+def speed_sample(run: SpeedRun) -> str:
+    """How a time was measured, as text."""
     audio_s = run.passes[0].audio_s
     return f"{len(run.ratios())} interleaved passes over {audio_s:.0f} s, {run.machine.cpu}"
+
+
+EXACT_SAMPLE = "size of the saved model, exact"
 
 
 @dataclass(frozen=True)
@@ -306,202 +360,23 @@ class SizeReduction:
     def question(self) -> str:  # noqa: D102
         return f"size reduction of {self.recipe} is as published"
 
-    def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
+    def answer(self, evidence: Evidence, model: str, protocol: str) -> Answer | None:  # noqa: D102
         result = published.published_result(model, self.recipe)
         if result is None or result.size_reduction_pct is None:
-            return []
+            return None
         recipe, published_pct = counterpart_recipe(self.recipe, protocol), result.size_reduction_pct
         run = evidence.size(model, recipe, protocol)
+        answer = Answer(
+            self.question,
+            model,
+            protocol,
+            PERCENT,
+            published=published_pct,
+            missing=(MissingRun(model, recipe, "size"),),
+        )
         if run is None:
-            missing = [MissingRun(model, recipe, "size")]
-            return [_unmeasured(self, model, protocol, PERCENT, missing, published_pct)]
-        reduction = run.size_reduction_pct
-        near = abs(reduction - published_pct) <= SIZE_TOLERANCE
-        return [
-            _measured(
-                self,
-                model,
-                protocol,
-                PERCENT,
-                Outcome.REPRODUCED if near else Outcome.NOT_REPRODUCED,
-                _EXACT_SAMPLE,
-                _exact(reduction),
-                keys=(run.key,),
-                published_value=published_pct,
-            )
-        ]
-
-
-_EXACT_SAMPLE = "size of the saved model, exact"
-
-
-def _exact(value: float) -> Estimate:
-    """An estimate without uncertainty."""
-    return Estimate(value, value, value, 1, "model")
-
-
-# What the study's choices are compared with: its own quantized recipes.
-STUDY_RECIPES = tuple(
-    dict.fromkeys(
-        result.recipe
-        for result in (*published.TABLE_2, *published.TABLE_3)
-        if result.recipe != "fp32"
-    )
-)
-
-
-@dataclass(frozen=True)
-class _RivalComparison:
-    """A recipe against one rival: below 1, or below 0 points, the recipe is ahead."""
-
-    rival: str
-    effect: Estimate
-    outcome: Outcome
-    sample: str
-    keys: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RanksFirst:
-    """A recipe is ahead of every other measured recipe of the study.
-
-    metric: time, size, or wer (on test-other). The effect is the comparison with the closest rival:
-    time or bytes over the rival's, or WER minus the rival's in points. among: the rivals.
-    """
-
-    recipe: str
-    metric: Literal["time", "size", "wer"]
-    among: tuple[str, ...] = STUDY_RECIPES
-
-    @property
-    def question(self) -> str:  # noqa: D102
-        first = {"time": "fastest", "size": "smallest", "wer": "most accurate on test-other"}
-        return f"{self.recipe} is the {first[self.metric]} of the study's recipes"
-
-    def answers(self, evidence: Evidence, model: str, protocol: str) -> list[Answer]:  # noqa: D102
-        recipe = counterpart_recipe(self.recipe, protocol)
-        rivals = [counterpart_recipe(rival, protocol) for rival in self.among]
-        comparisons = [
-            comparison
-            for rival in rivals
-            if rival != recipe
-            and (comparison := self._compare_with(evidence, model, protocol, rival)) is not None
-        ]
-        unit = {"time": TIMES, "size": BYTES, "wer": POINTS}[self.metric]
-        if not comparisons:
-            names = dict.fromkeys(("fp32", recipe, *rivals))
-            missing = [self._missing(model, name) for name in names]
-            return [_unmeasured(self, model, protocol, unit, missing)]
-        closest = max(comparisons, key=lambda comparison: comparison.effect.value)
-        keys = (*closest.keys, *(key for c in comparisons for key in c.keys))
-        return [
-            _measured(
-                self,
-                model,
-                protocol,
-                unit,
-                _worst([comparison.outcome for comparison in comparisons]),
-                f"compared with {closest.rival}, the closest of {len(comparisons)} rivals:"
-                f" {closest.sample}",
-                closest.effect,
-                keys=tuple(dict.fromkeys(keys)),
-            )
-        ]
-
-    def _missing(self, model: str, recipe: str) -> MissingRun:
-        if self.metric == "wer":
-            return MissingRun(model, recipe, "accuracy", SPLITS["other"].best_first[0])
-        return MissingRun(model, recipe, "speed" if self.metric == "time" else "size")
-
-    def _compare_with(
-        self, evidence: Evidence, model: str, protocol: str, rival: str
-    ) -> _RivalComparison | None:
-        """None where the two are not both measured."""
-        recipe = counterpart_recipe(self.recipe, protocol)
-        match self.metric:
-            case "time":
-                first, second = (evidence.speed(model, r, protocol) for r in (recipe, rival))
-                return _compare_times(first, second, rival) if first and second else None
-            case "size":
-                small, large = (evidence.size(model, r, protocol) for r in (recipe, rival))
-                return _compare_sizes(small, large, rival) if small and large else None
-        pairs = evidence.paired_runs("other", model, (recipe, rival), protocol)
-        return _compare_wers(evidence, pairs[0][0], pairs[0][1], rival) if pairs else None
-
-
-def _compare_times(run: SpeedRun, rival_run: SpeedRun, rival: str) -> _RivalComparison:
-    ratio = over(relative_time(run), relative_time(rival_run))
-    outcome, keys = _side(ratio, 1.0, above=False), (run.key, rival_run.key)
-    return _RivalComparison(rival, ratio, outcome, _speed_sample(run), keys)
-
-
-def _compare_sizes(run: SizeRun, rival_run: SizeRun, rival: str) -> _RivalComparison:
-    ratio = _exact(run.weights_bytes / rival_run.weights_bytes)
-    outcome, keys = _side(ratio, 1.0, above=False), (run.key, rival_run.key)
-    return _RivalComparison(rival, ratio, outcome, _EXACT_SAMPLE, keys)
-
-
-def _compare_wers(
-    evidence: Evidence, run: AccuracyRun, rival_run: AccuracyRun, rival: str
-) -> _RivalComparison:
-    comparison = evidence.compare(rival_run, run)
-    outcome = expected_outcome(comparison, Verdict.NO_WORSE)
-    keys = (run.key, rival_run.key)
-    return _RivalComparison(rival, comparison.difference, outcome, sample_text(run), keys)
-
-
-def _worst(outcomes: list[Outcome]) -> Outcome:
-    for outcome in (Outcome.NOT_REPRODUCED, Outcome.INCONCLUSIVE):
-        if outcome in outcomes:
-            return outcome
-    return Outcome.REPRODUCED
-
-
-def _measured(
-    measure: Measure,
-    model: str,
-    protocol: str,
-    unit: Unit,
-    outcome: Outcome,
-    sample: str,
-    effect: Estimate,
-    *,
-    keys: tuple[str, ...],
-    published_value: float | None = None,
-    minutes_needed: float | None = None,
-) -> Answer:
-    no_interval = math.isnan(effect.low)
-    return Answer(
-        question=measure.question,
-        model=model,
-        protocol=protocol,
-        unit=unit,
-        outcome=outcome,
-        sample=sample,
-        effect=effect.value,
-        low=None if no_interval else effect.low,
-        high=None if no_interval else effect.high,
-        published=published_value,
-        keys=keys,
-        minutes_needed=minutes_needed,
-    )
-
-
-def _unmeasured(
-    measure: Measure,
-    model: str,
-    protocol: str,
-    unit: Unit,
-    missing: list[MissingRun],
-    published_value: float | None = None,
-) -> Answer:
-    return Answer(
-        question=measure.question,
-        model=model,
-        protocol=protocol,
-        unit=unit,
-        outcome=Outcome.NOT_MEASURABLE,
-        sample="not measured",
-        published=published_value,
-        missing=tuple(missing),
-    )
+            return answer
+        deviation = ExactEffect(abs(run.size_reduction_pct - published_pct))
+        tests = deviation.below(SIZE_TOLERANCE), deviation.above(SIZE_TOLERANCE)
+        measured = tested(answer, ExactEffect(run.size_reduction_pct).estimate, tests)
+        return replace(measured, sample=EXACT_SAMPLE, keys=(run.key,), missing=())

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from whisperq_core.quantize.recipes import IN_PYTORCH
-from whisperq_core.speech.evaluation_sets import SETS_OF_KIND
+from whisperq_core.study.evidence import SPLITS, most_complete
 
 AUTHORS = "Arthur Söhler, Julian Irigoyen, Andreas Søeborg Kirkedal"
 TITLE = "Quantizing Whisper: How Design Choices Affect ASR Performance"
@@ -119,6 +119,12 @@ TABLE_4 = (
 )
 
 
+# What its choices are compared with: its own quantized recipes.
+STUDY_RECIPES = tuple(
+    dict.fromkeys(row.recipe for row in (*TABLE_2, *TABLE_3) if row.recipe != "fp32")
+)
+
+
 def published_result(model: str, recipe: str, device: str | None = None) -> PublishedResult | None:
     """The study's row of a model and recipe; None if there is none. device: None for any."""
     for row in (*TABLE_2, *TABLE_3):
@@ -141,36 +147,48 @@ def stand_in(model: str, frame: pd.DataFrame) -> str | None:
 
 
 def measured_row(
-    model: str, recipe: str, split: str, frame: pd.DataFrame
+    model: str, recipe: str, eval_set: str, frame: pd.DataFrame
 ) -> "pd.Series[Any] | None":
-    """The newest row of a model and recipe on the best measured set of a split, or None.
+    """The newest row of a model and recipe on an evaluation set, or None.
 
-    split: "clean" or "other". Rows with a speed result (interleaved with fp32) are preferred.
+    Rows with a speed result (interleaved with fp32) are preferred.
     """
-    of_model = frame[frame["model"] == model]
-    of_recipe = of_model[of_model["recipe"] == recipe]
-    if of_recipe.empty:
+    of_set = frame[(frame["model"] == model) & (frame["set"] == eval_set)]
+    rows = of_set[of_set["recipe"] == recipe]
+    if rows.empty:
         # The counterpart under other protocols, which calibrates on held-out speech.
-        of_recipe = of_model[of_model["recipe"] == recipe.removesuffix("-eval10")]
-    for name in SETS_OF_KIND[split]:
-        of_set = of_recipe[of_recipe["set"] == name]
-        if len(of_set):
-            timed = of_set.assign(timed=of_set["speed_key"].notna())
-            return timed.sort_values(["timed", "created_at"]).iloc[-1]
-    return None
+        rows = of_set[of_set["recipe"] == recipe.removesuffix("-eval10")]
+    if rows.empty:
+        return None
+    timed = rows.assign(timed=rows["speed_key"].notna())
+    return timed.sort_values(["timed", "created_at"]).iloc[-1]
+
+
+def common_sets(model: str, recipes: Iterable[str], frame: pd.DataFrame) -> dict[str, str]:
+    """For each split the set that most of the recipes were run on: see `most_complete`."""
+    names = {name for recipe in recipes for name in (recipe, recipe.removesuffix("-eval10"))}
+    rows = frame[(frame["model"] == model) & frame["recipe"].isin(names)]
+    sets = rows.drop_duplicates(["recipe", "set"])["set"]
+    return {split: most_complete(split, sets) for split in SPLITS}
 
 
 def side_by_side(results: Iterable[PublishedResult], frame: pd.DataFrame) -> pd.DataFrame:
     """The study's rows, each followed by the results measured here for the same recipe.
+
+    Rows of one model are on the same sets, those that most of the recipes were run on.
 
     Columns: label, recipe, source (STUDY or HERE), model, what (sets and device), wer_clean_pct,
     wer_other_pct, gap_points, cer_clean_pct, cer_other_pct, rtf, rtf_ratio, size_reduction_pct, and
     for measured rows the keys of their results: clean_key, other_key, speed_key.
     A recipe that was not measured has a row without numbers, whose `what` is "not measured here".
     """
+    results = list(results)
     lines = []
     for result in results:
-        lines += [_study_line(result), _here_line(result, frame)]
+        model = stand_in(result.model, frame)
+        alike = [other.recipe for other in results if other.model == result.model]
+        sets = common_sets(model, alike, frame) if model else {}
+        lines += [_study_line(result), _here_line(result, model, sets, frame)]
     return pd.DataFrame(lines)
 
 
@@ -196,8 +214,9 @@ def _study_line(result: PublishedResult) -> dict[str, object]:
 _DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 
 
-def _here_line(result: PublishedResult, frame: pd.DataFrame) -> dict[str, object]:
-    model = stand_in(result.model, frame)
+def _here_line(
+    result: PublishedResult, model: str | None, sets: dict[str, str], frame: pd.DataFrame
+) -> dict[str, object]:
     line: dict[str, Any] = {
         "label": result.label,
         "recipe": result.recipe,
@@ -205,8 +224,8 @@ def _here_line(result: PublishedResult, frame: pd.DataFrame) -> dict[str, object
         "model": model or result.model,
     }
     rows: dict[str, pd.Series[Any]] = {}
-    for split in SETS_OF_KIND if model else ():
-        row = measured_row(str(model), result.recipe, split, frame)
+    for split, eval_set in sets.items():
+        row = measured_row(str(model), result.recipe, eval_set, frame)
         if row is not None:
             rows[split] = row
     if not rows:
@@ -228,25 +247,26 @@ def _here_line(result: PublishedResult, frame: pd.DataFrame) -> dict[str, object
 def _extent(rows: "Sequence[pd.Series[Any]]") -> str:
     """The sets of the rows with their numbers of utterances, and the device."""
     names = [row["set"] for row in rows]
-    kind = "excerpts" if all(name.endswith("-excerpt") for name in names) else ", ".join(names)
     counts = " + ".join(str(row["utterances"]) for row in rows)
     device = rows[0]["device"]
-    return f"{kind} ({counts}), {_DEVICES.get(device, device)}"
+    return f"{', '.join(names)} ({counts}), {_DEVICES.get(device, device)}"
 
 
 def best_measured_here(
     choice: PublishedChoice, frame: pd.DataFrame, model: str = "base"
 ) -> "pd.Series[Any] | None":
-    """The row with the lowest value in the choice's column, on the best set for test-other.
+    """The row with the lowest value in the choice's column, on the set of test-other with most.
 
     Only usable recipes: with at most MAX_WER_RATIO times fp32's WER, where fp32 was measured. Only
     recipes quantized in PyTorch, as in the study. None where the column was not measured.
     """
-    for name in SETS_OF_KIND["other"]:
-        rows = frame[(frame["model"] == model) & (frame["set"] == name)]
-        baseline = rows.loc[rows["recipe"] == "fp32", "wer_pct"].max()
-        usable = rows["wer_pct"] <= MAX_WER_RATIO * baseline if pd.notna(baseline) else True
-        candidates = rows[(rows["family"] == IN_PYTORCH) & usable].dropna(subset=[choice.column])
-        if len(candidates):
-            return candidates.sort_values([choice.column, "wer_pct", "recipe"]).iloc[0]
-    return None
+    of_model = frame[frame["model"] == model]
+    in_pytorch = of_model[of_model["family"] == IN_PYTORCH]
+    measured = in_pytorch.drop_duplicates(["recipe", "set"])["set"]
+    rows = of_model[of_model["set"] == most_complete("other", measured)]
+    baseline = rows.loc[rows["recipe"] == "fp32", "wer_pct"].max()
+    usable = rows["wer_pct"] <= MAX_WER_RATIO * baseline if pd.notna(baseline) else True
+    candidates = rows[(rows["family"] == IN_PYTORCH) & usable].dropna(subset=[choice.column])
+    if candidates.empty:
+        return None
+    return candidates.sort_values([choice.column, "wer_pct", "recipe"]).iloc[0]

@@ -1,6 +1,6 @@
 """Protocols: how a model decodes and batches. A value, like a recipe, stored with each result."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from whisperq_core.errors import InputError
@@ -48,12 +48,12 @@ class Protocol:
         `tied` is one: what it does is in the recipe's modules. A field that came later counts where
         it says something, so that the keys of older results stay.
         """
-        fields = asdict(self)
-        del fields["name"], fields["tied"]
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        del values["name"], values["tied"]
         for later in ("margin_s", "fold", "merge_at"):
-            if fields[later] is None:
-                del fields[later]
-        return fields
+            if values[later] is None:
+                del values[later]
+        return values
 
     @property
     def label(self) -> str:

@@ -9,27 +9,27 @@ decoder reads at every step. Every utterance has a window of its own, so that it
 batch do not change its text, unless the recipe has one activation range a batch
 (`Recipe.depends_on_batch`): the decoder is batched.
 
-It works on the layers of any recipe, at batch size 1 in the encoder, where activations stay in the
-CPU's caches.
+It works on the layers of any recipe. On a CPU, and where windows differ, the encoder has a batch
+size of 1, so that activations stay in the CPU's caches.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from whisperq_core.memory import retain_freed_memory
+from whisperq_core.whisper import static_decoder
+from whisperq_core.whisper.cached_decoder import MAX_TOKENS, CachedDecoder, attention_dtype
 from whisperq_core.whisper.generation import Generated, Times, synchronize
 from whisperq_core.whisper.torch_types import Module, WhisperModule
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 POSITIONS_PER_S = 50
-MAX_TOKENS = 448
 # Rows are asked whether to stop once in so many tokens.
 _STOP_CHECK_EVERY = 32
 # The batch shrinks when this share of its rows or fewer are still decoded.
@@ -73,7 +73,12 @@ def generate(
     no_grad.
     """
     with retain_freed_memory():
-        return _generate(torch_model, features, seconds, prompts, window, should_stop)
+        sizes = static_decoder.sizes_of(torch_model)
+        generated = _generate(torch_model, features, seconds, prompts, window, should_stop)
+        if static_decoder.sizes_of(torch_model) > sizes:
+            # The first batch of a size compiled what the next ones use; that is not measured.
+            generated = _generate(torch_model, features, seconds, prompts, window, should_stop)
+        return generated
 
 
 class _Ended(Enum):
@@ -115,13 +120,10 @@ def _generate(
     device, end_token = features.device.type, torch_model.generation_config.eos_token_id
     synchronize(device)
     start = time.perf_counter()
-    encoded = [
-        encode(torch_model, row[None], length, window)
-        for row, length in zip(features, seconds, strict=True)
-    ]
+    encoded = _encode_batch(torch_model, features, seconds, window)
     synchronize(device)
     encoder_s = time.perf_counter() - start
-    decoder = _Decoder(torch_model, encoded)
+    decoder = static_decoder.decoder_for(torch_model, encoded)
     rows = [_Row() for _ in encoded]
     # The rows that the decoder computes; one that ended stays until the batch shrinks.
     computed, first_token_s = rows, 0.0
@@ -135,7 +137,7 @@ def _generate(
         active = [place for place, row in enumerate(computed) if not row.ended]
         if not active:
             break
-        if len(active) <= _SHRINK_AT * len(computed):
+        if decoder.shrinks and len(active) <= _SHRINK_AT * len(computed):
             decoder.keep(active)
             computed, next_ids = [computed[place] for place in active], next_ids[active]
         ids = next_ids[:, None]
@@ -172,7 +174,8 @@ def teacher_forced_logits(
     """
     import torch
 
-    decoder = _Decoder(torch_model, [encoded])
+    decoder = CachedDecoder(torch_model, 1, len(encoded[0]), encoded[0])
+    decoder.start([encoded])
     states = decoder.states(torch.tensor([tokens[:-1]], device=encoded[0].device))
     logits: Tensor = decoder.logits_of(states[0, first - 1 :])
     return logits
@@ -183,9 +186,9 @@ def encoder_stem(
 ) -> tuple["Tensor", "Tensor"]:
     """What the first encoder layer is given: both convolutions, and positions added.
 
-    features: shape (1, mels, frames). kept: positions computed from them. fold: how many of the
+    features: shape (rows, mels, frames). kept: positions computed from them. fold: how many of the
     remaining positions, all silence, become one; None to leave them out. Returns states of shape
-    (1, positions, width), and the logarithm of how many positions each represents, (positions,).
+    (rows, positions, width), and the logarithm of how many positions each represents, (positions,).
     """
     import torch
     from torch.nn import functional
@@ -219,17 +222,51 @@ def encode(
     Weights are logarithms of how many positions one represents, shape (positions,). features has
     the shape (1, mels, frames).
     """
+    states, weights = _encode_together(torch_model, features, seconds, window)
+    return states[0], weights
+
+
+def _encode_together(
+    torch_model: WhisperModule, features: "Tensor", seconds: float, window: Window
+) -> tuple["Tensor", "Tensor"]:
+    """`encode` of rows with as many seconds of speech each, states (rows, positions, width)."""
     encoder = torch_model.model.encoder
     kept = kept_positions(torch_model, seconds, window.margin_s)
     frames = min(features.shape[-1], 2 * (kept + _EDGE))
     states, weights = encoder_stem(encoder, features[..., :frames], kept, window.fold)
     merge_at = round(window.merge_at * len(encoder.layers)) if window.merge_at else None
+    mask = _mask_of(torch_model, weights)
     for index, layer in enumerate(encoder.layers):
         if index == merge_at:
             states, weights = _merged(states, weights, kept)
-        mask = weights.to(_attention_dtype(torch_model, states))[None, None, None]
-        states = layer(states, attention_mask=mask if weights.any() else None)
-    return encoder.layer_norm(states)[0], weights
+            mask = _mask_of(torch_model, weights)
+        states = layer(states, attention_mask=mask)
+    return encoder.layer_norm(states), weights
+
+
+def _mask_of(torch_model: WhisperModule, weights: "Tensor") -> "Tensor | None":
+    """What is added to attention's scores, shape (1, 1, 1, positions); None for nothing."""
+    if not weights.any():
+        return None
+    return weights.to(attention_dtype(torch_model, weights))[None, None, None]
+
+
+def _encode_batch(
+    torch_model: WhisperModule, features: "Tensor", seconds: Sequence[float], window: Window
+) -> list[tuple["Tensor", "Tensor"]]:
+    """`encode` of each row; at once where windows are whole and the device is not a CPU."""
+    if window == WHOLE and _is_parallel(features):
+        states, weights = _encode_together(torch_model, features, seconds[0], window)
+        return [(row, weights) for row in states]
+    return [
+        encode(torch_model, row[None], length, window)
+        for row, length in zip(features, seconds, strict=True)
+    ]
+
+
+def _is_parallel(features: "Tensor") -> bool:
+    """Whether a batch takes less time at once than row by row: see the module's docstring."""
+    return features.device.type != "cpu"
 
 
 def _merged(states: "Tensor", weights: "Tensor", count: int) -> tuple["Tensor", "Tensor"]:
@@ -240,130 +277,3 @@ def _merged(states: "Tensor", weights: "Tensor", count: int) -> tuple["Tensor", 
     pairs = states[:, :even].unflatten(1, (-1, 2)).mean(2)  # type: ignore[no-untyped-call]
     doubled = weights[:even:2] + math.log(2)
     return torch.cat([pairs, states[:, even:]], 1), torch.cat([doubled, weights[even:]])
-
-
-def _attention_dtype(torch_model: WhisperModule, states: "Tensor") -> "torch.dtype":
-    """What attention computes in, where the recipe chooses it; else what everything does."""
-    dtype: torch.dtype = getattr(torch_model, "attention_dtype", states.dtype)
-    return dtype
-
-
-class _KeyValue(NamedTuple):
-    """Keys and values of one attention layer, each (rows, heads, positions, width of a head)."""
-
-    keys: "Tensor"
-    values: "Tensor"
-
-    def rows(self, chosen: Sequence[int]) -> "_KeyValue":
-        return _KeyValue(self.keys[chosen], self.values[chosen])
-
-
-class _Decoder:
-    """Decoder layers with a key/value cache of a batch, which grows by a token a step.
-
-    length: tokens in the cache, the prompt included.
-    """
-
-    def __init__(
-        self, torch_model: WhisperModule, encoded: Sequence[tuple["Tensor", "Tensor"]]
-    ) -> None:
-        from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-
-        config, tables = torch_model.config, torch_model.generation_config
-        self._model, self._decoder = torch_model, torch_model.model.decoder
-        self._heads = config.decoder_attention_heads
-        self._attention = ALL_ATTENTION_FUNCTIONS[config._attn_implementation]
-        self._suppressed = list(tables.suppress_tokens or [])
-        self._suppressed_first = list(tables.begin_suppress_tokens or [])
-        self.length = 0
-
-        states = encoded[0][0]
-        dtype = _attention_dtype(torch_model, states)
-        longest = max(len(s) for s, _ in encoded)
-        self._cross_mask = states.new_full((len(encoded), 1, 1, longest), -math.inf, dtype=dtype)
-        shape = len(encoded), self._heads, longest, states.shape[-1] // self._heads
-        self._cross_kv = [
-            _KeyValue(*(states.new_zeros(shape, dtype=dtype) for _ in range(2)))
-            for _ in self._decoder.layers
-        ]
-        self._fill_cross(encoded)
-        shape = *shape[:2], MAX_TOKENS, shape[3]
-        self._self_kv = [
-            _KeyValue(*(states.new_empty(shape, dtype=dtype) for _ in range(2)))
-            for _ in self._decoder.layers
-        ]
-
-    def _fill_cross(self, encoded: Iterable[tuple["Tensor", "Tensor"]]) -> None:
-        """Cross-attention's cache and mask, row by row."""
-        for row, (states, weights) in enumerate(encoded):
-            self._cross_mask[row, ..., : len(states)] = weights
-            batch = states[None]  # the same tensor for all layers: int8 recipes quantize it once
-            for layer, cache in zip(self._decoder.layers, self._cross_kv, strict=True):
-                attention = layer.encoder_attn
-                cache.keys[row, :, : len(states)] = self._split(attention.k_proj(batch))[0]
-                cache.values[row, :, : len(states)] = self._split(attention.v_proj(batch))[0]
-
-    def _split(self, states: "Tensor") -> "Tensor":
-        """(batch, length, width) → (batch, heads, length, width of a head)."""
-        heads: Tensor = states.unflatten(-1, (self._heads, -1))  # type: ignore[no-untyped-call]
-        return heads.transpose(1, 2)
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Drops all rows but these."""
-        self._cross_mask = self._cross_mask[rows]
-        self._cross_kv = [cache.rows(rows) for cache in self._cross_kv]
-        self._self_kv = [cache.rows(rows) for cache in self._self_kv]
-
-    def next_tokens(self, ids: "Tensor") -> "Tensor":
-        """The most probable next token of each row, (rows,), after new ids of (rows, new)."""
-        logits = self._logits(ids)
-        logits[:, self._suppressed] = -math.inf
-        if self._suppressed_first:
-            logits[:, self._suppressed_first] = -math.inf
-            self._suppressed_first = []
-        return logits.argmax(-1)
-
-    def _logits(self, ids: "Tensor") -> "Tensor":
-        """Logits after the last of the new ids, shape (rows, vocabulary)."""
-        return self.logits_of(self.states(ids)[:, -1])
-
-    def logits_of(self, states: "Tensor") -> "Tensor":
-        """Logits of states of shape (…, width), shape (…, vocabulary)."""
-        logits: Tensor = self._model.proj_out(self._decoder.layer_norm(states))
-        return logits
-
-    def states(self, ids: "Tensor") -> "Tensor":
-        """States after the last layer at each of the new ids, shape (rows, new, width)."""
-        from torch.nn import functional
-
-        decoder, before, now = self._decoder, self.length, self.length + ids.shape[1]
-        states: Tensor = decoder.embed_tokens(ids) + decoder.embed_positions.weight[before:now]
-        # A prompt may not look ahead; one new token has nothing ahead.
-        causal = None
-        if ids.shape[1] > 1:
-            shape = (ids.shape[1], now)
-            causal = self._cross_mask.new_full(shape, -math.inf).triu(before + 1)[None, None]
-        for layer, self_kv, cross_kv in zip(
-            decoder.layers, self._self_kv, self._cross_kv, strict=True
-        ):
-            normed = layer.self_attn_layer_norm(states)
-            attention = layer.self_attn
-            self_kv.keys[:, :, before:now] = self._split(attention.k_proj(normed))
-            self_kv.values[:, :, before:now] = self._split(attention.v_proj(normed))
-            past = _KeyValue(self_kv.keys[:, :, :now], self_kv.values[:, :, :now])
-            states = states + self._attend(attention, normed, past, causal)
-            normed = layer.encoder_attn_layer_norm(states)
-            states = states + self._attend(layer.encoder_attn, normed, cross_kv, self._cross_mask)
-            normed = layer.final_layer_norm(states)
-            states = states + layer.fc2(functional.gelu(layer.fc1(normed)))
-        self.length = now
-        return states
-
-    def _attend(
-        self, layer: Module, normed: "Tensor", cache: _KeyValue, mask: "Tensor | None"
-    ) -> "Tensor":
-        """What an attention layer adds to the states, shape (rows, new, width)."""
-        queries = self._split(layer.q_proj(normed) * layer.scaling).to(cache.keys.dtype)
-        attended, _ = self._attention(layer, queries, *cache, mask, dropout=0.0, scaling=1.0)
-        output: Tensor = layer.out_proj(attended.flatten(2).to(normed.dtype))
-        return output

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.whisper import short_window
-from whisperq_core.whisper.short_window import MAX_TOKENS, Window
+from whisperq_core.whisper.cached_decoder import MAX_TOKENS
+from whisperq_core.whisper.short_window import Window
 from whisperq_core.whisper.torch_types import Array, WhisperModule
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from whisperq_core.scoring.loops import (
 )
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.speech.evaluation_sets import Utterance
-from whisperq_core.whisper import short_window
+from whisperq_core.whisper import short_window, static_decoder
 from whisperq_core.whisper.generation import generate, timed
 from whisperq_core.whisper.protocols import Protocol
 from whisperq_core.whisper.runtime import Runtime, Segment, Transcripts
@@ -99,8 +99,9 @@ def transcribe(
 
     inputs = _inputs(model, torch_model, audio)
     options = _options(model, protocol, languages)
-    if protocol.is_fitted and not inputs.get("return_timestamps"):
-        return _in_fitted_windows(model, torch_model, inputs, audio, languages, protocol)
+    own_decoding = protocol.is_fitted or static_decoder.is_compiled(torch_model)
+    if own_decoding and not inputs.get("return_timestamps"):
+        return _in_own_windows(model, torch_model, inputs, audio, languages, protocol)
     # no_grad, not inference_mode: Quanto's packed weights cannot be inference tensors.
     with torch.no_grad():
         if not protocol.has_fallback:
@@ -113,7 +114,7 @@ def transcribe(
         return _with_fallback(model, torch_model, features, options, protocol.temperatures)
 
 
-def _in_fitted_windows(
+def _in_own_windows(
     model: "Model",
     torch_model: WhisperModule,
     inputs: dict[str, Any],
@@ -121,11 +122,15 @@ def _in_fitted_windows(
     languages: Sequence[str | None],
     protocol: Protocol,
 ) -> Transcripts:
-    """Every utterance in a window of its own; what loops there again in the whole one."""
+    """Every utterance in the protocol's window; what loops in a fitted one again in the whole one.
+
+    By WhisperQ's own decoder, which chooses the tokens that generate() does.
+    """
     import torch
 
     if None in languages:
-        raise ModelError("A fitted window needs the language. Choose one instead of detecting it.")
+        needs = "A fitted window" if protocol.is_fitted else "A compiled recipe"
+        raise ModelError(f"{needs} needs the language. Choose one instead of detecting it.")
     features = inputs["input_features"]
     window = window_of(protocol)
     seconds = [len(one) / SAMPLE_RATE for one in audio]
@@ -135,13 +140,14 @@ def _in_fitted_windows(
         return is_looped(model.tokenizer.decode(tokens))
 
     with torch.no_grad():
-        generation = short_window.generate(torch_model, features, seconds, prompts, window, looped)
+        stop = looped if protocol.is_fitted else None
+        generation = short_window.generate(torch_model, features, seconds, prompts, window, stop)
         texts, times, tokens = (
             list(_texts(model, generation.tokens)),
             [generation.times],
             generation.token_count,
         )
-        again = [row for row, text in enumerate(texts) if is_looped(text)]
+        again = [row for row, text in enumerate(texts) if stop and is_looped(text)]
         if again:
             whole_windows = [WINDOW_S] * len(again), [prompts[row] for row in again]
             whole = short_window.generate(

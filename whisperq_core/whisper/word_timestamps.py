@@ -1,22 +1,23 @@
-"""Start and end of each word of a transcript, from the model's cross-attention.
+"""Start, end and probability of each word of a transcript, by teacher forcing.
 
 Some decoder heads attend to the part of the speech whose word they write (Whisper's alignment
 heads). A transcript, whatever wrote it, is teacher-forced; the monotonic path of the highest
 attention through these heads gives each word's time. As openai/whisper does (timing.py), but with
 a Viterbi alignment, one state for each token, instead of dynamic time warping, and with a state for
-the silence before the first word.
+the silence before the first word. The same pass tells how probable the model finds each word.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel
 
 from whisperq_core.speech.decode import SAMPLE_RATE
 from whisperq_core.whisper import short_window
+from whisperq_core.whisper.cached_decoder import MAX_TOKENS
 from whisperq_core.whisper.runtime import Segment
 from whisperq_core.whisper.torch_types import Array, WhisperModule
 
@@ -39,12 +40,22 @@ class TimedWord(BaseModel, frozen=True):
     """A word as written, punctuation included, with its start and end in seconds.
 
     over_speech: whether anyone probably speaks there; where not, the word is probably hallucinated.
+    probability: of the word after the words before it, 0 to 1, the geometric mean over its tokens,
+    by the model that timed it; None where it could not be aligned.
     """
 
     text: str
     start_s: float
     end_s: float
     over_speech: bool = True
+    probability: float | None = None
+
+
+class _Aligned(NamedTuple):
+    """Seconds at which each word starts and the last one ends, (words + 1,); and probabilities."""
+
+    starts_s: Array
+    probabilities: Sequence[float | None]
 
 
 def timed_words(
@@ -57,22 +68,33 @@ def timed_words(
     """
     can_align = alignment_problem(model, task) is None
     words = [segment.text.split() for segment in segments]
-    starts = []
-    for segment, of_segment in zip(segments, words, strict=True):
-        aligned = None
-        if of_segment and can_align:
-            aligned = _starts(model, audio, segment, of_segment, language)
-        if aligned is None:
-            aligned = np.linspace(segment.start_s, segment.end_s, len(of_segment) + 1)
-        starts.append(np.minimum(aligned, len(audio) / SAMPLE_RATE))
+    aligned = [
+        (_align(model, audio, segment, of_segment, language) if of_segment and can_align else None)
+        or _spread(segment, len(of_segment))
+        for segment, of_segment in zip(segments, words, strict=True)
+    ]
+    starts = [np.minimum(one.starts_s, len(audio) / SAMPLE_RATE) for one in aligned]
     # A last word may reach into the margin, but not past the first word of the next segment.
     for before, after in reversed(list(pairwise(starts))):
         np.minimum(before, after[0], out=before)
     return tuple(
-        TimedWord(text=word, start_s=round(float(start), 2), end_s=round(float(end), 2))
-        for of_segment, times in zip(words, starts, strict=True)
-        for word, (start, end) in zip(of_segment, pairwise(times), strict=True)
+        TimedWord(
+            text=word,
+            start_s=round(float(start), 2),
+            end_s=round(float(end), 2),
+            probability=probability,
+        )
+        for of_segment, times, one in zip(words, starts, aligned, strict=True)
+        for word, (start, end), probability in zip(
+            of_segment, pairwise(times), one.probabilities, strict=True
+        )
     )
+
+
+def _spread(segment: Segment, count: int) -> _Aligned:
+    """So many words evenly over the segment."""
+    starts = np.linspace(segment.start_s, segment.end_s, count + 1)
+    return _Aligned(starts, [None] * count)
 
 
 def alignment_problem(model: "Model", task: str) -> str | None:
@@ -87,13 +109,10 @@ def alignment_problem(model: "Model", task: str) -> str | None:
     return None
 
 
-def _starts(
+def _align(
     model: "Model", audio: Array, segment: Segment, words: list[str], language: str
-) -> Array | None:
-    """Seconds at which each word starts and the last one ends, shape (words + 1,).
-
-    None for more text than the decoder holds, or than there are frames for.
-    """
+) -> _Aligned | None:
+    """The words of a segment; None for more text than the decoder holds or there are frames for."""
     first = int(segment.start_s * SAMPLE_RATE)
     last = min(len(audio), int((segment.end_s + _MARGIN_S) * SAMPLE_RATE))
     piece = audio[first : min(last, first + int(30 * SAMPLE_RATE))]
@@ -101,21 +120,28 @@ def _starts(
     prompt = model.prompt(language, "transcribe")
     text = [token for tokens in pieces for token in tokens]
     frames = len(piece) * short_window.POSITIONS_PER_S // SAMPLE_RATE
-    if len(prompt) + len(text) >= short_window.MAX_TOKENS or frames < len(text) + 2:
+    if len(prompt) + len(text) >= MAX_TOKENS or frames < len(text) + 2:
         return None
-    attention = _teacher_forced_attention(model, piece, frames, [*prompt, *text])
+    attention, log_probabilities = _teacher_forced(model, piece, frames, [*prompt, *text])
     # The token before predicts a token: rows from the prompt's last on, the end's row included.
     scores = _sharpened(attention)[len(prompt) - 1 :]
     firsts = np.cumsum([0, *map(len, pieces)])
     starts = _after_silence(scores[firsts], _path(scores)[firsts], piece)
-    seconds: Array = segment.start_s + starts / short_window.POSITIONS_PER_S
-    return seconds
+    of_text = log_probabilities[len(prompt) - 1 :]
+    return _Aligned(
+        segment.start_s + starts / short_window.POSITIONS_PER_S,
+        [round(float(np.exp(of_text[a:b].mean())), 4) for a, b in pairwise(firsts)],
+    )
 
 
-def _teacher_forced_attention(
+def _teacher_forced(
     model: "Model", piece: Array, frames: int, tokens: Sequence[int]
-) -> Array:
-    """Cross-attention of the alignment heads, shape (heads, tokens, frames), float32."""
+) -> tuple[Array, Array]:
+    """Cross-attention of the alignment heads, and what the model thinks of the tokens; float32.
+
+    Attention has the shape (heads, tokens, frames). The others are the log-probabilities of every
+    token but the first, shape (tokens - 1,).
+    """
     import torch
 
     network, features = model.torch_model, model.features.windows([piece])
@@ -128,10 +154,11 @@ def _teacher_forced_attention(
             _WINDOW,
         )
         ids = torch.tensor([tokens], device=conv.device)
-        network(encoder_outputs=(states[None],), decoder_input_ids=ids)
+        output = network(encoder_outputs=(states[None],), decoder_input_ids=ids)
         by_head = torch.stack([weights[:, :frames] for weights in attention()])
-    array: Array = by_head.float().cpu().numpy()
-    return array
+        logits = output.logits[0, :-1].float()
+        chosen = logits.gather(-1, ids[0, 1:, None])[:, 0] - logits.logsumexp(-1)
+    return by_head.float().cpu().numpy(), chosen.cpu().numpy()
 
 
 def _after_silence(scores: Array, starts: Array, piece: Array) -> Array:

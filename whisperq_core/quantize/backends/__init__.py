@@ -26,11 +26,12 @@ A library that quantizes a PyTorch model in place has
 
 A tensor that two layers share is to be returned, and taken, as one. A runtime has instead
 
-    open_runtime(model, recipe, threads)  a Runtime made from the models.Model, the names of the
-                                          quantized modules, and its bytes on disk
+    open_runtime(model, recipe, threads, device)
+                                        a Runtime made from the models.Model, the names of the
+                                        quantized modules, and its bytes on disk
 
 A library is imported inside those functions only. To add one: its file, its name in registry.py,
-and a row in the table of docs/recipes.md.
+and a row in the table of docs/recipes-and-protocols.md.
 """
 
 from whisperq_core.quantize.backends.availability import (
@@ -42,6 +43,7 @@ from whisperq_core.quantize.backends.availability import (
 from whisperq_core.quantize.backends.backend import Backend, Calibrate
 from whisperq_core.quantize.backends.quantization import (
     Quantized,
+    compile_as,
     open_runtime,
     quantize,
     serialized_bytes,
@@ -54,6 +56,7 @@ __all__ = [
     "Calibrate",
     "Quantized",
     "backend_of",
+    "compile_as",
     "library_version",
     "module_of",
     "open_runtime",

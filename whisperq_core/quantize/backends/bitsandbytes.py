@@ -15,44 +15,64 @@ from whisperq_core.quantize.backends.backend import (
     Weight,
 )
 from whisperq_core.quantize.backends.linear_layers import linears
-from whisperq_core.quantize.recipe import NOT_PROJ_OUT, Recipe
+from whisperq_core.quantize.recipe import NOT_PROJ_OUT, Recipe, Scheme
 from whisperq_core.whisper.torch_types import Module, WhisperModule
 
 BACKEND = Backend("bitsandbytes", "bitsandbytes", ("bitsandbytes",), imports=("bitsandbytes",))
 
 
-def _4bit(weights: str, double_quant: bool) -> Recipe:
-    scales = ", with 8-bit scales (double quantization)" if double_quant else ""
+def _recipe(
+    name: str, description: str, weights: str, scheme: Scheme, in_fp16: bool, **axes: Any
+) -> Recipe:
+    """in_fp16: the rest of the model is in 16-bit floating point too, as is usual on a GPU."""
     return Recipe(
-        f"bnb-{weights}{'-dq' * double_quant}",
+        f"{name}{'-fp16' * in_fp16}",
         BACKEND.name,
-        f"bitsandbytes, {weights} weights in blocks of 64{scales}.",
+        f"{description}{'; the rest in 16-bit floating point' * in_fp16}.",
+        weights,
+        scheme,
+        modules=NOT_PROJ_OUT,
+        embeddings="fp16" if in_fp16 else "fp32",
+        compute="fp16" if in_fp16 else "fp32",
+        devices=("cuda",) if in_fp16 else ("cpu", "cuda"),
+        **axes,
+    )
+
+
+def _int8(in_fp16: bool = False) -> Recipe:
+    return _recipe(
+        "bnb-int8",
+        "bitsandbytes LLM.int8(): per-row int8, outlier columns in floating point",
+        "int8",
+        "dynamic",
+        in_fp16,
+        activations="int8",
+        activation_granularity="row",
+    )
+
+
+def _4bit(weights: str, double_quant: bool, in_fp16: bool = False) -> Recipe:
+    scales = ", with 8-bit scales (double quantization)" if double_quant else ""
+    return _recipe(
+        f"bnb-{weights}{'-dq' * double_quant}",
+        f"bitsandbytes, {weights} weights in blocks of 64{scales}",
         weights,
         "weight-only",
+        in_fp16,
         granularity="group",
         group_size=64,
         double_quant=double_quant,
-        modules=NOT_PROJ_OUT,
-        devices=("cpu", "cuda"),
     )
 
 
 RECIPES = (
-    Recipe(
-        "bnb-int8",
-        BACKEND.name,
-        "bitsandbytes LLM.int8(): per-row int8, outlier columns in floating point.",
-        "int8",
-        "dynamic",
-        activations="int8",
-        activation_granularity="row",
-        modules=NOT_PROJ_OUT,
-        devices=("cpu", "cuda"),
-    ),
+    _int8(),
     _4bit("nf4", False),
     _4bit("nf4", True),
     _4bit("fp4", False),
     _4bit("fp4", True),
+    _int8(in_fp16=True),
+    _4bit("nf4", False, in_fp16=True),
 )
 
 

@@ -38,16 +38,32 @@ BACKEND = Backend(
 )
 
 
-def _recipe(weights: str, description: str, scheme: Scheme, **axes: Any) -> Recipe:
+def _recipe(
+    weights: str, description: str, scheme: Scheme, suffix: str = "", **axes: Any
+) -> Recipe:
     return Recipe(
-        f"faster-whisper-{weights}",
+        f"faster-whisper-{weights}{suffix}",
         BACKEND.name,
         f"{description} One utterance at a time, features padded with zeros as in OpenAI's code;"
         " under the corrected protocol, its own temperature fallback.",
         weights,
         scheme,
-        embeddings=weights,
-        devices=("cpu",),
+        **({"embeddings": weights, "devices": ("cpu",)} | axes),
+    )
+
+
+def _int8(suffix: str = "", **axes: Any) -> Recipe:
+    """suffix: what CTranslate2 computes in besides int8, by name."""
+    beside = f", the rest in {axes['compute']}" if axes else ""
+    return _recipe(
+        "int8",
+        "faster-whisper: CTranslate2 int8: every matrix, including convolutions and token"
+        f" embeddings{beside}; per-channel weight scales, per-token activation scales.",
+        "dynamic",
+        activations="int8",
+        activation_granularity="row",
+        modules="whole-model",
+        suffix=suffix,
         **axes,
     )
 
@@ -61,30 +77,39 @@ RECIPES = (
         granularity="none",
         modules="none",
     ),
+    _int8(),
     _recipe(
-        "int8",
-        "faster-whisper: CTranslate2 int8: every matrix, including convolutions and token"
-        " embeddings; per-channel weight scales, per-token activation scales.",
-        "dynamic",
-        activations="int8",
-        activation_granularity="row",
-        modules="whole-model",
+        "fp16",
+        "faster-whisper: CTranslate2 in 16-bit floating point.",
+        "none",
+        method="none",
+        granularity="none",
+        modules="none",
+        devices=("cuda",),
     ),
+    _int8("-fp16", compute="fp16", devices=("cuda",)),
+    _int8("-bf16", compute="bf16", devices=("cuda",)),
 )
 
 
-# What CTranslate2 calls the recipes' weights.
-_TYPES = {"fp32": "float32", "int8": "int8"}
+# What CTranslate2 calls the recipes' weights, and formats beside int8.
+_TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
 
 
-def open_runtime(model: "Model", recipe: Recipe, threads: int) -> OpenedRuntime:
+def _type_of(recipe: Recipe) -> str:
+    """What CTranslate2 calls weights, and, where that is not fp32, what it computes the rest in."""
+    kind = _TYPES[recipe.weights]
+    return kind if recipe.compute == "fp32" else f"{kind}_{_TYPES[recipe.compute]}"
+
+
+def open_runtime(model: "Model", recipe: Recipe, threads: int, device: str) -> OpenedRuntime:
     """The model in faster-whisper, names of its quantized variables, and bytes of its model.bin."""
     import ctranslate2
     from ctranslate2.converters.transformers import WhisperLoader
     from faster_whisper import WhisperModel
 
     ctranslate2.set_random_seed(SEED)
-    kind = _TYPES[recipe.weights]
+    kind = _type_of(recipe)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # A copy, since CTranslate2 scales weights in the memory that it is given.
@@ -95,7 +120,7 @@ def open_runtime(model: "Model", recipe: Recipe, threads: int) -> OpenedRuntime:
         model.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
         features = {"feature_size": model.torch_model.config.num_mel_bins}
         (folder / "preprocessor_config.json").write_text(json.dumps(features))
-        opened = WhisperModel(name, device="cpu", compute_type=kind, cpu_threads=threads)
+        opened = WhisperModel(name, device=device, compute_type=kind, cpu_threads=threads)
         size = (folder / "model.bin").stat().st_size
     scaled = [name for name in spec.variables() if name.endswith("_scale")]
     modules = tuple(name.removesuffix("_scale") for name in scaled)

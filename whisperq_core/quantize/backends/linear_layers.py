@@ -1,10 +1,19 @@
-"""Finding, untying, sharing and restoring the Linear layers of a PyTorch model."""
+"""Finding, untying, sharing and restoring the Linear layers of a PyTorch model; its formats."""
 
 import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from whisperq_core.quantize.recipe import NOT_PROJ_OUT, Recipe
+
+_TORCH_NAMES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def dtype_of(number_format: str) -> Any:
+    """The torch.dtype of fp32, bf16 or fp16."""
+    import torch
+
+    return getattr(torch, _TORCH_NAMES[number_format])
 
 
 def linears(model: Any, recipe: Recipe) -> list[tuple[Any, str, Any]]:

@@ -49,7 +49,7 @@ RECIPES = (
 _LARGEST_FILE = 2**31
 
 
-def open_runtime(model: "Model", recipe: Recipe, threads: int) -> OpenedRuntime:
+def open_runtime(model: "Model", recipe: Recipe, threads: int, device: str) -> OpenedRuntime:
     """The model in ONNX Runtime, its quantized layers, and the bytes of its two files."""
     import onnxruntime
     from torch import nn

@@ -52,7 +52,7 @@ RECIPES = (
 _GROUP = 32
 
 
-def open_runtime(model: "Model", recipe: Recipe, threads: int) -> OpenedRuntime:
+def open_runtime(model: "Model", recipe: Recipe, threads: int, device: str) -> OpenedRuntime:
     """The model in OpenVINO, its quantized layers, and the bytes of its two graphs."""
     # OpenVINO and NNCF report their use to their maker, unless this package is missing.
     modules: dict[str, Any] = sys.modules

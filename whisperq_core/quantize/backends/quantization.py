@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any
 from whisperq_core.errors import LibraryMissing, RecipeUnsupported
 from whisperq_core.quantize.backends.availability import require
 from whisperq_core.quantize.backends.backend import Calibrate
-from whisperq_core.quantize.backends.linear_layers import copy_sharing_tensors, restore_fp32, untie
+from whisperq_core.quantize.backends.linear_layers import (
+    copy_sharing_tensors,
+    dtype_of,
+    restore_fp32,
+    untie,
+)
 from whisperq_core.quantize.backends.registry import backend_of, module_of
 from whisperq_core.quantize.recipe import Recipe
+from whisperq_core.whisper import static_decoder
 from whisperq_core.whisper.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -73,6 +79,8 @@ def quantize(
         raise RecipeUnsupported(f"{recipe.name} needs a whole model with its tokenizer.")
     module = module_of(recipe)
     work = copy_sharing_tensors(model).to(device)
+    if recipe.compute != "fp32":
+        work = work.to(dtype_of(recipe.compute))
     if recipe.modules == "all-linear":
         untie(work)
     start = time.perf_counter()
@@ -86,7 +94,18 @@ def quantize(
         size = serialized_bytes(work)
         if kernels == "dequantized":
             restore_fp32(work, modules, module.weight_of)
+    if recipe.compiled:
+        compile_as(work, recipe)
     return Quantized(work, recipe, kernels, modules, quantize_s, size)
+
+
+# PyTorch's int8 product takes more than 16 rows on a GPU.
+_LEAST_INT8_ROWS = 32
+
+
+def compile_as(model: Any, recipe: Recipe) -> None:
+    """Makes a quantized model generate by compiled layers, as its recipe wants."""
+    static_decoder.compile_model(model, _LEAST_INT8_ROWS if recipe.activations == "int8" else 1)
 
 
 def open_runtime(model: "Model", recipe: Recipe, device: str = "cpu") -> Quantized:
@@ -100,7 +119,7 @@ def open_runtime(model: "Model", recipe: Recipe, device: str = "cpu") -> Quantiz
     start = time.perf_counter()
     with _readable_import_errors(recipe), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        opened = module_of(recipe).open_runtime(model, recipe, torch.get_num_threads())
+        opened = module_of(recipe).open_runtime(model, recipe, torch.get_num_threads(), device)
     runtime, modules, size = opened
     quantize_s = time.perf_counter() - start
     return Quantized(None, recipe, "library", modules, quantize_s, size, runtime)

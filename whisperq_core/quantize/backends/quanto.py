@@ -1,5 +1,7 @@
 """Optimum-Quanto: int8, int4, int2 and float8 weights; static int8 or float8 activations."""
 
+from typing import Any
+
 from whisperq_core.quantize.backends.backend import (
     Backend,
     Calibrate,
@@ -16,9 +18,11 @@ BACKEND = Backend(
 )
 
 
-def _weight_only(weights: str, description: str, group_size: int | None = None) -> Recipe:
+def _weight_only(
+    weights: str, description: str, group_size: int | None = None, **axes: Any
+) -> Recipe:
     return Recipe(
-        f"quanto-{weights}",
+        f"quanto-{weights}{'-fp16' * bool(axes)}",
         BACKEND.name,
         description,
         weights,
@@ -26,6 +30,7 @@ def _weight_only(weights: str, description: str, group_size: int | None = None) 
         method="asymmetric" if group_size else "symmetric",
         granularity="group" if group_size else "channel",
         group_size=group_size,
+        **axes,
     )
 
 
@@ -56,6 +61,13 @@ RECIPES = (
     _weight_only("int4", "Quanto, int4 weights in groups of 128.", 128),
     _weight_only("int2", "Quanto, int2 weights in groups of 128.", 128),
     _weight_only("float8", "Quanto, 8-bit floating point (e4m3) weights, per-channel scales."),
+    _weight_only(
+        "int8",
+        "Quanto, int8 weights, per-channel scales; the rest in 16-bit floating point.",
+        embeddings="fp16",
+        compute="fp16",
+        devices=("cuda",),
+    ),
     _static("int8", "held-out"),
     _static("float8", "held-out"),
     _static("int8", "evaluation-10%"),

@@ -1,4 +1,6 @@
-"""torchao, PyTorch's successor to torch.ao.quantization: int8 weights as tensor subclasses."""
+"""torchao, PyTorch's successor to torch.ao.quantization: weights as tensor subclasses."""
+
+from typing import Any
 
 from whisperq_core.quantize.backends.backend import (
     Backend,
@@ -9,10 +11,30 @@ from whisperq_core.quantize.backends.backend import (
     Weight,
 )
 from whisperq_core.quantize.backends.linear_layers import linears
-from whisperq_core.quantize.recipe import Recipe
+from whisperq_core.quantize.recipe import NOT_PROJ_OUT, Recipe
 from whisperq_core.whisper.torch_types import Module, WhisperModule
 
 BACKEND = Backend("torchao", "torchao", ("torchao",), imports=("torchao",), same_dequantized=True)
+
+
+def _compiled(kind: str, description: str, activations: str = "float") -> Recipe:
+    """What users of a GPU choose; proj_out, whose rows are odd, has no such kernels."""
+    dynamic = activations != "float"
+    return Recipe(
+        f"torchao-{kind}-compiled",
+        BACKEND.name,
+        f"{description}; the rest in bfloat16, compiled, with a static cache and CUDA graphs.",
+        activations if dynamic else kind,
+        "dynamic" if dynamic else "weight-only",
+        activations=activations,
+        activation_granularity="row" if dynamic else "none",
+        modules=NOT_PROJ_OUT,
+        embeddings="bf16",
+        compute="bf16",
+        compiled=True,
+        devices=("cuda",),
+    )
+
 
 RECIPES = (
     Recipe(
@@ -23,7 +45,8 @@ RECIPES = (
         "dynamic",
         activations="int8",
         activation_granularity="row",
-        devices=("cpu", "cuda"),
+        # On a GPU torchao would multiply proj_out, whose rows are odd, on the CPU at every step.
+        devices=("cpu",),
     ),
     Recipe(
         "torchao-int8",
@@ -33,22 +56,42 @@ RECIPES = (
         "weight-only",
         devices=("cpu", "cuda"),
     ),
+    _compiled("int8", "torchao int8 weights, activations in bfloat16"),
+    _compiled(
+        "int8-dynamic",
+        "torchao dynamic int8: per-channel weight scales, per-token activation scales",
+        "int8",
+    ),
+    _compiled(
+        "float8-dynamic",
+        "torchao dynamic 8-bit floating point (e4m3): per-channel weight scales, per-token"
+        " activation scales",
+        "float8",
+    ),
 )
 
 
 def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) -> WhisperModule:
-    """Swaps the weight of every Linear of the recipe for torchao's int8 tensor."""
-    from torchao.quantization import (
-        Int8DynamicActivationInt8WeightConfig,
-        Int8WeightOnlyConfig,
-        quantize_,
-    )
+    """Swaps the weight of every Linear of the recipe for torchao's tensor."""
+    from torchao.quantization import quantize_
 
     chosen = {layer for _, _, layer in linears(model, recipe)}
-    dynamic = recipe.scheme == "dynamic"
-    config = Int8DynamicActivationInt8WeightConfig() if dynamic else Int8WeightOnlyConfig()
-    quantize_(model, config, lambda layer, name: layer in chosen)
+    quantize_(model, _config_of(recipe), lambda layer, name: layer in chosen)
     return model
+
+
+def _config_of(recipe: Recipe) -> Any:
+    """torchao's settings; its own of the compiler are left out, which would hold for all models."""
+    from torchao import quantization as library
+
+    options = {"set_inductor_config": False}
+    if recipe.scheme == "weight-only":
+        return library.Int8WeightOnlyConfig(**options)
+    if recipe.weights == "int8":
+        return library.Int8DynamicActivationInt8WeightConfig(**options)
+    return library.Float8DynamicActivationFloat8WeightConfig(
+        granularity=library.PerRow(), **options
+    )
 
 
 def weight_of(layer: Module) -> Weight:

@@ -1,5 +1,7 @@
 """fp32, and half precision where the device computes in it: nothing is quantized."""
 
+from typing import Any
+
 from whisperq_core.quantize.backends.backend import (
     Backend,
     Calibrate,
@@ -8,15 +10,16 @@ from whisperq_core.quantize.backends.backend import (
     Tensors,
     Weight,
 )
+from whisperq_core.quantize.backends.linear_layers import dtype_of
 from whisperq_core.quantize.recipe import Recipe
 from whisperq_core.whisper.torch_types import Module, WhisperModule
 
 BACKEND = Backend("none", "not quantized", ("torch",))
 
 
-def _float(weights: str, description: str) -> Recipe:
+def _float(weights: str, description: str, **axes: Any) -> Recipe:
     return Recipe(
-        weights,
+        f"{weights}{'-compiled' * bool(axes)}",
         BACKEND.name,
         description,
         weights,
@@ -25,23 +28,27 @@ def _float(weights: str, description: str) -> Recipe:
         granularity="none",
         modules="none",
         embeddings=weights,
+        **axes,
     )
+
+
+def _compiled(weights: str, format_name: str) -> Recipe:
+    description = f"As {weights} ({format_name}), compiled, with a static cache and CUDA graphs."
+    return _float(weights, description, compiled=True, devices=("cuda",))
 
 
 RECIPES = (
     _float("fp32", "The published model in 32-bit floating point."),
     _float("bf16", "Weights and arithmetic in bfloat16, on devices that support it."),
     _float("fp16", "Weights and arithmetic in 16-bit floating point, on devices that support it."),
+    _compiled("bf16", "bfloat16"),
+    _compiled("fp16", "16-bit floating point"),
 )
 
 
 def quantize(model: WhisperModule, recipe: Recipe, calibrate: Calibrate | None) -> WhisperModule:
     """Casts the whole model to the recipe's floating-point format."""
-    import torch
-
-    return model.to(
-        {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[recipe.weights]
-    )
+    return model.to(dtype_of(recipe.weights))
 
 
 def weight_of(layer: Module) -> Weight:

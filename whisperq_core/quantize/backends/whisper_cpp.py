@@ -130,7 +130,7 @@ def _sha256(path: Path, *_stamp: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_runtime(model: "Model", recipe: Recipe, threads: int) -> OpenedRuntime:
+def open_runtime(model: "Model", recipe: Recipe, threads: int, device: str) -> OpenedRuntime:
     """The user's file in whisper.cpp, names of what is quantized in it, and its bytes."""
     path = file_of(model.name, recipe)
     _check(path, model)

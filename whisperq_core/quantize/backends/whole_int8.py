@@ -2,8 +2,9 @@
 
 One int8 table serves embed_tokens and proj_out. A scale of activations belongs to a row (a token, a
 frame), so that neighbours in a batch do not change what an utterance becomes. Products of int8 are
-summed exactly in int32: by oneDNN on weights packed for it where the CPU has its instructions
-(VNNI, AMX), elsewhere by `torch._int_mm`.
+summed exactly: in int32 by oneDNN on weights packed for it where the CPU has its instructions
+(VNNI, AMX); elsewhere by `torch._int_mm` for few rows, and for many, where it is up to 16 times as
+slow, as whole numbers in fp32. That holds them exactly up to 2^24, far above the sums of a layer.
 """
 
 import weakref
@@ -61,6 +62,8 @@ RECIPES = (
 
 # Rows of a large weight that are dequantized at a time: as many as stay in a CPU's cache.
 _CHUNK = 4096
+# Rows up to which PyTorch's int8 product is the faster one on a CPU without VNNI.
+_FEW_ROWS = 16
 _BF16_ATTENTION = "whisperq-bf16"
 
 
@@ -128,10 +131,13 @@ def layers() -> SimpleNamespace:
 
         def forward(self, x: "Tensor") -> "Tensor":
             if self.rows is None:
-                return self._with_floats(x)
+                out = self._product(x)
+                return out if self.bias is None else out + self.bias
             rows, steps = self.rows(x)
-            if self.packed is None:
+            if self.packed is None and len(rows) <= _FEW_ROWS:
                 sums = torch._int_mm(rows, self.weight.t()) * self.scale
+            elif self.packed is None:
+                sums = self._product(rows.float())
             else:
                 offset, floats = self.rows.offset, torch.float32
                 sums = torch.ops.onednn.qlinear_pointwise(
@@ -141,11 +147,11 @@ def layers() -> SimpleNamespace:
             out = sums.mul_(steps) if self.bias is None else torch.addcmul(self.bias, sums, steps)
             return out.view(*x.shape[:-1], -1)
 
-        def _with_floats(self, x: "Tensor") -> "Tensor":
+        def _product(self, x: "Tensor") -> "Tensor":
+            """x with the dequantized weight, in fp32; a part of the weight at a time."""
             split = torch.split(self.weight, _CHUNK)
             parts = [functional.linear(x, part.float()) for part in split]
-            out = (parts[0] if len(parts) == 1 else torch.cat(parts, -1)) * self.scale
-            return out if self.bias is None else out + self.bias
+            return (parts[0] if len(parts) == 1 else torch.cat(parts, -1)) * self.scale
 
     class Int8Embedding(nn.Module):
         """A table of tokens whose rows are int8 with one scale each."""
