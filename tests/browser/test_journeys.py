@@ -207,9 +207,11 @@ def add_to_set(page: Page, recording: str, name: str) -> None:
     panel_of(page, recording).get_by_role("button", name="Add to a set").click()
     body = page.get_by_test_id("stPopoverBody")
     new = body.get_by_role("textbox", name="Name of the new evaluation set")
+    submit = body.get_by_role("button", name="Add", exact=True)
+    expect(submit).to_be_visible(timeout=LOADED_MS)  # the popover is empty at first
     if new.count():  # afterwards the first set is the one that is offered
         new.fill(name)
-    body.get_by_role("button", name="Add", exact=True).click()
+    submit.click()
     sentence = page.get_by_text(f"{recording} is in {name}", exact=False)
     expect(sentence).to_be_visible(timeout=LOADED_MS)
     page.keyboard.press("Escape")
