@@ -107,3 +107,37 @@ def test_neighbours_in_a_batch_do_not_change_a_transcript(dynamic, tiny):
     together = transcribe(tiny, dynamic, audio, ["en"] * 4, STUDY).texts
     alone = [transcribe(tiny, dynamic, [one], ["en"], STUDY).texts[0] for one in audio]
     assert list(together) == alone
+
+
+@pytest.mark.parametrize(
+    ("rows", "queries", "keys"), [(1, 4, 4), (16, 1, 1500), (1, 1500, 1500), (3, 900, 900)]
+)
+def test_attention_in_parts_covers_every_row_and_head_once(rows, queries, keys):
+    covered = torch.zeros(rows, 6, dtype=torch.int)
+    parts = list(whole_int8._attention_parts(rows, 6, queries, keys))
+    for part in parts:
+        covered[part] += 1
+    assert (covered == 1).all()
+    assert (len(parts) == 1) == (rows * 6 * 2 * queries * keys <= whole_int8._SCORES_BYTES)
+
+
+@pytest.mark.parametrize("masked", ["nothing", "positions", "positions of each row"])
+def test_attention_in_parts_is_attention(tiny, masked, monkeypatch):
+    """Scores of 2 rows and 6 heads of 700 positions are computed in parts."""
+    from transformers import AttentionInterface
+
+    model = backends.quantize(tiny.torch_model, recipe("whole-int8-dynamic-bf16")).torch_model
+    attend = AttentionInterface()[model.config._attn_implementation]
+    draw = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 6, 700, 64, generator=draw) for _ in range(3))
+    mask = None
+    if masked != "nothing":
+        rows = 2 if masked == "positions of each row" else 1
+        mask = 3 * torch.randn(rows, 1, 1, 700, generator=draw).bfloat16()
+    in_parts, _ = attend(None, query, key, value, mask, scaling=0.125)
+    scores = query @ key.transpose(2, 3) * 0.125 + (0 if mask is None else mask.float())
+    exact = (scores.softmax(-1) @ value).transpose(1, 2)
+    assert (in_parts - exact).norm() < 0.02 * exact.norm()
+    monkeypatch.setattr(whole_int8, "_SCORES_BYTES", 2**30)
+    at_once, _ = attend(None, query, key, value, mask, scaling=0.125)
+    assert in_parts == pytest.approx(at_once, abs=1e-3)

@@ -8,6 +8,7 @@ slow, as whole numbers in fp32. That holds them exactly up to 2^24, far above th
 """
 
 import weakref
+from collections.abc import Iterator
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ from whisperq_core.whisper.torch_types import Module, WhisperModule
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Scores of attention that are computed at once; well within a CPU's last cache.
+_SCORES_BYTES = 4 * 2**20
 
 BACKEND = Backend("whisperq", "WhisperQ", ("torch",), same_dequantized=True)
 
@@ -212,6 +216,24 @@ def _stored_as_fp16(module: Module, state: Tensors, prefix: str, metadata: Any) 
         state[name] = value.half()
 
 
+def _attention_parts(
+    rows: int, heads: int, queries: int, keys: int
+) -> Iterator[tuple[slice, slice]]:
+    """Rows and heads of an attention layer in parts whose scores in bfloat16 are small.
+
+    At once where all are. In 30 s windows the scores of one utterance are 36 MB, which the system
+    hands out and takes back at every layer: that took more time than the products.
+    """
+    head_bytes = 2 * queries * keys
+    if rows * heads * head_bytes <= _SCORES_BYTES:
+        yield slice(rows), slice(heads)
+        return
+    step = max(1, _SCORES_BYTES // head_bytes)
+    for row in range(rows):
+        for head in range(0, heads, step):
+            yield slice(row, row + 1), slice(head, head + step)
+
+
 def _compute_in_bf16(model: WhisperModule) -> None:
     """Attention and convolutions by plain bfloat16 products.
 
@@ -232,12 +254,16 @@ def _compute_in_bf16(model: WhisperModule) -> None:
         scaling: float = 1.0,
         **_: Any,
     ) -> tuple["Tensor", None]:
-        scores = query.bfloat16() @ key.bfloat16().transpose(2, 3)
-        if scaling != 1.0:
-            scores *= scaling
-        if attention_mask is not None:
-            scores += attention_mask
-        attended = scores.softmax(-1) @ value.bfloat16()
+        queries, keys, values = query.bfloat16(), key.bfloat16().transpose(2, 3), value.bfloat16()
+        attended = torch.empty_like(queries)
+        rows, heads, length = queries.shape[:-1]
+        for part in _attention_parts(rows, heads, length, keys.shape[-1]):
+            scores = queries[part] @ keys[part]
+            if scaling != 1.0:
+                scores *= scaling
+            if attention_mask is not None:
+                scores += attention_mask[part[0] if len(attention_mask) > 1 else slice(None)]
+            attended[part] = scores.softmax(-1) @ values[part]
         return attended.transpose(1, 2).to(query.dtype), None
 
     def convolve(module: Module, x: "Tensor") -> "Tensor":
