@@ -57,9 +57,8 @@ def _read_ahead() -> None:
 def _freeze_garbage_collection(state: tuple) -> None:
     """Takes what was read out of Python's collections of garbage.
 
-    Streamlit makes one after each run of a page, and thousands of results are a million objects:
-    nearly a second, in which nobody is served. Results that are replaced still go, for they are
-    in no cycle.
+    Thousands of results are a million objects: a collection of all of them takes nearly a second,
+    in which nobody is served. Results that are replaced still go, for they are in no cycle.
     """
     gc.collect()
     gc.freeze()
