@@ -17,6 +17,7 @@ from whisperq_core.analyze.condition_effects import MEASURES, ConditionEffect, c
 from whisperq_core.evaluate.records import AccuracyRun, Run
 from whisperq_core.plurals import counted
 from whisperq_core.present import condition_charts, condition_text, markup
+from whisperq_core.speech import conditions
 from whisperq_core.whisper.protocols import protocol_label
 
 COMMAND = "python -m benchmarks.conditions"
@@ -132,11 +133,11 @@ def _transcripts(
     """What each recipe transcribed of the utterance, by recipe and condition."""
     texts = {}
     for run in runs:
-        quiet = run.eval_set.removesuffix(run.condition)
+        quiet, condition = conditions.split_from_recordings(run.eval_set)
         if (run.model, run.spec.protocol.name, quiet) == _place(place):
             found = next((u.hypothesis for u in run.utterances if u.id == id), None)
             if found is not None:
-                texts[run.spec.recipe.name, run.condition] = found
+                texts[run.spec.recipe.name, condition] = found
     return texts
 
 

@@ -212,15 +212,29 @@ def choose_conditions(view: View, sets: list[str]) -> list[str]:
         accept_new_options=True,
         placeholder="None: as recorded",
         help="Noise, a room, a telephone or a codec, put on the same speech. The sets are evaluated"
-        " as recorded, too, so that Noise can compare. Type others, such as noise:train@15dB.",
+        " as recorded, too, so that Noise can compare. Type others, such as noise:train@15dB."
+        " joined:5min makes long recordings of the set's utterances.",
     )
-    suffixes = [""]
+    suffixes, joining = [""], set()
     for name in names:
         try:
-            suffixes.append("".join(f"+{one.name}" for one in conditions.parse(name)))
+            parsed = conditions.parse(name)
         except WhisperQError as error:
             st.error(markup.escape_markdown(str(error)))
-    return [f"{eval_set}{suffix}" for eval_set in sets for suffix in dict.fromkeys(suffixes)]
+            continue
+        suffixes.append("".join(f"+{one.name}" for one in parsed))
+        if parsed[0].joined_min:
+            joining.add(suffixes[-1])
+    chosen = []
+    for eval_set in sets:
+        for suffix in dict.fromkeys(suffixes):
+            try:
+                if suffix in joining:
+                    evaluation_sets.by_name(f"{eval_set}{suffix}")
+                chosen.append(f"{eval_set}{suffix}")
+            except WhisperQError as error:  # too little speech in it
+                st.error(markup.escape_markdown(str(error)))
+    return chosen
 
 
 def download_sets() -> None:

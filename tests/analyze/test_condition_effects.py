@@ -67,6 +67,19 @@ class TestWer:
         assert effect.verdict == "too close to call"
         assert effect.minutes < effect.minutes_needed < math.inf
 
+    def test_joined_recordings_are_quiet_and_noise_is_put_on_them(self):
+        noisy = added(SOME, MANY)
+        joined = "+joined:5min"
+        runs = [
+            *(cell("fp32", SOME), cell("bf16", ALIKE)),
+            *(cell("fp32", SOME, joined), cell("fp32", noisy, joined + NOISE)),
+            *(cell("bf16", SOME, joined), cell("bf16", added(noisy, MANY), joined + NOISE)),
+        ]
+        [effect] = condition_effects(runs, "WER")
+        assert (effect.eval_set, effect.condition) == (f"first{joined}", NOISE[1:])
+        assert effect.in_quiet == 0 and effect.verdict == "costs more"
+        assert condition_effects(runs[:3] + runs[4:5], "WER") == []
+
     def test_all_that_is_tested_together_widens_the_intervals(self):
         alone = [
             *(cell("fp32", SOME), cell("fp32", SOME, NOISE)),

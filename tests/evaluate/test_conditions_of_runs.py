@@ -34,6 +34,17 @@ def test_pools_do_not_mix_conditions():
     assert pools[(NOISY,)].comparison.difference.value > 10
 
 
+def test_long_recordings_are_a_population_of_their_own():
+    """The same words in one recording a speaker are other speech than one by one."""
+    quiet = [run("fp32", SOME), run("bf16", ALIKE)]
+    name = "first+joined:5min"
+    long = [run("fp32", SOME, name), run("bf16", MANY, name)]
+    assert [c.comparison for c in configurations(quiet + long)] == [
+        c.comparison for c in configurations(quiet)
+    ]
+    assert {pool.sets for pool in pooled_comparisons(quiet + long)} == {("first",), (name,)}
+
+
 def test_configurations_count_a_condition_only_where_it_is_named():
     quiet = [run("fp32", SOME), run("bf16", ALIKE)]
     noisy = [run("fp32", SOME, NOISY), run("bf16", MANY, NOISY), run("quanto-int8", SOME, NOISY)]

@@ -34,6 +34,7 @@ from whisperq_core.evaluate.records import AccuracyRun, DivergenceRun, SpeedRun
 from whisperq_core.evaluate.store import Store
 from whisperq_core.scoring import error_rates
 from whisperq_core.settings import SHIPPED_CACHE
+from whisperq_core.speech import evaluation_sets
 
 ELSEWHERE = MACHINE.model_copy(update={"cpu": "Another CPU", "cores": 64})
 # A set that no machine here has.
@@ -271,6 +272,18 @@ def test_a_set_with_other_references_under_the_same_name_is_refused(store, their
     same = accuracy_run("fp32", [("ours", "our")], ids=["a"], eval_set="calls")
     theirs.put(same)
     assert merge(str(theirs.root), store).added == [same]
+
+
+def test_joined_recordings_of_a_shipped_set_are_known(store, theirs):
+    name = "test-other-25-speakers+joined:5min"
+    of_set = evaluation_sets.by_name(name).utterances
+    texts = {"ids": [u.id for u in of_set], "eval_set": name}
+    right = accuracy_run("fp32", [(u.reference, "so") for u in of_set], **texts)
+    wrong = accuracy_run("bf16", [("theirs", "so") for _ in of_set], **texts)
+    for one in (right, wrong):
+        theirs.put(one)
+    report = merge(str(theirs.root), store)
+    assert report.added == [right] and "other references" in report.refused[f"{wrong.slug}.json"]
 
 
 def test_of_two_sets_of_one_name_in_a_folder_the_first_comes_in(store, theirs):

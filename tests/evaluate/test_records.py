@@ -56,6 +56,7 @@ OTHER_FIELDS = {
     "repeats": 3,
     "pipeline": 2,
     "code_version": 2,
+    "cutting": 1,
 }
 OTHER_AXES = {
     "backend": "quanto",
@@ -116,7 +117,7 @@ def test_the_key_is_pinned():
 
 
 def test_the_key_with_new_fields_is_pinned():
-    assert changed(gpu=None, code_version=1).key == SPEC.key
+    assert changed(gpu=None, code_version=1, cutting=None).key == SPEC.key
     assert changed(gpu="A GPU", code_version=2).key == "fe1d6cd83505a1f2"
 
 

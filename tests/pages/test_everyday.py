@@ -212,6 +212,17 @@ def test_a_set_is_evaluated_as_recorded_and_under_each_condition(store):
     assert "train at 5 dB" in labels and "telephone" in labels
 
 
+def test_long_recordings_are_made_of_a_set_that_has_enough_speech(store):
+    query = {"recipes": "torchao-int8", "run_speed": "false", "run_divergence": "false"}
+    query |= {"sets": "test-other-25-speakers", "run_conditions": "joined:5min"}
+    app = opened("run_evaluations", **query)
+    sets = [row[2] for row in plan_of(app)]
+    assert sets == ["test-other-25-speakers", "test-other-25-speakers+joined:5min"]
+    app = opened("run_evaluations", **(query | {"sets": "jfk"}))
+    assert "too little for recordings of 5" in app.error[0].value
+    assert [row[2] for row in plan_of(app)] == ["jfk"]
+
+
 @pytest.mark.parametrize("name", ["run_threads", "run_protocol", "run_device", "run_speed"])
 def test_junk_beside_it_is_left_out_and_named(store, name):
     app = opened("run_evaluations", **{name: "junk"})

@@ -112,6 +112,12 @@ def test_babble_is_of_others():
         assert len(set(others)) == conditions.BABBLE_SPEAKERS and speaker not in others
 
 
+def test_babble_is_of_others_than_all_speakers_of_a_recording():
+    own = sorted(conditions._voices())[:50]
+    others = conditions.babble_speakers("a recording", conditions.SPEAKERS_AND.join(own))
+    assert len(set(others)) == conditions.BABBLE_SPEAKERS and not set(others) & set(own)
+
+
 def test_a_telephone_has_its_band_only():
     spectrum = np.abs(np.fft.rfft(under("telephone"))) ** 2
     hertz = np.fft.rfftfreq(len(read_audio(JFK)), 1 / SAMPLE_RATE)
@@ -195,6 +201,14 @@ class TestSets:
         ("jfk+opus@2000k", "opus has no 2000 kbit/s. Choose 6 to 128."),
         ("jfk+mp3@33k", "mp3 has no 33 kbit/s. Choose 8, 16,"),
         ("jfk+mp3@k", "Write it like mp3@32k"),
+        ("jfk+joined:5", "Write it like joined:5min"),
+        ("jfk+joined:5min@3", "Write it like joined:5min"),
+        ("jfk+joined:0min", "recordings of 0 minutes. Choose 1 to 60 minutes."),
+        ("jfk+joined:61min", "recordings of 61 minutes. Choose 1 to 60 minutes."),
+        ("jfk+joined:1min", "jfk has 0.2 minutes of speech, too little for recordings of 1."),
+        ("jfk+joined", "There is no condition 'joined'"),
+        ("jfk+telephone+joined:1min", "write +joined:1min directly after the set's name"),
+        ("jfk+joined:1min+joined:2min", "write +joined:2min directly after the set's name"),
         ("nobody+telephone", "There is no evaluation set or folder 'nobody'"),
     ],
 )
@@ -215,6 +229,7 @@ def test_what_is_offered_comes_with_whisperq_and_has_the_name_that_results_have(
         "telephone",
         "opus",
         "mp3",
+        "joined",
     }
 
 

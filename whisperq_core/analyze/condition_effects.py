@@ -130,7 +130,7 @@ def _families(runs: Iterable[OfRun]) -> list[tuple[str, dict[Cell, OfRun]]]:
     families: dict[Hashable, tuple[str, dict[Cell, OfRun]]] = {}
     for run in runs:
         spec = run.spec
-        quiet, condition = conditions.split(run.eval_set)
+        quiet, condition = conditions.split_from_recordings(run.eval_set)
         alike = spec.weights_digest, protocol_identity(spec.protocol), spec.device
         _, cells = families.setdefault((*alike, quiet), (quiet, {}))
         cells[spec.recipe.name, condition] = run

@@ -212,7 +212,9 @@ def condition(run: AccuracyRun) -> str:
     """
     spec = run.spec
     work = (spec.weights_digest, spec.eval_set_digest, protocol_identity(spec.protocol))
-    return json.dumps((*work, spec.device))
+    # Older results under a fitted window have long utterances in whole windows.
+    cutting = () if spec.cutting is None else (spec.cutting,)
+    return json.dumps((*work, spec.device, *cutting))
 
 
 @lru_cache(maxsize=100)

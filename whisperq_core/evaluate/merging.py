@@ -214,6 +214,17 @@ class _KnownSpeech:
             if references not in known:
                 known.append(references)
 
+    def _known(self, run: Run) -> list[dict[str, str]] | None:
+        """All references that are known of a run's set, joined where its utterances are."""
+        name = _without_condition(run)
+        base, joining = conditions.split(name)
+        if joining and name not in self._references:
+            with suppress(EvalSetError):
+                if base in (shipped := evaluation_sets.shipped_sets()):
+                    its = evaluation_sets.under_conditions(shipped[base], joining).utterances
+                    self._references[name].append({u.id: u.reference for u in its})
+        return self._references.get(name)
+
     def refusal(self, run: Run) -> str | None:
         """Why a run is not of the set that has its set's name here; None where it is, or none has.
 
@@ -222,11 +233,11 @@ class _KnownSpeech:
         match run:
             case AccuracyRun():
                 own = {u.id: u.reference for u in run.utterances}
-                known = self._references.get(_without_condition(run))
+                known = self._known(run)
                 differs = bool(known) and own not in (known or [])
             case DivergenceRun():
                 ids = {u.id for u in run.utterances} | set(run.left_out)
-                known = self._references.get(_without_condition(run))
+                known = self._known(run)
                 differs = bool(known) and all(ids != one.keys() for one in known or [])
             case SpeedRun():
                 digests = self._digests.get(run.eval_set)
@@ -242,8 +253,8 @@ class _KnownSpeech:
 
 
 def _without_condition(run: Run) -> str:
-    """The name of the set whose references a run has: a condition changes the audio only."""
-    return conditions.split(run.eval_set)[0]
+    """The name of the set whose references a run has: noise and the like change the audio only."""
+    return conditions.split_from_recordings(run.eval_set)[0]
 
 
 def _refusal(run: Run) -> str | None:

@@ -13,10 +13,13 @@ from whisperq_core.memory import SingleItemCache
 from whisperq_core.quantize import backends, pipeline
 from whisperq_core.quantize.recipes import CATALOGUE
 from whisperq_core.speech import evaluation_sets
+from whisperq_core.speech.decode import SAMPLE_RATE
+from whisperq_core.whisper.long_recordings import transcribe_recording
 from whisperq_core.whisper.models import Model
 from whisperq_core.whisper.protocols import STUDY
 from whisperq_core.whisper.runtime import Runtime, Transcripts
 from whisperq_core.whisper.torch_types import WhisperModule
+from whisperq_core.whisper.transcription import WINDOW_S
 
 # A grid needs a quantized model once for each set.
 _QUANTIZED = SingleItemCache()
@@ -49,7 +52,7 @@ class PreparedModel:
         """What transcribes under the recipe, warmed up."""
         self._quantize_and_store()
         runtime = pipeline.runtime_of(self.model, self._quantized)
-        runtime.warm_up(self.audio(0)[:1])
+        runtime.warm_up([self.audio(0)[0][: int(WINDOW_S * SAMPLE_RATE)]])
         return runtime
 
     @cached_property
@@ -57,7 +60,7 @@ class PreparedModel:
         """What transcribes in fp32, warmed up, after the recipe's runtime."""
         _ = self.runtime
         runtime = pipeline.runtime_of(self.model, self._fp32)
-        runtime.warm_up(self.audio(0)[:1])
+        runtime.warm_up([self.audio(0)[0][: int(WINDOW_S * SAMPLE_RATE)]])
         return runtime
 
     @property
@@ -124,8 +127,12 @@ class PreparedModel:
     def transcribe(self, runtime: Runtime, batch: int) -> Transcripts:
         """Transcribes one batch under the run's protocol."""
         protocol = self.resolved.spec.protocol
-        languages = [protocol.language or u.language for u in self.resolved.batches[batch]]
-        return runtime.transcribe(self.audio(batch), languages, protocol)
+        utterances, audio = self.resolved.batches[batch], self.audio(batch)
+        languages = [protocol.language or u.language for u in utterances]
+        is_cut = self.resolved.spec.cutting is not None and utterances[0].duration_s > WINDOW_S
+        if is_cut and len(audio[0]) > WINDOW_S * SAMPLE_RATE:
+            return transcribe_recording(runtime, audio[0], languages[0], protocol)
+        return runtime.transcribe(audio, languages, protocol)
 
 
 def _without_measurement(spec: RunSpec) -> RunSpec:
@@ -140,6 +147,7 @@ def _without_measurement(spec: RunSpec) -> RunSpec:
         "cpu": None,
         "gpu": None,
         "repeats": None,
+        "cutting": None,
     }
     if spec.recipe.calibration == "none":
         update["protocol"] = STUDY

@@ -52,7 +52,8 @@ from whisperq_core.whisper.protocols import Protocol
 # 5 added the machine's GPU, the spec's gpu and code_version, audio_libraries.
 # 6 added DivergenceRun.
 # 7 added the machine's gpu_cuda, the recipe's compute and compiled.
-SCHEMA_VERSION = 7
+# 8 added the spec's cutting.
+SCHEMA_VERSION = 8
 
 
 class _Frozen(BaseModel):
@@ -67,7 +68,7 @@ class _Frozen(BaseModel):
 
 
 # Fields of RunSpec that came after results were stored, and what these results imply.
-_DEFAULTS_OF_NEW_FIELDS = {"gpu": None, "code_version": 1}
+_DEFAULTS_OF_NEW_FIELDS = {"gpu": None, "code_version": 1, "cutting": None}
 
 
 class RunSpec(_Frozen):
@@ -76,6 +77,7 @@ class RunSpec(_Frozen):
     kernels: library, or dequantized where fp32 layers run with the dequantized weights.
     cpu and repeats are set for speed only, gpu (`Machine.gpu_kind`) for speed on one. pipeline:
     version of the code that all recipes share. code_version: of the code of the recipe's backend.
+    cutting: of the code that cuts utterances over 30 s in pauses; None where none is cut.
     """
 
     measures: Literal["accuracy", "divergence", "speed", "size"]
@@ -93,6 +95,7 @@ class RunSpec(_Frozen):
     repeats: int | None = None
     pipeline: int = PIPELINE_VERSION
     code_version: int = 1
+    cutting: int | None = None
 
     @cached_property
     def key(self) -> str:

@@ -1,10 +1,11 @@
 """From a request, which has names, to what these names are on this machine; looked up once."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from whisperq_core.errors import RecipeUnsupported
+from whisperq_core.errors import EvalSetError, RecipeUnsupported
 from whisperq_core.evaluate.records import RunSpec, Subject
 from whisperq_core.evaluate.requests import SPEED_REPEATS, Request, divergence_refusal
 from whisperq_core.machine import default_threads, this_machine
@@ -12,9 +13,9 @@ from whisperq_core.quantize import backends, calibration, pipeline, sensitivity_
 from whisperq_core.quantize.recipes import Recipe
 from whisperq_core.speech import evaluation_sets
 from whisperq_core.speech.evaluation_sets import EvalSet, Utterance
-from whisperq_core.whisper import model_sources, model_weights
+from whisperq_core.whisper import long_recordings, model_sources, model_weights
 from whisperq_core.whisper.model_sources import Source
-from whisperq_core.whisper.transcription import plan_batches
+from whisperq_core.whisper.transcription import WINDOW_S, plan_batches
 
 # A set of up to this many utterances runs on the library's own kernels even where these are slow:
 # that takes minutes at most, and measures the recipe's own time and memory.
@@ -84,19 +85,27 @@ def resolve(
         RecipeUnsupported: calibration that the protocol does not allow or the set is too small for
             (before anything is downloaded), layers that were not measured, or no divergence.
         ModelUnavailable: the weights are not here; with `download`, they cannot be fetched.
-        ModelError, EvalSetError: there is no model or set of that name.
+        ModelError, EvalSetError: there is no model or set of that name; divergence on a set without
+            an utterance of up to 30 s.
     """
     if request.measures == "divergence" and (reason := divergence_refusal(request.recipe)):
         raise RecipeUnsupported(reason)
     recipe = pipeline.recipe_for_protocol(request.recipe, request.protocol)
     source = model_sources.find(request.model)
     eval_set = eval_set or evaluation_sets.by_name(request.eval_set)
+    long_ones = sum(u.duration_s > WINDOW_S for u in eval_set.utterances)
+    if request.measures == "divergence" and long_ones == len(eval_set.utterances):
+        raise EvalSetError(
+            f"Divergence is measured within Whisper's window of 30 s, and every utterance of"
+            f" {eval_set.name} is longer. Measure it on a set of shorter ones."
+        )
     calibration_speech = calibration.utterances_for(recipe, eval_set)
     if download:
         source = model_sources.download(source)
     weights_digest = model_weights.digest(source)
     recipe = sensitivity_results.with_measured_layers(recipe, weights_digest)
     speed = request.measures == "speed"
+    cuts = long_ones > 0 and request.protocol.is_fitted and request.measures != "divergence"
     spec = RunSpec(
         measures=request.measures,
         weights_digest=weights_digest,
@@ -104,33 +113,43 @@ def resolve(
         eval_set_digest=eval_set.digest,
         calibration_digest=calibration.digest(calibration_speech),
         protocol=request.protocol,
-        kernels=request.kernels or _default_kernels(request, recipe, eval_set),
+        kernels=request.kernels or _default_kernels(request, recipe, eval_set, cuts),
         device=request.device,
         threads=request.threads or default_threads(),
-        versions=backends.versions(recipe, request.model, request.device),
+        versions=backends.versions(
+            recipe,
+            request.model,
+            request.device,
+            also=[long_recordings.DETECTOR_PACKAGE] if cuts else [],
+        ),
         cpu=this_machine().cpu if speed else None,
         gpu=this_machine().gpu_kind if speed and request.device == "cuda" else None,
         repeats=SPEED_REPEATS if speed else None,
         code_version=backends.backend_of(recipe).code_version,
+        cutting=long_recordings.VERSION if cuts else None,
     )
     return ResolvedRequest(request, spec, source, eval_set)
 
 
 def _default_kernels(
-    request: Request, recipe: Recipe, eval_set: EvalSet
+    request: Request, recipe: Recipe, eval_set: EvalSet, cuts: bool
 ) -> Literal["library", "dequantized"]:
     """Dequantized weights for accuracy on a large set, the library's kernels otherwise.
 
     Dequantized weights run at fp32's speed. They are used only for libraries whose CPU kernels
     were shown to give the same transcripts (`backends.Backend.same_dequantized`). Speed is
-    always that of the library's kernels.
+    always that of the library's kernels. cuts: whether long utterances are cut; what Whisper's
+    window holds of them then counts as one.
     """
     same_transcripts = (
         recipe.scheme == "weight-only"
         and request.device == "cpu"
         and backends.backend_of(recipe).same_dequantized
     )
-    large = len(eval_set.utterances) > MAX_UTTERANCES_ON_SLOW_KERNELS
+    count = sum(
+        max(1, math.ceil(u.duration_s / WINDOW_S)) if cuts else 1 for u in eval_set.utterances
+    )
+    large = count > MAX_UTTERANCES_ON_SLOW_KERNELS
     return (
         "dequantized" if same_transcripts and large and request.measures != "speed" else "library"
     )

@@ -4,6 +4,9 @@ A condition is written after a set's name, as in `test-clean-excerpt+noise:coffe
 several are applied from left to right. The same utterance under the same condition has the same
 samples on every machine of one kind: what is drawn depends on the utterance's id and not on the
 level, so that two levels of a noise differ in nothing else.
+
+`joined:5min`, which comes first, is none of them: it makes long recordings of a whole set (see
+`joined_recordings`), and what follows is done to these.
 """
 
 import hashlib
@@ -30,6 +33,10 @@ COMMON_LEVELS_DB = (20, 10, 5, 0)
 # Seconds in which the sound of a room falls by 60 dB; longer ones take minutes to simulate.
 RT60_S = (0.2, 1.0)
 OPUS_KBIT = tuple(range(6, 129))
+# Minutes of recordings that utterances are joined into, at most.
+LONGEST_MIN = 60
+# Between the names of the speakers of one recording.
+SPEAKERS_AND = "+"
 MP3_KBIT = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 # Speakers at a time, and the sets that they are taken from.
 BABBLE_SPEAKERS = 6
@@ -51,7 +58,8 @@ class Condition:
     """What is done to the samples of each utterance.
 
     name: as it is written after a set's name. label: in words. sources: SHA-256 of recordings that
-    it uses. attribution: of these.
+    it uses. attribution: of these. joined_min: minutes of the recordings that it joins utterances
+    into; None for what is done to each utterance by itself.
     """
 
     name: str
@@ -59,6 +67,7 @@ class Condition:
     change: Change = field(compare=False, repr=False)
     sources: tuple[str, ...] = ()
     attribution: str = ""
+    joined_min: int | None = None
 
     @property
     def identity(self) -> list[str | int]:
@@ -68,7 +77,9 @@ class Condition:
     def apply(
         self, samples: npt.NDArray[np.float32], id: str, speaker: str | None
     ) -> npt.NDArray[np.float32]:
-        """The samples, shape (samples,), under the condition: as many, of 16 bits, none clipped.
+        """The samples, shape (samples,), under the condition, of 16 bits, none clipped.
+
+        As many as there were, but where utterances are joined.
 
         id, speaker: the utterance's. Raises EvalSetError where noise has no speech to relate to.
         """
@@ -87,18 +98,43 @@ def split(name: str) -> tuple[str, str]:
     their name.
     """
     base, *parts = name.split("+")
-    kinds = [i for i, part in enumerate(parts) if re.split("[:@]", part)[0] in _KINDS]
+    # "joined" alone is a word that folders have in their name.
+    kinds = [
+        i
+        for i, part in enumerate(parts)
+        if re.split("[:@]", part)[0] in _KINDS and part != "joined"
+    ]
     if not kinds:
         return name, ""
     return "+".join([base, *parts[: kinds[0]]]), "+" + "+".join(parts[kinds[0] :])
 
 
+def split_from_recordings(name: str) -> tuple[str, str]:
+    """As `split`, but what joins utterances into recordings stays with the set's name.
+
+    So the first is the name of the set that has the same recordings and references, in quiet.
+    """
+    base, added = split(name)
+    joining = _JOINING.match(added)
+    return (base + joining[0], added[joining.end() :]) if joining else (base, added)
+
+
+_JOINING = re.compile(r"\+joined:[^+]*")
+
+
 def parse(conditions: str) -> tuple[Condition, ...]:
     """The conditions of a set's name, as `split` gives them.
 
-    Raises EvalSetError for an unknown kind or noise, or a level or rate out of its range.
+    Raises EvalSetError for an unknown kind or noise, a level, rate or length out of its range, or
+    utterances that are to be joined after something was done to them.
     """
-    return tuple(_parse(one) for one in conditions.removeprefix("+").split("+"))
+    parsed = tuple(_parse(one) for one in conditions.removeprefix("+").split("+"))
+    if late := next((one for one in parsed[1:] if one.joined_min), None):
+        raise EvalSetError(
+            f"Utterances are joined before anything else is done to them, and once: write"
+            f" +{late.name} directly after the set's name."
+        )
+    return parsed
 
 
 def is_shipped(conditions: str) -> bool:
@@ -108,13 +144,14 @@ def is_shipped(conditions: str) -> bool:
 
 
 def common() -> list[str]:
-    """Names of conditions to choose from: what is shipped at usual levels, rooms and codecs."""
+    """Names of conditions to choose from, with nothing but what is shipped."""
     named = noises.shipped().values()
     loud = [*(f"noise:{one.name}" for one in named if one.kind == "noise"), "babble"]
     rooms = [f"room:{one.name}" for one in named if one.kind == "impulse response"]
     return [
         *(f"{one}@{level}dB" for one in loud for level in COMMON_LEVELS_DB),
         *("room:0.3s", "room:0.6s", *rooms, "telephone", "opus@12k", "mp3@32k"),
+        "joined:5min",
     ]
 
 
@@ -186,8 +223,9 @@ def _voices() -> dict[str, list[dict[str, str]]]:
 
 
 def babble_speakers(id: str, speaker: str | None) -> list[str]:
-    """The speakers in the babble of an utterance; its own is none of them."""
-    others = sorted(_voices().keys() - {speaker}, key=lambda other: _draw(id, other))
+    """The speakers in the babble of an utterance; its own are none of them."""
+    own = {speaker, *(speaker or "").split(SPEAKERS_AND)}
+    others = sorted(_voices().keys() - own, key=lambda other: _draw(id, other))
     return others[:BABBLE_SPEAKERS]
 
 
@@ -342,6 +380,26 @@ def _through_codec(
     return _as_long_as(speech, coded)
 
 
+def _joined(value: str, amount: str) -> Condition | None:
+    match = re.fullmatch(r"(\d{1,6}) ?min", value, re.I)
+    if amount or not match:
+        return None
+    minutes = int(match[1])
+    if not 1 <= minutes <= LONGEST_MIN:
+        raise EvalSetError(
+            f"Utterances cannot be joined into recordings of {minutes} minutes. Choose 1 to"
+            f" {LONGEST_MIN} minutes."
+        )
+    length = "1 minute" if minutes == 1 else f"{minutes} minutes"
+    label = f"joined into recordings of about {length}"
+    return Condition(f"joined:{minutes}min", label, _whole_set_only, joined_min=minutes)
+
+
+def _whole_set_only(samples: Samples, id: str, speaker: str | None) -> Samples:
+    """Joining needs the other utterances: see `evaluation_sets.under_conditions`."""
+    raise ValueError("One utterance cannot be joined.")
+
+
 def _as_long_as(speech: Samples, changed: Samples) -> Samples:
     return np.pad(changed[: len(speech)], (0, max(0, len(speech) - len(changed))))
 
@@ -372,4 +430,5 @@ _KINDS: dict[str, tuple[str, Callable[[str, str], Condition | None]]] = {
     "telephone": ("telephone", _telephone),
     "opus": ("opus@12k", partial(_codec, "libopus", "ogg", OPUS_KBIT)),
     "mp3": ("mp3@32k", partial(_codec, "libmp3lame", "mp3", MP3_KBIT)),
+    "joined": ("joined:5min", _joined),
 }

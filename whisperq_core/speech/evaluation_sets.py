@@ -5,7 +5,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from whisperq_core.speech import (
     conditions,
     decode,
     isolated_decoder,
+    joined_recordings,
     librispeech,
     manifests,
     no_speech,
@@ -259,10 +260,14 @@ def read_audio(
 def under_conditions(eval_set: EvalSet, text: str) -> EvalSet:
     """The same utterances under conditions, such as "+noise:coffee-shop@5dB+telephone".
 
+    With "+joined:5min" first, they are joined into long recordings, and these are under the others.
+
     Raises:
-        EvalSetError: what `conditions.parse` raises.
+        EvalSetError: what `conditions.parse` raises, or too little speech to be joined.
     """
     added = conditions.parse(text)
+    if added[0].joined_min:
+        eval_set, added = _joined(eval_set, added[0], added[0].joined_min), added[1:]
     credits = (c.attribution for c in added if c.attribution)
     return replace(
         eval_set,
@@ -273,6 +278,50 @@ def under_conditions(eval_set: EvalSet, text: str) -> EvalSet:
         ),
         attribution="; ".join(dict.fromkeys([eval_set.attribution, *credits])),
     )
+
+
+def _joined(eval_set: EvalSet, condition: Condition, minutes: int) -> EvalSet:
+    """Recordings of about so many minutes, made of the utterances when they are read."""
+    if eval_set.audio_s < joined_recordings.LEAST_ALONE * 60 * minutes:
+        raise EvalSetError(
+            f"{eval_set.name} has {eval_set.audio_s / 60:.1f} minutes of speech, too little for"
+            f" recordings of {minutes}. Choose a larger set or fewer minutes."
+        )
+    groups = joined_recordings.groups(eval_set.utterances, 60 * minutes)
+    return replace(
+        eval_set,
+        name=f"{eval_set.name}+{condition.name}",
+        title=f"{eval_set.title}, {condition.label}",
+        utterances=tuple(_recording(parts, condition) for parts in groups),
+    )
+
+
+def _recording(parts: tuple[Utterance, ...], condition: Condition) -> Utterance:
+    """One recording. Of the others than the first part, the condition has digest and samples."""
+    joining = replace(
+        condition,
+        change=partial(joined_recordings.join, parts, read_audio),
+        sources=tuple(_audio_digest(part) for part in parts),
+    )
+    return Utterance(
+        f"{parts[0].id}-to-{parts[-1].id}",
+        parts[0].audio,
+        joined_recordings.reference_of(parts),
+        joined_recordings.seconds(parts),
+        parts[0].language,
+        joined_recordings.speaker_of(parts),
+        parts[0].sha256,
+        (joining,),
+    )
+
+
+def _audio_digest(utterance: Utterance) -> str:
+    """Of the file, and of what is done to its samples."""
+    file = utterance.sha256 or _file_sha256(utterance.audio)
+    if not utterance.conditions:
+        return file
+    changes = json.dumps([file, utterance.id, *(c.identity for c in utterance.conditions)])
+    return hashlib.sha256(changes.encode()).hexdigest()
 
 
 def from_librispeech(folder: Path) -> EvalSet:
@@ -388,7 +437,8 @@ def download_librispeech(
 def by_name(name_or_path: str) -> EvalSet:
     """A shipped set, a downloaded LibriSpeech split or a folder, in OpenSLR's layout or your own.
 
-    Conditions may follow the name, as in "test-clean-excerpt+noise:coffee-shop@5dB".
+    Conditions may follow the name, as in "test-clean-excerpt+noise:coffee-shop@5dB", or
+    "test-clean-excerpt+joined:2min" for long recordings.
 
     Raises:
         EvalSetError: no such set or condition, not downloaded yet, or not usable.

@@ -16,7 +16,7 @@ class Protocol:
     window: fixed-30s pads every utterance to Whisper's 30 s window; longer ones are transcribed
         window after window, guided by timestamps. fitted gives every utterance up to 30 s a window
         of its own: the speech and margin_s seconds of silence. What loops there is decoded again in
-        the whole window.
+        the whole window. Longer ones are cut in pauses (see `long_recordings`).
     fold: with a fitted window, how many positions of the silence beyond the margin become one that
         counts as many in attention; None cuts that silence off.
     merge_at: with a fitted window, the part of the encoder's layers after which pairs of positions
@@ -25,7 +25,7 @@ class Protocol:
     temperatures: 0 is greedy. Where there are more, a doubtful transcript is decoded again at the
         next one, as Whisper itself does, and what has no speech is left empty.
     language: None takes each utterance's own; recordings may be "auto", detected by the model.
-    timestamps: whether segment times are decoded; always so beyond 30 s.
+    timestamps: whether segment times are decoded; with fixed-30s always so beyond 30 s.
     tied: whether proj_out is left tied to the token embeddings under every recipe.
     """
 

@@ -1,6 +1,7 @@
 """Whether a recipe can run here, and the library versions that decide what it computes."""
 
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata
 from importlib.metadata import PackageNotFoundError
@@ -52,15 +53,26 @@ def library_version(recipe: Recipe) -> str:
     return " ".join(next(iter(installed.items())))
 
 
-def versions(recipe: Recipe, model: str, device: str = "cpu") -> dict[str, str]:
+def versions(
+    recipe: Recipe, model: str, device: str = "cpu", also: Sequence[str] = ()
+) -> dict[str, str]:
     """Versions of the libraries, and of a user's own file, that decide what the recipe computes.
 
-    Raises RecipeUnsupported where there is no such file for the model of that name.
+    also: further packages that count. Raises RecipeUnsupported where there is no such file for the
+    model of that name, LibraryMissing where one of `also` is not installed.
     Without a build's label: 2.13.0+cpu and 2.13.0+cu130 compute the same on a CPU. On a GPU, CUDA's
     version counts too.
     """
     packages = sorted({"torch", "transformers", *backend_of(recipe).packages})
     installed = {package: version(package).partition("+")[0] for package in packages}
+    for package in also:
+        try:
+            installed[package] = version(package)
+        except PackageNotFoundError:
+            raise LibraryMissing(
+                f"Recordings over 30 s need the package {package}. Install it: pip install"
+                f" {package}"
+            ) from None
     if device == "cuda" and (cuda := machine.cuda_version()):
         installed["cuda"] = cuda
     identity = getattr(module_of(recipe), "identity", None)
