@@ -20,6 +20,7 @@ from errno import EFBIG, EINVAL, EISDIR
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ValidationError
 
@@ -56,12 +57,47 @@ def open_folder(location: Path | str) -> "Folder":
 
 
 def clean_path(text: str | Path) -> Path:
-    """A path as a user types or pastes it: quotes and spaces around it are dropped, ~ is home."""
-    path = Path(text.strip().strip("\"'").strip()) if isinstance(text, str) else text
+    """A path as a user types or pastes it; ~ is home.
+
+    Where nothing has the name as it is typed, quotes and spaces around it are dropped, and a
+    file:// address is the path that it names. What is still not there is read as a name with
+    escapes (%20 of a browser, "\\ " of a shell) or with a Windows path's separators, if something
+    has that name.
+    """
+    if isinstance(text, Path):
+        return _expanded(text)
+    if _exists(path := _expanded(Path(text))):
+        return path
+    typed = text.strip(_AROUND_A_PATH)
+    if address := _FILE_ADDRESS.match(typed):
+        return Path(unquote(typed[address.end() :]))
+    path = _expanded(Path(typed))
+    if _exists(path):
+        return path
+    readings = (unquote(typed), re.sub(r"\\(.)", r"\1", typed), typed.replace("\\", "/"))
+    others = (_expanded(Path(reading)) for reading in readings if reading != typed)
+    return next(filter(_exists, others), path)
+
+
+# White space, quotes of all kinds, and marks without a width, which come with copied text.
+_AROUND_A_PATH = (
+    " \t\r\n\v\f\u00a0\"'`“”„‟‘’‚‛«»‹›<>\u200b\u200e\u200f\u202a\u202c\u2066\u2069\ufeff"
+)
+_FILE_ADDRESS = re.compile(r"file:(?://(?:localhost)?)?(?=/)", re.IGNORECASE)
+
+
+def _expanded(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:  # ~ of a user that does not exist
         return path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long a name; one with a null character
+        return False
 
 
 class Folder(ABC):

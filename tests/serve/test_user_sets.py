@@ -201,6 +201,29 @@ def test_archives_of_macs_and_of_powershell_are_imported(sets, jfk):
         assert [u.id for u in sets.get(name).utterances] == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("word", "encoding"),
+    [
+        *[("größe", "utf-8"), ("größe", "cp850"), ("größe", "cp1252"), ("naïve été", "cp1252")],
+        *[("łódź", "cp852"), ("привет", "cp866"), ("日本語ソ", "cp932")],
+    ],
+)
+def test_names_that_do_not_say_their_encoding_are_those_of_the_manifest(
+    tmp_path, jfk, word, encoding
+):
+    raw, sets, flac = word.encode(encoding), UserSets(tmp_path), jfk.audio.read_bytes()
+    stands_for_it = b"@" * len(raw)
+    name = stands_for_it.decode()
+    row = {"audio": f"{word}.flac", "text": "ask not"}
+    manifest = json.dumps(row, ensure_ascii=encoding.startswith("cp85"))
+    packed = archive({f"x/{name}.flac": flac, "x/manifest.jsonl": manifest})
+    assert sets.preview_zip(packed.replace(stands_for_it, raw)).utterances == 1
+    if word in ("größe", "naïve été"):  # letters of the West are known without a table
+        packed = archive({f"{name}.flac": flac, f"{name}.txt": "ask not"})
+        sets.import_zip(packed.replace(stands_for_it, raw), "own")
+        assert [u.id for u in sets.get("own").utterances] == [word]
+
+
 def test_a_preview_of_an_archive_keeps_nothing(sets, jfk):
     before = sorted(sets.root.rglob("*"))
     files = {"x/a.flac": jfk.audio.read_bytes(), "x/b.aiff": b"x"}

@@ -3,6 +3,7 @@ import json
 import shutil
 import unicodedata
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -311,6 +312,9 @@ class TestLayouts:
         [
             ("manifest.csv", "sep=;\r\naudio;text\r\nA.FLAC;grün\r\n", "utf-8-sig"),
             ("manifest.csv", 'audio, text\na.flac, "grün"\n', "utf-8"),
+            ("METADATA.CSV", "File Name,Raw-Transcription\na.flac,grün\n", "utf-8"),
+            ("manifest.jsonl", '{"audio": "file:///data/%61.flac ", "text": "grün"}', "utf-8"),
+            ("manifest.jsonl", '{"audio": "C:\\\\x\\\\a.flac", "text": "grün"}', "utf-8"),
             ("manifest.csv", "audio,text\ra.flac,grün\r", "utf-8"),
             ("manifest.jsonl", '{"audio": ".\\\\a.flac", "text": "grün"}\r\n', "utf-8-sig"),
             ("manifest.jsonl", '{"audio": "a.flac", "text": "grün", "duration": "2,0"}', "utf-8"),
@@ -343,6 +347,13 @@ class TestLayouts:
         assert [(u.id, u.reference) for u in from_folder(tmp_path).utterances] == [
             ("u1", "good morning")
         ]
+
+    def test_a_table_of_a_folder_below_is_named(self, tmp_path):
+        place(tmp_path, "test/a.flac")
+        (tmp_path / "test" / "metadata.csv").write_text("file_name,transcription\na.flac,hi\n")
+        with pytest.raises(EvalSetError, match=r"test/metadata\.csv is a table of a folder below"):
+            from_folder(tmp_path)
+        assert from_folder(tmp_path / "test").layout == "metadata.csv"
 
     def test_several_unknown_tables_are_named(self, tmp_path):
         place(tmp_path, "a.flac")
@@ -391,8 +402,19 @@ def test_a_cut_mp3_counts_with_its_decoded_length(tmp_path):
     assert found.audio_s == pytest.approx(len(decode.load(whole)) / 16_000) and found.audio_s < 23
 
 
-@pytest.mark.parametrize("typed", ["~/mine", " '{}' ", '"{}"', "{} "])
-def test_a_folder_as_it_is_typed_or_pasted(folder, typed, monkeypatch):
+def test_a_folder_as_it_is_typed_or_pasted(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
+    folder = folder.rename(folder.with_name("my own"))
     write_jsonl(folder, TestFromFolder.A)
-    assert by_name(typed.format(folder)).name == "mine"
+    plain, quoted = str(folder), quote(str(folder))
+    for typed in (
+        *("~/my own", f" '{plain}' ", f'"{plain}"', f"{plain} ", f"{plain}/", f"“{plain}”"),
+        *(f"file://{quoted}", f"file://localhost{quoted}", f"file://{plain}", quoted),
+        *(plain.replace(" ", "\\ "), plain.replace("/", "\\"), f"\u202a{plain}", f"<{plain}>"),
+    ):
+        assert by_name(typed).name == "my own", typed
+    # A name that has such characters is itself.
+    odd = folder.rename(folder.with_name("100%20’"))
+    assert by_name(str(odd)).name == "100%20’"
+    with pytest.raises(EvalSetError, match=r"is a file\. Give the folder that it is in"):
+        by_name(f"{odd}/manifest.jsonl")

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import struct
+import unicodedata
 import uuid
 import zipfile
 import zlib
@@ -299,7 +300,8 @@ def _unpack(data: bytes, target: Path, most_bytes: int) -> str:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except _BROKEN as error:
         raise bad from error
-    entries = [(i, _entry_name(i)) for i in archive.infolist() if not i.is_dir()]
+    encoding = _encoding_of_names(archive)
+    entries = [(i, _entry_name(i, encoding)) for i in archive.infolist() if not i.is_dir()]
     entries = [(i, name) for i, name in entries if not manifests.is_byproduct(name)]
     names = [name for _, name in entries]
     if not names:
@@ -341,16 +343,90 @@ def _unpack(data: bytes, target: Path, most_bytes: int) -> str:
 
 # Of manifests and references; WRD and PHN tell TIMIT's .TXT from others.
 _TEXT_SUFFIXES = {".txt", ".csv", ".tsv", ".jsonl", ".json", ".scp", ".wrd", ".phn"}
+_TABLE_SUFFIXES = {".csv", ".tsv", ".jsonl", ".json", ".scp"}
 _KALDI_FILES = {"text", "utt2spk", "segments"}
 
 
-def _entry_name(info: zipfile.ZipInfo) -> PurePosixPath:
-    """The name in an archive, with the separators and the encoding that it was meant to have."""
-    name = info.filename
-    if not info.flag_bits & 0x800:  # not said to be UTF-8, yet Macs write that
+# Encodings of names that do not say theirs: of Macs and Linux, of Windows' own ZIP folders, and of
+# other programs on Windows. Without a table that names the files, only Western ones are tried.
+_WESTERN = ("utf-8", "cp437", "cp850", "cp1252")
+_ENCODINGS = (*_WESTERN, "cp1250", "cp852", "cp1251", "cp866", "cp932", "gbk", "big5", "cp949")
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+_SAYS_UTF_8 = 0x800
+# As many names tell the encoding, in so many bytes of tables.
+_MOST_NAMES, _MOST_TABLE_BYTES = 20, 2_000_000
+
+
+def _encoding_of_names(archive: zipfile.ZipFile) -> str:
+    """The encoding of the names that do not say theirs, of one program's archive.
+
+    The one in which most names are those that a table in the archive has. Where there is no such
+    table, the first in which each character that is not ASCII is a letter.
+    """
+    raw = map(_raw_name, archive.infolist())
+    foreign = [name for name in raw if name is not None and not name.isascii()]
+    readings = {}
+    for encoding in _ENCODINGS:
         with suppress(UnicodeError):
-            name = name.encode("cp437").decode("utf-8")
-    return PurePosixPath(name.replace("\\", "/"))  # as PowerShell's Compress-Archive packs
+            parts = (PurePosixPath(_slashes(n.decode(encoding))).parts for n in foreign)
+            stems = dict.fromkeys(
+                _folded(part.rpartition(".")[0] or part) for p in parts for part in p
+            )
+            readings[encoding] = [stem for stem in stems if not stem.isascii()][:_MOST_NAMES]
+    if not foreign or "utf-8" in readings:
+        return "utf-8"
+    tables = _tables_of(archive)
+    named = {encoding: sum(s in tables for s in stems) for encoding, stems in readings.items()}
+    if any(named.values()):
+        return max(named, key=lambda encoding: named[encoding])
+    plain = (e for e in _WESTERN if e in readings and _are_letters("".join(readings[e])))
+    return next(plain, "cp437")
+
+
+def _tables_of(archive: zipfile.ZipFile) -> str:
+    """The beginning of the tables in an archive, to look names up in."""
+    text, left = "", _MOST_TABLE_BYTES
+    for info in archive.infolist():
+        if (
+            PurePosixPath(_slashes(info.filename)).suffix.lower() not in _TABLE_SUFFIXES
+            or left <= 0
+        ):
+            continue
+        if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            with suppress(*_BROKEN), archive.open(info) as source:
+                data = source.read(left)
+                left -= len(data)
+                data = data if left else data[: data.rfind(b"\n") + 1]
+                text += manifests.decode_text(data)
+    return _folded(_ESCAPED.sub(lambda escaped: chr(int(escaped[1], 16)), text))
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def _are_letters(text: str) -> bool:
+    return all(c.isascii() or unicodedata.category(c)[0] in "LM" for c in text)
+
+
+def _raw_name(info: zipfile.ZipInfo) -> bytes | None:
+    """The bytes of a name that does not say its encoding; None for one that does."""
+    if info.flag_bits & _SAYS_UTF_8:
+        return None
+    try:
+        return info.filename.encode("cp437")  # as `zipfile` decoded it
+    except UnicodeEncodeError:  # from an entry's field for its name in Unicode
+        return None
+
+
+def _slashes(name: str) -> str:
+    return name.replace("\\", "/")  # as PowerShell's Compress-Archive packs
+
+
+def _entry_name(info: zipfile.ZipInfo, encoding: str) -> PurePosixPath:
+    """The name in an archive, with the separators and the encoding that it was meant to have."""
+    raw = _raw_name(info)
+    return PurePosixPath(_slashes(info.filename if raw is None else raw.decode(encoding)))
 
 
 # Raised by `zipfile` for damaged archives and those with a password.

@@ -458,10 +458,13 @@ def by_name(name_or_path: str) -> EvalSet:
     folder = Path(name_or_path)
     try:
         is_folder = name_or_path != "" and folder.is_dir()
+        is_file = folder.is_file()
     except OSError:  # too long a name
-        is_folder = False
+        is_folder = is_file = False
     if is_folder:
         return _from_folder_once(folder.resolve(), _stamp(folder))
+    if is_file:
+        raise EvalSetError(f"{folder} is a file. Give the folder that it is in: {folder.parent}.")
     if split in librispeech.SPLITS:
         raise EvalSetError(
             f"{split} is not on this computer yet. Download it first, "

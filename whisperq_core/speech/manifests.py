@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from whisperq_core.errors import EvalSetError, InputError
 from whisperq_core.file_storage import read_file
@@ -162,14 +163,19 @@ def read_text(path: Path) -> str:
             f"{path.name} cannot be read ({error.strerror or error}). Check the file."
         ) from error
     try:
-        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            return data.decode("utf-16")
-        # Latin script without a byte order mark.
-        if b"\0" in data[:2] and data[:2] != b"\0\0":
-            return data.decode("utf-16-be" if data[:1] == b"\0" else "utf-16-le")
-        return data.decode("utf-8-sig")
+        return decode_text(data)
     except UnicodeDecodeError as error:
         raise EvalSetError(f"{path.name} is not UTF-8 text. Save it as UTF-8 (Unicode).") from error
+
+
+def decode_text(data: bytes) -> str:
+    """The text of bytes in UTF-8 or UTF-16. Raises UnicodeDecodeError for anything else."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16")
+    # Latin script without a byte order mark.
+    if b"\0" in data[:2] and data[:2] != b"\0\0":
+        return data.decode("utf-16-be" if data[:1] == b"\0" else "utf-16-le")
+    return data.decode("utf-8-sig")
 
 
 class _FileIndex:
@@ -219,24 +225,32 @@ class _FileIndex:
         inside = path.is_relative_to(self.root)
         if inside and exists:
             return path
-        parts = name.replace("\\", "/").split("/")
-        if ".." not in parts and not (self.root / name).is_symlink():
-            while parts:
-                key = _key("/".join(parts))
-                ends = [p for p in self._by_key.get(_key(parts[-1]), ()) if _ends_with(p, key)]
-                if len(ends) == 1 and ends[0].resolve().is_relative_to(self.root):
-                    return ends[0].resolve()
-                if len(ends) > 1:
-                    raise EvalSetError(
-                        f"{where}: {name} may be {ends[0].relative_to(self.root)} or "
-                        f"{ends[1].relative_to(self.root)}. Write its folder, too."
-                    )
-                parts = parts[1:]
+        if not (self.root / name).is_symlink():
+            # Addresses, as Label Studio and browsers write them, have %20 for a space.
+            for reading in dict.fromkeys((name, unquote(name))):
+                if found := self._by_end(where, reading.replace("\\", "/").split("/")):
+                    return found
         if not inside:
             raise EvalSetError(
                 f"{where}: {name} is outside the folder. Move the recording into it."
             )
         raise EvalSetError(f"{where}: {name} does not exist. Add the recording or remove the line.")
+
+    def _by_end(self, where: str, parts: list[str]) -> Path | None:
+        """The one file whose path ends as this one does, with as many of its parts as possible."""
+        if ".." in parts:
+            return None
+        for first in range(len(parts)):
+            key = _key("/".join(parts[first:]))
+            ends = [p for p in self._by_key.get(_key(parts[-1]), ()) if _ends_with(p, key)]
+            if len(ends) == 1 and ends[0].resolve().is_relative_to(self.root):
+                return ends[0].resolve()
+            if len(ends) > 1:
+                raise EvalSetError(
+                    f"{where}: {'/'.join(parts)} may be {ends[0].relative_to(self.root)} or "
+                    f"{ends[1].relative_to(self.root)}. Write its folder, too."
+                )
+        return None
 
 
 def _is_file(path: Path) -> bool:
@@ -310,7 +324,7 @@ def _jsonl_rows(name: str, text: str) -> Iterator[_Raw]:
             raise EvalSetError(
                 f'{where} is not JSON. Write it like {{"audio": "a.wav", "text": "hello"}}.'
             )
-        fields = {str(key).strip().lower(): value for key, value in row.items()}
+        fields = {_column(str(key)): value for key, value in row.items()}
         if isinstance(audio := fields.get("audio"), dict):  # as Hugging Face's datasets have it
             fields["audio"] = audio.get("path")
         if number == 1 or not any(c in fields for c in _COLUMNS["audio"]):
@@ -346,9 +360,14 @@ def _document_rows(text: str) -> list[Any] | None:
     return lists[0] if len(lists) == 1 else None
 
 
+def _column(name: str) -> str:
+    """A column's name as `_COLUMNS` spells it: "File Name" is file_name."""
+    return re.sub(r"[ -]+", "_", name.strip().lower())
+
+
 def _columns_in(header: Sequence[str]) -> bool:
     """Whether a header names both an audio and a text column."""
-    names = {name.strip().lower() for name in header}
+    names = {_column(name) for name in header}
     return all(names & set(_COLUMNS[kind]) for kind in ("audio", "text"))
 
 
@@ -380,7 +399,7 @@ def _csv_rows(name: str, text: str) -> Iterator[_Raw]:
         skipinitialspace=True,
     )
     try:
-        names = [(column or "").strip().lower() for column in reader.fieldnames or ()]
+        names = [_column(column or "") for column in reader.fieldnames or ()]
         reader.fieldnames = names
         if names:
             _check_columns(name, names)
@@ -456,6 +475,12 @@ def _text_rows(index: _FileIndex, texts: dict[str, Path]) -> Iterator[_Raw]:
     if unread and not texts:
         raise EvalSetError(
             f"{unread.name} is a table that cannot be read here. Save it as {unread.stem}.csv."
+        )
+    tables = (p for p in index.files if p.name.lower() in (*_TABLES, "wav.scp"))
+    if not texts and (table := next((p for p in tables if p.parent != index.root), None)):
+        raise EvalSetError(
+            f"{table.relative_to(index.root).as_posix()} is a table of a folder below. Give its"
+            f" folder, {table.parent}, or move it up to the recordings."
         )
     for path in index.recordings:
         key = _key(path.with_suffix("").as_posix())
