@@ -18,7 +18,10 @@ from whisperq_core.evaluate.records import DivergenceRun
 from whisperq_core.plurals import counted
 from whisperq_core.present import divergence_charts, glossary
 
-COMMAND = "whisperq run --models base --recipes bf16,bnb-nf4 --sets quick-look --only divergence"
+COMMAND = (
+    "python -m whisperq_core run --models base --recipes bf16,bnb-nf4 --sets quick-look"
+    " --only divergence"
+)
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

@@ -22,11 +22,11 @@ from whisperq_core.whisper.protocols import protocol_label
 
 COMMAND = "python -m benchmarks.conditions"
 EXAMPLE = (
-    "whisperq run --models base --recipes fp32,bnb-nf4 --protocol fitted"
+    "python -m whisperq_core run --models base --recipes fp32,bnb-nf4 --protocol fitted"
     " --sets test-other-15-minutes,test-other-15-minutes+noise:coffee-shop@5dB"
 )
 NO_SPEECH_COMMAND = (
-    "whisperq run --models base --recipes fp32,bnb-nf4 --protocol fitted"
+    "python -m whisperq_core run --models base --recipes fp32,bnb-nf4 --protocol fitted"
     " --sets no-speech-15-minutes --only accuracy"
 )
 MEASURE_NAMES = {"divergence": "Divergence from fp32", "WER": "WER"}
@@ -102,19 +102,24 @@ def listen(view: View, effects: Sequence[ConditionEffect], runs: Sequence[Accura
     st.header("Listen")
     place = effects[0]
     panels = condition_charts.panels(effects)
-    recipes = list(dict.fromkeys(e.recipe for e in effects))
+    own_runs = _runs_at(runs, place)
+    # Divergence is measured on fp32's transcripts: a recipe may have none of its own.
+    transcribed = {run.spec.recipe.name for run in own_runs}
+    recipes = [r for r in dict.fromkeys(e.recipe for e in effects) if r in transcribed]
     quiet = public_utterances(place.eval_set)
     if not quiet:
         st.info("The recordings of this set are not part of WhisperQ, so they cannot be played.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         panel = view.one_of("Condition", list(panels), "noise_panel", next(iter(panels)), width=300)
-        recipe = view.one_of("Recipe", recipes, "noise_recipe", recipes[0], width=240)
+        names = ["fp32"]
+        if recipes:
+            names.append(view.one_of("Recipe", recipes, "noise_recipe", recipes[0], width=240))
         id = view.one_of("Utterance", sorted(quiet), "noise_utterance", min(quiet), width=240)
     st.markdown(f"Spoken: {markup.escape_markdown(quiet[id].reference)}")
     own = sorted(panels[panel], key=lambda e: (-(e.level_db or 0), e.condition))
     suffixes = list(dict.fromkeys(["", *(f"+{e.condition}" for e in own)]))
-    texts = _transcripts(runs, place, id)
+    texts = _transcripts(own_runs, id)
     for suffix in suffixes:
         spoken = public_utterances(place.eval_set + suffix).get(id)
         if spoken is None:
@@ -122,23 +127,33 @@ def listen(view: View, effects: Sequence[ConditionEffect], runs: Sequence[Accura
         label = condition_text.condition_label(suffix[1:]) if suffix else "Quiet"
         st.subheader(markup.escape_markdown(label))
         st.audio(playable(spoken))
-        for name in dict.fromkeys(("fp32", recipe)):
+        for name in names:
             if (text := texts.get((name, suffix))) is not None:
                 st.markdown(f"{name}: {markup.escape_markdown(text) or '(nothing)'}")
 
 
-def _transcripts(
-    runs: Sequence[AccuracyRun], place: ConditionEffect, id: str
-) -> dict[tuple[str, str], str]:
+def _runs_at(runs: Sequence[AccuracyRun], place: ConditionEffect) -> list[AccuracyRun]:
+    """Those of the effect's model, protocol and speech, in quiet and under every condition."""
+    return [
+        run
+        for run in runs
+        if (
+            run.model,
+            run.spec.protocol.name,
+            conditions.split_from_recordings(run.eval_set)[0],
+        )
+        == _place(place)
+    ]
+
+
+def _transcripts(runs: Sequence[AccuracyRun], id: str) -> dict[tuple[str, str], str]:
     """What each recipe transcribed of the utterance, by recipe and condition."""
-    texts = {}
-    for run in runs:
-        quiet, condition = conditions.split_from_recordings(run.eval_set)
-        if (run.model, run.spec.protocol.name, quiet) == _place(place):
-            found = next((u.hypothesis for u in run.utterances if u.id == id), None)
-            if found is not None:
-                texts[run.spec.recipe.name, condition] = found
-    return texts
+    return {
+        (run.spec.recipe.name, conditions.split_from_recordings(run.eval_set)[1]): u.hypothesis
+        for run in runs
+        for u in run.utterances
+        if u.id == id
+    }
 
 
 def show_hallucinations(runs: Sequence[Run]) -> None:

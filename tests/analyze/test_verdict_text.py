@@ -5,7 +5,13 @@ import pytest
 from tests.support.sample_runs import tiny_english
 from tests.support.spoken_runs import ALIKE, MANY, NOISY, SOME, run_with
 from whisperq_core.analyze.paired_comparisons import compare_runs
-from whisperq_core.analyze.verdict_text import audio_needed, describe, describe_runs, signed
+from whisperq_core.analyze.verdict_text import (
+    audio_needed,
+    describe,
+    describe_runs,
+    signed,
+    verdict_words,
+)
 from whisperq_core.whisper.protocols import FITTED, STUDY
 
 
@@ -27,6 +33,17 @@ def test_each_verdict_has_its_sentence_with_the_interval():
     assert describe(alike, "fp32", 3.3).startswith("no worse than fp32, margin: 10 points (")
     alone = compare_runs(run_with("fp32", [1]), run_with("bf16", [1]))
     assert "too little speech" in describe(alone, "fp32", 0.2)
+
+
+def test_an_open_verdict_says_which_side_is_probable():
+    base = run_with("fp32", SOME)
+    likely = verdict_words(compare_runs(base, run_with("bnb-nf4", NOISY), margin=5.0), "fp32")
+    assert likely.startswith("probably no worse: ")
+    noisier = [count + 1 for count in NOISY]
+    likely = verdict_words(compare_runs(base, run_with("bnb-nf4", noisier)), "fp32")
+    assert likely.startswith("probably worse by more than 0.5 points: ")
+    alone = compare_runs(run_with("fp32", [1]), run_with("bf16", [1]))
+    assert verdict_words(alone, "fp32") == "too close to call"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import soundfile
 from tests.support.opened_pages import by_label, changed, codes, everything, opened
 from tests.support.sample_runs import accuracy_run, divergence_run
 from whisperq_core.analyze.condition_effects import condition_effects
+from whisperq_core.evaluate.records import DivergenceRun
 from whisperq_core.present import condition_charts
 from whisperq_core.speech.evaluation_sets import by_name, read_audio
 
@@ -75,6 +76,15 @@ def test_each_level_can_be_heard_with_its_transcripts(measured):
     assert len(app.get("audio")) == 3
     words = SPOKEN[0].reference.split()
     assert f"hqq-int4-g64: {' '.join(words[9:])}" in [m.value for m in app.markdown]
+
+
+def test_only_recipes_with_transcripts_can_be_chosen(store):
+    for run in runs():
+        if run.spec.recipe.name == "fp32" or isinstance(run, DivergenceRun):
+            store.put(run)
+    app = opened("noise")
+    assert not any(box.label == "Recipe" for box in app.selectbox)
+    assert f"fp32: {SPOKEN[0].reference}" in [m.value for m in app.markdown]
 
 
 def test_words_where_nobody_speaks_are_counted(store):

@@ -5,7 +5,11 @@ import math
 from whisperq_core.analyze.loop_risk import LoopRisk
 from whisperq_core.analyze.paired_comparisons import condition
 from whisperq_core.analyze.paired_tests import Comparison
-from whisperq_core.analyze.verdicts import Verdict, is_probably_no_worse
+from whisperq_core.analyze.verdicts import (
+    Verdict,
+    is_probably_no_worse,
+    is_probably_worse,
+)
 from whisperq_core.evaluate.records import AccuracyRun
 
 # An estimate of more audio than this is too far from the measured amount to be given as a number.
@@ -52,11 +56,14 @@ def verdict_label(verdict: str, baseline: str = "fp32") -> str:
 
 
 def verdict_words(comparison: Comparison, baseline: str) -> str:
-    """The label of the verdict, or how probable no worse is where nothing is shown."""
+    """The label of the verdict, or how probable either side of the margin is where it is open."""
+    # Never 100 %: it is not shown.
     if is_probably_no_worse(comparison):
-        # Never 100 %: it is not shown.
         percent = min(99, math.floor(100 * comparison.p_within_margin))
         return f"probably no worse: {percent} %"
+    if is_probably_worse(comparison):
+        percent = min(99, math.floor(100 * comparison.p_beyond_margin))
+        return f"probably worse by more than {comparison.margin:g} points: {percent} %"
     return verdict_label(comparison.verdict, baseline)
 
 

@@ -99,3 +99,9 @@ def is_probably_no_worse(comparison: "Comparison") -> bool:
     """Whether no verdict is reached, and a loss below the margin has a confidence of PROBABLE."""
     open_ = comparison.verdict is Verdict.INCONCLUSIVE
     return open_ and keeps_margin_at(comparison, PROBABLE) is True
+
+
+def is_probably_worse(comparison: "Comparison") -> bool:
+    """Whether no verdict is reached, and a loss above the margin has a confidence of PROBABLE."""
+    open_ = comparison.verdict is Verdict.INCONCLUSIVE
+    return open_ and keeps_margin_at(comparison, PROBABLE) is False

@@ -7,6 +7,7 @@ import typer
 
 from whisperq_core.analyze import evidence_table
 from whisperq_core.analyze.configurations import configurations
+from whisperq_core.analyze.verdict_text import signed
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.cli import options
 from whisperq_core.errors import InputError
@@ -34,7 +35,8 @@ def evidence(
         latency = f"{row['latency']:.2f} × fp32" if pd.notna(row["latency"]) else "not measured"
         wer = f"WER {row['wer_pct']:.2f} %"
         if pd.notna(row["difference"]):
-            wer += f", {row['difference']:+.2f} points ({row['low']:+.2f} to {row['high']:+.2f})"
+            difference, low, high = (signed(row[name]) for name in ("difference", "low", "high"))
+            wer += f", {difference} points ({low} to {high})"
         print(
             f"{row['model']} · {row['recipe']} · {protocol_label(row['protocol'])}:"
             f" {row['weights_bytes'] / 1e6:.0f} MB, latency {latency}, {wer}"

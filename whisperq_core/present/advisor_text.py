@@ -24,13 +24,14 @@ from whisperq_core.analyze.user_requirements import (
     Requirements,
     Status,
 )
-from whisperq_core.analyze.verdict_text import audio_needed, loops_text, signed, verdict_words
-from whisperq_core.analyze.verdicts import (
-    CONFIDENCE,
-    PROBABLE,
-    Verdict,
-    is_probably_no_worse,
+from whisperq_core.analyze.verdict_text import (
+    audio_needed,
+    loops_text,
+    signed,
+    verdict_label,
+    verdict_words,
 )
+from whisperq_core.analyze.verdicts import CONFIDENCE, Verdict
 from whisperq_core.plurals import capitalized, counted
 from whisperq_core.present.labels import protocol_label
 from whisperq_core.whisper.protocols import STUDY, short_name
@@ -276,15 +277,10 @@ def certainty(configuration: Configuration) -> str:
     comparison = configuration.comparison
     if comparison is None:
         return "the reference" if configuration.is_reference else "not compared with fp32"
-    is_open = comparison.verdict is Verdict.INCONCLUSIVE and not is_probably_no_worse(comparison)
-    if not is_open:
-        return verdict_words(comparison, "fp32")
-    within = comparison.p_within_margin
-    if within <= 1 - PROBABLE:
-        # Never 100 %: it is not shown.
-        percent = min(99, math.floor(100 * (1 - within)))
-        return f"probably worse by more than {comparison.margin:g} points: {percent} %"
-    return f"too close to call ({100 * within:.0f} % that it is no worse)"
+    words = verdict_words(comparison, "fp32")
+    if words != verdict_label(Verdict.INCONCLUSIVE):
+        return words
+    return f"{words} ({100 * comparison.p_within_margin:.0f} % that it is no worse)"
 
 
 def increase_text(configuration: Configuration) -> str:
