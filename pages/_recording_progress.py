@@ -56,12 +56,18 @@ def estimated_s(recording: Recording, config: TranscriptionConfig, rtf: float | 
 def remaining_s(
     unfinished: Sequence[tuple[Job, float]], finished: Sequence[tuple[Job, float]], now: float
 ) -> float:
-    """Seconds left, from jobs with their estimates; those that are over say how good these are."""
+    """Seconds left, from jobs with their estimates; 0 where the last one takes longer than its own.
+
+    Jobs that are over say how good the estimates are, and so do those that run late.
+    """
     taken = sum(job.finished_at - job.started_at for job, _ in finished)
     expected = sum(estimate for _, estimate in finished)
-    pace = taken / expected if expected else 1.0
-    running = sum(now - job.started_at for job, _ in unfinished if job.started_at is not None)
-    return max(1.0, pace * sum(estimate for _, estimate in unfinished) - running)
+    paces = [taken / expected] if expected else [1.0]
+    running = [(now - job.started_at, estimate) for job, estimate in unfinished if job.started_at]
+    pace = max([*paces, *(elapsed / estimate for elapsed, estimate in running)])
+    return pace * sum(estimate for _, estimate in unfinished) - sum(
+        elapsed for elapsed, _ in running
+    )
 
 
 def known_rtfs(stored: Mapping[tuple[str, str], Transcription]) -> dict[str, float]:
@@ -90,12 +96,13 @@ def show_progress(
         [with_estimate(pair, job) for pair, job in jobs if job.state == JobState.DONE],
         now,
     )
+    left = f"about {format_duration(left_s)} left" if left_s >= 1 else "takes longer than estimated"
     done, running = len(pairs) - len(waiting), [job for _, job in waiting if job.started_at]
     what = running[0].label if running else "Starting"
     st.progress(
         done / len(pairs),
         f"**{markup.escape_markdown(what)}** · {done} of {len(pairs)} transcripts are ready ·"
-        f" about {format_duration(left_s)} left",
+        f" {left}",
     )
     return True
 

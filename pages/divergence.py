@@ -85,7 +85,7 @@ def show_calibration(calibration: Calibration, margin: float) -> None:
                 "Recipe": point.recipe,
                 "Evaluation set": point.eval_set,
                 "Divergence (mnat per token)": point.mnat.value,
-                "95 % interval": f"{point.mnat.low:.3g} to {point.mnat.high:.3g}",
+                "95 % interval": f"{point.mnat.low:.2f} to {point.mnat.high:.2f}",
                 "WER difference (points)": point.difference.value,
                 "Predicted, low": predicted.low,
                 "Predicted, high": predicted.high,

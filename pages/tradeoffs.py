@@ -48,7 +48,10 @@ TABLE_COLUMNS = (
 # What the colours of the plot may tell apart.
 COLOURS = ("backend", "family", "weights", "scheme")
 # How the columns of `standing` are shown that do not have two decimals.
-DECIMALS = {"lower_wer_pct": "%.0f", "minutes_needed": "%.0f", "difference_points": "%+.2f"}
+DECIMALS = {
+    **dict.fromkeys(("lower_wer_pct", "minutes_needed"), "%.0f"),
+    **dict.fromkeys(("difference_points", "difference_low", "difference_high"), "%+.2f"),
+}
 
 
 def follow_link(view: View, results: pd.DataFrame) -> None:

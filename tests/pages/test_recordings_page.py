@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages import _recording_settings as settings
 from pages._recording_jobs import by_turn, in_order
+from pages._recording_progress import remaining_s
 from tests.support.opened_pages import again, by_label, changed, left_at, opened
 from tests.support.sample_runs import accuracy_run
 from whisperq_core.analyze import advisor
@@ -25,6 +26,7 @@ from whisperq_core.quantize.spoken_language import SpokenLanguage
 from whisperq_core.scoring.divergence import Divergence
 from whisperq_core.serve import job_queue
 from whisperq_core.serve.recording_store import Recording, RecordingStore
+from whisperq_core.serve.tasks import TranscriptionTask
 from whisperq_core.serve.user_sets import UserSets
 from whisperq_core.settings import SHIPPED_CACHE
 from whisperq_core.speech import evaluation_sets
@@ -194,6 +196,20 @@ def test_recordings_are_transcribed_recipe_by_recipe_and_long_ones_one_by_one(ke
 def with_id(recording: Recording, digit: str, **sound) -> Recording:
     update = {"id": digit * 16, "sound": recording.sound.model_copy(update=sound)}
     return recording.model_copy(update=update)
+
+
+def test_what_runs_late_lengthens_what_waits(kept, store):
+    def job(**times) -> job_queue.Job:
+        task = TranscriptionTask(kept, listener("fp32"), store)
+        return job_queue.Job(task, **times)
+
+    running, queued = (job(started_at=100.0), 10.0), (job(), 10.0)
+    assert remaining_s([running, queued], [], now=104.0) == pytest.approx(16)
+    # Late: the others are expected to take as long, and of it alone nothing is known.
+    assert remaining_s([running, queued], [], now=140.0) == pytest.approx(40)
+    assert remaining_s([running], [], now=140.0) == pytest.approx(0)
+    over = (job(started_at=80.0, finished_at=100.0), 10.0)
+    assert remaining_s([running, queued], [over], now=104.0) == pytest.approx(36)
 
 
 def test_loading_is_shown_apart_and_without_a_reference_what_is_probably_wrong(kept, shelf, jfk):
