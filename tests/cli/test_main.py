@@ -1,16 +1,18 @@
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
+from safetensors.torch import load_file, save_file
 
 from tests.support.sample_runs import accuracy_run
 from tests.support.synthetic_noise import pink
-from whisperq_core import settings
+from whisperq_core import api, settings
 from whisperq_core.cli.main import COMMANDS, main
 from whisperq_core.quantize.recipes import CATALOGUE
-from whisperq_core.speech import decode
+from whisperq_core.speech import decode, evaluation_sets
 from whisperq_core.whisper.protocols import FITTED
 
 # Most of these tests load real weights.
@@ -206,11 +208,30 @@ def test_transcribe_says_what_was_done_to_the_samples(store, jfk, capsys, tmp_pa
     samples = decode.load(jfk.audio) * 2**15
     path = tmp_path / "exported.wav"
     soundfile.write(path, np.stack([samples, -samples], 1), decode.SAMPLE_RATE, subtype="FLOAT")
-    assert main(["transcribe", str(path), "--model", "tiny.en"]) == 0
+    mono = decode.load(jfk.audio)
+    faint = tmp_path / "faint.wav"
+    soundfile.write(faint, mono / np.abs(mono).max() * 10 ** (-66 / 20), 16_000, subtype="PCM_24")
+    # A length in the header is that of the whole recording, of which a third is left.
+    cut, sphere = tmp_path / "cut.mp3", tmp_path / "a.sph"
+    soundfile.write(cut, np.tile(mono, 3), 16_000)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 3])
+    soundfile.write(sphere, mono, 16_000, format="NIST")
+    silent = tmp_path / "silent.wav"
+    soundfile.write(silent, np.zeros(45 * 16_000, np.float32), 16_000)
+    files = [str(file) for file in (path, faint, cut, sphere, silent)]
+    assert main(["transcribe", *files, "--model", "tiny.en"]) == 0
     printed = capsys.readouterr().out
-    assert "ask not what your country can do" in printed
+    assert printed.count("ask not what your country can do") == 4
     assert "Recording: Its channels are in opposite phase" in printed
     assert "are on the scale of 16-bit integers" in printed
+    assert "very quiet" in printed.split("faint.wav")[1].split("cut.mp3")[0]
+    assert printed.rstrip().endswith("\n\nThe recording is silent: it has no words.")
+    for file in (cut, sphere):
+        file.with_suffix(".txt").write_text("ask not")
+    for file in (path, faint, silent):
+        file.unlink()
+    assert main(["sets", str(tmp_path)]) == 0
+    assert "2 utterances, 0.4 minutes" in capsys.readouterr().out  # cut: 11 s
 
 
 def test_transcribe_says_what_is_probably_hallucinated(store, capsys, tmp_path):
@@ -222,3 +243,55 @@ def test_transcribe_says_what_is_probably_hallucinated(store, capsys, tmp_path):
     path.write_bytes(decode.encode_wav(np.zeros(16_000, np.float32)))
     assert main(arguments) == 0
     assert "The recording is silent: it has no words." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("language", "reference", "text", "shown"),
+    [
+        ("en", "It’s a dog’s life", "It's a dog's life", " 0.000"),
+        ("en", "ten thirty a.m. on june third", "10:30 AM on June 3", " 0.000"),
+        ("ar", "مُحَمَّدٌ", "محمد", " 0.000"),
+        ("hi", "नमस्ते हिन्दी में दुनिया", "नमस्ते हिन्दी में", " 25.000"),
+        ("zh", "今天天气很好我们去公园", "今天天气很好我们去花园", " 9.091"),
+    ],
+)
+def test_every_script_is_scored_by_its_units(language, reference, text, shown, store, capsys):
+    found = accuracy_run("fp32", [(reference, text)])
+    (spoken,) = found.utterances
+    old = replace(spoken.score, normaliser="whisper-english@0.0.1")
+    spoken = spoken.model_copy(update={"language": language, "score": old})
+    store.put(found.model_copy(update={"utterances": (spoken,)}))
+    assert main(["--cache", str(store.root), "rescore"]) == 0
+    assert main(["--cache", str(store.root), "results"]) == 0
+    assert shown in capsys.readouterr().out
+    assert api.results().to_frame()["wer_pct"].tolist() == [pytest.approx(float(shown), abs=1e-3)]
+
+
+def test_folders_that_others_saved_load_and_are_told_apart(tiny, store, tmp_path, capsys):
+    folders = [tmp_path / name for name in ("half", "others")]
+    for folder in folders:
+        tiny.torch_model.save_pretrained(folder)
+        tiny.tokenizer.save_pretrained(folder)
+    half, others = folders
+    weights = load_file(half / "model.safetensors")
+    weights = {name: tensor.bfloat16().contiguous() for name, tensor in weights.items()}
+    save_file(weights, half / "model.safetensors", {"format": "pt"})
+    save_file(weights, others / "model.safetensors", {"format": "pt"})
+    settings_of = [folder / "generation_config.json" for folder in folders]
+    fields = json.loads(settings_of[0].read_text())
+    # Heads of layers that only a larger decoder has, as distilled models are saved.
+    settings_of[0].write_text(json.dumps(fields | {"alignment_heads": [[9, 3]]}))
+    more = [*fields["suppress_tokens"], *tiny.tokenizer(" And", add_special_tokens=False).input_ids]
+    settings_of[1].write_text(json.dumps(fields | {"suppress_tokens": more}))
+    run = ["--cache", str(store.root), "run", "--sets", "jfk", "--recipes", "fp32"]
+    run += ["--only", "accuracy", "--models"]
+    assert main([*run, f"'{half}'"]) == 0
+    assert "WER 0.00%" in capsys.readouterr().out
+    assert main([*run, f"{half},{others}", "--plan"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "cached" in first and "to run" in second
+    recording = str(evaluation_sets.shipped_sets()["jfk"].utterances[0].audio)
+    assert main(["transcribe", recording, "--model", str(half), "--words"]) == 0
+    printed = capsys.readouterr().out
+    assert "ask not what your country" in printed and "layers it does not have" in printed
+    assert " s  " in printed

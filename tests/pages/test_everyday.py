@@ -1,15 +1,26 @@
 """History, This machine, Terms, Presentation and running work, by AppTest."""
 
+import json
+import re
 from dataclasses import replace
 from datetime import timedelta
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.support.fake_workers import FakeClient
-from tests.support.opened_pages import PROJECT, by_label, changed, codes, opened, plan_of
+from tests.support.opened_pages import (
+    PROJECT,
+    by_label,
+    changed,
+    codes,
+    everything,
+    opened,
+    plan_of,
+)
 from tests.support.sample_runs import accuracy_run, speed_run
+from tests.support.small_sets import recordings_folder
 from tests.support.spoken_runs import MANY, SOME, run_with
 from whisperq_core.evaluate import history
 from whisperq_core.evaluate.requests import Request, work_item
@@ -199,6 +210,36 @@ def test_a_recipe_that_is_none_costs_no_other_choice(store):
     )
     assert "zzz" in app.error[0].value
     assert [row[:3] for row in plan_of(app)] == [("tiny.en", "torchao-int8", "jfk")]
+
+
+def test_a_folder_is_read_as_it_is_pasted_and_what_is_wrong_is_named(store, tmp_path):
+    folder = recordings_folder(tmp_path).rename(tmp_path / "my set")
+    manifest = folder / "manifest.json"
+    rows = [{"audio_filepath": f"/data/{n}.flac", "text": "hi", "lang": "en-US"} for n in "ab"]
+    manifest.write_text("\n".join(map(json.dumps, rows)))  # NeMo's
+    others = {"run_speed": "false", "run_divergence": "false", "recipes": "torchao-int8"}
+    for typed in (f" '{folder}' ", f"“{folder}”", f"file://{quote(str(folder))}"):
+        app = opened("run_evaluations", run_folder=typed, **others)
+        shown = unescaped(everything(app))
+        assert "2 utterances" in shown and "en (2)" in shown
+        assert ("tiny.en", "torchao-int8", "my set") in [row[:3] for row in plan_of(app)]
+    (folder / "c.aiff").write_bytes(b"x")
+    app = opened("run_evaluations", run_folder=str(folder), **others)
+    assert "c.aiff" in unescaped(everything(app))
+    manifest.write_text(json.dumps(rows[0] | {"lang": "Klingon"}))
+    app = opened("run_evaluations", run_folder=str(folder), **others)
+    assert "line 1" in app.error[0].value and "Klingon" in app.error[0].value
+    manifest.write_text(json.dumps({"sound": "a.flac", "text": "hi"}))
+    app = opened("run_evaluations", run_folder=str(folder), **others)
+    assert "columns are: sound, text" in unescaped(app.error[0].value)
+    app = opened("run_evaluations", **others | {"recipes": ["hqq-int4-g96", "torchao-int4", "awq"]})
+    refused = [unescaped(error.value) for error in app.error]
+    assert "16, 32, 64, 128" in refused[0] and "hqq-int4-g64" in refused[0]
+    assert "torchao-int8" in refused[1] and "awq" in refused[2]
+
+
+def unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)
 
 
 def test_a_set_is_evaluated_as_recorded_and_under_each_condition(store):

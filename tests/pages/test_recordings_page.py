@@ -313,6 +313,27 @@ def test_a_reference_is_scored_as_soon_as_it_is_typed(kept, shelf, jfk):
     assert columns[2]["facts"][0].startswith("WER 45.5 %")  # 10 errors in 22 words
 
 
+@pytest.mark.parametrize(
+    ("language", "reference", "text", "fact"),
+    [
+        ("en", "It’s a dog’s life", "It's a dog's life", "WER 0.0 %"),
+        ("en", "at ten thirty a.m. on june third", "at 10:30 AM on June 3", "WER 0.0 %"),
+        ("ar", "مُحَمَّدٌ", "محمد", "WER 0.0 %"),
+        ("hi", "नमस्ते हिन्दी में दुनिया", "नमस्ते हिन्दी में", "WER 25.0 %"),
+        ("zh", "今天天气很好我们去公园", "今天天气很好我们去花园", "CER 9.1 %"),
+    ],
+)
+def test_typing_habits_and_scripts_are_scored_as_in_evaluations(
+    shelf, jfk, language, reference, text, fact
+):
+    (one,) = shelf.add([("a.flac", jfk.audio.read_bytes())])
+    config = TranscriptionConfig("base", recipe("fp32"), language)
+    shelf.put_transcription(one.id, config, heard(text, language=language))
+    app = recordings(model="base", recipes="fp32", language=language)
+    changed(by_label(app.text_area, "Reference"), reference)
+    assert fact in drawn(app)["columns"][1]["facts"][0]
+
+
 def test_who_leaves_at_once_loses_nothing_typed_or_pressed(kept, shelf, store, jfk, monkeypatch):
     given = []
     queue = job_queue.shared_queue(store.root)

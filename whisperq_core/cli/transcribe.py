@@ -52,6 +52,8 @@ def transcribe(
             print(f"{file.name} · {recipe.name}{how} · {result.language} · RTF {result.rtf:.2f}")
             print(result.text, *(f"Recording: {note}" for note in result.audio_notes), sep="\n")
             _warn(result)
+            if words and result.words_note:
+                print(result.words_note)
             for word in result.words if words else ():
                 print(f"{word.start_s:8.2f} s  {word.text}")
     return 1 if failed else 0

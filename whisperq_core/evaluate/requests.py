@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate.history import EVALUATION, WorkItem
+from whisperq_core.file_storage import clean_path
 from whisperq_core.machine import default_threads
 from whisperq_core.quantize.recipes import CATALOGUE, Recipe
 from whisperq_core.whisper.protocols import FITTED, STUDY, Protocol
@@ -25,8 +26,8 @@ MAX_THREADS = 1024
 class Request:
     """One run, by names.
 
-    eval_set: the name of a set or the path of a folder. threads: 0 is all cores. kernels: "library"
-    or "dequantized"; None leaves the choice to `resolution.resolve`.
+    model, eval_set: a name, or the path of a folder, as `clean_path` reads it. threads: 0 is all
+    cores. kernels: "library" or "dequantized"; None leaves the choice to `resolution.resolve`.
     """
 
     model: str
@@ -40,6 +41,9 @@ class Request:
 
     def __post_init__(self) -> None:
         """Raises InputError for a number of threads that makes no sense."""
+        for field in ("model", "eval_set"):
+            if typed := getattr(self, field).strip():
+                object.__setattr__(self, field, str(clean_path(typed)))
         if not 0 <= self.threads <= MAX_THREADS:
             raise InputError(
                 f"The number of threads must be 0 (all cores) to {MAX_THREADS}, not {self.threads}."
