@@ -236,6 +236,10 @@ def test_a_folder_is_read_as_it_is_pasted_and_what_is_wrong_is_named(store, tmp_
     refused = [unescaped(error.value) for error in app.error]
     assert "16, 32, 64, 128" in refused[0] and "hqq-int4-g64" in refused[0]
     assert "torchao-int8" in refused[1] and "awq" in refused[2]
+    # A tenth of one utterance is all of it.
+    tenth = {"recipes": "quanto-int8-int8-eval10", "sets": "jfk"}
+    (reason,) = opened("run_evaluations", **others | tenth).dataframe[0].value["Reason"]
+    assert "one alone is 100%" in reason
 
 
 def unescaped(text: str) -> str:

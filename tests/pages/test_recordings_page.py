@@ -378,6 +378,34 @@ def test_a_silent_recording_is_said_to_be_silent(shelf):
     assert "silent" in app.warning[0].value
 
 
+def test_recordings_of_every_kind_are_uploaded_with_what_was_done_to_them(shelf, jfk):
+    samples, rate_hz = soundfile.read(jfk.audio, dtype="float32")
+    faint = samples / np.abs(samples).max() * 10 ** (-66 / 20)
+    for name, written, kind, subtype, note in (
+        ("scaled.wav", samples * 2**15, "WAV", "FLOAT", "on the scale of 16-bit integers"),
+        ("faint.wav", faint, "WAV", "PCM_24", "very quiet"),
+        ("a.au", samples, "AU", "ULAW", ""),
+        ("a.caf", samples, "CAF", "PCM_16", ""),
+        ("a.sph", samples, "NIST", "PCM_16", ""),
+        ("cut.mp3", np.tile(samples, 3), "MP3", "MPEG_LAYER_III", ""),
+    ):
+        data = io.BytesIO()
+        soundfile.write(data, written, rate_hz, format=kind, subtype=subtype)
+        content = data.getvalue()
+        content = content[: len(content) // 3] if name == "cut.mp3" else content
+        app = recordings()
+        shown = changed(by_label(app.file_uploader, "Recordings"), [(name, content, "audio/x")])
+        (one,) = shelf.all()
+        assert one.name == name and one.sound.duration_s == pytest.approx(11, abs=0.5)
+        shelf.put_transcription(one.id, listener("fp32"), heard("Ask not."))
+        shown = again(shown)
+        assert not shown.error and note in " ".join(c.value for c in shown.caption).replace(
+            "\\", ""
+        )
+        assert not any("silent" in warning.value for warning in shown.warning)
+        shelf.delete(one.id)
+
+
 def test_what_is_known_of_a_recording_is_shown(shelf, store, jfk):
     samples, rate_hz = soundfile.read(jfk.audio, dtype="float32")
     two = io.BytesIO()
