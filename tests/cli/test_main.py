@@ -55,7 +55,7 @@ def test_batches_of_one_are_results_of_their_own(store, capsys):
     assert "--batch-size" in capsys.readouterr().err
     assert main(["recipes"]) == 0
     listed = capsys.readouterr().out
-    assert listed.count("whisperq run --batch-size 1") == 5
+    assert listed.count("python -m whisperq_core run --batch-size 1") == 5
 
 
 def test_the_corrected_protocol_leaves_out_what_it_refuses(store, capsys):

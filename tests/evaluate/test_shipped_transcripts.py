@@ -18,8 +18,8 @@ from whisperq_core.whisper.protocols import STUDY
 SHIPPED = Store(PROJECT / "cache")
 # No ggml file comes with WhisperQ, nor from where its other weights come.
 WITHOUT_RECORD = {"whisper.cpp"}
-# A CPU with other kernels, or another number of threads, rounds differently, which changes a word now
-# and then; the shortest batch has 37. On the CPU of the record every letter has to be the same.
+# A CPU with other kernels, or another number of threads, rounds differently, which changes a word
+# now and then; the shortest batch has 37. On the CPU of the record every letter has to be the same.
 MAX_WER_PCT_ELSEWHERE = 20.0
 
 

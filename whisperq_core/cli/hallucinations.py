@@ -49,7 +49,10 @@ def hallucinations(
             f" {row['with_words']} of {row['recordings']} recordings{after}"
         )
     if not found:
-        print("No set without speech was evaluated. Run: whisperq run --sets no-speech-15-minutes")
+        print(
+            "No set without speech was evaluated. Run:"
+            " python -m whisperq_core run --sets no-speech-15-minutes"
+        )
 
 
 def _speech_detected(name: str) -> dict[str, bool]:

@@ -10,7 +10,8 @@ def recipes() -> None:
     for recipe in CATALOGUE.values():
         print(f"{recipe.name:{width}s} {recipe.description}")
         if recipe.batch_note:
-            print(f"{'':{width}s}   {recipe.batch_note} Measure that: whisperq run --batch-size 1")
+            command = "python -m whisperq_core run --batch-size 1"
+            print(f"{'':{width}s}   {recipe.batch_note} Measure that: {command}")
         for device in ("cpu", "cuda", "mps"):
             if reason := backends.unavailable_reason(recipe, device):
                 print(f"{'':{width}s}   not on {device}: {reason}")

@@ -13,6 +13,6 @@ def results() -> None:
     """Print the table of stored results."""
     frame = results_table.rows(Store().runs())
     if frame.empty:
-        print("No results yet. Start with: whisperq run")
+        print("No results yet. Start with: python -m whisperq_core run")
         return
     print(frame[_COLUMNS].to_string(index=False, float_format=lambda value: f"{value:.3f}"))

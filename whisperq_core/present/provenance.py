@@ -35,7 +35,7 @@ def command_for_batches_of_one(run: AccuracyRun) -> str:
     """The command that evaluates the run's recipe and fp32 on the same speech, each alone."""
     protocol, spec = short_name(run.spec.protocol.name), run.spec
     return (
-        f"whisperq run --models {shlex.quote(run.model)}"
+        f"python -m whisperq_core run --models {shlex.quote(run.model)}"
         f" --recipes fp32,{shlex.quote(spec.recipe.name)} --sets {shlex.quote(run.eval_set)}"
         f" --protocol {shlex.quote(protocol)} --batch-size 1 --threads {spec.threads}"
         " --only accuracy"
