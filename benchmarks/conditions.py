@@ -55,14 +55,14 @@ def grid(
         for eval_set, recipes in cells
         if recipe in recipes
     ]
-    asked: list[Request] = []
+    requests: list[Request] = []
     if only != "accuracy":
         # Condition by condition, so that what is measured first can be compared first.
         for request in divergence:
-            asked += [fp32_transcripts(request), request]
+            requests += [fp32_transcripts(request), request]
     if only != "divergence":
-        asked += [*map(fp32_transcripts, accuracy), *accuracy]
-    return list(dict.fromkeys(asked))
+        requests += [*map(fp32_transcripts, accuracy), *accuracy]
+    return list(dict.fromkeys(requests))
 
 
 def main() -> int:

@@ -11,7 +11,6 @@ from pages._notes import notes_on, show_notes
 from pages._tables import draw_table
 from pages._utterance_view import (
     audio_of,
-    count_text,
     edits_table,
     playable,
     show_alignment,
@@ -26,8 +25,8 @@ from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.notes import Note
 from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
-from whisperq_core.plurals import capitalized
-from whisperq_core.present import markup
+from whisperq_core.plurals import capitalized, counted
+from whisperq_core.present import labels, markup
 from whisperq_core.present.provenance import command_for_batches_of_one, provenance_rows
 from whisperq_core.scoring.error_rates import Edit
 from whisperq_core.speech.evaluation_sets import Utterance
@@ -151,21 +150,13 @@ def take_confusion() -> None:
 def show_rates(run: AccuracyRun, row: pd.Series) -> None:
     """WER and CER with intervals and counts, RTF, and what the numbers depend on."""
     words, spec = run.words, run.spec
-    counts = ", ".join(
-        count_text(number, noun)
-        for number, noun in (
-            (words.substitutions, "substitution"),
-            (words.deletions, "deletion"),
-            (words.insertions, "insertion"),
-        )
-    )
     st.markdown(
         f"{markup.escape_markdown(spec.recipe.description)}  \n"
         f"**WER {row['wer_pct']:.2f} %** {interval(row['wer_low_pct'], row['wer_high_pct'])}:"
-        f" {counts} in {count_text(words.reference_length, 'word')} ·"
+        f" {labels.error_counts(words)} in {counted(words.reference_length, 'word')} ·"
         f" **CER {row['cer_pct']:.2f} %**"
         f" {interval(row['cer_low_pct'], row['cer_high_pct'])} ·"
-        f" {count_text(run.loops, 'looping transcript')} ·"
+        f" {counted(run.loops, 'looping transcript')} ·"
         f" RTF {'–' if pd.isna(row['rtf']) else format(row['rtf'], '.3f')}, {row['rtf_source']}",
         help="In parentheses: 95 % intervals.",
     )
@@ -254,7 +245,7 @@ def show_agreement(run: AccuracyRun, computed: Comparisons) -> None:
         parts.append("Every transcript loops")
     elif without_loops:
         parts.append(
-            f"WER without {count_text(run.loops, 'looping transcript')}:"
+            f"WER without {counted(run.loops, 'looping transcript')}:"
             f" {without_loops.value:.2f} % {interval(without_loops.low, without_loops.high)}"
         )
     if parts:
@@ -286,7 +277,7 @@ def show_utterance(
         parts.append(f"WER {words.rate:.0f} %")
     parts.append(
         f"{words.substitutions} substituted, {words.deletions} deleted, {words.insertions}"
-        f" inserted in {count_text(words.reference_length, 'word')}"
+        f" inserted in {counted(words.reference_length, 'word')}"
     )
     if batch is not None:
         parts.append(f"batch of {batch.utterances} in {batch.wall_s:.1f} s")
@@ -311,7 +302,7 @@ def show_other_recipes(
     run: AccuracyRun, utterance: UtteranceResult, other_runs: list[AccuracyRun]
 ) -> None:
     """The utterance's transcripts by other recipes, drawn only when the expander is open."""
-    label = f"Transcripts by {count_text(len(other_runs), 'other recipe')}"
+    label = f"Transcripts by {counted(len(other_runs), 'other recipe')}"
     box = st.expander(label, key=f"others-{run.key}-{utterance.id}", on_change="rerun")
     if not box.open:
         return

@@ -8,11 +8,12 @@ import streamlit as st
 from whisperq_core.analyze import confusions
 from whisperq_core.errors import EvalSetError, InputError
 from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
+from whisperq_core.plurals import counted
 from whisperq_core.present import markup
 from whisperq_core.present.labels import protocol_label
 from whisperq_core.scoring.error_rates import Edit
 from whisperq_core.speech import decode, evaluation_sets
-from whisperq_core.speech.evaluation_sets import Utterance
+from whisperq_core.speech.evaluation_sets import EvalSet, Utterance
 
 NO_WORD = "–"
 EDIT_NAMES = {"substitute": "substitution", "delete": "deletion", "insert": "insertion"}
@@ -41,20 +42,27 @@ def run_label(run: AccuracyRun) -> str:
 def audio_of(run: AccuracyRun) -> dict[str, Utterance]:
     """Utterances that can be played, by id; none where the run's set is not a shipped one."""
     try:
-        found = evaluation_sets.shipped_with_digest(run.eval_set, run.spec.eval_set_digest)
+        return _with_audio(
+            evaluation_sets.shipped_with_digest(run.eval_set, run.spec.eval_set_digest)
+        )
     except InputError:
         return {}
-    return {u.id: u for u in found.utterances if u.audio.is_file()} if found else {}
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def public_utterances(name: str) -> dict[str, Utterance]:
     """Utterances by id of a public set that is on this machine; none of any other."""
     try:
-        found = evaluation_sets.by_name(name) if evaluation_sets.is_public(name) else None
+        return _with_audio(
+            evaluation_sets.by_name(name) if evaluation_sets.is_public(name) else None
+        )
     except InputError:
         return {}
-    return {u.id: u for u in found.utterances if u.audio.is_file()} if found else {}
+
+
+def _with_audio(eval_set: EvalSet | None) -> dict[str, Utterance]:
+    utterances = eval_set.utterances if eval_set else ()
+    return {u.id: u for u in utterances if u.audio.is_file()}
 
 
 def playable(utterance: Utterance) -> str | bytes:
@@ -62,11 +70,6 @@ def playable(utterance: Utterance) -> str | bytes:
     if not utterance.conditions:
         return str(utterance.audio)
     return decode.encode_wav(evaluation_sets.read_audio(utterance))
-
-
-def count_text(number: int, noun: str) -> str:
-    """As in “1 error” and “2 errors”."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def edits_table(edits: Sequence[Edit], counts: Mapping[str, Sequence[int]]) -> pd.DataFrame:
@@ -89,8 +92,8 @@ def show_transcript(run: AccuracyRun, utterance: UtteranceResult) -> None:
     words = utterance.score.words
     loop = " :orange-badge[loop]" if utterance.score.looped else ""
     st.markdown(
-        f"**{markup.escape_markdown(run.spec.recipe.name)}**: {count_text(words.errors, 'error')}"
-        f" in {count_text(words.reference_length, 'word')}{loop}"
+        f"**{markup.escape_markdown(run.spec.recipe.name)}**: {counted(words.errors, 'error')}"
+        f" in {counted(words.reference_length, 'word')}{loop}"
     )
     show_alignment(utterance)
 

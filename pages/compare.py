@@ -11,7 +11,6 @@ from pages._session import all_runs, example
 from pages._tables import draw_table
 from pages._utterance_view import (
     audio_of,
-    count_text,
     edits_table,
     run_label,
     show_side_by_side,
@@ -21,7 +20,7 @@ from whisperq_core.analyze import confusions, paired_comparisons, verdict_text
 from whisperq_core.analyze.verdicts import MARGIN
 from whisperq_core.errors import NotComparable
 from whisperq_core.evaluate.records import AccuracyRun
-from whisperq_core.plurals import capitalized
+from whisperq_core.plurals import capitalized, counted
 from whisperq_core.present import glossary, markup
 from whisperq_core.present.contribution_chart import contribution_figure
 
@@ -167,7 +166,7 @@ def contributions_text(contributions: list[confusions.ErrorContribution], group:
     down = [c for c in contributions if c.errors < 0]
     added, removed = sum(c.errors for c in up), -sum(c.errors for c in down)
     text = (
-        f"The compared result has more errors in {count_text(len(up), group)} (+{added}) and fewer"
+        f"The compared result has more errors in {counted(len(up), group)} (+{added}) and fewer"
         f" in {len(down)} (−{removed})."
     )
     if added != removed:

@@ -39,6 +39,16 @@ BatchSize = Annotated[
         " transcribed. Recipes with one activation range per batch (torch-int8) depend on it.",
     ),
 ]
+ReportedModels = Annotated[
+    str, typer.Option("--models", metavar="A,B", help="Models. [default: all with results]")
+]
+ReportedRecipes = Annotated[
+    str, typer.Option("--recipes", metavar="A,B", help="Recipes. [default: all with results]")
+]
+ReportedProtocol = Annotated[
+    ProtocolName | None,
+    typer.Option("--protocol", help="Protocol. [default: all with results]"),
+]
 Margin = Annotated[
     float,
     typer.Option(

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from whisperq_core.analyze.verdicts import MARGIN
-from whisperq_core.api import ProtocolName
 from whisperq_core.cli import options
 from whisperq_core.errors import InputError
 from whisperq_core.evaluate import records
@@ -18,9 +17,7 @@ from whisperq_core.speech import evaluation_sets
 
 def publish(
     out: Annotated[str, typer.Argument(metavar="OUT", help="Folder to write, or to replace.")],
-    models: Annotated[
-        str, typer.Option(metavar="A,B", help="Models. [default: all with results]")
-    ] = "",
+    models: options.ReportedModels = "",
     sets: Annotated[
         str,
         typer.Option(
@@ -28,12 +25,8 @@ def publish(
             help="Evaluation sets; your own only if you name them. [default: all public ones]",
         ),
     ] = "",
-    recipes: Annotated[
-        str, typer.Option(metavar="A,B", help="Recipes. [default: all with results]")
-    ] = "",
-    protocol: Annotated[
-        ProtocolName | None, typer.Option(help="Protocol. [default: all with results]")
-    ] = None,
+    recipes: options.ReportedRecipes = "",
+    protocol: options.ReportedProtocol = None,
     margin: options.Margin = MARGIN,
     audio: Annotated[
         bool, typer.Option("--audio", help="Also publish the recordings of shipped sets.")

@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from whisperq_core.analyze.verdicts import MARGIN
-from whisperq_core.api import ProtocolName
 from whisperq_core.cli import options
 from whisperq_core.errors import InputError, StoreError
 from whisperq_core.evaluate import records
@@ -22,18 +21,12 @@ def report(
             help="File to write: .html (opens offline, prints to PDF), .csv or .json.",
         ),
     ] = "report.html",
-    models: Annotated[
-        str, typer.Option(metavar="A,B", help="Models. [default: all with results]")
-    ] = "",
+    models: options.ReportedModels = "",
     sets: Annotated[
         str, typer.Option(metavar="A,B", help="Evaluation sets. [default: all with results]")
     ] = "",
-    recipes: Annotated[
-        str, typer.Option(metavar="A,B", help="Recipes. [default: all with results]")
-    ] = "",
-    protocol: Annotated[
-        ProtocolName | None, typer.Option(help="Protocol. [default: all with results]")
-    ] = None,
+    recipes: options.ReportedRecipes = "",
+    protocol: options.ReportedProtocol = None,
     baseline: Annotated[str, typer.Option(help="Recipe that the others are compared with.")] = (
         "fp32"
     ),

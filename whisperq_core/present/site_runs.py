@@ -13,7 +13,7 @@ from whisperq_core.analyze import confusions
 from whisperq_core.evaluate.notes import Note
 from whisperq_core.evaluate.records import AccuracyRun, UtteranceResult
 from whisperq_core.plurals import counted
-from whisperq_core.present import templating
+from whisperq_core.present import labels, templating
 from whisperq_core.present.provenance import provenance_rows
 from whisperq_core.present.shown_notes import shown_note
 from whisperq_core.scoring import error_rates
@@ -72,15 +72,7 @@ def run_values(
 
 
 def _rates(run: AccuracyRun, row: "pd.Series[Any]") -> list[tuple[str, str]]:
-    words = run.words
-    counts = ", ".join(
-        counted(number, noun)
-        for number, noun in (
-            (words.substitutions, "substitution"),
-            (words.deletions, "deletion"),
-            (words.insertions, "insertion"),
-        )
-    )
+    words, counts = run.words, labels.error_counts(run.words)
     facts = [
         (
             "WER",
